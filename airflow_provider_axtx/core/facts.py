@@ -1,0 +1,140 @@
+"""What the store knows about an experiment, as plain frozen data: the only thing that store and Ax engine exchange."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+#: A value of one parameter.
+ParameterValue = str | int | float | bool
+Parameters = dict[str, ParameterValue]
+
+
+@dataclass(frozen=True)
+class TrialFact:
+    """One trial as recorded.
+
+    :param index: index within the experiment, from 0 without gaps.
+    :param arm_name: Ax's arm name, for example ``3_0``.
+    :param parameters: the parameterization.
+    :param status: an Ax ``TrialStatus`` name.
+    :param generation_node: Ax generation node that proposed it; None for an attached trial or the baseline.
+    :param generation: JSON object with what else a rebuild needs of the generator run (generator key, type).
+    :param origin: ``generated``, ``attached`` or ``baseline``.
+    :param reason: why it failed or was abandoned.
+    """
+
+    index: int
+    arm_name: str
+    parameters: Parameters
+    status: str
+    generation_node: str | None = None
+    generation: dict[str, Any] = field(default_factory=dict)
+    origin: str = "generated"
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One metric of one trial; ``step`` is None for the final value. Floats are exact; ``sem`` None means unknown."""
+
+    trial_index: int
+    metric: str
+    mean: float
+    sem: float | None = None
+    step: float | None = None
+
+
+@dataclass(frozen=True)
+class ExperimentFacts:
+    """Everything that Ax needs to propose the next trial.
+
+    :param name: the experiment's name.
+    :param uid: random id given at creation; part of every submission key.
+    :param spec: the ``ExperimentSpec`` as a JSON object.
+    :param generator_state: what the Ax engine returned with the last proposal (a JSON object); None before the first.
+    :param version: compare-and-swap token of this reading.
+    :param trials: in order of their index.
+    :param observations: in order of trial index, metric, step.
+    """
+
+    name: str
+    uid: str
+    spec: dict[str, Any]
+    generator_state: dict[str, Any] | None
+    version: int
+    trials: tuple[TrialFact, ...] = ()
+    observations: tuple[Observation, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProposedTrial:
+    """A trial that Ax proposes and the store has not recorded yet; fields as in ``TrialFact``."""
+
+    arm_name: str
+    parameters: Parameters
+    generation_node: str | None
+    generation: dict[str, Any]
+    origin: str = "generated"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Ax's answer to "the next n trials".
+
+    :param trials: as many as Ax could propose, at most n.
+    :param generator_state: to be stored with them, in the same transaction.
+    :param finished: why there will be no further trial (search space exhausted, strategy completed), or None.
+    :param pending: why fewer than n were proposed although it is not finished (Ax waits for results), or None.
+    """
+
+    trials: tuple[ProposedTrial, ...]
+    generator_state: dict[str, Any] | None
+    finished: str | None = None
+    pending: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskIdentity:
+    """The Airflow task instance behind a run. Outside Airflow all fields keep their defaults.
+
+    :param max_tries: Airflow raises it at a user's Clear, never at a retry: how the two are told apart.
+    :param torchx_conn_id: connection through which the run was submitted; a reaper needs it to cancel.
+    """
+
+    dag_id: str = ""
+    run_id: str = ""
+    task_id: str = ""
+    map_index: int = -1
+    try_number: int = 1
+    max_tries: int = 0
+    torchx_conn_id: str = ""
+
+
+@dataclass(frozen=True)
+class RunFact:
+    """One attempt of a trial. Times are seconds since the epoch (UTC); None means "not yet".
+
+    :param submission_key: the unique name under which it is submitted; how ``find`` recognises it.
+    :param app_handle: None between the write-ahead commit and the scheduler's answer.
+    :param finished_at: when a terminal app state was recorded.
+    :param cancel_requested_at: when somebody decided to cancel it; recorded before the cancel is attempted.
+    :param unseen_polls: consecutive observations in which the scheduler did not know the app.
+    """
+
+    experiment: str
+    trial_index: int
+    attempt: int
+    submission_key: str
+    scheduler: str
+    tracker_base: str
+    requested_at: float
+    identity: TaskIdentity
+    app_handle: str | None = None
+    submitted_at: float | None = None
+    finished_at: float | None = None
+    cancel_requested_at: float | None = None
+    cancel_reason: str | None = None
+    app_state: str | None = None
+    message: str | None = None
+    unseen_polls: int = 0

@@ -1,0 +1,104 @@
+"""Reading operator arguments that a Jinja template or a UI form may have turned into strings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+
+_T = TypeVar("_T")
+
+
+def is_templated(value: object) -> bool:
+    """Return whether ``value`` is not known at DAG parse: it holds a Jinja template, or comes from another task."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value or "{#" in value
+    if isinstance(value, Mapping):
+        return any(is_templated(v) for pair in value.items() for v in pair)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(is_templated(v) for v in value)
+    # An XComArg, a DagParam and every other resolvable of Airflow has `resolve`; it is known only when the task starts.
+    return hasattr(value, "resolve") and callable(value.resolve)
+
+
+def as_object(field: str, value: object) -> dict[str, Any]:
+    """Return ``value`` as a JSON object; a JSON string is parsed, None is an empty object.
+
+    :param field: the argument's name, for the error.
+    :raises InvalidInputError: when it is neither an object nor the text of one.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise InvalidInputError(
+                f"{field} is not valid JSON ({error}): {shorten(value)}.",
+                fix=f"pass a dict, the output of the task before, or a template that ends in '| tojson' for {field}.",
+            ) from error
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(
+            f"{field} must be an object, not {type(value).__name__}: {shorten(value)}.",
+            fix=f"pass a dict or a JSON object for {field}.",
+        )
+    return dict(value)
+
+
+def as_int(field: str, value: object, *, minimum: int) -> int:
+    """Return ``value`` as a whole number of at least ``minimum``; a string of digits is read.
+
+    :param field: the argument's name, for the error.
+    :raises InvalidInputError: when it is not one.
+    """
+    number: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    elif isinstance(value, str):
+        try:
+            number = int(value.strip())
+        except ValueError:
+            number = None
+    if number is None or number < minimum:
+        raise InvalidInputError(
+            f"{field} must be a whole number of at least {minimum}, not {shorten(value)}.",
+            fix=f"set {field} to {minimum} or more.",
+        )
+    return number
+
+
+def as_seconds(field: str, value: object) -> float:
+    """Return ``value``, a number of seconds above 0, as a float; a number in a string is read.
+
+    :param field: the argument's name, for the error.
+    :raises InvalidInputError: when it is not one.
+    """
+    try:
+        seconds = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0.0
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InvalidInputError(
+            f"{field} must be a number of seconds above 0, not {shorten(value)}.",
+            fix=f"set {field}, for example to 10.",
+        )
+    return seconds
+
+
+def as_choice(field: str, value: object, choices: tuple[_T, ...]) -> _T:
+    """Return the one of ``choices`` that equals ``value``.
+
+    :raises InvalidInputError: when there is none; the message lists them.
+    """
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise InvalidInputError(f"{field} must not be {value!r}.", fix=f"one of {', '.join(map(repr, choices))}.")
+
+
+def shorten(value: object, length: int = 200) -> str:
+    """Return ``repr(value)``, cut to ``length`` characters: an error message is no place for a whole search space."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"

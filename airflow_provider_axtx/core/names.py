@@ -1,0 +1,84 @@
+"""Every derived name: submission keys, request keys, tracker keys. One home, so that no two places can disagree."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+#: Docker, Kubernetes, Slurm and the local scheduler all accept names up to this length.
+MAX_SUBMISSION_KEY = 40
+_MAX_REQUEST_KEY = 200
+_HASH_CHARACTERS = 10
+
+
+def slug(text: str, length: int) -> str:
+    """Return ``text`` in lower case with only ``a-z``, ``0-9`` and single dashes, at most ``length`` characters.
+
+    Starts with a letter (Kubernetes refuses a name that starts with a digit).
+    """
+    cleaned = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if not cleaned or not cleaned[0].isalpha():
+        cleaned = f"x{cleaned}"
+    return cleaned[:length].rstrip("-")
+
+
+def submission_key(experiment: str, experiment_uid: str, trial_index: int, attempt: int) -> str:
+    """Return the name under which one attempt of a trial is submitted: ``<slug>-<hash>-t<index>-a<attempt>``.
+
+    The hash covers the experiment's ``uid``, not only its name: two stores may each have an experiment ``digits`` and
+    submit to the same cluster, and neither may adopt the other's app.
+
+    :param experiment: the experiment's name.
+    :param experiment_uid: the random id that the store gave the experiment.
+    :param trial_index: index of the trial, from 0.
+    :param attempt: number of the attempt, from 1.
+    :return: at most 40 characters, lower case, usable as an app name on every scheduler.
+    """
+    digest = hashlib.sha256(f"{experiment_uid}/{experiment}".encode()).hexdigest()[:_HASH_CHARACTERS]
+    tail = f"-{digest}-t{trial_index}-a{attempt}"
+    return slug(experiment, MAX_SUBMISSION_KEY - len(tail)) + tail
+
+
+def dag_run_key(dag_id: str, run_id: str) -> str:
+    """Return the identity of a DAG run, at most 57 characters: an id may be 250 long, and an index has a limit."""
+    digest = hashlib.sha256(f"{dag_id}/{run_id}".encode()).hexdigest()[:16]
+    return f"{slug(dag_id, 40)}-{digest}"
+
+
+def task_key(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
+    """Return the identity of a task instance without its try number, the same for every retry."""
+    return f"{dag_run_key(dag_id, run_id)}/{task_id}/{map_index}"
+
+
+def dag_run_of(task: str) -> str:
+    """Return the DAG run's part of a task key."""
+    return task.partition("/")[0]
+
+
+def request_key(task: str, slot: int) -> str:
+    """Return the key of one requested trial: the requesting task and the slot within its request.
+
+    A database index has a limit on its key's length, so a long key is cut and made unique by a hash.
+    """
+    key = f"{task}#{slot}"
+    if len(key) <= _MAX_REQUEST_KEY:
+        return key
+    return f"{key[: _MAX_REQUEST_KEY - 41]}~{hashlib.sha256(key.encode()).hexdigest()[:40]}"
+
+
+def run_tracker_base(root: str, experiment: str, experiment_uid: str, trial_index: int, attempt: int) -> str:
+    """Return the tracker base of one attempt under a shared root (a folder or an fsspec URL).
+
+    Each attempt has its own, so that a result which a cancelled or lost attempt wrote is never read as a later one's.
+    """
+    return f"{root.rstrip('/')}/{submission_key(experiment, experiment_uid, trial_index, attempt)}"
+
+
+def tracker_key(trial_index: int) -> str:
+    """Return the key under which an app reports its results, as in ``ax.metrics.torchx.TorchXMetric``."""
+    return str(trial_index)
+
+
+def tracker_step_key(trial_index: int, step: int) -> str:
+    """Return the key under which an app reports progressive results at ``step``."""
+    return f"{trial_index}.steps/{step}"

@@ -1,0 +1,76 @@
+"""What an observer saw of an app, and when "the scheduler does not know it" becomes "it is lost"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airflow_provider_axtx.core.status import APP_STATE_TO_TRIAL_STATUS, is_terminal_app_state
+
+#: Seconds after submission during which an app that the scheduler does not know may still turn up (Slurm's accounting
+#: lags by up to 5 s; Kubernetes and cloud schedulers by more).
+DEFAULT_GRACE_SECONDS = 60.0
+#: Consecutive observations without the app before it is called lost.
+DEFAULT_GRACE_POLLS = 3
+
+
+@dataclass(frozen=True)
+class AppObservation:
+    """One look at one app.
+
+    :param app_state: TorchX ``AppState`` name; ``UNKNOWN`` when the scheduler does not know the app (any more).
+    :param message: exit code, signal, or the scheduler's reason; may be empty.
+    :param infrastructure: True when the app ended through no fault of its own (lost, preempted, node failure).
+    """
+
+    app_state: str
+    message: str = ""
+    infrastructure: bool = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the app has ended."""
+        return is_terminal_app_state(self.app_state)
+
+    @property
+    def trial_status(self) -> str:
+        """The Ax ``TrialStatus`` name of this app state."""
+        return APP_STATE_TO_TRIAL_STATUS[self.app_state]
+
+
+UNSEEN = AppObservation("UNKNOWN", "the scheduler does not know the app")
+
+
+@dataclass(frozen=True)
+class Grace:
+    """How long an app may be unknown before it is lost: both limits must have passed.
+
+    :param seconds: since submission.
+    :param polls: consecutive observations.
+    """
+
+    seconds: float = DEFAULT_GRACE_SECONDS
+    polls: int = DEFAULT_GRACE_POLLS
+
+    def judge(
+        self, seen: AppObservation, *, age: float, unseen_polls: int, cancel_reason: str | None = None
+    ) -> AppObservation:
+        """Return what the observation means.
+
+        :param seen: the observer's answer.
+        :param age: seconds since submission.
+        :param unseen_polls: consecutive observations without the app, this one included (0 when it was seen).
+        :param cancel_reason: the recorded reason when its cancellation was requested: schedulers answer FAILED,
+            SUCCEEDED or nothing at all for an app that we cancelled ourselves, so the recorded intent decides.
+        :return: the observation to act on: terminal, or one that says "look again".
+        """
+        if cancel_reason is not None and (seen.is_terminal or seen.app_state == "UNKNOWN"):
+            return AppObservation("CANCELLED", cancel_reason)
+        if seen.app_state != "UNKNOWN":
+            return seen
+        if age < self.seconds or unseen_polls < self.polls:
+            return AppObservation("PENDING", f"{seen.message} (yet)")
+        return AppObservation(
+            "FAILED",
+            f"lost: {seen.message} after {age:.0f} s and {unseen_polls} looks in a row",
+            infrastructure=True,
+        )

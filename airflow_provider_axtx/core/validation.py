@@ -1,0 +1,79 @@
+"""Pydantic's validation errors, told as problems with field, value and fix. The only place that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from airflow_provider_axtx.core.generation import GenerationSpec
+from airflow_provider_axtx.core.parameters import ChoiceParameter, DerivedParameter, RangeParameter
+from airflow_provider_axtx.core.problems import Problem, closest
+
+_PARAMETERS: dict[str, type[BaseModel]] = {
+    get_args(model.model_fields["type"].annotation)[0]: model
+    for model in (RangeParameter, ChoiceParameter, DerivedParameter)
+}
+_FIXES = {
+    "bool": "write true or false.",
+    "dict": "write an object.",
+    "finite": "write a finite number.",
+    "float": "write a number.",
+    "int": "write a whole number.",
+    "model": "write an object.",
+    "not": "write a number.",
+    "string": "write a text.",
+    "too": "write exactly two numbers: [lower, upper].",
+    "tuple": "write a list.",
+}
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
+    """Yield the problems behind a validation error.
+
+    :param model: the model that was being built.
+    """
+    for item in error.errors(include_url=False):
+        location, kind, value = item["loc"], item["type"], item["input"]
+        context = item.get("ctx", {})
+        path = _path(location)
+        if kind == "axtx":
+            found: Sequence[Problem] = context["problems"]
+            yield from (p._replace(path=f"{path}.{p.path}" if path else p.path) for p in found)
+        elif kind == "missing":
+            yield Problem(path, value, "is missing", "add it.")
+        elif kind == "extra_forbidden":
+            yield Problem(path, value, "unknown key", closest(location[-1], _fields(location, model)))
+        elif kind.startswith("union_tag"):
+            given = value.get("type") if isinstance(value, dict) else value
+            yield Problem(f"{path}.type", given, "is not a parameter type", closest(given, _PARAMETERS))
+        else:
+            yield Problem(path, value, _text(item["msg"]), _fix(kind, context))
+
+
+def _text(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _fix(kind: str, context: dict[str, Any]) -> str:
+    if kind == "literal_error":
+        return f"write {context['expected']}."
+    limits = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    for key, words in limits.items():
+        if key in context:
+            return f"write a whole number of {words} {context[key]}."
+    return _FIXES.get(kind.split("_")[0], "correct the value.")
+
+
+def _path(location: Sequence[str | int]) -> str:
+    """Return ``parameters[1].bounds[0]`` of a location, without the parameter's type that Pydantic puts in."""
+    parts = [part for i, part in enumerate(location) if not (i == 2 and location[0] == "parameters")]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+
+
+def _fields(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
+    """Return the keys that are known where an unknown one was found."""
+    if location[0] == "parameters" and len(location) > 2:
+        return list(_PARAMETERS[str(location[2])].model_fields)
+    return list((GenerationSpec if location[0] == "generation" and len(location) > 1 else model).model_fields)

@@ -1,0 +1,204 @@
+"""From a component reference to its function and signature."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from typing import Any
+
+from torchx.specs import AppDef
+from torchx.specs.finder import ComponentNotFoundException, get_component, get_components
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+
+_HOW = (
+    "name a registered component (utils.booth), a file and function (components.py:trainer), an import path and "
+    "function (my_pkg.components:trainer), or pass the function itself."
+)
+
+
+def load_function(reference: object, allowed: Sequence[str] | None) -> tuple[str, Callable[..., Any]]:
+    """Return the name for messages and the function of a component reference.
+
+    :param reference: as in ``components.load_component``.
+    :param allowed: as in ``components.load_component``.
+    :raises InvalidInputError: it names no component, or one that is not allowed.
+    """
+    if callable(reference):
+        return _function_name(reference), reference
+    if not isinstance(reference, str) or not reference.strip():
+        raise InvalidInputError(f"component must be a reference or a function, not {reference!r}.", fix=_HOW)
+    place, colon, name = reference.strip().rpartition(":")
+    if not colon:
+        _check_allowed(reference, [name], allowed)
+        function = _registered(name)
+    elif not place or not name.isidentifier():
+        # No dotted name either: ``allowed`` for a module must not reach the modules that it imports.
+        raise InvalidInputError(f"component {reference!r} is no file or module and function.", fix=_HOW)
+    elif place.endswith(".py") or os.sep in place:
+        path = _find_file(reference, place)
+        _check_allowed(reference, [f"{os.path.normpath(place)}:{name}", f"{path}:{name}"], allowed)
+        function = _member(reference, _load_file(reference, path), name)
+    else:
+        _check_allowed(reference, [f"{place}:{name}"], allowed)
+        function = _member(reference, _import(reference, place), name)
+    _check_returns_app(reference, function)
+    return reference, function
+
+
+def resolved_signature(name: str, function: Callable[..., Any]) -> inspect.Signature:
+    """Return a function's signature with string annotations turned into types.
+
+    One that cannot be resolved (its import stands under ``TYPE_CHECKING``) stays a string, without harm to the others,
+    which ``typing.get_type_hints`` on the whole function would lose.
+
+    :param name: the component's name, for the message.
+    :raises InvalidInputError: the object has no signature.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"Component {name} has no signature to check: {error}.", fix=_HOW) from error
+    scope = _scope(function)
+    return signature.replace(
+        parameters=[p.replace(annotation=_resolve(p.annotation, scope)) for p in signature.parameters.values()],
+        return_annotation=_resolve(signature.return_annotation, scope),
+    )
+
+
+def _scope(function: Callable[..., Any]) -> dict[str, Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(inspect.unwrap(function), "__globals__", {})
+
+
+def _resolve(annotation: Any, scope: dict[str, Any]) -> Any:
+    if annotation is inspect.Signature.empty:
+        return annotation
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(holder, globalns=scope, include_extras=True)["it"]
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return annotation
+
+
+def _function_name(function: Callable[..., Any]) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    module = getattr(function, "__module__", "?")
+    return f"{module}:{getattr(function, '__qualname__', type(function).__name__)}"
+
+
+def _check_allowed(reference: str, forms: Sequence[str], allowed: Sequence[str] | None) -> None:
+    """Refuse a reference unless one of its forms (as written, and as the file that it is) matches a pattern."""
+    if allowed is None:
+        return
+    if not any(fnmatch.fnmatchcase(form, _plain(pattern)) for form in forms for pattern in allowed):
+        raise InvalidInputError(
+            f"component {reference!r} is not allowed by the torchx connection (allowed_components: "
+            f"{', '.join(allowed) or 'none'}).",
+            fix="use an allowed component, or have a pattern for it added to the connection.",
+        )
+
+
+def _plain(pattern: str) -> str:
+    """Return a pattern in the form of the references it is compared with: ``./a.py:f`` is ``a.py:f``."""
+    place, colon, name = pattern.rpartition(":")
+    return f"{os.path.normpath(place)}:{name}" if colon and os.sep in place else pattern
+
+
+def _registered(name: str) -> Callable[..., Any]:
+    try:
+        function: Callable[..., Any] = get_component(name).fn
+    except ComponentNotFoundException as error:
+        known = sorted(get_components())
+        near = difflib.get_close_matches(name, known, n=3) or known
+        raise InvalidInputError(
+            f"There is no component {name!r}.", fix=f"one of {', '.join(near)}; or {_HOW}"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise InvalidInputError(
+            f"Component {name!r} cannot be used: {type(error).__name__}: {error}", fix="correct the component."
+        ) from error
+    return function
+
+
+def _find_file(reference: str, place: str) -> Path:
+    """Return the file's absolute path. Airflow puts the folder of the DAG bundle on ``sys.path``."""
+    written = Path(os.path.normpath(place)).expanduser()
+    folders = [Path(), *map(Path, sys.path)]
+    for candidate in [written] if written.is_absolute() else [folder / written for folder in folders]:
+        if candidate.is_file():
+            return Path(os.path.abspath(candidate))  # noqa: PTH100 - resolve() would follow links that patterns name
+    looked = "" if written.is_absolute() else " in the working directory or the folders of sys.path"
+    raise InvalidInputError(f"component {reference!r}: there is no file {place}{looked}.", fix=_HOW)
+
+
+def _load_file(reference: str, path: Path) -> types.ModuleType:
+    # TorchX's own finder runs the file inside *its* module's namespace, where a function called ``validate``
+    # would replace the finder's, and its linter fails on ``int | None``; so the file becomes a module of its own.
+    name = f"axtx_component_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    loader = SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _broken(reference, error) from error
+    return module
+
+
+def _import(reference: str, place: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (place == error.name or place.startswith(f"{error.name}.")):
+            raise InvalidInputError(
+                f"component {reference!r}: there is no module {error.name!r} (nor a file of that name).", fix=_HOW
+            ) from error
+        raise _broken(reference, error) from error
+    except (Exception, SystemExit) as error:
+        raise _broken(reference, error) from error
+
+
+def _broken(reference: str, error: BaseException) -> InvalidInputError:
+    return InvalidInputError(
+        f"component {reference!r} cannot be loaded: {type(error).__name__}: {error}", fix="correct its source code."
+    )
+
+
+def _member(reference: str, module: types.ModuleType, name: str) -> Callable[..., Any]:
+    function = getattr(module, name, None)
+    if not callable(function):
+        what = "has no" if function is None else "is no function:"
+        raise InvalidInputError(f"component {reference!r}: {module.__file__} {what} {name}.", fix=_HOW)
+    return typing.cast("Callable[..., Any]", function)
+
+
+def _check_returns_app(reference: str, function: Callable[..., Any]) -> None:
+    """Refuse a reference to a function that is not declared as a component, for example ``os:system``."""
+    declared = resolved_signature(reference, function).return_annotation
+    if declared is AppDef or (isinstance(declared, type) and issubclass(declared, AppDef)):
+        return
+    if isinstance(declared, str) and declared.strip("'\"").rpartition(".")[2] == "AppDef":
+        return
+    said = "says nothing" if declared is inspect.Signature.empty else f"says {inspect.formatannotation(declared)}"
+    raise InvalidInputError(
+        f"component {reference!r} is not declared to return an AppDef; its signature {said}.",
+        fix="write `-> AppDef` (torchx.specs.AppDef) in the function's signature.",
+    )

@@ -1,0 +1,82 @@
+"""What is going to be submitted, as data that can be read, printed and submitted once."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from torchx.specs import AppDef, AppDryRunInfo, Role
+
+_MAX_COMMAND = 300
+
+
+@dataclass(frozen=True)
+class PlanResources:
+    """What an app asks for, summed over all replicas of all roles. A resource that a role leaves open counts as 0.
+
+    :param cpu: cores.
+    :param gpu: GPUs.
+    :param memMB: memory in MB.
+    :param replicas: number of replicas.
+    """
+
+    cpu: int
+    gpu: int
+    memMB: int
+    replicas: int
+
+
+@dataclass(frozen=True)
+class SubmissionPlan:
+    """One planned submission. Its text shows names of environment variables only, never their values.
+
+    :param submission_key: the app's name.
+    :param scheduler: the scheduler's name.
+    :param component: the component's name.
+    :param resources: what the app asks for.
+    :param summary: one line for each role.
+    :param dryrun: TorchX's request.
+    """
+
+    submission_key: str
+    scheduler: str
+    component: str
+    resources: PlanResources
+    summary: tuple[str, ...]
+    dryrun: AppDryRunInfo[Any] = field(repr=False)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.submission_key} on {self.scheduler}, component {self.component}", *self.summary])
+
+
+def make_plan(
+    component: str, app: AppDef, scheduler: str, submission_key: str, dryrun: AppDryRunInfo[Any]
+) -> SubmissionPlan:
+    """Return the plan for a dry run."""
+    return SubmissionPlan(
+        submission_key=submission_key,
+        scheduler=scheduler,
+        component=component,
+        resources=_resources(app),
+        summary=tuple(map(_summary, app.roles)),
+        dryrun=dryrun,
+    )
+
+
+def _resources(app: AppDef) -> PlanResources:
+    def total(name: str) -> int:
+        return sum(max(0, getattr(role.resource, name)) * role.num_replicas for role in app.roles)
+
+    return PlanResources(total("cpu"), total("gpu"), total("memMB"), sum(role.num_replicas for role in app.roles))
+
+
+def _summary(role: Role) -> str:
+    command = shlex.join([role.entrypoint, *role.args])
+    command = command if len(command) <= _MAX_COMMAND else f"{command[:_MAX_COMMAND]}..."
+    resource = role.resource
+    asks = ", ".join(f"{n} {v}" for n in ("cpu", "gpu", "memMB") if (v := getattr(resource, n)) > 0)
+    return (
+        f"  {role.name} x {role.num_replicas} ({asks or 'no resources named'}), image {role.image}: {command}; "
+        f"env: {', '.join(sorted(role.env)) or 'none'}"
+    )

@@ -1,0 +1,135 @@
+"""One app's directory: every file name in it, atomic writes, and the lock that says "a supervisor is alive".
+
+Standard library only, like every module here whose name starts with an underscore and that the supervisor loads: it
+runs under ``python -I -S``, once for each app, and dataclasses and pathlib alone would cost it 2.5 MB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+REQUEST = "request.json"
+LOCK = "lock"
+STARTED = "started.json"
+RUNNING = "running.json"
+FINAL = "final.json"
+CANCEL = "cancel"
+
+#: In the environment of every process of an app, with the token of its ``request.json``.
+TOKEN_VARIABLE = "AXTX_APP_TOKEN"
+
+
+class AppDir:
+    """Names and files of one app's directory ``<root>/<app_id>``; the table is in ``local.py``.
+
+    :param root: directory of all apps of this scheduler, absolute.
+    :param app_id: the app id, already checked to be one safe path component.
+    """
+
+    def __init__(self, root: str, app_id: str) -> None:
+        self.root = root
+        self.app_id = app_id
+        self.path = os.path.join(root, app_id)
+        self.logs = os.path.join(self.path, "logs")
+        self.lock = os.path.join(self.path, LOCK)
+        self.supervisor_log = os.path.join(self.path, "supervisor.log")
+
+    def exists(self) -> bool:
+        """Return whether a submission under this id was committed."""
+        return os.path.isdir(self.path)
+
+    def has(self, name: str) -> bool:
+        """Return whether the file ``name`` exists in the directory."""
+        return os.path.exists(os.path.join(self.path, name))
+
+    def started_or_ended(self) -> bool:
+        """Return whether a supervisor has taken this app, or it ended before one could: it must not be started."""
+        return self.has(STARTED) or self.has(FINAL)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return the JSON object in the file ``name``, or None when there is no such file."""
+        try:
+            with open(os.path.join(self.path, name), encoding="utf-8") as file:
+                content: dict[str, Any] = json.load(file)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return content
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON object to the file ``name``, durably: after a crash it is there in full or not at all."""
+        write_file(os.path.join(self.path, name), json.dumps(content))
+
+    def mark(self, name: str) -> None:
+        """Create the file ``name``, empty so that a full disk does not prevent it; nothing happens if it exists."""
+        os.close(os.open(os.path.join(self.path, name), os.O_WRONLY | os.O_CREAT, 0o600))
+        sync_directory(self.path)
+
+    def write_final(self, state: str, message: str, infrastructure: bool, exits: dict[str, int]) -> None:
+        """Record the end; only the holder of the lock may.
+
+        :param state: SUCCEEDED, FAILED or CANCELLED.
+        :param message: the reason; empty for SUCCEEDED.
+        :param infrastructure: whether the app ended through no fault of its own.
+        :param exits: ``role/replica`` -> exit code, negative for a signal.
+        """
+        content = {"state": state, "message": message, "infrastructure": infrastructure, "exits": exits}
+        self.write(FINAL, {**content, "time": time.time()})
+
+
+def write_file(path: str, text: str) -> None:
+    """Write ``text`` to ``path`` (mode 0600) through a temporary file, fsync and rename."""
+    # Random, not the pid: threads, and containers that share the directory, may write the same file at once.
+    temporary = f"{path}.{os.urandom(8).hex()}.tmp"
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    sync_directory(os.path.dirname(path))
+
+
+def sync_directory(path: str) -> None:
+    """Make the entries of the directory ``path`` survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(path: str, *, create: bool = False, shared: bool = False) -> int | None:
+    """Take the ``flock`` of a file without waiting.
+
+    :param create: whether to create a missing file (mode 0600).
+    :param shared: take a shared lock instead of the exclusive one.
+    :return: the descriptor that holds it until it is closed or this process dies; None when another has it.
+    :raises FileNotFoundError: when there is no such file and ``create`` is False.
+    """
+    descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def this_host() -> dict[str, str]:
+    """Return ``host`` (its name) and ``boot_id``: the same boot id means the same running kernel, also in containers
+    of other names, so locks and process ids compare; a new one under the same name means that it was restarted.
+    """
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return {"host": os.uname().nodename, "boot_id": file.read().strip()}

@@ -1,0 +1,86 @@
+"""What Airflow reads about this package through its entry point ``apache_airflow_provider``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_NAME = "Ax and TorchX"
+_PACKAGE = "airflow_provider_axtx"
+
+
+def _modules(*names: str) -> list[dict[str, Any]]:
+    return [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.{name}" for name in names]}]
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata; the schema is Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-axtx",
+        "name": _NAME,
+        "description": "Hyperparameter and black-box optimisation as pipelines: Ax proposes trials, TorchX runs them.",
+        "integrations": [{"integration-name": _NAME, "external-doc-url": "https://ax.dev", "tags": ["software"]}],
+        "operators": _modules("operators.ax", "operators.torchx"),
+        "sensors": _modules("sensors.torchx"),
+        "hooks": _modules("hooks.ax", "hooks.torchx"),
+        "triggers": _modules("triggers.trial"),
+        "connection-types": [_ax_connection(), _torchx_connection()],
+    }
+
+
+def _ax_connection() -> dict[str, Any]:
+    return {
+        "connection-type": "ax",
+        "hook-class-name": f"{_PACKAGE}.hooks.ax.AxHook",
+        "hook-name": "Ax experiment store",
+        "conn-fields": {
+            "drivername": {
+                "label": "Database driver",
+                "schema": {
+                    "type": ["string", "null"],
+                    "enum": ["sqlite", "postgresql+psycopg", "mysql+pymysql"],
+                    "default": "sqlite",
+                },
+                "description": "SQLAlchemy driver of the database that holds the experiments.",
+            }
+        },
+        "ui-field-behaviour": {
+            "hidden-fields": ["extra"],
+            "relabeling": {"schema": "Database, or path of the SQLite file"},
+            "placeholders": {"schema": "axtx"},
+        },
+    }
+
+
+def _torchx_connection() -> dict[str, Any]:
+    return {
+        "connection-type": "torchx",
+        "hook-class-name": f"{_PACKAGE}.hooks.torchx.TorchXHook",
+        "hook-name": "TorchX scheduler",
+        "conn-fields": {
+            "scheduler": {
+                "label": "Scheduler",
+                "schema": {"type": ["string", "null"], "default": "local_detached"},
+                "description": "TorchX scheduler: local_detached, slurm, kubernetes, local_docker, ...",
+            },
+            "scheduler_args": {
+                "label": "Scheduler options",
+                "schema": {"type": ["string", "null"]},
+                "description": 'Run options as a JSON object, for example {"partition": "gpu"}.',
+            },
+            "tracker_base": {
+                "label": "Tracker base",
+                "schema": {"type": ["string", "null"]},
+                "description": "Folder or fsspec URL where apps report; workers and apps must both reach it.",
+            },
+            "allowed_components": {
+                "label": "Allowed components",
+                "schema": {"type": ["string", "null"]},
+                "description": "Patterns of component references that may run, separated by commas; empty allows all.",
+            },
+        },
+        "ui-field-behaviour": {
+            "hidden-fields": ["host", "schema", "login", "password", "port", "extra"],
+            "relabeling": {},
+            "placeholders": {"tracker_base": "s3://bucket/tracker"},
+        },
+    }

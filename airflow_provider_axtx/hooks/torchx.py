@@ -1,0 +1,160 @@
+"""The ``torchx`` connection: which scheduler runs the apps, with which options, and where they report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.hooks.home import axtx_home
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+
+DEFAULT_SCHEDULER = "local_detached"
+_KNOWN_EXTRAS = ("scheduler", "scheduler_args", "tracker_base", "allowed_components")
+
+
+@dataclass(frozen=True)
+class TorchXSettings:
+    """What a ``torchx`` connection says.
+
+    :param scheduler: name of the TorchX scheduler.
+    :param scheduler_args: its run options.
+    :param tracker_base: root folder or fsspec URL below which every run gets a tracker base of its own; None means a
+        folder in AIRFLOW_HOME.
+    :param allowed_components: patterns (``fnmatch``) of the component references that may be run; None allows all.
+    """
+
+    scheduler: str = DEFAULT_SCHEDULER
+    scheduler_args: Mapping[str, Any] = field(default_factory=dict)
+    tracker_base: str | None = None
+    allowed_components: tuple[str, ...] | None = None
+
+    @property
+    def tracker_root(self) -> str:
+        """Root of the tracker bases that nobody named."""
+        return self.tracker_base or str(axtx_home() / "tracker")
+
+
+class TorchXHook(BaseHook):
+    """Gives access to a TorchX scheduler. Works without any connection: then apps run on ``local_detached``.
+
+    :param torchx_conn_id: a connection of type ``torchx``.
+    """
+
+    conn_name_attr = "torchx_conn_id"
+    default_conn_name = "torchx_default"
+    conn_type = "torchx"
+    hook_name = "TorchX scheduler"
+
+    def __init__(self, torchx_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.torchx_conn_id = torchx_conn_id
+
+    @cached_property
+    def settings(self) -> TorchXSettings:
+        """The connection's fields, or the defaults when the default connection is not defined.
+
+        :raises InvalidInputError: when a field cannot be used; names the connection, the field and the value.
+        """
+        try:
+            connection = self.get_connection(self.torchx_conn_id)
+        except AirflowNotFoundException:
+            if self.torchx_conn_id != self.default_conn_name:
+                raise InvalidInputError(
+                    f"torchx_conn_id={self.torchx_conn_id!r}: no such connection.",
+                    fix=f"define it (type torchx), or leave torchx_conn_id at {self.default_conn_name!r}.",
+                ) from None
+            return TorchXSettings()
+        return read_settings(connection)
+
+    def get_engine(self, scheduler: str | None = None, scheduler_args: Mapping[str, Any] | None = None) -> TorchXEngine:
+        """Return the engine that submits, observes and cancels apps.
+
+        :param scheduler: None means the connection's.
+        :param scheduler_args: added to, and stronger than, the connection's when the scheduler is the connection's;
+            another scheduler takes only these.
+        :raises InvalidInputError: for an unknown scheduler or option.
+        """
+        from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+
+        name = scheduler or self.settings.scheduler
+        inherited = self.settings.scheduler_args if name == self.settings.scheduler else {}
+        return TorchXEngine(
+            name,
+            scheduler_args={**inherited, **(scheduler_args or {})},
+            allowed_components=self.settings.allowed_components,
+        )
+
+
+def read_settings(connection: Connection) -> TorchXSettings:
+    """Read a ``torchx`` connection. Its extra fields are read by name; an unknown one is an error, not ignored.
+
+    :raises InvalidInputError: when a field cannot be used.
+    """
+    where = f"connection {connection.conn_id!r}"
+    if connection.conn_type != TorchXHook.conn_type:
+        raise InvalidInputError(
+            f"{where} is of type {connection.conn_type!r}.", fix="use a connection of type torchx as torchx_conn_id."
+        )
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{where}: extra is not valid JSON ({error}).", fix="write a JSON object into the field extra."
+        ) from error
+    unknown = sorted(set(extra) - set(_KNOWN_EXTRAS))
+    if unknown:
+        raise InvalidInputError(
+            f"{where}: unknown extra field(s) {', '.join(unknown)}.", fix=f"known are {', '.join(_KNOWN_EXTRAS)}."
+        )
+    tracker_base = extra.get("tracker_base") or None
+    if tracker_base is not None and not isinstance(tracker_base, str):
+        raise InvalidInputError(
+            f"{where}: tracker_base must be text, not {tracker_base!r}.", fix="set it to a folder or an fsspec URL."
+        )
+    return TorchXSettings(
+        scheduler=str(extra.get("scheduler") or DEFAULT_SCHEDULER),
+        scheduler_args=_scheduler_args(extra.get("scheduler_args"), where),
+        tracker_base=tracker_base,
+        allowed_components=_allowed(extra.get("allowed_components"), where),
+    )
+
+
+def _scheduler_args(value: object, where: str) -> Mapping[str, Any]:
+    if isinstance(value, str):
+        # The connection form has only text fields for objects.
+        try:
+            value = json.loads(value or "{}")
+        except ValueError:
+            value = shorten(value)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(
+            f"{where}: scheduler_args must be an object of run options, not {value!r}.",
+            fix='write for example {"partition": "gpu"}.',
+        )
+    return dict(value)
+
+
+def _allowed(value: object, where: str) -> tuple[str, ...] | None:
+    if value is None or value == "":
+        return None
+    patterns = value.replace(",", "\n").split() if isinstance(value, str) else value
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) and pattern for pattern in patterns):
+        raise InvalidInputError(
+            f"{where}: allowed_components must be a list of patterns, not {value!r}.",
+            fix='write for example ["utils.booth", "my_pkg.components:*"].',
+        )
+    return tuple(patterns)

@@ -1,0 +1,257 @@
+"""Operators on the Ax side: create an experiment, generate trials, complete them, get the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.experiment import ExperimentSpec
+from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
+from airflow_provider_axtx.core.trial import TrialOutcome
+from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.operators.base import airflow_errors, check_experiment_at_parse, current_task_key
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_axtx.generation import Generation
+    from airflow_provider_axtx.outcome import Results
+
+IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
+
+
+class _AxOperator(BaseOperator):
+    """Base of the operators that work on the experiment store."""
+
+    ui_color = "#e3f0e8"
+
+    def __init__(self, *, ax_conn_id: str = AxHook.default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ax_conn_id = ax_conn_id
+
+    @cached_property
+    def hook(self) -> AxHook:
+        """The hook of ``ax_conn_id``."""
+        return AxHook(self.ax_conn_id)
+
+
+class AxCreateExperimentOperator(_AxOperator):
+    """Puts an experiment into the store.
+
+    :param experiment: an ``ExperimentSpec``, a dict, or a JSON string of it (templated). A literal one is checked when
+        the DAG is parsed.
+    :param if_exists: ``resume`` goes on with an experiment of the same name and definition; ``fail`` refuses it. An
+        experiment of the same name with another definition is always refused.
+    :param component: when given, its signature is compared with the experiment's parameters before anything runs.
+    :param component_args: the component's constant arguments (templated).
+    :param torchx_conn_id: connection whose ``allowed_components`` the component must match.
+    :param ax_conn_id: connection of the experiment store.
+    :return: the experiment's name.
+    """
+
+    template_fields: Sequence[str] = (
+        "experiment",
+        "if_exists",
+        "component",
+        "component_args",
+        "torchx_conn_id",
+        "ax_conn_id",
+    )
+    template_fields_renderers = {"experiment": "json", "component_args": "json"}
+
+    def __init__(
+        self,
+        *,
+        experiment: Any,
+        if_exists: str = "resume",
+        component: Any = None,
+        component_args: Any = None,
+        torchx_conn_id: str = TorchXHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.experiment = experiment
+        self.torchx_conn_id = torchx_conn_id
+        self.if_exists = if_exists
+        self.component = component
+        self.component_args = component_args
+        check_experiment_at_parse(experiment)
+        if not is_templated(if_exists):
+            as_choice("if_exists", if_exists, IF_EXISTS)
+
+    @airflow_errors
+    def execute(self, context: Context) -> str:
+        """Create the experiment, or find that it is there."""
+        from airflow_provider_axtx.generation import create_experiment
+
+        spec = ExperimentSpec.load(self.experiment)
+        if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
+        if self.component is not None:
+            self._check_component(spec)
+        created = create_experiment(self.hook.store, spec, if_exists=if_exists)
+        self.log.info("Experiment %r %s.", spec.name, "created" if created else "exists and is resumed")
+        return spec.name
+
+    def _check_component(self, spec: ExperimentSpec) -> None:
+        from airflow_provider_axtx.engine.components import load_component
+
+        component = load_component(self.component, TorchXHook(self.torchx_conn_id).settings.allowed_components)
+        parameters = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
+        component.check(parameters, as_object("component_args", self.component_args))
+
+
+class _GenerateOperator(_AxOperator):
+    """Base of the two generating operators.
+
+    :param experiment_name: the experiment (templated).
+    :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
+    """
+
+    def __init__(self, *, experiment_name: Any, max_trials: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.experiment_name = experiment_name
+        self.max_trials = max_trials
+        if max_trials is not None and not is_templated(max_trials):
+            as_int("max_trials", max_trials, minimum=1)
+
+    def _generate(self, context: Context, n: int) -> Generation:
+        from airflow_provider_axtx.generation import generate_trials
+
+        limit = None if self.max_trials in (None, "", "None") else as_int("max_trials", self.max_trials, minimum=1)
+        generation = generate_trials(
+            self.hook.store, self.experiment_name, n, task_key=current_task_key(context), max_trials=limit
+        )
+        for trial in generation.trials:
+            self.log.info("Trial %s (%s): %s", trial.trial_index, trial.arm_name, trial.parameters)
+        if generation.finished:
+            self.log.info("Experiment %r is finished: %s", self.experiment_name, generation.finished)
+        elif len(generation.trials) < n:
+            self.log.warning("Only %s of %s trials: %s", len(generation.trials), n, generation.pending)
+        return generation
+
+
+class AxGenerateTrialsOperator(_GenerateOperator):
+    """Generates trials; a retry of the task gets the same ones again.
+
+    :param experiment_name: the experiment (templated).
+    :param n: number of trials (templated).
+    :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
+    :param round_number: number of this round in an unrolled loop, from 0.
+    :param rounds: how many rounds this DAG run asks for (templated); a round beyond it generates nothing.
+    :param ax_conn_id: connection of the experiment store.
+    :return: a list of trials, ready for ``expand(trial=...)``; empty when the experiment is finished.
+    """
+
+    template_fields: Sequence[str] = ("experiment_name", "n", "max_trials", "rounds", "ax_conn_id")
+
+    def __init__(self, *, n: Any = 1, round_number: int = 0, rounds: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.n = n
+        self.round_number = round_number
+        self.rounds = rounds
+        if not is_templated(n):
+            as_int("n", n, minimum=1)
+
+    @airflow_errors
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Generate the trials, or return those that this task was granted before."""
+        if self.rounds is not None and self.round_number >= as_int("rounds", self.rounds, minimum=1):
+            self.log.info("This DAG run asks for %s rounds: no trial in round %s.", self.rounds, self.round_number)
+            return []
+        n = as_int("n", self.n, minimum=1)
+        return [trial.to_json() for trial in self._generate(context, n).trials]
+
+
+class AxGenerateTrialOperator(_GenerateOperator):
+    """Generates one trial, and skips the rest of its chain when the experiment is finished.
+
+    :param experiment_name: the experiment (templated).
+    :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
+    :param ax_conn_id: connection of the experiment store.
+    :return: the trial.
+    """
+
+    template_fields: Sequence[str] = ("experiment_name", "max_trials", "ax_conn_id")
+
+    @airflow_errors
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Generate the trial, or return the one that this task was granted before."""
+        generation = self._generate(context, 1)
+        if not generation.trials:
+            raise AirflowSkipException(f"Experiment {self.experiment_name!r} is finished: {generation.finished}")
+        return generation.trials[0].to_json()
+
+
+class AxCompleteTrialOperator(_AxOperator):
+    """Records the outcome of a trial: its metrics, or why there are none. The same outcome again changes nothing.
+
+    A failed trial is data for Ax, not a failed pipeline: the task succeeds and says FAILED with the reason.
+
+    :param run: the output of the sensor or of ``TorchXRunTrialOperator`` (templated).
+    :param results: None reads the tracker as Ax's ``TorchXMetric`` does; or a dict ``{metric: mean}`` or
+        ``{metric/mean: m, metric/sem: s}`` (templated); or a callable that returns one for the run.
+    :param ax_conn_id: connection of the experiment store.
+    :return: the run with ``metrics`` and the final ``trial_status``.
+    """
+
+    template_fields: Sequence[str] = ("run", "results", "ax_conn_id")
+    template_fields_renderers = {"run": "json", "results": "json"}
+
+    def __init__(self, *, run: Any, results: Results | Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.run = run
+        self.results = results
+
+    @airflow_errors
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read the results and record the outcome."""
+        from airflow_provider_axtx.outcome import complete_trial
+
+        outcome = TrialOutcome.from_json(as_object("run", self.run))
+        results = self.results
+        if results is not None and not callable(results):
+            results = as_object("results", results)
+        completed = complete_trial(self.hook.store, outcome, results)
+        if completed["trial_status"] == "COMPLETED":
+            self.log.info("Trial %s COMPLETED: %s", outcome.trial_index, completed["metrics"])
+        else:
+            self.log.warning("Trial %s %s: %s", outcome.trial_index, completed["trial_status"], completed["message"])
+        return completed
+
+
+class AxBestTrialOperator(_AxOperator):
+    """Returns the best trial of an experiment, or its Pareto frontier when it has several objectives.
+
+    :param experiment_name: the experiment (templated).
+    :param use_model_predictions: judge by the model's prediction instead of the observation; fits a model.
+    :param ax_conn_id: connection of the experiment store.
+    :return: ``{trial_index, arm_name, parameters, metrics}``, or a list of them for several objectives.
+    """
+
+    template_fields: Sequence[str] = ("experiment_name", "ax_conn_id")
+
+    def __init__(self, *, experiment_name: Any, use_model_predictions: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.experiment_name = experiment_name
+        self.use_model_predictions = use_model_predictions
+        if not isinstance(use_model_predictions, bool):
+            raise InvalidInputError(
+                f"use_model_predictions must be True or False, not {use_model_predictions!r}.", fix="set it to either."
+            )
+
+    @airflow_errors
+    def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
+        """Ask Ax for the best of what was observed."""
+        from airflow_provider_axtx.engine import ax_engine
+
+        facts = self.hook.store.facts(self.experiment_name)
+        best = ax_engine.best(facts, use_model_predictions=self.use_model_predictions)
+        for entry in best:
+            self.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
+        return best if ExperimentSpec.load(facts.spec).is_multi_objective else best[0]

@@ -1,0 +1,225 @@
+"""Operators on the TorchX side: submit a trial's app, run it to its end, reap what a DAG run left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, conf
+
+from airflow_provider_axtx.core.inputs import as_object, is_templated
+from airflow_provider_axtx.core.trial import Trial, TrialRun
+from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.operators.base import airflow_errors, current_identity
+from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_axtx.core.facts import RunFact
+    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+
+_APP_FIELDS: tuple[str, ...] = (
+    "trial",
+    "component",
+    "component_args",
+    "scheduler",
+    "scheduler_args",
+    "tracker_base",
+    "torchx_conn_id",
+    "ax_conn_id",
+)
+_APP_RENDERERS = {"trial": "json", "component_args": "json", "scheduler_args": "json"}
+
+
+class _SubmitsTrial(BaseOperator):
+    """Base of the operators that submit an app.
+
+    :param trial: the output of a generate task (templated).
+    :param component: TorchX component, as in Ax's ``TorchXRunner``: a name (``utils.booth``), a file
+        (``components.py:trainer``), an import path (``my_pkg.components:trainer``) or the function. The experiment's
+        parameters match its arguments by name and type; ``trial_idx``, ``experiment_name`` and ``tracker_base`` are
+        passed when its signature declares them.
+    :param component_args: its constant arguments (templated).
+    :param scheduler: TorchX scheduler; None means the connection's, ``local_detached`` without one (templated).
+    :param scheduler_args: run options of the scheduler, added to the connection's (templated).
+    :param tracker_base: passed to the component as it is; None gives every attempt a folder of its own below the
+        connection's ``tracker_base``, or below AIRFLOW_HOME (templated).
+    :param torchx_conn_id: connection of the scheduler.
+    :param ax_conn_id: connection of the experiment store.
+    """
+
+    def __init__(
+        self,
+        *,
+        trial: Any,
+        component: Any,
+        component_args: Any = None,
+        scheduler: str | None = None,
+        scheduler_args: Any = None,
+        tracker_base: str | None = None,
+        torchx_conn_id: str = TorchXHook.default_conn_name,
+        ax_conn_id: str = AxHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.trial = trial
+        self.component = component
+        self.component_args = component_args
+        self.scheduler = scheduler
+        self.scheduler_args = scheduler_args
+        self.tracker_base = tracker_base
+        self.torchx_conn_id = torchx_conn_id
+        self.ax_conn_id = ax_conn_id
+        for name, value in (("component_args", component_args), ("scheduler_args", scheduler_args)):
+            if not is_templated(value):
+                as_object(name, value)
+
+    def submit(self, context: Context, remember: Any) -> TrialRun:
+        """Submit the app, or adopt the one that is there. ``remember`` is told of the run as soon as it is recorded."""
+        from airflow_provider_axtx.submission import AppRequest, submit_trial
+
+        hook = TorchXHook(self.torchx_conn_id)
+        request = AppRequest(
+            component=self.component,
+            component_args=as_object("component_args", self.component_args),
+            tracker_base=self.tracker_base or None,
+            tracker_root=hook.settings.tracker_root,
+        )
+        run = submit_trial(
+            AxHook(self.ax_conn_id).store,
+            hook.get_engine(self.scheduler or None, as_object("scheduler_args", self.scheduler_args)),
+            Trial.from_json(as_object("trial", self.trial)),
+            request,
+            current_identity(context, self.torchx_conn_id),
+            on_run=remember,
+        )
+        # Visible before anything waits, so that a killed task can be traced and cancelled by hand.
+        context["ti"].xcom_push(key="app_handle", value=run.app_handle)
+        return run
+
+
+class TorchXSubmitTrialOperator(_SubmitsTrial):
+    """Submits the app of a trial; there is never more than one live app for a trial.
+
+    A retry adopts the app that the try before submitted. A Clear cancels it and starts a new attempt.
+
+    The parameters are those of ``_SubmitsTrial``.
+
+    :return: the run: the trial with ``attempt``, ``app_handle`` and ``tracker_base``.
+    """
+
+    template_fields: Sequence[str] = _APP_FIELDS
+    template_fields_renderers = _APP_RENDERERS
+    ui_color = "#e6e3f5"
+
+    _live_run: RunFact | None = None
+
+    @airflow_errors
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit the app, or adopt the one that is there."""
+        return self.submit(context, self._remember).to_json()
+
+    def _remember(self, run: RunFact) -> None:
+        self._live_run = run
+
+    def on_kill(self) -> None:
+        """Cancel what this task has submitted."""
+        from airflow_provider_axtx.outcome import KILLED, cancel_run
+
+        if self._live_run is not None:
+            engine = TorchXHook(self.torchx_conn_id).get_engine(self._live_run.scheduler)
+            cancel_run(
+                AxHook(self.ax_conn_id).store, engine, self._live_run, f"{KILLED}: the submitting task was ended"
+            )
+
+
+class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
+    """Submits the app of a trial and waits for its end, in one task.
+
+    The parameters are those of ``TorchXSubmitTrialOperator`` and ``TorchXTrialSensor``.
+
+    :param poke_interval: seconds between two looks at the app.
+    :param timeout: seconds since submission after which ``on_timeout`` applies.
+    :param deferrable: wait in the triggerer instead of in a worker slot.
+    :return: the run with ``trial_status``, ``app_state`` and ``message``.
+    """
+
+    template_fields: Sequence[str] = _APP_FIELDS
+    template_fields_renderers = _APP_RENDERERS
+    ui_color = "#e6e3f5"
+
+    def __init__(
+        self,
+        *,
+        poke_interval: float | timedelta = 10.0,
+        timeout: float | timedelta = timedelta(days=7),
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.poke_interval = seconds_of("poke_interval", poke_interval)
+        self.timeout = seconds_of("timeout", timeout)
+        self.deferrable = deferrable
+
+    @airflow_errors
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit or adopt the app, then wait for it."""
+        trial = self.submit(context, self._remember)
+        return self.wait_deferred(trial) if self.deferrable else self.wait_in_process(self.find_run(trial))
+
+    def _remember(self, run: RunFact) -> None:
+        self._live_run = run
+
+
+class TorchXReapTrialsOperator(BaseOperator):
+    """Ends what this DAG run left behind; to be used as a teardown.
+
+    A run whose app has ended is completed with its results; any other app is cancelled and its trial ABANDONED. Trials
+    that were generated and never submitted are ABANDONED too.
+
+    :param reason: recorded as the reason of the cancelled trials (templated).
+    :param torchx_conn_id: connection for runs that do not say through which they were submitted.
+    :param ax_conn_id: connection of the experiment store.
+    :return: the outcomes.
+    """
+
+    template_fields: Sequence[str] = ("reason", "torchx_conn_id", "ax_conn_id")
+
+    def __init__(
+        self,
+        *,
+        reason: str = "reaped: the DAG run ended and nobody waits for it",
+        torchx_conn_id: str = TorchXHook.default_conn_name,
+        ax_conn_id: str = AxHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.reason = reason
+        self.torchx_conn_id = torchx_conn_id
+        self.ax_conn_id = ax_conn_id
+
+    @cached_property
+    def store(self) -> Any:
+        """The experiment store."""
+        return AxHook(self.ax_conn_id).store
+
+    @airflow_errors
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Cancel the open runs of this DAG run and settle its open trials."""
+        from airflow_provider_axtx.outcome import reap
+
+        ti = context["ti"]
+        runs = self.store.open_runs(dag_id=ti.dag_id, run_id=ti.run_id)
+        outcomes = [outcome.to_json() for outcome in reap(self.store, self._engine_for, runs, self.reason)]
+        for outcome in outcomes:
+            self.log.warning("Reaped trial %(trial_index)s of %(experiment)s: %(trial_status)s, %(message)s", outcome)
+        for fact in self.store.abandon_unsubmitted(ti.dag_id, ti.run_id, self.reason):
+            self.log.warning("Trial %s was never submitted: ABANDONED.", fact.index)
+        return outcomes
+
+    def _engine_for(self, run: RunFact) -> TorchXEngine:
+        return TorchXHook(run.identity.torchx_conn_id or self.torchx_conn_id).get_engine(run.scheduler)

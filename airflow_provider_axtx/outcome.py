@@ -1,0 +1,232 @@
+"""How a run ends: observed, cancelled, settled. Every effect is recorded and may be repeated. No Airflow."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_axtx.core.errors import InvalidResultError, SchedulerUnavailableError
+from airflow_provider_axtx.core.experiment import ExperimentSpec
+from airflow_provider_axtx.core.facts import Observation, RunFact
+from airflow_provider_axtx.core.faults import crash_point
+from airflow_provider_axtx.core.inputs import as_object, shorten
+from airflow_provider_axtx.core.observation import AppObservation, Grace
+from airflow_provider_axtx.core.status import APP_STATE_TO_TRIAL_STATUS, is_terminal_trial_status
+from airflow_provider_axtx.core.trial import TrialOutcome, TrialRun
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+    from airflow_provider_axtx.store.experiments import ExperimentStore
+
+log = logging.getLogger(__name__)
+
+#: Start of the recorded reason when Airflow killed the task behind a run. A retry then begins a new attempt; after any
+#: other cancellation (a timeout, a reaper) the trial is ABANDONED and stays so.
+KILLED = "task killed"
+#: Seconds that a cancelled app gets to disappear: TorchX's local scheduler and Slurm give it 10 s and 5 s after TERM.
+CANCEL_SECONDS = 60.0
+
+#: What ``AxCompleteTrialOperator(results=...)`` takes: None reads the tracker.
+Results = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
+
+
+def adopt(store: ExperimentStore, engine: TorchXEngine, run: RunFact) -> RunFact:
+    """Give a write-ahead row its handle if its app was submitted although the handle was not recorded.
+
+    :raises SchedulerUnavailableError: when the scheduler cannot say.
+    """
+    if run.app_handle is not None:
+        return run
+    handle = engine.find(run.submission_key)
+    return run if handle is None else store.record_handle(run, handle)
+
+
+def observe_run(store: ExperimentStore, engine: TorchXEngine, run: RunFact, grace: Grace) -> AppObservation:
+    """Look once at the app of a run.
+
+    :return: a terminal observation, or one that says "look again".
+    :raises SchedulerUnavailableError: when the scheduler did not answer; that is never a final state.
+    """
+    if run.finished_at is not None and run.app_state is not None:
+        return AppObservation(run.app_state, run.message or "")
+    run = adopt(store, engine, run)
+    if run.app_handle is None:
+        seen = AppObservation("UNKNOWN", f"no app was submitted under {run.submission_key}")
+    else:
+        seen = engine.observe([run.app_handle])[run.app_handle]
+    unseen = store.note_unseen(run, seen=seen.app_state != "UNKNOWN")
+    since = run.submitted_at or run.requested_at
+    return grace.judge(seen, age=time.time() - since, unseen_polls=unseen, cancel_reason=run.cancel_reason)
+
+
+def cancel_run(store: ExperimentStore, engine: TorchXEngine, run: RunFact, reason: str) -> RunFact:
+    """Cancel the app of a run. The intent is recorded first, so that whoever comes next can finish the job.
+
+    :param reason: recorded, and shown as the trial's reason; the first one recorded stays.
+    :raises SchedulerUnavailableError: when the scheduler did not take the request; calling again is safe.
+    """
+    run = store.request_cancel(run, reason)
+    crash_point("cancel.after_request")
+    run = adopt(store, engine, run)
+    if run.app_handle is not None and run.finished_at is None:
+        engine.cancel(run.app_handle)
+        crash_point("cancel.after_cancel")
+    return run
+
+
+def await_cancelled(
+    store: ExperimentStore, engine: TorchXEngine, run: RunFact, *, seconds: float = CANCEL_SECONDS
+) -> RunFact:
+    """Wait until a cancelled app is gone and record that it is.
+
+    :param seconds: limit of the wait.
+    :raises SchedulerUnavailableError: when it still runs then; the run stays open, so that a reaper sees it.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.05
+    while True:
+        if run.finished_at is not None:
+            return run
+        if run.app_handle is None:
+            return store.finish_run(run, "CANCELLED", run.cancel_reason or "")
+        seen = engine.observe([run.app_handle])[run.app_handle]
+        if seen.is_terminal or seen.app_state == "UNKNOWN":
+            return store.finish_run(run, "CANCELLED", run.cancel_reason or seen.message)
+        if time.monotonic() > deadline:
+            raise SchedulerUnavailableError(
+                f"{run.app_handle} still runs {seconds:.0f} s after it was cancelled.",
+                fix="look at the scheduler; the run stays open and the next reaper cancels it again.",
+            )
+        time.sleep(pause)
+        pause = min(pause * 2, 1.0)
+
+
+def settle(store: ExperimentStore, run: RunFact, observed: AppObservation) -> TrialOutcome:
+    """Record that a run has ended. A trial that failed or was abandoned is settled with it: it needs no results.
+
+    :param observed: a terminal observation; when the run has ended already, what was recorded first stays.
+    :return: what travels on to ``AxCompleteTrialOperator``.
+    """
+    run = store.finish_run(run, observed.app_state, observed.message)
+    crash_point("settle.after_finish_run")
+    fact = store.trial(run.experiment, run.trial_index)
+    app_state, message = run.app_state or observed.app_state, run.message or ""
+    status = APP_STATE_TO_TRIAL_STATUS[app_state]
+    if is_terminal_trial_status(fact.status):
+        status, message = fact.status, fact.reason or message
+    elif status != "COMPLETED":
+        message = message or f"the app ended as {app_state}"
+        store.complete(run.experiment, run.trial_index, status=status, reason=message)
+    return TrialOutcome(
+        experiment=run.experiment,
+        trial_index=run.trial_index,
+        arm_name=fact.arm_name,
+        parameters=fact.parameters,
+        attempt=run.attempt,
+        app_handle=run.app_handle or "",
+        tracker_base=run.tracker_base,
+        trial_status=status,
+        app_state=app_state,
+        message=message,
+    )
+
+
+def find_run(store: ExperimentStore, trial: TrialRun) -> RunFact:
+    """Return the recorded run behind what travelled in XCom.
+
+    :raises TrialNotFoundError: when the store does not have it (another store's trial, or an edited one).
+    """
+    return store.run(trial.experiment, trial.trial_index, trial.attempt)
+
+
+def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Results = None) -> dict[str, Any]:
+    """Record the outcome of a trial: its metrics, or why there are none.
+
+    Results that cannot be given to Ax (missing, not a number, NaN, infinite, garbage) make the trial FAILED with the
+    reason; they are kept as evidence.
+
+    :param results: None reads the tracker; else ``{metric: mean}`` or ``{metric/mean: ..., metric/sem: ...}``, or a
+        callable that returns it for the outcome's JSON object.
+    :return: the outcome as JSON with ``metrics`` ({name: {mean, sem}}), final ``trial_status`` and ``message``.
+    :raises TrackerUnavailableError: when the tracker cannot be read just now.
+    :raises TrialStateError: when the trial has another outcome already.
+    """
+    answer = {**outcome.to_json(), "metrics": {}}
+    if outcome.trial_status != "COMPLETED":
+        reason = outcome.message or f"the app ended as {outcome.app_state}"
+        store.complete(outcome.experiment, outcome.trial_index, status=outcome.trial_status, reason=reason)
+        return answer
+    reported: Mapping[str, Any] | None = None
+    try:
+        reported = _reported(outcome, results)
+        metrics = ExperimentSpec.load(store.spec(outcome.experiment)).check_results(reported)
+    except InvalidResultError as error:
+        reason = str(error)
+        evidence = None if reported is None else {"reported": shorten(dict(reported), 2000)}
+        store.complete(outcome.experiment, outcome.trial_index, status="FAILED", reason=reason, evidence=evidence)
+        return {**answer, "trial_status": "FAILED", "message": reason}
+    observations = [Observation(outcome.trial_index, name, mean, sem) for name, (mean, sem) in sorted(metrics.items())]
+    crash_point("complete.before_record")
+    store.complete(outcome.experiment, outcome.trial_index, status="COMPLETED", observations=observations)
+    crash_point("complete.after_record")
+    return {**answer, "metrics": {name: {"mean": mean, "sem": sem} for name, (mean, sem) in metrics.items()}}
+
+
+def _reported(outcome: TrialOutcome, results: Results) -> Mapping[str, Any]:
+    from airflow_provider_axtx.engine.results import read_results
+
+    if callable(results):
+        return as_object("results", results(asdict(outcome)))
+    if results is not None:
+        return as_object("results", results)
+    found = read_results(outcome.tracker_base, outcome.trial_index)
+    if found is None:
+        raise InvalidResultError(
+            f"The app succeeded but reported nothing for trial {outcome.trial_index} under {outcome.tracker_base}.",
+            fix="let the app write FsspecResultTracker(tracker_base)[trial_idx] = {metric: value} before it exits.",
+        )
+    return found
+
+
+def reap(
+    store: ExperimentStore,
+    engine_for: Callable[[RunFact], TorchXEngine],
+    runs: list[RunFact],
+    reason: str,
+    *,
+    grace: Grace | None = None,
+) -> list[TrialOutcome]:
+    """End every given run: one whose app has ended is completed with its results, any other is cancelled.
+
+    :param engine_for: gives the engine through which a run was submitted.
+    :return: the outcomes, in the order of the runs.
+    :raises SchedulerUnavailableError: after all were tried, when some could not be ended; calling again is safe.
+    """
+    outcomes, stuck = [], []
+    for run in runs:
+        try:
+            outcomes.append(_reap_one(store, engine_for(run), run, reason, grace or Grace()))
+        except SchedulerUnavailableError as error:
+            log.error("Could not end %s: %s", run.app_handle or run.submission_key, error)
+            stuck.append(run.submission_key)
+    if stuck:
+        raise SchedulerUnavailableError(
+            f"{len(stuck)} of {len(runs)} runs could not be ended: {', '.join(stuck)}.",
+            fix="look at the scheduler, then clear this task or run 'airflow ax reap'.",
+        )
+    return outcomes
+
+
+def _reap_one(store: ExperimentStore, engine: TorchXEngine, run: RunFact, reason: str, grace: Grace) -> TrialOutcome:
+    run = adopt(store, engine, run)
+    observed = observe_run(store, engine, run, grace)
+    if not observed.is_terminal:
+        run = await_cancelled(store, engine, cancel_run(store, engine, run, reason))
+        observed = AppObservation("CANCELLED", run.message or reason)
+    outcome = settle(store, run, observed)
+    if outcome.trial_status == "COMPLETED":
+        complete_trial(store, outcome)
+    return outcome

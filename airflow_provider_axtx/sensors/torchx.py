@@ -1,0 +1,80 @@
+"""The sensor that waits on an app handle until the mapped TrialStatus is terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
+from airflow.sdk.exceptions import AirflowSensorTimeout
+
+from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.trial import TrialRun
+from airflow_provider_axtx.operators.base import airflow_errors
+from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
+    """Waits until the app of a trial has ended and its mapped Ax ``TrialStatus`` is terminal.
+
+    Any terminal status ends the sensor successfully, with the status in XCom: a failed trial is data for Ax.
+
+    :param run: the output of ``TorchXSubmitTrialOperator`` (templated).
+    :param poke_interval: seconds between two looks at the app.
+    :param timeout: seconds since the app's submission after which ``on_timeout`` applies.
+    :param deferrable: wait in the triggerer; it looks once before it defers. Without it, ``mode`` is ``poke`` or
+        ``reschedule`` as in every sensor.
+    :param on_timeout: ``cancel`` reports the trial ABANDONED, ``fail`` fails the task; the app is cancelled either way.
+    :param fail_on: terminal ``TrialStatus`` names that fail the task.
+    :return: the run with ``trial_status``, ``app_state`` and ``message``.
+    """
+
+    template_fields: Sequence[str] = ("run", "torchx_conn_id", "ax_conn_id")
+    template_fields_renderers = {"run": "json"}
+    ui_color = "#e6e3f5"
+
+    def __init__(
+        self,
+        *,
+        run: Any,
+        poke_interval: float | timedelta = 10.0,
+        timeout: float | timedelta = timedelta(days=7),
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            poke_interval=seconds_of("poke_interval", poke_interval),
+            timeout=seconds_of("timeout", timeout),
+            **kwargs,
+        )
+        self.run = run
+        self.deferrable = deferrable
+
+    def _trial(self) -> TrialRun:
+        return TrialRun.from_json(as_object("run", self.run))
+
+    @airflow_errors
+    def execute(self, context: Context) -> Any:
+        """Look once, then wait."""
+        if not self.deferrable:
+            try:
+                return super().execute(context)
+            except AirflowSensorTimeout:
+                return self.time_out(self.find_run(self._trial()))
+        return self.wait_deferred(self._trial())
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """Look once at the app; done when it has ended or its time is up."""
+        run = self.find_run(self._trial())
+        observed = self.look(run)
+        if observed.is_terminal:
+            return PokeReturnValue(True, self.conclude(run, observed))
+        if time.time() > self.deadline(run):
+            return PokeReturnValue(True, self.time_out(run))
+        self.log.info("%s is %s. %s", run.app_handle, observed.app_state, observed.message)
+        return False

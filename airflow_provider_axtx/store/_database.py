@@ -1,0 +1,232 @@
+"""Connections and transactions: one engine for each database and process, every transaction short and retried."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.faults import crash_point
+from airflow_provider_axtx.store._failures import is_transient, translated
+
+T = TypeVar("T")
+
+#: Seconds for which a transaction is tried again while the database is away or busy.
+DEFAULT_RETRY_SECONDS = 60.0
+#: Seconds that SQLite itself waits for another process's write transaction before it says "locked".
+_SQLITE_BUSY_SECONDS = 15.0
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+}
+#: The execution option that carries the statement which opens a transaction on SQLite.
+_BEGIN = "axtx_begin"
+#: A cable that is cut sends no packet: without these a transaction would wait for the kernel's two hours.
+_POSTGRESQL_TIMEOUTS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+class Database:
+    """Runs short transactions on one database.
+
+    A transaction is a function of a connection, which may be called several times: after a lost connection nobody
+    knows whether the commit went through, so each function must recognise what an earlier call of it has written.
+
+    :param url: SQLAlchemy URL; ``sqlite``, ``postgresql`` or ``mysql``.
+    :param retry_seconds: for how long a transient failure is retried.
+    :raises InvalidInputError: for a URL that cannot be used, or a missing driver.
+    """
+
+    def __init__(self, url: str, retry_seconds: float = DEFAULT_RETRY_SECONDS) -> None:
+        self._url = checked_url(url)
+        self._retry_seconds = retry_seconds
+        self._engine = _engine_for(self._url)
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return self._url.render_as_string(hide_password=True)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is an SQLite file."""
+        return self._engine.dialect.name == "sqlite"
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run a transaction that only reads; all its statements see the database at one moment."""
+
+        def attempt() -> T:
+            # PostgreSQL's default gives each statement its own moment: a version older than the rows read after it.
+            options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+            with self._engine.connect().execution_options(**options) as connection, connection.begin():
+                return work(connection)
+
+        return self._retried(attempt)
+
+    def write(self, step: str, work: Callable[[sa.Connection], T]) -> T:
+        """Run a transaction that writes.
+
+        :param step: its name, for the crash points ``store.before_<step>_commit`` and ``store.after_<step>_commit``.
+        :param work: what it does; may be called again after a commit that went through unnoticed.
+        """
+
+        def attempt() -> T:
+            # A transaction that reads first and writes later cannot wait on SQLite ("database is locked" at once, the
+            # busy timeout notwithstanding): take the write lock at its beginning.
+            options = {_BEGIN: "BEGIN IMMEDIATE"}
+            with self._engine.connect().execution_options(**options) as connection:
+                with connection.begin():
+                    result = work(connection)
+                    crash_point(f"store.before_{step}_commit")
+                crash_point(f"store.after_{step}_commit")
+            return result
+
+        return self._retried(attempt)
+
+    def use_wal(self) -> None:
+        """Switch an SQLite file to write-ahead logging, so that readers and the writer do not wait for each other."""
+
+        def attempt() -> None:
+            # The mode cannot change inside a transaction.
+            with self._engine.connect().execution_options(**{_BEGIN: ""}) as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+        self._retried(attempt)
+
+    def close(self) -> None:
+        """Close this process's idle connections to the database; the next transaction opens a new one."""
+        self._engine.dispose()
+
+    def _retried(self, attempt: Callable[[], T]) -> T:
+        retrying = Retrying(
+            retry=retry_if_exception(is_transient),
+            stop=stop_after_delay(self._retry_seconds),
+            wait=wait_random_exponential(multiplier=0.05, max=2.0),
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except sa.exc.SQLAlchemyError as error:
+            raise translated(error, self.shown_url) from error
+
+
+def checked_url(url: str) -> sa.URL:
+    """Return the URL with the driver that this package uses.
+
+    :raises InvalidInputError: when it cannot be parsed or names a database that cannot serve several processes.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        # The text is not shown: a URL that does not parse may still hold a password.
+        raise InvalidInputError(
+            "The URL of the experiment store (ax connection) is not a database URL.",
+            fix="write dialect://login:password@host:port/database, with special characters percent-encoded.",
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend not in _DRIVERS:
+        raise InvalidInputError(
+            f"The experiment store (ax connection) cannot be on {backend!r}.",
+            fix="use a URL that starts with sqlite:////, postgresql:// or mysql://.",
+        )
+    if backend == "sqlite":
+        _check_sqlite_path(parsed.database)
+    return parsed if "+" in parsed.drivername else parsed.set(drivername=_DRIVERS[backend])
+
+
+def _check_sqlite_path(path: str | None) -> None:
+    # Tasks run in other processes and other working directories: an in-memory database or a relative path would give
+    # each its own, silently.
+    if not path or not Path(path).is_absolute():
+        raise InvalidInputError(
+            f"The SQLite path of the experiment store (ax connection) is not absolute: {path or 'in memory'!r}.",
+            fix="write four slashes and the full path: sqlite:////folder/file.db.",
+        )
+    if not Path(path).parent.is_dir():
+        raise InvalidInputError(
+            f"The folder of the experiment store (ax connection) does not exist: {Path(path).parent}.",
+            fix="create the folder, or correct the path in the URL.",
+        )
+
+
+_engines: dict[sa.URL, sa.Engine] = {}
+_engines_lock = threading.Lock()
+
+
+def _engine_for(url: sa.URL) -> sa.Engine:
+    with _engines_lock:
+        if url not in _engines:
+            _engines[url] = _new_engine(url)
+        return _engines[url]
+
+
+def _after_fork() -> None:
+    """Airflow forks its workers: the child must not speak on the parent's connections, nor close them."""
+    global _engines_lock
+    _engines_lock = threading.Lock()
+    for engine in _engines.values():
+        engine.dispose(close=False)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _new_engine(url: sa.URL) -> sa.Engine:
+    try:
+        if url.get_backend_name() == "sqlite":
+            return _sqlite_engine(url)
+        timeouts = _POSTGRESQL_TIMEOUTS if url.drivername == "postgresql+psycopg" else {}
+        return sa.create_engine(
+            url,
+            hide_parameters=True,
+            pool_pre_ping=True,
+            pool_size=2,
+            max_overflow=8,
+            pool_recycle=1800,
+            connect_args={name: value for name, value in timeouts.items() if name not in url.query},
+        )
+    except (ImportError, sa.exc.ArgumentError) as error:
+        extra = "postgres" if url.get_backend_name() == "postgresql" else "mysql"
+        raise InvalidInputError(
+            f"The driver {url.drivername!r} of the experiment store's URL (ax connection) cannot be loaded: {error}.",
+            fix=f"pip install 'airflow-provider-axtx[{extra}]', or name an installed driver in the URL.",
+        ) from error
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(
+        url,
+        hide_parameters=True,
+        # An SQLite connection must never cross a fork, not even to be closed (howtocorrupt.html, 2.6): none is kept.
+        poolclass=NullPool,
+        # isolation_level None: the driver's own BEGIN comes too late and only before a write.
+        connect_args={"isolation_level": None, "timeout": _SQLITE_BUSY_SECONDS},
+    )
+    sa.event.listen(engine, "connect", _set_up_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    statement = connection.get_execution_options().get(_BEGIN, "BEGIN")
+    if statement:
+        connection.exec_driver_sql(statement)

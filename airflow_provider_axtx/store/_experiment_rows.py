@@ -1,0 +1,177 @@
+"""The SQL steps on an experiment's own row. Each runs inside one transaction of ``ExperimentStore``."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_provider_axtx.core.errors import (
+    ExperimentExistsError,
+    ExperimentNotFoundError,
+    InvalidInputError,
+)
+from airflow_provider_axtx.store.tables import NAME_LENGTH, experiments, trials
+
+_SHOWN_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class ExperimentSummary:
+    """One line of an overview. Times are seconds since the epoch (UTC).
+
+    :param name: the experiment's name.
+    :param created_at: when it was created.
+    :param ax_version: the version of Ax that it was created with; may be empty.
+    :param trial_counts: Ax ``TrialStatus`` name -> number of trials; statuses without a trial are absent.
+    :param last_activity_at: when it was created or, later, when a trial last changed its status.
+    :param stop_reason: why the experiment has ended, or None while it may go on.
+    """
+
+    name: str
+    created_at: float
+    ax_version: str
+    trial_counts: dict[str, int]
+    last_activity_at: float
+    stop_reason: str | None
+
+
+def checked_name(name: str) -> str:
+    """Return the experiment's name.
+
+    :raises InvalidInputError: when it is empty, too long, or holds what a path, a URL or a log line cannot.
+    """
+    usable = isinstance(name, str) and name and name == name.strip() and name.isprintable() and name not in (".", "..")
+    if not usable or "/" in name or "\\" in name or len(name) > NAME_LENGTH:
+        raise InvalidInputError(
+            f"The experiment's name cannot be {name!r}.",
+            fix=f"use 1 to {NAME_LENGTH} printable characters without slashes and without spaces at the ends.",
+        )
+    return name
+
+
+def not_found(name: str) -> ExperimentNotFoundError:
+    """Return the error for an experiment that the store does not have."""
+    return ExperimentNotFoundError(
+        f"The store has no experiment {name!r}.",
+        fix="create it first (AxCreateExperimentOperator), or check experiment_name and ax_conn_id.",
+    )
+
+
+def require(connection: sa.Connection, name: str) -> sa.Row[Any]:
+    """Return the experiment's row.
+
+    :raises ExperimentNotFoundError: when there is none.
+    """
+    row = connection.execute(sa.select(experiments).where(experiments.c.name == name)).one_or_none()
+    if row is None:
+        raise not_found(name)
+    return row
+
+
+def create(
+    connection: sa.Connection, name: str, uid: str, spec: dict[str, Any], *, if_exists: str, ax_version: str
+) -> bool:
+    """Insert the experiment unless it exists; return whether it is the one with this ``uid``."""
+    found = connection.execute(sa.select(experiments).where(experiments.c.name == name)).one_or_none()
+    if found is None:
+        values = {"name": name, "uid": uid, "spec": spec, "version": 0, "created_at": time.time()}
+        connection.execute(sa.insert(experiments).values(**values, ax_version=ax_version))
+        return True
+    if found.uid == uid:
+        return True  # our own earlier call, whose commit went through although the connection broke
+    if if_exists == "fail":
+        raise ExperimentExistsError(
+            f"The experiment {name!r} exists already.",
+            fix='choose another name, or if_exists="resume" to add trials to it.',
+        )
+    _refuse_another_spec(name, found.spec, json.loads(json.dumps(spec)))
+    return False
+
+
+def _refuse_another_spec(name: str, stored: dict[str, Any], given: dict[str, Any]) -> None:
+    differing = sorted(key for key in stored.keys() | given.keys() if stored.get(key) != given.get(key))
+    if not differing:
+        return
+    lines = [f"{key}: stored {_shown(stored.get(key))}, given {_shown(given.get(key))}" for key in differing]
+    raise ExperimentExistsError(
+        f"The experiment {name!r} exists with another definition: {'; '.join(lines)}.",
+        fix="restore the stored values, or choose another name for the new definition.",
+    )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def summaries(connection: sa.Connection, name: str | None = None) -> list[ExperimentSummary]:
+    """Return the summary of every experiment, or of one, in the order of their names."""
+    counted = sa.select(
+        trials.c.experiment,
+        trials.c.status,
+        sa.func.count().label("number"),
+        sa.func.max(trials.c.updated_at).label("last"),
+    ).group_by(trials.c.experiment, trials.c.status)
+    if name is not None:
+        counted = counted.where(trials.c.experiment == name)
+    by_status = counted.subquery()
+    e = experiments.c
+    query = sa.select(
+        e.name, e.created_at, e.ax_version, e.stop_reason, by_status.c.status, by_status.c.number, by_status.c.last
+    ).select_from(experiments.outerjoin(by_status, by_status.c.experiment == e.name))
+    rows: dict[str, list[Any]] = {}
+    for row in connection.execute(query if name is None else query.where(e.name == name)):
+        rows.setdefault(row.name, []).append(row)
+    return [_summary(rows[found]) for found in sorted(rows)]
+
+
+def _summary(rows: list[Any]) -> ExperimentSummary:
+    first = rows[0]
+    counted = [row for row in rows if row.status is not None]
+    return ExperimentSummary(
+        name=first.name,
+        created_at=first.created_at,
+        ax_version=first.ax_version,
+        trial_counts={row.status: row.number for row in sorted(counted, key=lambda row: str(row.status))},
+        last_activity_at=max([first.created_at, *(row.last for row in counted)]),
+        stop_reason=first.stop_reason,
+    )
+
+
+def finish(connection: sa.Connection, name: str, reason: str) -> str:
+    """Record why the experiment ended; the first reason stays. Returns the recorded one."""
+    connection.execute(
+        sa.update(experiments)
+        .where(experiments.c.name == name, experiments.c.stop_reason.is_(None))
+        .values(stop_reason=reason, stopped_at=time.time())
+    )
+    return str(require(connection, name).stop_reason)
+
+
+def is_leased_by_another(connection: sa.Connection, name: str, owner: str) -> bool:
+    """Return whether somebody else holds a lease that has not expired."""
+    row = require(connection, name)
+    return row.lease_owner not in (None, owner) and row.lease_expires_at > time.time()
+
+
+def take_lease(connection: sa.Connection, name: str, owner: str, seconds: float) -> bool:
+    """Take the lease when it is free, expired or ours; return whether it is ours now."""
+    now, c = time.time(), experiments.c
+    free = sa.or_(c.lease_owner.is_(None), c.lease_owner == owner, c.lease_expires_at <= now)
+    taken = connection.execute(
+        sa.update(experiments).where(c.name == name, free).values(lease_owner=owner, lease_expires_at=now + seconds)
+    )
+    return taken.rowcount == 1
+
+
+def release_lease(connection: sa.Connection, name: str, owner: str) -> None:
+    """Give the lease back if it is still ours."""
+    connection.execute(
+        sa.update(experiments)
+        .where(experiments.c.name == name, experiments.c.lease_owner == owner)
+        .values(lease_owner=None, lease_expires_at=None)
+    )

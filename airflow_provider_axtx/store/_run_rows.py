@@ -1,0 +1,234 @@
+"""The SQL steps on runs, the attempts of a trial. Each runs inside one transaction of ``ExperimentStore``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_provider_axtx.core.errors import (
+    InvalidInputError,
+    StoreConflictError,
+    TrialNotFoundError,
+    TrialStateError,
+)
+from airflow_provider_axtx.core.facts import RunFact, TaskIdentity
+from airflow_provider_axtx.core.names import run_tracker_base, submission_key
+from airflow_provider_axtx.core.status import TERMINAL_APP_STATES
+from airflow_provider_axtx.store import _experiment_rows, _trial_rows
+from airflow_provider_axtx.store.tables import runs
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What a caller asks for; ``claim`` is a random token by which a repeated call recognises its own row."""
+
+    claim: str
+    scheduler: str
+    tracker_base: str | None
+    tracker_root: str | None
+    identity: TaskIdentity
+    expected_attempt: int | None
+    reopen_reason: str | None
+
+
+def fact(row: sa.Row[Any]) -> RunFact:
+    """Return the row as plain data."""
+    return RunFact(
+        experiment=row.experiment,
+        trial_index=row.trial_index,
+        attempt=row.attempt,
+        submission_key=row.submission_key,
+        scheduler=row.scheduler,
+        tracker_base=row.tracker_base,
+        requested_at=row.requested_at,
+        identity=TaskIdentity(
+            dag_id=row.dag_id,
+            run_id=row.run_id,
+            task_id=row.task_id,
+            map_index=row.map_index,
+            try_number=row.try_number,
+            max_tries=row.max_tries,
+            torchx_conn_id=row.torchx_conn_id,
+        ),
+        app_handle=row.app_handle,
+        submitted_at=row.submitted_at,
+        finished_at=row.finished_at,
+        cancel_requested_at=row.cancel_requested_at,
+        cancel_reason=row.cancel_reason,
+        app_state=row.app_state,
+        message=row.message,
+        unseen_polls=row.unseen_polls,
+    )
+
+
+def select(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Return the query for runs that meet all conditions, in order of experiment, trial and attempt."""
+    return sa.select(runs).where(*conditions).order_by(runs.c.experiment, runs.c.trial_index, runs.c.attempt)
+
+
+def of_trial(connection: sa.Connection, name: str, index: int) -> list[sa.Row[Any]]:
+    """Return the trial's runs in order of their attempt."""
+    return list(connection.execute(select(runs.c.experiment == name, runs.c.trial_index == index)))
+
+
+def attempt(connection: sa.Connection, name: str, index: int, number: int) -> RunFact:
+    """Return one attempt of the trial.
+
+    :raises TrialNotFoundError: when there is no such run.
+    """
+    for row in of_trial(connection, name, index):
+        if row.attempt == number:
+            return fact(row)
+    _experiment_rows.require(connection, name)
+    raise TrialNotFoundError(
+        f"Trial {index} of experiment {name!r} has no attempt {number}.",
+        fix="pass the run as it came from the submit task, and the ax_conn_id of the store that it used.",
+    )
+
+
+def unfinished(experiment: str | None, dag_id: str | None, run_id: str | None) -> sa.Select[Any]:
+    """Return the query for runs without a recorded end; None matches everything."""
+    c = runs.c
+    wanted = ((c.experiment, experiment), (c.dag_id, dag_id), (c.run_id, run_id))
+    return select(c.finished_at.is_(None), *(column == value for column, value in wanted if value is not None))
+
+
+def _require(connection: sa.Connection, key: str, *, lock: bool = False) -> sa.Row[Any]:
+    query = sa.select(runs).where(runs.c.submission_key == key)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise TrialNotFoundError(
+            f"The store has no run with the submission key {key!r}.", fix="pass a run that begin_run returned."
+        )
+    return row
+
+
+def _update(connection: sa.Connection, key: str, *conditions: sa.ColumnElement[bool], **values: Any) -> RunFact:
+    """Update the run where the conditions hold; return it as it is afterwards."""
+    connection.execute(sa.update(runs).where(runs.c.submission_key == key, *conditions).values(**values))
+    return fact(_require(connection, key))
+
+
+def begin(connection: sa.Connection, name: str, index: int, new: NewRun) -> RunFact:
+    """Insert the write-ahead row of the trial's next attempt; see ``ExperimentStore``."""
+    # The lock on the trial makes two beginners take turns, also when it has no run yet.
+    trial = _trial_rows.require(connection, name, index, lock=True)
+    earlier = of_trial(connection, name, index)
+    for row in earlier:
+        if row.claim == new.claim:
+            return fact(row)  # our own earlier call, whose commit went through although the connection broke
+    attempt = earlier[-1].attempt + 1 if earlier else 1
+    _check_attempt(trial, earlier, attempt, new.expected_attempt)
+    _trial_rows.stage(connection, trial, new.reopen_reason)
+    uid = _experiment_rows.require(connection, name).uid
+    key = submission_key(name, uid, index, attempt)
+    connection.execute(
+        sa.insert(runs).values(
+            experiment=name,
+            trial_index=index,
+            attempt=attempt,
+            submission_key=key,
+            claim=new.claim,
+            scheduler=new.scheduler,
+            tracker_base=_tracker_base(new, name, uid, index, attempt),
+            requested_at=time.time(),
+            unseen_polls=0,
+            dag_id=new.identity.dag_id,
+            run_id=new.identity.run_id,
+            task_id=new.identity.task_id,
+            map_index=new.identity.map_index,
+            try_number=new.identity.try_number,
+            max_tries=new.identity.max_tries,
+            torchx_conn_id=new.identity.torchx_conn_id,
+        )
+    )
+    return fact(_require(connection, key))
+
+
+def _tracker_base(new: NewRun, name: str, uid: str, index: int, attempt: int) -> str:
+    if new.tracker_base is not None:
+        return new.tracker_base
+    if new.tracker_root is not None:
+        return run_tracker_base(new.tracker_root, name, uid, index, attempt)
+    raise InvalidInputError(
+        f"Trial {index} of {name!r} has no place for its results.", fix="pass tracker_base or tracker_root."
+    )
+
+
+def _check_attempt(trial: sa.Row[Any], earlier: list[sa.Row[Any]], attempt: int, expected: int | None) -> None:
+    which = f"trial {trial.trial_index} of {trial.experiment!r}"
+    if expected is not None and expected != attempt:
+        raise StoreConflictError(
+            f"The next attempt of {which} is {attempt}, not {expected}: another process was first.",
+            fix="read its latest run again and attach to that.",
+        )
+    if earlier and earlier[-1].finished_at is None:
+        last = earlier[-1]
+        raise TrialStateError(
+            f"Attempt {last.attempt} of {which} has not ended ({last.app_handle or last.submission_key}).",
+            fix="attach to it, or cancel it and record its end before the next attempt.",
+        )
+
+
+def record_handle(connection: sa.Connection, key: str, app_handle: str) -> RunFact:
+    """Record the scheduler's answer; see ``ExperimentStore``."""
+    row = _require(connection, key, lock=True)
+    if row.app_handle == app_handle:
+        return fact(row)
+    if row.app_handle is not None:
+        raise TrialStateError(
+            f"Attempt {row.attempt} of trial {row.trial_index} of {row.experiment!r} has the app {row.app_handle!r} "
+            f"already, not {app_handle!r}.",
+            fix="cancel the app that was submitted second.",
+        )
+    now = time.time()
+    if row.finished_at is None:
+        _trial_rows.set_running(connection, row.experiment, row.trial_index)
+        return _update(connection, key, app_handle=app_handle, submitted_at=now)
+    # The run was ended as "never submitted" while its submitter was only slow. The app exists now, and a run that
+    # counts as finished is looked after by nobody: open it again, to be cancelled.
+    reason = row.cancel_reason or f"submitted after the run had been ended ({row.message or row.app_state})"
+    return _update(
+        connection,
+        key,
+        app_handle=app_handle,
+        submitted_at=now,
+        finished_at=None,
+        app_state=None,
+        cancel_requested_at=row.cancel_requested_at or now,
+        cancel_reason=reason,
+    )
+
+
+def request_cancel(connection: sa.Connection, key: str, reason: str) -> RunFact:
+    """Record the intent to cancel, once and only while the run has not ended."""
+    still_wanted = (runs.c.finished_at.is_(None), runs.c.cancel_requested_at.is_(None))
+    return _update(connection, key, *still_wanted, cancel_requested_at=time.time(), cancel_reason=reason)
+
+
+def unseen_polls(connection: sa.Connection, key: str) -> int:
+    """Return the number of consecutive polls in which the scheduler did not know the app."""
+    return int(_require(connection, key).unseen_polls)
+
+
+def set_unseen_polls(connection: sa.Connection, key: str, polls: int) -> int:
+    """Record that number."""
+    return _update(connection, key, unseen_polls=polls).unseen_polls
+
+
+def finish(connection: sa.Connection, key: str, app_state: str, message: str) -> RunFact:
+    """Record the app's terminal state; the first one stays.
+
+    :raises InvalidInputError: for a state that is not terminal.
+    """
+    if app_state not in TERMINAL_APP_STATES:
+        raise InvalidInputError(
+            f"A run cannot end in the app state {app_state!r}.",
+            fix=f"one of {', '.join(sorted(TERMINAL_APP_STATES))}; anything else means: look again.",
+        )
+    return _update(
+        connection, key, runs.c.finished_at.is_(None), finished_at=time.time(), app_state=app_state, message=message
+    )

@@ -1,0 +1,284 @@
+"""The SQL steps on trials and their observations. Each runs inside one transaction of ``ExperimentStore``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_provider_axtx.core.errors import (
+    InvalidInputError,
+    StoreConflictError,
+    TrialNotFoundError,
+    TrialStateError,
+)
+from airflow_provider_axtx.core.facts import Observation, Proposal, TrialFact
+from airflow_provider_axtx.core.names import dag_run_of, request_key
+from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES, is_terminal_trial_status, moves_forward
+from airflow_provider_axtx.core.trial import finite
+from airflow_provider_axtx.store import _experiment_rows
+from airflow_provider_axtx.store.tables import KEY_LENGTH, experiments, observations, trials
+
+#: Request keys looked up at once; a task seldom asks for more trials.
+_KEYS_AT_ONCE = 50
+_REOPENABLE = frozenset({"FAILED", "ABANDONED"})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ends, checked; ``observations`` in the order in which they are kept."""
+
+    status: str
+    observations: tuple[Observation, ...]
+    reason: str | None
+    evidence: dict[str, Any] | None
+
+
+def fact(row: sa.Row[Any]) -> TrialFact:
+    """Return the row as plain data."""
+    return TrialFact(
+        index=row.trial_index,
+        arm_name=row.arm_name,
+        parameters=row.parameters,
+        status=row.status,
+        generation_node=row.generation_node,
+        generation=row.generation,
+        origin=row.origin,
+        reason=row.reason,
+    )
+
+
+def all_facts(connection: sa.Connection, name: str) -> tuple[TrialFact, ...]:
+    """Return the experiment's trials in order of their index."""
+    query = sa.select(trials).where(trials.c.experiment == name).order_by(trials.c.trial_index)
+    return tuple(fact(row) for row in connection.execute(query))
+
+
+def observed(connection: sa.Connection, name: str, index: int | None = None) -> tuple[Observation, ...]:
+    """Return the observations of the experiment, or of one trial, in order of trial index, metric, step."""
+    c = observations.c
+    query = sa.select(observations).where(c.experiment == name).order_by(c.trial_index, c.position)
+    if index is not None:
+        query = query.where(c.trial_index == index)
+    return tuple(
+        Observation(row.trial_index, row.metric, row.mean, row.sem, row.step) for row in connection.execute(query)
+    )
+
+
+def require(connection: sa.Connection, name: str, index: int, *, lock: bool = False) -> sa.Row[Any]:
+    """Return the trial's row, locked against other writers on request.
+
+    :raises ExperimentNotFoundError: when there is no such experiment.
+    :raises TrialNotFoundError: when it has no such trial.
+    """
+    query = sa.select(trials).where(trials.c.experiment == name, trials.c.trial_index == index)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        _experiment_rows.require(connection, name)
+        raise TrialNotFoundError(
+            f"The experiment {name!r} has no trial {index}.",
+            fix="pass the trial as it came from the generate task.",
+        )
+    return row
+
+
+def granted(connection: sa.Connection, name: str, task: str, *, first: int = 0) -> list[TrialFact]:
+    """Return the trials that the task has got already, from slot ``first`` on, up to the first free slot."""
+    found: list[TrialFact] = []
+    while True:
+        keys = [request_key(task, first + len(found) + ahead) for ahead in range(_KEYS_AT_ONCE)]
+        query = sa.select(trials).where(trials.c.experiment == name, trials.c.request_key.in_(keys))
+        by_key = {row.request_key: row for row in connection.execute(query)}
+        for key in keys:
+            if key not in by_key:
+                return found
+            found.append(fact(by_key[key]))
+
+
+def add(
+    connection: sa.Connection, name: str, proposal: Proposal, *, task: str, first_slot: int, expected_version: int
+) -> list[TrialFact]:
+    """Insert the proposed trials if the experiment's version is the expected one; see ``ExperimentStore``."""
+    # The UPDATE both compares and locks the row: who comes second waits, then sees the new version.
+    swapped = connection.execute(
+        sa.update(experiments)
+        .where(experiments.c.name == name, experiments.c.version == expected_version)
+        .values(version=expected_version + 1, generator_state=proposal.generator_state)
+    )
+    if swapped.rowcount == 0:
+        return _already_added(connection, name, proposal, task, first_slot, expected_version)
+    newest = connection.scalar(sa.select(sa.func.max(trials.c.trial_index)).where(trials.c.experiment == name))
+    start, now = 0 if newest is None else newest + 1, time.time()
+    rows = [
+        {
+            "experiment": name,
+            "trial_index": start + offset,
+            "arm_name": proposed.arm_name,
+            "parameters": proposed.parameters,
+            "status": "CANDIDATE",
+            "generation_node": proposed.generation_node,
+            "generation": proposed.generation,
+            "origin": proposed.origin,
+            "request_key": request_key(task, first_slot + offset),
+            "dag_run": dag_run_of(task),
+            "created_at": now,
+            "updated_at": now,
+        }
+        for offset, proposed in enumerate(proposal.trials)
+    ]
+    connection.execute(sa.insert(trials), rows)
+    return granted(connection, name, task, first=first_slot)[: len(rows)]
+
+
+def _already_added(
+    connection: sa.Connection, name: str, proposal: Proposal, task: str, first_slot: int, expected_version: int
+) -> list[TrialFact]:
+    """Return what an earlier call under the same request keys has added.
+
+    That call may be our own (its commit went through although the connection broke), or the same task's, run twice.
+    """
+    found = granted(connection, name, task, first=first_slot)[: len(proposal.trials)]
+    if len(found) == len(proposal.trials):
+        return found
+    version = _experiment_rows.require(connection, name).version
+    raise StoreConflictError(
+        f"The experiment {name!r} has got other trials meanwhile (version {version}, expected {expected_version}).",
+        fix="read its facts again and propose anew.",
+    )
+
+
+def checked_outcome(
+    index: int, status: str, given: Sequence[Observation], reason: str | None, evidence: dict[str, Any] | None
+) -> Outcome:
+    """Return the outcome with its observations in order.
+
+    :raises InvalidInputError: for a status that is not terminal, and for observations that cannot be kept.
+    """
+    if status not in TERMINAL_TRIAL_STATUSES:
+        raise InvalidInputError(
+            f"A trial cannot be completed with status {status!r}.",
+            fix=f"one of {', '.join(sorted(TERMINAL_TRIAL_STATUSES))}.",
+        )
+    checked = [_checked_observation(index, observation) for observation in given]
+    ordered = sorted(checked, key=lambda o: (o.metric, o.step is None, o.step or 0.0))
+    for one, other in pairwise(ordered):
+        if (one.metric, one.step) == (other.metric, other.step):
+            raise InvalidInputError(
+                f"Trial {index} has metric {one.metric!r} twice for step {one.step}.", fix="report each value once."
+            )
+    return Outcome(status, tuple(ordered), reason, evidence)
+
+
+def _checked_observation(index: int, given: Observation) -> Observation:
+    mean, sem, step = finite(given.mean), finite(given.sem), finite(given.step)
+    if mean is None or (sem is None) != (given.sem is None) or (step is None) != (given.step is None):
+        raise InvalidInputError(
+            f"Trial {index}, metric {given.metric!r}: mean {given.mean!r}, sem {given.sem!r} and step {given.step!r} "
+            "must be finite numbers.",
+            fix="complete the trial as FAILED with the reason, and pass what was reported as evidence.",
+        )
+    if given.trial_index != index or not given.metric or len(given.metric) > KEY_LENGTH:
+        raise InvalidInputError(
+            f"Metric {given.metric!r}, observed for trial {given.trial_index}, cannot be kept with trial {index}.",
+            fix=f"pass the trial's own observations, with metric names of 1 to {KEY_LENGTH} characters.",
+        )
+    return Observation(index, given.metric, mean, sem, step)
+
+
+def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome, *, overwrite: bool) -> TrialFact:
+    """Record the outcome; see ``ExperimentStore``."""
+    row = require(connection, name, index, lock=True)
+    if is_terminal_trial_status(row.status) and not overwrite:
+        same = row.status == outcome.status and observed(connection, name, index) == outcome.observations
+        if same:
+            return fact(row)
+        raise TrialStateError(
+            f"Trial {index} of {name!r} is {row.status} already and cannot become {outcome.status} with other results.",
+            fix="leave it, or pass overwrite=True if the recorded outcome is wrong.",
+        )
+    now = time.time()
+    values: dict[str, Any] = {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "updated_at": now,
+        "completed_at": now,
+    }
+    if outcome.evidence is not None:
+        values["evidence"] = outcome.evidence
+    _update(connection, row, values)
+    _replace_observations(connection, row, outcome.observations)
+    return fact(require(connection, name, index))
+
+
+def stage(connection: sa.Connection, row: sa.Row[Any], reopen_reason: str | None) -> None:
+    """Move the (locked) trial to STAGED for another attempt; RUNNING stays, because a status never moves backwards.
+
+    :raises TrialStateError: when it is terminal and may not be reopened.
+    """
+    now = time.time()
+    if not is_terminal_trial_status(row.status):
+        if moves_forward(row.status, "STAGED"):
+            _update(connection, row, {"status": "STAGED", "updated_at": now})
+        return
+    if reopen_reason is None or row.status not in _REOPENABLE:
+        raise TrialStateError(
+            f"Trial {row.trial_index} of {row.experiment!r} is {row.status} and cannot be run again.",
+            fix="generate another trial; only a FAILED or ABANDONED one can be reopened, with a reason.",
+        )
+    was = f"{row.status}: {row.reason}" if row.reason else row.status
+    reason = f"reopened (was {was}): {reopen_reason}"
+    _update(connection, row, {"status": "STAGED", "reason": reason, "updated_at": now, "completed_at": None})
+    _replace_observations(connection, row, ())
+
+
+def set_running(connection: sa.Connection, name: str, index: int) -> None:
+    """Move the trial to RUNNING if it has not come that far yet."""
+    row = require(connection, name, index, lock=True)
+    if moves_forward(row.status, "RUNNING"):
+        _update(connection, row, {"status": "RUNNING", "updated_at": time.time()})
+
+
+def _update(connection: sa.Connection, row: sa.Row[Any], values: dict[str, Any]) -> None:
+    c = trials.c
+    connection.execute(
+        sa.update(trials).where(c.experiment == row.experiment, c.trial_index == row.trial_index).values(**values)
+    )
+
+
+def _replace_observations(connection: sa.Connection, row: sa.Row[Any], given: Sequence[Observation]) -> None:
+    c = observations.c
+    connection.execute(sa.delete(observations).where(c.experiment == row.experiment, c.trial_index == row.trial_index))
+    if given:
+        connection.execute(
+            sa.insert(observations),
+            [
+                {
+                    "experiment": row.experiment,
+                    "trial_index": row.trial_index,
+                    "position": position,
+                    "metric": observation.metric,
+                    "mean": observation.mean,
+                    "sem": observation.sem,
+                    "step": observation.step,
+                }
+                for position, observation in enumerate(given)
+            ],
+        )
+
+
+def abandon_unsubmitted(connection: sa.Connection, dag_run: str, reason: str) -> list[TrialFact]:
+    """Settle the DAG run's trials that are still CANDIDATE: no run was ever begun for them."""
+    c, now = trials.c, time.time()
+    query = sa.select(trials).where(c.dag_run == dag_run, c.status == "CANDIDATE").with_for_update()
+    found = list(connection.execute(query.order_by(c.experiment, c.trial_index)))
+    for row in found:
+        connection.execute(
+            sa.update(trials)
+            .where(c.experiment == row.experiment, c.trial_index == row.trial_index)
+            .values(status="ABANDONED", reason=reason, updated_at=now, completed_at=now)
+        )
+    return [replace(fact(row), status="ABANDONED", reason=reason) for row in found]

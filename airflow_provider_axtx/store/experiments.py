@@ -1,0 +1,393 @@
+"""``ExperimentStore``: the one home of experiments, trials, runs and observations."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
+
+from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, StoreConflictError
+from airflow_provider_axtx.core.facts import ExperimentFacts, Observation, Proposal, RunFact, TaskIdentity, TrialFact
+from airflow_provider_axtx.core.names import dag_run_key
+from airflow_provider_axtx.store import _experiment_rows, _run_rows, _trial_rows
+from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
+from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
+from airflow_provider_axtx.store._schema import open_schema
+from airflow_provider_axtx.store.tables import KEY_LENGTH, runs
+
+__all__ = ["ExperimentStore", "ExperimentSummary"]
+
+log = logging.getLogger(__name__)
+
+
+class ExperimentStore:
+    """Experiments, trials, runs and observations in an SQL database.
+
+    Contract, on every database and for any number of processes and threads:
+
+    - Each method is one short transaction: all of it or nothing is recorded. No transaction outlives a call.
+    - **Idempotent.** Each method may be repeated after a crash or a lost connection, with one effect: it recognises
+      what it has recorded before. A lost connection, a lock or a restart of the server is retried for
+      ``retry_seconds``; a constraint is never.
+    - **Generating** (``add_trials``) is serialized by compare-and-swap on ``version``. Only it moves the version.
+    - **Completing** (``complete``) locks nothing but its own trial: any number of tasks complete at once.
+    - Trial indexes go up from 0 without gaps. Statuses only move forward; a terminal one never changes silently.
+    - **At most one unfinished run for a trial**, recorded (``begin_run``) before its app is submitted.
+    - Floats come back exactly as they went in. Times are seconds since the epoch (UTC).
+
+    Raised by every method: ``StoreUnavailableError`` when the database stays away or cannot write (disk full,
+    read-only); ``ExperimentNotFoundError`` and ``TrialNotFoundError`` for what the store does not have.
+
+    :param url: SQLAlchemy URL: ``sqlite:////absolute/path.db``, ``postgresql://...`` or ``mysql://...``.
+    :param retry_seconds: for how long a transient database failure is retried.
+    :raises InvalidInputError: when the URL, its login or its driver cannot be used.
+    :raises SchemaVersionError: when the schema is newer than this package, or not ours.
+    """
+
+    def __init__(self, url: str, *, retry_seconds: float = DEFAULT_RETRY_SECONDS) -> None:
+        self._db = Database(url, retry_seconds)
+        open_schema(self._db)
+
+    def close(self) -> None:
+        """Close this process's idle connections. The store stays usable."""
+        self._db.close()
+
+    # Experiments
+
+    def create(
+        self,
+        name: str,
+        spec: dict[str, Any],
+        *,
+        if_exists: Literal["resume", "fail"] = "resume",
+        ax_version: str = "",
+    ) -> bool:
+        """Create an experiment, or accept the existing one of the same definition.
+
+        :param name: at most 100 printable characters without slashes.
+        :param spec: the ``ExperimentSpec`` as a JSON object.
+        :return: True when it was created, False when it was there.
+        :raises InvalidInputError: for a name or an ``if_exists`` that cannot be used.
+        :raises ExperimentExistsError: with ``if_exists="fail"``, or when the stored definition differs.
+        """
+        _experiment_rows.checked_name(name)
+        if if_exists not in ("resume", "fail"):
+            raise InvalidInputError(f"if_exists cannot be {if_exists!r}.", fix='pass "resume" or "fail".')
+        uid = uuid.uuid4().hex
+
+        def work(connection: sa.Connection) -> bool:
+            return _experiment_rows.create(connection, name, uid, spec, if_exists=if_exists, ax_version=ax_version)
+
+        try:
+            return self._db.write("create", work)
+        except StoreConflictError:
+            # Another process inserted the name between our look and our insert; now we see its row.
+            return self._db.write("create", work)
+
+    def facts(self, name: str) -> ExperimentFacts:
+        """Return all that Ax needs to propose the next trial, as of one moment."""
+
+        def work(connection: sa.Connection) -> ExperimentFacts:
+            row = _experiment_rows.require(connection, name)
+            return ExperimentFacts(
+                name=row.name,
+                uid=row.uid,
+                spec=row.spec,
+                generator_state=row.generator_state,
+                version=row.version,
+                trials=_trial_rows.all_facts(connection, name),
+                observations=_trial_rows.observed(connection, name),
+            )
+
+        return self._db.read(work)
+
+    def uid(self, name: str) -> str:
+        """Return the random id that the experiment was given at its creation."""
+        uid: str = self._db.read(lambda connection: _experiment_rows.require(connection, name)).uid
+        return uid
+
+    def spec(self, name: str) -> dict[str, Any]:
+        """Return the ``ExperimentSpec`` as a JSON object."""
+        spec: dict[str, Any] = self._db.read(lambda connection: _experiment_rows.require(connection, name)).spec
+        return spec
+
+    def summaries(self) -> list[ExperimentSummary]:
+        """Return one line for each experiment, in the order of their names."""
+        return self._db.read(_experiment_rows.summaries)
+
+    def summary(self, name: str) -> ExperimentSummary:
+        """Return the one line for this experiment."""
+        found = self._db.read(lambda connection: _experiment_rows.summaries(connection, name))
+        if not found:
+            raise _experiment_rows.not_found(name)
+        return found[0]
+
+    def finish(self, name: str, reason: str) -> str:
+        """Record why the experiment has ended (search space exhausted, budget spent); the first reason stays.
+
+        :return: the recorded reason.
+        """
+        return self._db.write("finish", lambda connection: _experiment_rows.finish(connection, name, reason))
+
+    @contextmanager
+    def lease(self, name: str, owner: str, seconds: float) -> Iterator[bool]:
+        """Hold the experiment's lease, so that two tasks do not fit the same model at once.
+
+        Only a saving: correctness rests on the compare-and-swap of ``add_trials``.
+
+        :param owner: who holds it, the same for every retry of a task: a retry need not wait for its dead predecessor.
+        :param seconds: how long it lasts, and at most how long to wait for another's.
+        :return: a context that tells whether the lease was taken; without it the work goes on all the same.
+        """
+        owner = owner[-KEY_LENGTH:]
+
+        def take() -> bool:
+            # Look first: waiting with a write transaction every second would hold up SQLite's other writers.
+            if self._db.read(lambda connection: _experiment_rows.is_leased_by_another(connection, name, owner)):
+                return False
+            return self._db.write(
+                "lease", lambda connection: _experiment_rows.take_lease(connection, name, owner, seconds)
+            )
+
+        waiting = Retrying(
+            retry=retry_if_result(lambda taken: not taken),
+            stop=stop_after_delay(seconds),
+            wait=wait_random_exponential(multiplier=0.1, max=2.0),
+            retry_error_callback=lambda _: False,
+        )
+        taken = waiting(take)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._release(name, owner)
+
+    def _release(self, name: str, owner: str) -> None:
+        try:
+            self._db.write("release", lambda connection: _experiment_rows.release_lease(connection, name, owner))
+        except AxtxError as error:
+            # What was done under the lease is recorded already; an unreleased lease expires by itself.
+            log.warning("The lease on experiment %s was not released and will expire: %s", name, error)
+
+    # Trials
+
+    def trials(self, name: str) -> list[TrialFact]:
+        """Return the experiment's trials in order of their index."""
+
+        def work(connection: sa.Connection) -> list[TrialFact]:
+            _experiment_rows.require(connection, name)
+            return list(_trial_rows.all_facts(connection, name))
+
+        return self._db.read(work)
+
+    def trial(self, name: str, index: int) -> TrialFact:
+        """Return one trial."""
+        return self._db.read(lambda connection: _trial_rows.fact(_trial_rows.require(connection, name, index)))
+
+    def observations(self, name: str, index: int) -> list[Observation]:
+        """Return a trial's observations in order of metric and step, the final value (step None) last."""
+
+        def work(connection: sa.Connection) -> list[Observation]:
+            _trial_rows.require(connection, name, index)
+            return list(_trial_rows.observed(connection, name, index))
+
+        return self._db.read(work)
+
+    def evidence(self, name: str, index: int) -> dict[str, Any] | None:
+        """Return what an app reported and Ax could not be given, or None."""
+
+        def work(connection: sa.Connection) -> dict[str, Any] | None:
+            found: dict[str, Any] | None = _trial_rows.require(connection, name, index).evidence
+            return found
+
+        return self._db.read(work)
+
+    def granted(self, name: str, task_key: str) -> list[TrialFact]:
+        """Return the trials that this task has got already, in slot order.
+
+        :param task_key: as made by ``core.names.task_key``.
+        """
+        return self._db.read(lambda connection: _trial_rows.granted(connection, name, task_key))
+
+    def add_trials(
+        self, name: str, proposal: Proposal, *, task_key: str, first_slot: int, expected_version: int
+    ) -> list[TrialFact]:
+        """Record proposed trials and the generator state with them, if no others were added since the facts were read.
+
+        :param task_key: the requesting task (``core.names.task_key``); with the slot it makes each request key.
+        :param first_slot: slot of the first trial within the task's request, from 0.
+        :param expected_version: ``ExperimentFacts.version`` that the proposal was made from.
+        :return: the recorded trials; those of an earlier call when the request keys are known.
+        :raises StoreConflictError: when the version has moved; read the facts and propose again.
+        """
+        if not proposal.trials:
+            return []
+        return self._db.write(
+            "add_trials",
+            lambda connection: _trial_rows.add(
+                connection,
+                name,
+                proposal,
+                task=task_key,
+                first_slot=first_slot,
+                expected_version=expected_version,
+            ),
+        )
+
+    def complete(
+        self,
+        name: str,
+        index: int,
+        *,
+        status: str,
+        observations: Sequence[Observation] = (),
+        reason: str | None = None,
+        overwrite: bool = False,
+        evidence: dict[str, Any] | None = None,
+    ) -> TrialFact:
+        """Record how a trial ended. The same status and observations again change nothing.
+
+        :param status: a terminal Ax ``TrialStatus`` name.
+        :param observations: all of the trial's observations; they replace what was recorded before.
+        :param reason: why it failed or was abandoned.
+        :param overwrite: replace the outcome of a terminal trial.
+        :param evidence: what the app reported, kept as it is when Ax cannot be given it.
+        :raises InvalidInputError: for a status that is not terminal, or a value that is not a finite number.
+        :raises TrialStateError: for another outcome of a terminal trial.
+        """
+        # The experiment's version is not moved: a proposal made from facts read before this completion is as good as
+        # one that was asked for a moment earlier, and a common row would make all completing tasks queue for its lock.
+        outcome = _trial_rows.checked_outcome(index, status, observations, reason, evidence)
+        return self._db.write(
+            "complete",
+            lambda connection: _trial_rows.complete(connection, name, index, outcome, overwrite=overwrite),
+        )
+
+    def abandon_unsubmitted(self, dag_id: str, run_id: str, reason: str) -> list[TrialFact]:
+        """Record as ABANDONED the trials that a DAG run has got and that nobody submitted.
+
+        :return: those trials; none when called again.
+        """
+        dag_run = dag_run_key(dag_id, run_id)
+        return self._db.write(
+            "abandon_unsubmitted",
+            lambda connection: _trial_rows.abandon_unsubmitted(connection, dag_run, reason),
+        )
+
+    # Runs
+
+    def begin_run(
+        self,
+        name: str,
+        index: int,
+        *,
+        scheduler: str,
+        identity: TaskIdentity,
+        tracker_base: str | None = None,
+        tracker_root: str | None = None,
+        expected_attempt: int | None = None,
+        reopen_reason: str | None = None,
+    ) -> RunFact:
+        """Record that the trial's next attempt is about to be submitted; a CANDIDATE trial becomes STAGED.
+
+        :param tracker_base: where the app reports its results; None makes one of its own under ``tracker_root``.
+        :param expected_attempt: number of the last run that the caller has seen, plus 1. Of two processes that race
+            for the same attempt one gets the run and the other ``StoreConflictError``. None takes the next number.
+        :param reopen_reason: run a FAILED or ABANDONED trial again; the reason is recorded, old observations go.
+        :raises InvalidInputError: without ``tracker_base`` and ``tracker_root``.
+        :raises StoreConflictError: when ``expected_attempt`` is not the next one; read the latest run again.
+        :raises TrialStateError: when the attempt before has not ended, or the trial is terminal and not reopened.
+        """
+        new = _run_rows.NewRun(
+            claim=uuid.uuid4().hex,
+            scheduler=scheduler,
+            tracker_base=tracker_base,
+            tracker_root=tracker_root,
+            identity=identity,
+            expected_attempt=expected_attempt,
+            reopen_reason=reopen_reason,
+        )
+        return self._db.write("begin_run", lambda connection: _run_rows.begin(connection, name, index, new))
+
+    def record_handle(self, run: RunFact, app_handle: str) -> RunFact:
+        """Record the scheduler's app handle; the trial becomes RUNNING. The same handle again changes nothing.
+
+        When the run was ended meanwhile (its submitter was slow and taken for dead), it is opened again with its
+        cancellation requested: look at ``cancel_requested_at`` of the answer.
+
+        :raises TrialStateError: when the run has another handle already.
+        """
+        return self._db.write(
+            "record_handle", lambda connection: _run_rows.record_handle(connection, run.submission_key, app_handle)
+        )
+
+    def request_cancel(self, run: RunFact, reason: str) -> RunFact:
+        """Record that the run is to be cancelled, before it is attempted; the first reason stays.
+
+        Nothing changes when the run has ended.
+        """
+        return self._db.write(
+            "request_cancel", lambda connection: _run_rows.request_cancel(connection, run.submission_key, reason)
+        )
+
+    def note_unseen(self, run: RunFact, seen: bool) -> int:
+        """Count consecutive polls in which the scheduler did not know the app; ``seen`` sets the count to 0.
+
+        :return: the count, this poll included.
+        """
+        key = run.submission_key
+        before = self._db.read(lambda connection: _run_rows.unseen_polls(connection, key))
+        # Fixed before it is written: repeating "add 1" after a lost connection would count one poll twice.
+        polls = 0 if seen else before + 1
+        if polls == before:
+            return polls
+        return self._db.write("note_unseen", lambda connection: _run_rows.set_unseen_polls(connection, key, polls))
+
+    def finish_run(self, run: RunFact, app_state: str, message: str) -> RunFact:
+        """Record the app's terminal ``AppState``; the first one stays.
+
+        :raises InvalidInputError: for a state that is not terminal.
+        """
+        return self._db.write(
+            "finish_run", lambda connection: _run_rows.finish(connection, run.submission_key, app_state, message)
+        )
+
+    def runs(self, name: str, index: int | None = None) -> list[RunFact]:
+        """Return the runs of the experiment, or of one trial, in order of trial and attempt."""
+
+        def work(connection: sa.Connection) -> list[RunFact]:
+            _experiment_rows.require(connection, name)
+            found = [runs.c.experiment == name] + ([] if index is None else [runs.c.trial_index == index])
+            return [_run_rows.fact(row) for row in connection.execute(_run_rows.select(*found))]
+
+        return self._db.read(work)
+
+    def run(self, name: str, index: int, attempt: int) -> RunFact:
+        """Return one run.
+
+        :raises TrialNotFoundError: when there is no such run.
+        """
+        return self._db.read(lambda connection: _run_rows.attempt(connection, name, index, attempt))
+
+    def latest_run(self, name: str, index: int) -> RunFact | None:
+        """Return the trial's last attempt, or None before the first."""
+        found = self._db.read(lambda connection: _run_rows.of_trial(connection, name, index))
+        return _run_rows.fact(found[-1]) if found else None
+
+    def open_runs(
+        self, *, experiment: str | None = None, dag_id: str | None = None, run_id: str | None = None
+    ) -> list[RunFact]:
+        """Return the runs whose end is not recorded, of everything or of the named experiment, DAG, DAG run."""
+        query = _run_rows.unfinished(experiment, dag_id, run_id)
+        return self._db.read(lambda connection: [_run_rows.fact(row) for row in connection.execute(query)])
+
+    def run_by_key(self, submission_key: str) -> RunFact | None:
+        """Return the run with this submission key, or None."""
+        query = _run_rows.select(runs.c.submission_key == submission_key)
+        found = self._db.read(lambda connection: connection.execute(query).one_or_none())
+        return None if found is None else _run_rows.fact(found)

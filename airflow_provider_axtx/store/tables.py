@@ -1,0 +1,182 @@
+"""The store's tables. A change here needs a new file in ``migrations/versions`` and a new ``HEAD_REVISION``.
+
+Names carry the prefix ``axtx_``: the database may be shared with Airflow, Ax or an experiment tracker, which have
+tables called ``experiments``, ``runs`` and ``alembic_version`` themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+#: The newest migration. Kept here so that opening an up-to-date store does not import Alembic (0.3 s for each task);
+#: a test compares it with the migrations.
+HEAD_REVISION = "0001"
+#: Alembic's bookkeeping for this schema alone.
+VERSION_TABLE = "axtx_alembic_version"
+
+#: Longest name of an experiment (Ax's own limit).
+NAME_LENGTH = 100
+#: Longest string in an index: MySQL allows 3072 bytes for a key, four for each character.
+KEY_LENGTH = 250
+
+
+class SqliteExactFloat(sa.types.UserDefinedType[float]):
+    """A column without numeric affinity: SQLite's own REAL stores -0.0 as the integer 0."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return the type's name in SQL."""
+        return "BLOB"
+
+
+class Json(sa.types.TypeDecorator[Any]):
+    """JSON as text: database JSON types reorder keys (MySQL, jsonb) or round numbers; text keeps floats exact."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Return the column type on this database; MySQL's TEXT ends at 64 kB, below the size of a generator state."""
+        return mysql.LONGTEXT() if dialect.name in ("mysql", "mariadb") else self.impl_instance
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        """Return the text to store; None stays NULL."""
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        """Return the stored object."""
+        return None if value is None else json.loads(value)
+
+
+class Message(sa.types.TypeDecorator[str]):
+    """Free text from apps and schedulers: PostgreSQL refuses NUL, every database refuses lone surrogates."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Return the text with what cannot be stored replaced."""
+        return None if value is None else value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+# MySQL compares text without case unless told otherwise: "Digits" and "digits" are two experiments.
+_MYSQL: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
+
+
+def _seconds(name: str, *, nullable: bool = True) -> sa.Column[float]:
+    """A point in time: seconds since the epoch (UTC)."""
+    return sa.Column(name, sa.Double(), nullable=nullable)
+
+
+def _exact(name: str, *, nullable: bool = True) -> sa.Column[float]:
+    return sa.Column(name, sa.Double().with_variant(SqliteExactFloat(), "sqlite"), nullable=nullable)
+
+
+def _key(name: str, length: int = KEY_LENGTH, *, nullable: bool = False, **options: Any) -> sa.Column[str]:
+    return sa.Column(name, sa.String(length), nullable=nullable, **options)
+
+
+experiments = sa.Table(
+    "axtx_experiments",
+    metadata,
+    _key("name", NAME_LENGTH, primary_key=True),
+    _key("uid", 32, unique=True),
+    sa.Column("spec", Json(), nullable=False),
+    sa.Column("generator_state", Json()),
+    sa.Column("version", sa.Integer(), nullable=False),
+    _key("lease_owner", nullable=True),
+    _seconds("lease_expires_at"),
+    _key("ax_version", 50),
+    _seconds("created_at", nullable=False),
+    sa.Column("stop_reason", Message()),
+    _seconds("stopped_at"),
+    **_MYSQL,
+)
+
+trials = sa.Table(
+    "axtx_trials",
+    metadata,
+    sa.Column("experiment", sa.String(NAME_LENGTH), sa.ForeignKey("axtx_experiments.name"), primary_key=True),
+    sa.Column("trial_index", sa.Integer(), primary_key=True, autoincrement=False),
+    _key("arm_name"),
+    sa.Column("parameters", Json(), nullable=False),
+    _key("status", 20),
+    _key("generation_node", nullable=True),
+    sa.Column("generation", Json(), nullable=False),
+    _key("origin", 20),
+    _key("request_key", nullable=True),
+    # Which DAG run asked for it: what a teardown looks for.
+    _key("dag_run", 100, nullable=True),
+    sa.Column("reason", Message()),
+    sa.Column("evidence", Json()),
+    _seconds("created_at", nullable=False),
+    _seconds("updated_at", nullable=False),
+    _seconds("completed_at"),
+    sa.UniqueConstraint("experiment", "request_key"),
+    # Covers the summary of all experiments, which would otherwise read every parameterization.
+    sa.Index(None, "experiment", "status", "updated_at"),
+    sa.Index(None, "dag_run", "status"),
+    **_MYSQL,
+)
+
+runs = sa.Table(
+    "axtx_runs",
+    metadata,
+    sa.Column("experiment", sa.String(NAME_LENGTH), primary_key=True),
+    sa.Column("trial_index", sa.Integer(), primary_key=True, autoincrement=False),
+    sa.Column("attempt", sa.Integer(), primary_key=True, autoincrement=False),
+    _key("submission_key", NAME_LENGTH, unique=True),
+    _key("claim", 32),
+    _key("scheduler"),
+    sa.Column("tracker_base", sa.Text(), nullable=False),
+    sa.Column("app_handle", sa.Text()),
+    _seconds("requested_at", nullable=False),
+    _seconds("submitted_at"),
+    _seconds("finished_at"),
+    _seconds("cancel_requested_at"),
+    sa.Column("cancel_reason", Message()),
+    _key("app_state", 20, nullable=True),
+    sa.Column("message", Message()),
+    sa.Column("unseen_polls", sa.Integer(), nullable=False),
+    _key("dag_id"),
+    _key("run_id"),
+    _key("task_id"),
+    sa.Column("map_index", sa.Integer(), nullable=False),
+    sa.Column("try_number", sa.Integer(), nullable=False),
+    sa.Column("max_tries", sa.Integer(), nullable=False),
+    _key("torchx_conn_id"),
+    sa.ForeignKeyConstraint(["experiment", "trial_index"], ["axtx_trials.experiment", "axtx_trials.trial_index"]),
+    sa.Index(None, "finished_at"),
+    sa.Index(None, "dag_id", "run_id"),
+    **_MYSQL,
+)
+
+observations = sa.Table(
+    "axtx_observations",
+    metadata,
+    sa.Column("experiment", sa.String(NAME_LENGTH), primary_key=True),
+    sa.Column("trial_index", sa.Integer(), primary_key=True, autoincrement=False),
+    # The order (metric, step) fixed when written: databases sort text by their own collations, and Ax's candidates
+    # depend on the order of the rows.
+    sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
+    _key("metric"),
+    _exact("mean", nullable=False),
+    _exact("sem"),
+    _exact("step"),
+    sa.ForeignKeyConstraint(["experiment", "trial_index"], ["axtx_trials.experiment", "axtx_trials.trial_index"]),
+    sa.UniqueConstraint("experiment", "trial_index", "metric", "step"),
+    **_MYSQL,
+)

@@ -1,0 +1,130 @@
+"""Task groups that wire the operators into loops."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import TaskGroup, TriggerRule, conf, task_group
+
+from airflow_provider_axtx.core.inputs import as_int, is_templated
+from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.operators.ax import (
+    AxCompleteTrialOperator,
+    AxCreateExperimentOperator,
+    AxGenerateTrialsOperator,
+)
+from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator, TorchXSubmitTrialOperator
+from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
+
+
+def ax_trial_loop(
+    group_id: str,
+    experiment: Any,
+    component: Any,
+    rounds: Any,
+    trials_per_round: Any = 1,
+    component_args: Any = None,
+    scheduler: str | None = None,
+    scheduler_args: Any = None,
+    tracker_base: str | None = None,
+    *,
+    max_rounds: int | None = None,
+    if_exists: str = "resume",
+    poke_interval: float | timedelta = 10.0,
+    timeout: float | timedelta = timedelta(days=7),
+    deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+    results: Any = None,
+    ax_conn_id: str = AxHook.default_conn_name,
+    torchx_conn_id: str = TorchXHook.default_conn_name,
+) -> TaskGroup:
+    """Return a task group that tunes: rounds one after the other, the trials of a round in parallel.
+
+    Each round is *generate → submit → wait → complete*. The experiment is created (or resumed) first; a teardown ends
+    whatever the DAG run leaves behind. When Ax is finished early, the remaining rounds are skipped.
+
+    :param group_id: id of the task group.
+    :param experiment: the ``ExperimentSpec``, as for ``AxCreateExperimentOperator``.
+    :param component: TorchX component, as for ``TorchXSubmitTrialOperator``.
+    :param rounds: number of rounds; may be a template when ``max_rounds`` is given.
+    :param trials_per_round: trials in parallel in each round; may be a template.
+    :param component_args: constant arguments of the component.
+    :param scheduler: TorchX scheduler; None means the connection's.
+    :param scheduler_args: its run options.
+    :param tracker_base: see ``TorchXSubmitTrialOperator``.
+    :param max_rounds: how many rounds are unrolled in the DAG when ``rounds`` is a template.
+    :param if_exists: ``resume`` or ``fail``.
+    :param poke_interval: seconds between two looks at an app.
+    :param timeout: seconds since its submission after which an app is cancelled.
+    :param deferrable: wait in the triggerer.
+    :param results: see ``AxCompleteTrialOperator``.
+    :raises InvalidInputError: at DAG parse, for what is a literal.
+    """
+    unrolled = _unrolled(rounds, max_rounds)
+    if not is_templated(trials_per_round):
+        as_int("trials_per_round", trials_per_round, minimum=1)
+    with TaskGroup(group_id=group_id) as group:
+        create = AxCreateExperimentOperator(
+            task_id="create",
+            experiment=experiment,
+            if_exists=if_exists,
+            component=component,
+            component_args=component_args,
+            ax_conn_id=ax_conn_id,
+            torchx_conn_id=torchx_conn_id,
+        )
+        submit = {
+            "component": component,
+            "component_args": component_args,
+            "scheduler": scheduler,
+            "scheduler_args": scheduler_args,
+            "tracker_base": tracker_base,
+            "torchx_conn_id": torchx_conn_id,
+            "ax_conn_id": ax_conn_id,
+        }
+        wait = {
+            "poke_interval": poke_interval,
+            "timeout": timeout,
+            "deferrable": deferrable,
+            "torchx_conn_id": torchx_conn_id,
+            "ax_conn_id": ax_conn_id,
+        }
+        reap = TorchXReapTrialsOperator(task_id="reap", torchx_conn_id=torchx_conn_id, ax_conn_id=ax_conn_id)
+        before: Any = create
+        for number in range(unrolled):
+            generate = AxGenerateTrialsOperator(
+                task_id=f"generate_{number}",
+                # Not create.output: it would put every generate directly behind a setup task, where Airflow allows no
+                # other trigger rule than ALL_SUCCESS.
+                experiment_name=f"{{{{ ti.xcom_pull(task_ids='{create.task_id}') }}}}",
+                n=trials_per_round,
+                round_number=number,
+                rounds=rounds,
+                ax_conn_id=ax_conn_id,
+                # A round without trials is skipped, and that alone must not skip the rounds after it.
+                trigger_rule=TriggerRule.NONE_FAILED if number else TriggerRule.ALL_SUCCESS,
+            )
+            trials = _round(number, submit, wait, {"results": results, "ax_conn_id": ax_conn_id})
+            before >> generate
+            before = trials.expand(trial=generate.output)
+            # Of every round: when one trial of a round fails hard, the others of it are still waited for.
+            before >> reap
+        reap.as_teardown(setups=create)
+    return group
+
+
+def _unrolled(rounds: Any, max_rounds: int | None) -> int:
+    if is_templated(rounds):
+        return as_int("max_rounds", max_rounds, minimum=1)
+    return as_int("rounds", rounds, minimum=1)
+
+
+def _round(number: int, submit: dict[str, Any], wait: dict[str, Any], complete: dict[str, Any]) -> Any:
+    @task_group(group_id=f"round_{number}")
+    def trial_chain(trial: Any) -> None:
+        run = TorchXSubmitTrialOperator(task_id="submit", trial=trial, **submit)
+        outcome = TorchXTrialSensor(task_id="wait", run=run.output, **wait)
+        AxCompleteTrialOperator(task_id="complete", run=outcome.output, **complete)
+
+    return trial_chain

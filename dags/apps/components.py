@@ -1,0 +1,50 @@
+"""TorchX components of the example DAGs: how to run an app for one parameterization."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from torchx import specs
+
+
+def digits(
+    pixels: int,
+    log_c: float,
+    gamma: float,
+    kernel: str,
+    trial_idx: int,
+    tracker_base: str,
+    folds: int = 5,
+) -> specs.AppDef:
+    """Cross-validate a classifier of handwritten digits.
+
+    Args:
+        pixels: number of principal components that are kept of the 64 pixels
+        log_c: decimal logarithm of the regularisation parameter C
+        gamma: coefficient of the kernel
+        kernel: rbf, poly or sigmoid
+        trial_idx: index of the trial, passed by the provider
+        tracker_base: where to report, passed by the provider
+        folds: number of cross-validation folds
+    """
+    values = {"pixels": pixels, "log-c": log_c, "gamma": gamma, "kernel": kernel, "folds": folds}
+    options = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+    return specs.AppDef(
+        name="digits",
+        roles=[
+            specs.Role(
+                name="trainer",
+                image="",
+                entrypoint=sys.executable,
+                args=[
+                    str(Path(__file__).with_name("digits.py")),
+                    *options,
+                    f"--trial-idx={trial_idx}",
+                    f"--tracker-base={tracker_base}",
+                ],
+                env={"OMP_NUM_THREADS": "1"},
+                resource=specs.Resource(cpu=1, gpu=0, memMB=1024),
+            )
+        ],
+    )

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, as_seconds, is_templated
+
+
+@pytest.mark.parametrize("value", ["{{ run_id }}", {"a": ["{% if x %}"]}, ["{# c #}"], {"{{ k }}": 1}])
+def test_a_template_is_not_known_at_parse(value: object) -> None:
+    assert is_templated(value)
+
+
+@pytest.mark.parametrize("value", ["plain", 3, None, {"a": [1, "b"]}, ("x",)])
+def test_a_literal_is_known_at_parse(value: object) -> None:
+    assert not is_templated(value)
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "expected"),
+    [
+        (lambda v: as_object("f", v), '{"a": 1}', {"a": 1}),
+        (lambda v: as_object("f", v), None, {}),
+        (lambda v: as_int("f", v, minimum=1), " 7 ", 7),
+        (lambda v: as_seconds("f", v), "1.5", 1.5),
+    ],
+)
+def test_what_a_form_or_template_gives_is_read(read: Callable[[Any], Any], value: object, expected: object) -> None:
+    assert read(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("read", "value"),
+    [
+        (lambda v: as_object("field_x", v), "{'a': 1}"),
+        (lambda v: as_object("field_x", v), [1]),
+        (lambda v: as_object("field_x", v), 3),
+        (lambda v: as_int("field_x", v, minimum=1), 0),
+        (lambda v: as_int("field_x", v, minimum=1), "many"),
+        (lambda v: as_int("field_x", v, minimum=1), 1.5),
+        (lambda v: as_int("field_x", v, minimum=1), True),
+        (lambda v: as_int("field_x", v, minimum=1), None),
+        (lambda v: as_seconds("field_x", v), 0),
+        (lambda v: as_seconds("field_x", v), "soon"),
+        (lambda v: as_seconds("field_x", v), float("inf")),
+        (lambda v: as_choice("field_x", v, ("a", "b")), "c"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_field_value_and_fix(read: Callable[[Any], Any], value: object) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read(value)
+    assert "field_x" in caught.value.message
+    assert repr(value)[:20] in caught.value.message or type(value).__name__ in caught.value.message
+    assert caught.value.fix

@@ -1,0 +1,173 @@
+"""A private PostgreSQL server for tests: an own data folder, a free loopback port, stopped at the end.
+
+Import the fixtures into a ``conftest.py``: ``from tests.engines.postgres import postgres_server, postgres_url``.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+LOGIN = "axtx_tests"
+_START_SECONDS = 60.0
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "150",
+    # Losing the data of a test at a power cut is fine.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+}
+
+
+def find_programs() -> Path:
+    """Return the folder of PostgreSQL's server programs."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    pg_config = shutil.which("pg_config")
+    if pg_config:
+        answer = subprocess.run([pg_config, "--bindir"], check=True, capture_output=True, text=True)
+        folders.insert(0, Path(answer.stdout.strip()))
+    for folder in folders:
+        if (folder / "initdb").is_file() and (folder / "postgres").is_file():
+            return folder
+    looked_in = ", ".join(map(str, folders)) or "no pg_config on PATH, no /usr/lib/postgresql"
+    raise RuntimeError(
+        f"The PostgreSQL tests need the server programs initdb and postgres ({looked_in}). "
+        "Fix: install them (Debian: apt-get install postgresql), or leave these tests out with -m 'not postgres'."
+    )
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Return the subprocess arguments to run the server: it refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    account = known.get("postgres") or known["nobody"]
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class PostgresServer:
+    """One server; ``start`` and ``stop`` may alternate (an outage) and keep port and data."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.password = secrets.token_hex(8)
+        self._programs = find_programs()
+        self._account = _unprivileged()
+        # Not below pytest's tmp_path: that is closed to the account which the server runs under.
+        self._folder = Path(tempfile.mkdtemp(prefix="axtx-postgres-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        self._initialise()
+
+    def _initialise(self) -> None:
+        secret = self._folder / "password"
+        secret.write_text(self.password)
+        if self._account:
+            for path in (self._folder, secret):
+                os.chown(path, self._account["user"], self._account["group"])
+        initdb = [self._programs / "initdb", "-D", self._folder / "data", "-U", LOGIN, "--pwfile", secret]
+        options = ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+        made = subprocess.run(
+            [*map(str, initdb), *options], capture_output=True, text=True, cwd=self._folder, **self._account
+        )
+        if made.returncode != 0:
+            raise RuntimeError(f"initdb failed: {made.stderr or made.stdout}")
+
+    def start(self) -> None:
+        """Start the server and return when it answers."""
+        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        place = ["-D", str(self._folder / "data"), "-p", str(self.port), "-k", str(self._folder)]
+        with (self._folder / "log").open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(self._programs / "postgres"), *place, *settings],
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                cwd=self._folder,
+                # Ctrl-C in a terminal goes to pytest, which stops the server itself.
+                start_new_session=True,
+                **self._account,
+            )
+        self._await_answer(time.monotonic() + _START_SECONDS)
+
+    def _await_answer(self, deadline: float) -> None:
+        while True:
+            try:
+                psycopg.connect(self._conninfo("postgres")).close()
+                return
+            except psycopg.OperationalError as error:
+                assert self._process is not None
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    log = (self._folder / "log").read_text(errors="replace")
+                    raise RuntimeError(f"PostgreSQL did not start: {error}\n{log}") from error
+                time.sleep(0.05)
+
+    def stop(self, *, crash: bool = False) -> None:
+        """Stop the server; open connections are cut (``crash``: without the server telling its clients)."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
+            self._process.wait(timeout=_START_SECONDS)
+            self._process = None
+
+    def remove(self) -> None:
+        """Stop the server and remove its data."""
+        # Its data goes anyway: an orderly stop would write it all to disk first.
+        self.stop(crash=True)
+        shutil.rmtree(self._folder)
+
+    def _conninfo(self, database: str) -> str:
+        return f"host=127.0.0.1 port={self.port} user={LOGIN} password={self.password} dbname={database}"
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        """Run one statement outside a transaction."""
+        with psycopg.connect(self._conninfo(database), autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+    def new_database(self) -> str:
+        """Create an empty database; return its name."""
+        self._databases += 1
+        name = f"test_{self._databases}"
+        self.execute(f"CREATE DATABASE {name}")
+        return name
+
+    def url(self, database: str, *, port: int | None = None) -> str:
+        """Return the SQLAlchemy URL of a database, through another port (a proxy) if wanted."""
+        return f"postgresql+psycopg://{LOGIN}:{self.password}@127.0.0.1:{port or self.port}/{database}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running server, one for each test process (so that pytest-xdist's workers do not share one)."""
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """The URL of an empty database of the test's own."""
+    return postgres_server.url(postgres_server.new_database())

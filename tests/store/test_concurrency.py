@@ -1,0 +1,121 @@
+"""Real processes at once, forked from one that has used the store already."""
+
+from __future__ import annotations
+
+import threading
+
+import alembic.command
+import pytest
+
+from airflow_provider_axtx.core.errors import ExperimentExistsError, StoreConflictError
+from airflow_provider_axtx.core.facts import Observation, RunFact, TrialFact
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.store.material import SPEC, add, at_once, begin, experiment, proposal
+
+
+def test_twenty_processes_open_a_fresh_database(empty_url: str) -> None:
+    def work(number: int) -> bool:
+        return ExperimentStore(empty_url).create(f"e{number}", SPEC)
+
+    assert alembic.command, "imported once, not in each of the children"
+    assert at_once(20, work) == [True] * 20
+    assert len(ExperimentStore(empty_url).summaries()) == 20
+
+
+def test_twenty_processes_complete_trials(store: ExperimentStore) -> None:
+    name = experiment(store, 60)
+
+    def work(number: int) -> None:
+        for index in range(number, 60, 20):
+            store.complete(name, index, status="COMPLETED", observations=[Observation(index, "m", index / 7, 0.1)])
+
+    assert at_once(20, work) == [None] * 20
+    facts = store.facts(name)
+    assert {trial.status for trial in facts.trials} == {"COMPLETED"}
+    assert facts.observations == tuple(Observation(index, "m", index / 7, 0.1) for index in range(60))
+
+
+def test_one_trial_completed_by_many_has_one_outcome(store: ExperimentStore) -> None:
+    name = experiment(store)
+
+    def work(number: int) -> TrialFact:
+        return store.complete(name, 0, status="COMPLETED", observations=[Observation(0, "m", float(number % 2))])
+
+    answers = at_once(6, work)
+    (kept,) = store.observations(name, 0)
+    won = [number for number, answer in enumerate(answers) if isinstance(answer, TrialFact)]
+    assert won == [number for number in range(6) if number % 2 == kept.mean]
+
+
+@pytest.mark.parametrize("processes", [2, 8])
+def test_processes_that_generate_get_distinct_consecutive_indexes(store: ExperimentStore, processes: int) -> None:
+    store.create("digits", SPEC)
+
+    def work(number: int) -> list[int]:
+        got: list[int] = []
+        while len(got) < 3:
+            try:
+                got.append(add(store, "digits", task=f"task {number}")[0].index)
+            except StoreConflictError:
+                continue  # as the generating task does: read the facts again
+        return got
+
+    answers = at_once(processes, work)
+    assert sorted(index for answer in answers for index in answer) == list(range(3 * processes))
+    facts = store.facts("digits")
+    assert facts.version == 3 * processes
+    # Each proposal was made from all facts before it.
+    assert [trial.arm_name for trial in facts.trials] == [f"{index}_0" for index in range(3 * processes)]
+    assert facts.generator_state == {"next": 3 * processes}
+
+
+def test_a_task_run_twice_at_once_gets_the_same_trials(store: ExperimentStore) -> None:
+    store.create("digits", SPEC)
+
+    def work(number: int) -> list[TrialFact]:
+        return store.add_trials("digits", proposal(2), task_key="same", first_slot=0, expected_version=0)
+
+    answers = at_once(6, work)
+    assert answers == [store.trials("digits")] * 6
+    assert len(answers[0]) == 2
+
+
+def test_of_processes_that_race_for_an_attempt_one_gets_it(store: ExperimentStore) -> None:
+    name = experiment(store)
+    answers = at_once(8, lambda _: begin(store, name, expected_attempt=1))
+    won = [answer for answer in answers if isinstance(answer, RunFact)]
+    assert won == store.runs(name)
+    assert [type(answer) for answer in answers if answer not in won] == [StoreConflictError] * 7
+
+
+def test_processes_that_create_the_same_experiment(store: ExperimentStore) -> None:
+    assert sorted(at_once(8, lambda _: store.create("digits", SPEC))) == [False] * 7 + [True]
+    refused = at_once(4, lambda number: store.create("digits", {"other": number}))
+    assert [type(answer) for answer in refused] == [ExperimentExistsError] * 4
+
+
+def test_facts_are_of_one_moment_while_others_add(store: ExperimentStore) -> None:
+    name = experiment(store)
+    done = threading.Event()
+
+    def writer() -> None:
+        for _ in range(40):
+            add(store, name)
+        done.set()
+
+    adding = threading.Thread(target=writer)
+    adding.start()
+    while not done.is_set():
+        facts = store.facts(name)
+        # experiment() added one trial at version 1, each addition one more.
+        assert len(facts.trials) == facts.version
+        assert facts.generator_state == {"next": facts.version}
+    adding.join()
+    assert store.facts(name).version == 41
+
+
+def test_a_parent_goes_on_after_its_children_have_ended(store: ExperimentStore) -> None:
+    name = experiment(store, 4)
+    for _ in range(3):
+        assert at_once(2, lambda _: len(store.trials(name))) == [4, 4]
+        assert len(store.trials(name)) == 4

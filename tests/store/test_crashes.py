@@ -1,0 +1,122 @@
+"""SIGKILL around every commit, then the step again: exactly one effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from airflow_provider_axtx.core.facts import Observation, RunFact
+from airflow_provider_axtx.core.names import task_key
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.store.material import SPEC, add, begin, experiment, killed_at, proposal
+
+Step = Callable[[ExperimentStore], Any]
+#: Never the same twice, so left out of a comparison.
+_TIMES = {"requested_at", "submitted_at", "finished_at", "cancel_requested_at", "last_activity_at", "created_at"}
+
+
+def _run(store: ExperimentStore) -> RunFact:
+    run = store.latest_run("digits", 0)
+    assert run is not None
+    return run
+
+
+def _nothing(_: ExperimentStore) -> None:
+    pass
+
+
+def _begun(store: ExperimentStore) -> None:
+    experiment(store)
+    begin(store, "digits")
+
+
+def _granted(store: ExperimentStore) -> None:
+    experiment(store)
+    add(store, "digits", 2, task=task_key("dag", "manual__1", "generate", -1))
+
+
+def _submitted(store: ExperimentStore) -> None:
+    _begun(store)
+    store.record_handle(_run(store), "local://s/app")
+
+
+def _begin_or_attach(store: ExperimentStore) -> RunFact:
+    """What a submitting task does: attach to the run that is there, else begin the first."""
+    return store.latest_run("digits", 0) or begin(store, "digits", expected_attempt=1)
+
+
+_DONE = [Observation(0, "loss", 0.1), Observation(0, "loss", 0.3, step=1.0)]
+STEPS: dict[str, tuple[Step, Step]] = {
+    "create": (_nothing, lambda store: store.create("digits", SPEC)),
+    "add_trials": (
+        experiment,
+        lambda store: store.add_trials("digits", proposal(2), task_key="t", first_slot=0, expected_version=1),
+    ),
+    "begin_run": (experiment, _begin_or_attach),
+    "record_handle": (_begun, lambda store: store.record_handle(_run(store), "local://s/app")),
+    "request_cancel": (_submitted, lambda store: store.request_cancel(_run(store), "timeout")),
+    "note_unseen": (_submitted, lambda store: store.note_unseen(_run(store), seen=False)),
+    "finish_run": (_submitted, lambda store: store.finish_run(_run(store), "SUCCEEDED", "")),
+    "complete": (_submitted, lambda store: store.complete("digits", 0, status="COMPLETED", observations=_DONE)),
+    "abandon_unsubmitted": (_granted, lambda store: store.abandon_unsubmitted("dag", "manual__1", "run over")),
+    "finish": (experiment, lambda store: store.finish("digits", "budget spent")),
+}
+
+
+def recorded(store: ExperimentStore) -> Any:
+    """All that the store holds, without times and random ids."""
+    if not store.summaries():
+        return None
+    facts = asdict(store.facts("digits"))
+    uid = facts.pop("uid")
+    runs = [{key: value for key, value in asdict(run).items() if key not in _TIMES} for run in store.runs("digits")]
+    for run in runs:
+        assert run.pop("submission_key") in run.pop("tracker_base")
+    summary = {key: value for key, value in asdict(store.summary("digits")).items() if key not in _TIMES}
+    assert uid
+    return facts, runs, summary
+
+
+@pytest.fixture(params=STEPS)
+def step(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def expected(step: str, migrated_file: Any, tmp_path: Any) -> tuple[Any, Any]:
+    """What an undisturbed store holds before and after the step."""
+    before, work = STEPS[step]
+    store = ExperimentStore(f"sqlite:///{tmp_path / 'undisturbed.db'}")
+    before(store)
+    start = recorded(store)
+    work(store)
+    return start, recorded(store)
+
+
+def test_killed_before_the_commit(store: ExperimentStore, step: str, expected: tuple[Any, Any]) -> None:
+    before, work = STEPS[step]
+    before(store)
+    killed_at(f"store.before_{step}_commit", lambda: work(store))
+    assert recorded(store) == expected[0]
+    work(store)
+    assert recorded(store) == expected[1]
+
+
+def test_killed_after_the_commit(store: ExperimentStore, step: str, expected: tuple[Any, Any]) -> None:
+    before, work = STEPS[step]
+    before(store)
+    killed_at(f"store.after_{step}_commit", lambda: work(store))
+    assert recorded(store) == expected[1]
+    if step != "note_unseen":  # another poll is another poll
+        work(store)
+    assert recorded(store) == expected[1]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_while_the_tables_are_made(empty_url: str, moment: str) -> None:
+    killed_at(f"store.{moment}_schema_commit", lambda: ExperimentStore(empty_url))
+    assert ExperimentStore(empty_url).create("digits", SPEC)

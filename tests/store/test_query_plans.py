@@ -1,0 +1,67 @@
+"""No query of the store reads a whole table, except the overview, which reads an index."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.store.material import SPEC, add, begin, experiment
+
+
+@pytest.fixture
+def plans(migrated_file: Path, tmp_path: Path) -> tuple[ExperimentStore, dict[str, list[str]]]:
+    """A store, and the plan of each statement that it executes, collected as it goes."""
+    path = tmp_path / "store.db"
+    path.write_bytes(migrated_file.read_bytes())
+    store, collected = ExperimentStore(f"sqlite:///{path}"), {}
+
+    def explain(_c: Any, cursor: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
+        if re.match(r"SELECT|UPDATE|DELETE|INSERT", statement):
+            asked = cursor.connection.cursor()
+            asked.execute(f"EXPLAIN QUERY PLAN {statement}", parameters[0] if many else parameters)
+            collected[statement] = [row[3] for row in asked]
+
+    sa.event.listen(store._db._engine, "before_cursor_execute", explain)
+    return store, collected
+
+
+def test_every_statement_uses_an_index(plans: tuple[ExperimentStore, dict[str, list[str]]]) -> None:
+    store, collected = plans
+    name = experiment(store, 3)
+    run = store.record_handle(begin(store, name, expected_attempt=1), "local://s/app")
+    store.note_unseen(run, seen=False)
+    store.request_cancel(run, "why")
+    assert store.open_runs(experiment=name) == store.open_runs(dag_id="dag", run_id="manual__1") == store.open_runs()
+    store.finish_run(run, "FAILED", "exit 1")
+    store.complete(name, 0, status="FAILED", observations=[Observation(0, "m", 1.0)])
+    begin(store, name, reopen_reason="cleared")
+    with store.lease(name, "me", 1):
+        add(store, name)
+    for call in (store.facts, store.trials, store.runs, store.summary, lambda n: store.finish(n, "x")):
+        call(name)
+    store.observations(name, 0)
+    store.run(name, 0, 1)
+    store.abandon_unsubmitted("dag", "manual__1", "why")
+    store.evidence(name, 0)
+    store.run_by_key(run.submission_key)
+    store.create(name, SPEC)
+    scans = {statement: plan for statement, plan in collected.items() if any("SCAN axtx" in line for line in plan)}
+    assert len(collected) > 25
+    assert scans == {}, "these read a whole table"
+
+
+def test_the_overview_does_not_read_parameterizations(plans: tuple[ExperimentStore, dict[str, list[str]]]) -> None:
+    store, collected = plans
+    experiment(store, 3)
+    collected.clear()
+    store.summaries()
+    ((statement, plan),) = collected.items()
+    assert "axtx_trials" in statement
+    (trials,) = [line for line in plan if "axtx_trials" in line]
+    assert "USING COVERING INDEX ix_axtx_trials_experiment_status_updated_at" in trials

@@ -1,0 +1,209 @@
+"""The contract of runs: the write-ahead row, the handle, the cancel intent, the end."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from airflow_provider_axtx.core.errors import (
+    InvalidInputError,
+    StoreConflictError,
+    TrialNotFoundError,
+    TrialStateError,
+)
+from airflow_provider_axtx.core.facts import Observation, RunFact
+from airflow_provider_axtx.core.names import submission_key
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.store.material import IDENTITY, SPEC, add, begin, experiment
+
+
+def ended(store: ExperimentStore, name: str, app_state: str = "FAILED") -> RunFact:
+    """One attempt of trial 0 from beginning to end."""
+    run = store.record_handle(begin(store, name), "local://s/app")
+    return store.finish_run(run, app_state, "exit 1")
+
+
+def test_begin_writes_everything_ahead(store: ExperimentStore) -> None:
+    name, before = experiment(store), time.time()
+    run = begin(store, name, expected_attempt=1)
+    key = submission_key(name, store.facts(name).uid, 0, 1)
+    assert (run.experiment, run.trial_index, run.attempt, run.submission_key) == (name, 0, 1, key)
+    assert (run.scheduler, run.tracker_base, run.identity) == ("local_detached", f"/results/{key}", IDENTITY)
+    assert before <= run.requested_at <= time.time()
+    assert (run.app_handle, run.submitted_at, run.finished_at, run.app_state, run.unseen_polls) == (None,) * 4 + (0,)
+    assert store.trial(name, 0).status == "STAGED"
+    assert store.latest_run(name, 0) == store.run_by_key(key) == store.run(name, 0, 1) == run
+    assert store.runs(name) == store.runs(name, 0) == store.open_runs() == [run]
+
+
+def test_a_literal_tracker_base_is_kept(store: ExperimentStore) -> None:
+    name = experiment(store)
+    assert begin(store, name, tracker_base="s3://bucket/x/").tracker_base == "s3://bucket/x/"
+
+
+def test_begin_needs_a_place_for_results(store: ExperimentStore) -> None:
+    name = experiment(store)
+    with pytest.raises(InvalidInputError, match="tracker_base or tracker_root"):
+        begin(store, name, tracker_root=None)
+    assert (store.runs(name), store.trial(name, 0).status) == ([], "CANDIDATE")
+
+
+def test_no_runs_yet(store: ExperimentStore) -> None:
+    name = experiment(store)
+    assert store.latest_run(name, 0) is None
+    assert store.run_by_key("nope") is None
+    assert (store.runs(name), store.open_runs()) == ([], [])
+    with pytest.raises(TrialNotFoundError):
+        begin(store, name, 7)
+    with pytest.raises(TrialNotFoundError, match=r"Trial 0 .* has no attempt 1"):
+        store.run(name, 0, 1)
+
+
+def test_one_unfinished_run_for_a_trial(store: ExperimentStore) -> None:
+    name = experiment(store)
+    begin(store, name, expected_attempt=1)
+    with pytest.raises(StoreConflictError, match=r"next attempt .* is 2, not 1"):
+        begin(store, name, expected_attempt=1)
+    for expected in (None, 2):
+        with pytest.raises(TrialStateError, match=r"Attempt 1 .* has not ended"):
+            begin(store, name, expected_attempt=expected)
+    assert len(store.runs(name)) == 1
+
+
+def test_the_next_attempt(store: ExperimentStore) -> None:
+    name = experiment(store)
+    first = ended(store, name)
+    assert store.trial(name, 0).status == "RUNNING"
+    second = begin(store, name, expected_attempt=2)
+    assert second.attempt == 2
+    assert second.submission_key != first.submission_key
+    assert second.tracker_base != first.tracker_base
+    assert store.trial(name, 0).status == "RUNNING"
+    assert store.latest_run(name, 0) == second
+    assert store.runs(name, 0) == [first, second]
+    with pytest.raises(StoreConflictError):
+        begin(store, name, expected_attempt=9)
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "EARLY_STOPPED", "FAILED", "ABANDONED"])
+def test_a_terminal_trial_is_not_run_again_by_itself(store: ExperimentStore, status: str) -> None:
+    name = experiment(store)
+    store.complete(name, 0, status=status)
+    with pytest.raises(TrialStateError, match=f"is {status} and cannot be run again"):
+        begin(store, name)
+    assert store.runs(name) == []
+
+
+@pytest.mark.parametrize("status", ["FAILED", "ABANDONED"])
+def test_reopening(store: ExperimentStore, status: str) -> None:
+    name = experiment(store)
+    ended(store, name)
+    store.complete(name, 0, status=status, reason="node lost", observations=[Observation(0, "m", 1.0, step=1)])
+    run = begin(store, name, reopen_reason="task cleared")
+    trial = store.trial(name, 0)
+    assert (run.attempt, trial.status) == (2, "STAGED")
+    assert trial.reason == f"reopened (was {status}: node lost): task cleared"
+    assert store.observations(name, 0) == []
+    assert store.complete(name, 0, status="COMPLETED").reason is None
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "EARLY_STOPPED"])
+def test_a_result_is_never_reopened(store: ExperimentStore, status: str) -> None:
+    name = experiment(store)
+    store.complete(name, 0, status=status, observations=[Observation(0, "m", 1.0)])
+    with pytest.raises(TrialStateError):
+        begin(store, name, reopen_reason="cleared")
+    assert store.observations(name, 0) == [Observation(0, "m", 1.0)]
+
+
+def test_the_handle_is_recorded_once(store: ExperimentStore) -> None:
+    name = experiment(store)
+    run = begin(store, name)
+    known = store.record_handle(run, "local://s/app")
+    assert known.app_handle == "local://s/app"
+    assert known.submitted_at is not None and known.submitted_at >= run.requested_at
+    assert store.trial(name, 0).status == "RUNNING"
+    assert store.record_handle(run, "local://s/app") == known
+    with pytest.raises(TrialStateError, match="'local://s/app' already, not 'local://s/other'"):
+        store.record_handle(run, "local://s/other")
+    assert store.latest_run(name, 0) == known
+
+
+def test_a_late_handle_leaves_a_terminal_trial_alone(store: ExperimentStore) -> None:
+    name = experiment(store)
+    run = begin(store, name)
+    store.complete(name, 0, status="ABANDONED", reason="deadline")
+    assert store.record_handle(run, "local://s/app").app_handle == "local://s/app"
+    assert store.trial(name, 0).status == "ABANDONED"
+
+
+def test_an_app_submitted_after_its_run_was_ended_is_to_be_cancelled(store: ExperimentStore) -> None:
+    name = experiment(store)
+    run = begin(store, name)
+    store.finish_run(run, "CANCELLED", "never submitted")
+    late = store.record_handle(run, "local://s/app")
+    assert (late.app_handle, late.finished_at, late.app_state) == ("local://s/app", None, None)
+    assert late.cancel_requested_at is not None
+    assert late.cancel_reason == "submitted after the run had been ended (never submitted)"
+    assert store.open_runs() == [late] == [store.record_handle(run, "local://s/app")]
+
+
+def test_the_first_cancel_reason_stays(store: ExperimentStore) -> None:
+    run = begin(store, experiment(store))
+    first = store.request_cancel(run, "task killed")
+    assert first.cancel_requested_at is not None and first.cancel_reason == "task killed"
+    assert store.request_cancel(run, "timeout") == first
+
+
+def test_a_finished_run_is_not_cancelled(store: ExperimentStore) -> None:
+    run = ended(store, experiment(store))
+    assert store.request_cancel(run, "timeout") == run
+    assert run.cancel_requested_at is None
+
+
+def test_unseen_polls_are_counted_in_a_row(store: ExperimentStore) -> None:
+    run = begin(store, experiment(store))
+    seen = (False, False, True, True, False, False, False)
+    assert [store.note_unseen(run, one) for one in seen] == [1, 2, 0, 0, 1, 2, 3]
+    latest = store.run_by_key(run.submission_key)
+    assert latest is not None and latest.unseen_polls == 3
+
+
+def test_the_first_end_of_a_run_stays(store: ExperimentStore) -> None:
+    run = ended(store, experiment(store))
+    assert (run.app_state, run.message) == ("FAILED", "exit 1")
+    assert run.finished_at is not None
+    assert store.finish_run(run, "SUCCEEDED", "") == run
+    assert store.open_runs() == []
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "UNKNOWN", "PENDING", "COMPLETED", ""])
+def test_a_run_ends_only_in_a_terminal_app_state(store: ExperimentStore, state: str) -> None:
+    run = begin(store, experiment(store))
+    with pytest.raises(InvalidInputError, match="cannot end"):
+        store.finish_run(run, state, "")
+
+
+def test_open_runs_by_experiment_and_dag_run(store: ExperimentStore) -> None:
+    first, second = experiment(store, 2, "a"), experiment(store, 1, "b")
+    one, two = begin(store, first, 0), begin(store, first, 1)
+    other = begin(store, second, 0)
+    store.finish_run(two, "SUCCEEDED", "")
+    assert store.open_runs() == [one, other]
+    assert store.open_runs(experiment="b") == [other]
+    assert store.open_runs(dag_id="dag", run_id="manual__1") == [one, other]
+    assert store.open_runs(dag_id="dag", run_id="manual__2") == []
+    assert store.open_runs(dag_id="other") == []
+
+
+def test_equal_names_in_two_stores_have_other_keys(
+    store: ExperimentStore, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = ExperimentStore(f"sqlite:///{tmp_path_factory.mktemp('other') / 'x.db'}")
+    keys = set()
+    for each in (store, other):
+        each.create("digits", SPEC)
+        add(each, "digits")
+        keys.add(begin(each, "digits").submission_key)
+    assert len(keys) == 2

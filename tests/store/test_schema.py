@@ -1,0 +1,154 @@
+"""Opening a store: the migrations, foreign and newer schemas, URLs that cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from airflow_provider_axtx.core.errors import InvalidInputError, SchemaVersionError, StoreUnavailableError
+from airflow_provider_axtx.store._schema import MIGRATIONS
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.store.tables import HEAD_REVISION, VERSION_TABLE, metadata
+from tests.engines.postgres import PostgresServer
+from tests.store.material import SPEC
+
+
+def test_the_head_revision_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD_REVISION]
+
+
+def test_migrations_make_what_the_tables_say(empty_url: str) -> None:
+    ExperimentStore(empty_url).close()
+    engine = sa.create_engine(empty_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_migrations_make_the_very_same_sqlite_schema(migrated_file: Path, tmp_path: Path) -> None:
+    def schema(path: Path) -> set[str]:
+        with sqlite3.connect(path) as connection:
+            rows = connection.execute(
+                "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != ?", [VERSION_TABLE]
+            )
+            return {"\n".join(sorted(line.strip(" ,\t") for line in sql.splitlines())) for (sql,) in rows}
+
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'created.db'}")
+    metadata.create_all(engine)
+    engine.dispose()
+    assert schema(migrated_file) == schema(tmp_path / "created.db")
+
+
+def test_sqlite_uses_write_ahead_logging(migrated_file: Path) -> None:
+    with sqlite3.connect(migrated_file) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_opening_an_open_store_does_not_import_alembic(migrated_file: Path) -> None:
+    code = (
+        "import sys; from airflow_provider_axtx.store.experiments import ExperimentStore; "
+        f"ExperimentStore('sqlite:///{migrated_file}'); sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=MIGRATIONS.parents[2]).returncode == 0
+
+
+def test_a_newer_schema_is_refused(store_url: str) -> None:
+    engine = sa.create_engine(store_url)
+    statement = sa.text(f"UPDATE {VERSION_TABLE} SET version_num = :version")
+    with engine.begin() as connection:
+        connection.execute(statement, {"version": "9999"})
+    try:
+        with pytest.raises(SchemaVersionError, match="version 9999; this package knows up to"):
+            ExperimentStore(store_url)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(statement, {"version": HEAD_REVISION})
+        engine.dispose()
+
+
+def test_tables_of_another_maker_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE axtx_experiments (x)")
+    with pytest.raises(SchemaVersionError, match="not made by this package"):
+        ExperimentStore(f"sqlite:///{path}")
+
+
+def test_a_database_may_be_shared_with_airflow_and_others(empty_url: str) -> None:
+    engine = sa.create_engine(empty_url)
+    with engine.begin() as connection:
+        for name in ("experiments", "trials", "runs", "alembic_version"):
+            connection.execute(sa.text(f"CREATE TABLE {name} (version_num VARCHAR(32))"))
+    assert ExperimentStore(empty_url).create("digits", SPEC)
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "not a database URL"),
+        ("not a url", "not a database URL"),
+        ("postgresql://u:secret@host:port/db", "not a database URL"),
+        ("oracle://u:secret@host/db", "cannot be on 'oracle'"),
+        ("sqlite://", "not absolute: 'in memory'"),
+        ("sqlite:///:memory:", "not absolute: ':memory:'"),
+        ("sqlite:///store.db", "not absolute: 'store.db'"),
+        ("sqlite:////no/such/folder/store.db", "folder .* does not exist: /no/such/folder"),
+        ("postgresql+nodriver://u:secret@127.0.0.1/db", r"driver 'postgresql\+nodriver' .* cannot be loaded"),
+        ("postgresql+pg8000://u:secret@127.0.0.1/db", r"driver 'postgresql\+pg8000' .* cannot be loaded"),
+    ],
+)
+def test_urls_that_cannot_be_used(url: str, says: str) -> None:
+    with pytest.raises(InvalidInputError, match=says) as caught:
+        ExperimentStore(url)
+    assert "ax connection" in caught.value.message and "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "notes.db"
+    path.write_text("These are my notes, not a database. " * 100)
+    with pytest.raises(InvalidInputError, match="file is not a database"):
+        ExperimentStore(f"sqlite:///{path}")
+
+
+def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="unable to open database file"):
+        ExperimentStore(f"sqlite:///{tmp_path}")
+
+
+@pytest.mark.postgres
+def test_the_plain_postgresql_scheme_is_enough(migrated_postgres_url: str) -> None:
+    store = ExperimentStore(migrated_postgres_url.replace("postgresql+psycopg:", "postgresql:"))
+    assert store.create("digits", SPEC)
+    store.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("field", ["password", "login", "database"])
+def test_a_login_that_postgresql_refuses(postgres_server: PostgresServer, field: str) -> None:
+    url = sa.make_url(postgres_server.url("postgres"))
+    wrong = {"password": {"password": "wrong"}, "login": {"username": "nobody"}, "database": {"database": "nope"}}
+    with pytest.raises(InvalidInputError, match="correct login, password, host and schema") as caught:
+        ExperimentStore(url.set(**wrong[field]).render_as_string(hide_password=False))
+    assert "***" in str(caught.value) and postgres_server.password not in str(caught.value)
+
+
+@pytest.mark.postgres
+def test_a_login_without_the_right_to_make_tables(postgres_server: PostgresServer) -> None:
+    database = postgres_server.new_database()
+    postgres_server.execute("CREATE ROLE reader LOGIN PASSWORD 'pw'")
+    url = sa.make_url(postgres_server.url(database)).set(username="reader", password="pw")
+    with pytest.raises(InvalidInputError, match="permission denied for schema public"):
+        ExperimentStore(url.render_as_string(hide_password=False))
