@@ -51,7 +51,7 @@ def observe_run(store: ExperimentStore, engine: TorchXEngine, run: RunFact, grac
     :raises SchedulerUnavailableError: when the scheduler did not answer; that is never a final state.
     """
     if run.finished_at is not None and run.app_state is not None:
-        return AppObservation(run.app_state, run.message or "")
+        return AppObservation(run.app_state, run.message or "", run.infrastructure)
     run = adopt(store, engine, run)
     if run.app_handle is None:
         seen = AppObservation("UNKNOWN", f"no app was submitted under {run.submission_key}")
@@ -110,7 +110,7 @@ def settle(store: ExperimentStore, run: RunFact, observed: AppObservation) -> Tr
     :param observed: a terminal observation; when the run has ended already, what was recorded first stays.
     :return: what travels on to ``AxCompleteTrialOperator``.
     """
-    run = store.finish_run(run, observed.app_state, observed.message)
+    run = store.finish_run(run, observed.app_state, observed.message, infrastructure=observed.infrastructure)
     crash_point("settle.after_finish_run")
     fact = store.trial(run.experiment, run.trial_index)
     app_state, message = run.app_state or observed.app_state, run.message or ""
@@ -189,44 +189,3 @@ def _reported(outcome: TrialOutcome, results: Results) -> Mapping[str, Any]:
             fix="let the app write FsspecResultTracker(tracker_base)[trial_idx] = {metric: value} before it exits.",
         )
     return found
-
-
-def reap(
-    store: ExperimentStore,
-    engine_for: Callable[[RunFact], TorchXEngine],
-    runs: list[RunFact],
-    reason: str,
-    *,
-    grace: Grace | None = None,
-) -> list[TrialOutcome]:
-    """End every given run: one whose app has ended is completed with its results, any other is cancelled.
-
-    :param engine_for: gives the engine through which a run was submitted.
-    :return: the outcomes, in the order of the runs.
-    :raises SchedulerUnavailableError: after all were tried, when some could not be ended; calling again is safe.
-    """
-    outcomes, stuck = [], []
-    for run in runs:
-        try:
-            outcomes.append(_reap_one(store, engine_for(run), run, reason, grace or Grace()))
-        except SchedulerUnavailableError as error:
-            log.error("Could not end %s: %s", run.app_handle or run.submission_key, error)
-            stuck.append(run.submission_key)
-    if stuck:
-        raise SchedulerUnavailableError(
-            f"{len(stuck)} of {len(runs)} runs could not be ended: {', '.join(stuck)}.",
-            fix="look at the scheduler, then clear this task or run 'airflow ax reap'.",
-        )
-    return outcomes
-
-
-def _reap_one(store: ExperimentStore, engine: TorchXEngine, run: RunFact, reason: str, grace: Grace) -> TrialOutcome:
-    run = adopt(store, engine, run)
-    observed = observe_run(store, engine, run, grace)
-    if not observed.is_terminal:
-        run = await_cancelled(store, engine, cancel_run(store, engine, run, reason))
-        observed = AppObservation("CANCELLED", run.message or reason)
-    outcome = settle(store, run, observed)
-    if outcome.trial_status == "COMPLETED":
-        complete_trial(store, outcome)
-    return outcome

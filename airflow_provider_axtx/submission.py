@@ -45,12 +45,14 @@ class AppRequest:
     :param component_args: its constant arguments.
     :param tracker_base: used as it is; None derives one for each attempt under ``tracker_root``.
     :param tracker_root: folder or fsspec URL.
+    :param trial_retries: how many attempts that ended by an infrastructure failure are followed by another.
     """
 
     component: str | Callable[..., Any]
     component_args: Mapping[str, Any] = field(default_factory=dict)
     tracker_base: str | None = None
     tracker_root: str = ""
+    trial_retries: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,15 @@ class _Submission:
             log.info("Trial %s is %s already; nothing is submitted.", fact.index, fact.status)
             return last, False
         killed = last.cancel_reason is not None and last.cancel_reason.startswith(KILLED)
-        if not cleared and not killed:
+        if not (cleared or killed or self._may_retry(last)):
             return last, False
         if last.finished_at is None:
             reason = f"{KILLED}: cleared, attempt {last.attempt + 1} follows"
             await_cancelled(self.store, self.engine, cancel_run(self.store, self.engine, last, reason))
         return self._begin(last.attempt + 1), True
+
+    def _may_retry(self, last: RunFact) -> bool:
+        return last.infrastructure and retries_left(self.store, last, self.request.trial_retries)
 
     def _begin(self, attempt: int, *, reopen: bool = False) -> RunFact:
         """Check by a dry run that the app can be submitted, then commit the write-ahead row."""
@@ -196,6 +201,14 @@ def submit_trial(
     return TrialRun(
         **trial.to_json(), attempt=run.attempt, app_handle=run.app_handle or "", tracker_base=run.tracker_base
     )
+
+
+def retries_left(store: ExperimentStore, run: RunFact, trial_retries: int) -> bool:
+    """Return whether a trial may be submitted again after its last attempt ended by an infrastructure failure."""
+    if trial_retries < 1:
+        return False
+    earlier = [before for before in store.runs(run.experiment, run.trial_index) if before.attempt < run.attempt]
+    return sum(before.infrastructure for before in earlier) < trial_retries
 
 
 def was_cleared(before: TaskIdentity, now: TaskIdentity) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import TaskGroup, TriggerRule, conf, task_group
+from airflow.sdk import BaseOperator, TaskGroup, TriggerRule, conf, task_group
 
 from airflow_provider_axtx.core.inputs import as_int, is_templated
 from airflow_provider_axtx.hooks.ax import AxHook
@@ -15,7 +15,11 @@ from airflow_provider_axtx.operators.ax import (
     AxCreateExperimentOperator,
     AxGenerateTrialsOperator,
 )
-from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator, TorchXSubmitTrialOperator
+from airflow_provider_axtx.operators.torchx import (
+    TorchXReapTrialsOperator,
+    TorchXRunTrialOperator,
+    TorchXSubmitTrialOperator,
+)
 from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
 
 
@@ -35,6 +39,7 @@ def ax_trial_loop(
     poke_interval: float | timedelta = 10.0,
     timeout: float | timedelta = timedelta(days=7),
     deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+    trial_retries: int = 0,
     results: Any = None,
     ax_conn_id: str = AxHook.default_conn_name,
     torchx_conn_id: str = TorchXHook.default_conn_name,
@@ -58,39 +63,24 @@ def ax_trial_loop(
     :param poke_interval: seconds between two looks at an app.
     :param timeout: seconds since its submission after which an app is cancelled.
     :param deferrable: wait in the triggerer.
+    :param trial_retries: how often the same parameters are submitted again after an infrastructure failure. When it is
+        above 0, one task submits and waits: only it can submit again.
     :param results: see ``AxCompleteTrialOperator``.
     :raises InvalidInputError: at DAG parse, for what is a literal.
     """
     unrolled = _unrolled(rounds, max_rounds)
     if not is_templated(trials_per_round):
         as_int("trials_per_round", trials_per_round, minimum=1)
+    as_int("trial_retries", trial_retries, minimum=0)
+    connections = {"ax_conn_id": ax_conn_id, "torchx_conn_id": torchx_conn_id}
+    app = {"component": component, "component_args": component_args}
+    submit = {**app, "scheduler": scheduler, "scheduler_args": scheduler_args, "tracker_base": tracker_base}
+    wait = {"poke_interval": poke_interval, "timeout": timeout, "deferrable": deferrable, **connections}
     with TaskGroup(group_id=group_id) as group:
         create = AxCreateExperimentOperator(
-            task_id="create",
-            experiment=experiment,
-            if_exists=if_exists,
-            component=component,
-            component_args=component_args,
-            ax_conn_id=ax_conn_id,
-            torchx_conn_id=torchx_conn_id,
+            task_id="create", experiment=experiment, if_exists=if_exists, **app, **connections
         )
-        submit = {
-            "component": component,
-            "component_args": component_args,
-            "scheduler": scheduler,
-            "scheduler_args": scheduler_args,
-            "tracker_base": tracker_base,
-            "torchx_conn_id": torchx_conn_id,
-            "ax_conn_id": ax_conn_id,
-        }
-        wait = {
-            "poke_interval": poke_interval,
-            "timeout": timeout,
-            "deferrable": deferrable,
-            "torchx_conn_id": torchx_conn_id,
-            "ax_conn_id": ax_conn_id,
-        }
-        reap = TorchXReapTrialsOperator(task_id="reap", torchx_conn_id=torchx_conn_id, ax_conn_id=ax_conn_id)
+        reap = TorchXReapTrialsOperator(task_id="reap", **connections)
         before: Any = create
         for number in range(unrolled):
             generate = AxGenerateTrialsOperator(
@@ -105,7 +95,7 @@ def ax_trial_loop(
                 # A round without trials is skipped, and that alone must not skip the rounds after it.
                 trigger_rule=TriggerRule.NONE_FAILED if number else TriggerRule.ALL_SUCCESS,
             )
-            trials = _round(number, submit, wait, {"results": results, "ax_conn_id": ax_conn_id})
+            trials = _round(number, submit, wait, trial_retries, {"results": results, "ax_conn_id": ax_conn_id})
             before >> generate
             before = trials.expand(trial=generate.output)
             # Of every round: when one trial of a round fails hard, the others of it are still waited for.
@@ -120,11 +110,18 @@ def _unrolled(rounds: Any, max_rounds: int | None) -> int:
     return as_int("rounds", rounds, minimum=1)
 
 
-def _round(number: int, submit: dict[str, Any], wait: dict[str, Any], complete: dict[str, Any]) -> Any:
+def _round(
+    number: int, submit: dict[str, Any], wait: dict[str, Any], trial_retries: int, complete: dict[str, Any]
+) -> Any:
     @task_group(group_id=f"round_{number}")
     def trial_chain(trial: Any) -> None:
-        run = TorchXSubmitTrialOperator(task_id="submit", trial=trial, **submit)
-        outcome = TorchXTrialSensor(task_id="wait", run=run.output, **wait)
+        outcome: BaseOperator
+        if trial_retries:
+            outcome = TorchXRunTrialOperator(task_id="run", trial=trial, trial_retries=trial_retries, **submit, **wait)
+        else:
+            connections = {name: wait[name] for name in ("ax_conn_id", "torchx_conn_id")}
+            run = TorchXSubmitTrialOperator(task_id="submit", trial=trial, **submit, **connections)
+            outcome = TorchXTrialSensor(task_id="wait", run=run.output, **wait)
         AxCompleteTrialOperator(task_id="complete", run=outcome.output, **complete)
 
     return trial_chain

@@ -34,12 +34,15 @@ def demo_env() -> AirflowEnv:
 
 
 def stop_on_signals() -> None:
-    """Make SIGTERM and SIGHUP do what Ctrl-C does, so that Airflow is stopped with us."""
+    """Make SIGTERM and SIGHUP do what Ctrl-C does, so that Airflow is stopped with us.
+
+    SIGINT too: a shell starts background jobs with it ignored.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
 
 

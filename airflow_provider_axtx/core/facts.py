@@ -35,6 +35,15 @@ class TrialFact:
 
 
 @dataclass(frozen=True)
+class OpenTrial:
+    """A trial that has not ended, and the DAG run that asked for it (``names.dag_run_key``)."""
+
+    experiment: str
+    trial_index: int
+    dag_run: str
+
+
+@dataclass(frozen=True)
 class Observation:
     """One metric of one trial; ``step`` is None for the final value. Floats are exact; ``sem`` None means unknown."""
 
@@ -120,6 +129,7 @@ class RunFact:
     :param finished_at: when a terminal app state was recorded.
     :param cancel_requested_at: when somebody decided to cancel it; recorded before the cancel is attempted.
     :param unseen_polls: consecutive observations in which the scheduler did not know the app.
+    :param infrastructure: it ended through no fault of its own (lost, preempted, node failure).
     """
 
     experiment: str
@@ -138,3 +148,4 @@ class RunFact:
     app_state: str | None = None
     message: str | None = None
     unseen_polls: int = 0
+    infrastructure: bool = False

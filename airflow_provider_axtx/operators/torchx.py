@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, conf
+from airflow.sdk import BaseOperator, conf, get_current_context
 
-from airflow_provider_axtx.core.inputs import as_object, is_templated
+from airflow_provider_axtx.core.inputs import as_int, as_object, is_templated
 from airflow_provider_axtx.core.trial import Trial, TrialRun
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.facts import RunFact
+    from airflow_provider_axtx.core.observation import AppObservation
     from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
 
 _APP_FIELDS: tuple[str, ...] = (
@@ -51,6 +53,8 @@ class _SubmitsTrial(BaseOperator):
     :param torchx_conn_id: connection of the scheduler.
     :param ax_conn_id: connection of the experiment store.
     """
+
+    trial_retries = 0
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class _SubmitsTrial(BaseOperator):
             component_args=as_object("component_args", self.component_args),
             tracker_base=self.tracker_base or None,
             tracker_root=hook.settings.tracker_root,
+            trial_retries=self.trial_retries,
         )
         run = submit_trial(
             AxHook(self.ax_conn_id).store,
@@ -145,6 +150,8 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
     :param poke_interval: seconds between two looks at the app.
     :param timeout: seconds since submission after which ``on_timeout`` applies.
     :param deferrable: wait in the triggerer instead of in a worker slot.
+    :param trial_retries: how often the same parameters are submitted again after an infrastructure failure (lost,
+        preempted, node failure). An app that exits non-zero is an objective failure and is not submitted again.
     :return: the run with ``trial_status``, ``app_state`` and ``message``.
     """
 
@@ -158,9 +165,11 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
         poke_interval: float | timedelta = 10.0,
         timeout: float | timedelta = timedelta(days=7),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        trial_retries: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
         self.poke_interval = seconds_of("poke_interval", poke_interval)
         self.timeout = seconds_of("timeout", timeout)
         self.deferrable = deferrable
@@ -168,8 +177,24 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit or adopt the app, then wait for it."""
+        return self._submit_and_wait(context)
+
+    def _submit_and_wait(self, context: Context) -> dict[str, Any]:
         trial = self.submit(context, self._remember)
         return self.wait_deferred(trial) if self.deferrable else self.wait_in_process(self.find_run(trial))
+
+    def conclude(self, run: RunFact, observed: AppObservation) -> dict[str, Any]:
+        """Record the end of the run; after an infrastructure failure submit the trial again while retries are left."""
+        from airflow_provider_axtx.submission import retries_left
+
+        store = self.ax_hook.store
+        if not (observed.infrastructure and retries_left(store, run, self.trial_retries)):
+            return super().conclude(run, observed)
+        store.finish_run(run, observed.app_state, observed.message, infrastructure=True)
+        self.log.warning(
+            "Trial %s, attempt %s: %s. Submitting it again.", run.trial_index, run.attempt, observed.message
+        )
+        return self._submit_and_wait(get_current_context())
 
     def _remember(self, run: RunFact) -> None:
         self._live_run = run
@@ -178,13 +203,13 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
 class TorchXReapTrialsOperator(BaseOperator):
     """Ends what this DAG run left behind; to be used as a teardown.
 
-    A run whose app has ended is completed with its results; any other app is cancelled and its trial ABANDONED. Trials
-    that were generated and never submitted are ABANDONED too.
+    A trial whose app has succeeded is completed with its results; any other app is cancelled and its trial ABANDONED.
+    Trials that were generated and never submitted are ABANDONED too.
 
     :param reason: recorded as the reason of the cancelled trials (templated).
     :param torchx_conn_id: connection for runs that do not say through which they were submitted.
     :param ax_conn_id: connection of the experiment store.
-    :return: the outcomes.
+    :return: ``[{experiment, trial_index, trial_status, message}]`` of what was ended.
     """
 
     template_fields: Sequence[str] = ("reason", "torchx_conn_id", "ax_conn_id")
@@ -210,16 +235,13 @@ class TorchXReapTrialsOperator(BaseOperator):
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the open runs of this DAG run and settle its open trials."""
-        from airflow_provider_axtx.outcome import reap
+        from airflow_provider_axtx.reaping import orphans_of, reap
 
         ti = context["ti"]
-        runs = self.store.open_runs(dag_id=ti.dag_id, run_id=ti.run_id)
-        outcomes = [outcome.to_json() for outcome in reap(self.store, self._engine_for, runs, self.reason)]
-        for outcome in outcomes:
-            self.log.warning("Reaped trial %(trial_index)s of %(experiment)s: %(trial_status)s, %(message)s", outcome)
-        for fact in self.store.abandon_unsubmitted(ti.dag_id, ti.run_id, self.reason):
-            self.log.warning("Trial %s was never submitted: ABANDONED.", fact.index)
-        return outcomes
+        reaped = reap(self.store, self._engine_for, orphans_of(self.store, ti.dag_id, ti.run_id), self.reason)
+        for one in reaped:
+            self.log.warning("Reaped %s", one)
+        return [asdict(one) for one in reaped]
 
     def _engine_for(self, run: RunFact) -> TorchXEngine:
         return TorchXHook(run.identity.torchx_conn_id or self.torchx_conn_id).get_engine(run.scheduler)

@@ -61,6 +61,7 @@ def fact(row: sa.Row[Any]) -> RunFact:
         app_state=row.app_state,
         message=row.message,
         unseen_polls=row.unseen_polls,
+        infrastructure=row.infrastructure,
     )
 
 
@@ -114,7 +115,7 @@ def _update(connection: sa.Connection, key: str, *conditions: sa.ColumnElement[b
 
 def begin(connection: sa.Connection, name: str, index: int, new: NewRun) -> RunFact:
     """Insert the write-ahead row of the trial's next attempt; see ``ExperimentStore``."""
-    # The lock on the trial makes two beginners take turns, also when it has no run yet.
+    # The lock makes two beginners take turns, and keeps the trial from being completed between our look and our insert.
     trial = _trial_rows.require(connection, name, index, lock=True)
     earlier = of_trial(connection, name, index)
     for row in earlier:
@@ -136,6 +137,7 @@ def begin(connection: sa.Connection, name: str, index: int, new: NewRun) -> RunF
             tracker_base=_tracker_base(new, name, uid, index, attempt),
             requested_at=time.time(),
             unseen_polls=0,
+            infrastructure=False,
             dag_id=new.identity.dag_id,
             run_id=new.identity.run_id,
             task_id=new.identity.task_id,
@@ -198,6 +200,7 @@ def record_handle(connection: sa.Connection, key: str, app_handle: str) -> RunFa
         submitted_at=now,
         finished_at=None,
         app_state=None,
+        infrastructure=False,
         cancel_requested_at=row.cancel_requested_at or now,
         cancel_reason=reason,
     )
@@ -219,7 +222,7 @@ def set_unseen_polls(connection: sa.Connection, key: str, polls: int) -> int:
     return _update(connection, key, unseen_polls=polls).unseen_polls
 
 
-def finish(connection: sa.Connection, key: str, app_state: str, message: str) -> RunFact:
+def finish(connection: sa.Connection, key: str, app_state: str, message: str, infrastructure: bool) -> RunFact:
     """Record the app's terminal state; the first one stays.
 
     :raises InvalidInputError: for a state that is not terminal.
@@ -229,6 +232,5 @@ def finish(connection: sa.Connection, key: str, app_state: str, message: str) ->
             f"A run cannot end in the app state {app_state!r}.",
             fix=f"one of {', '.join(sorted(TERMINAL_APP_STATES))}; anything else means: look again.",
         )
-    return _update(
-        connection, key, runs.c.finished_at.is_(None), finished_at=time.time(), app_state=app_state, message=message
-    )
+    end = {"app_state": app_state, "message": message, "infrastructure": infrastructure}
+    return _update(connection, key, runs.c.finished_at.is_(None), finished_at=time.time(), **end)

@@ -16,15 +16,21 @@ from airflow_provider_axtx.core.errors import (
     TrialNotFoundError,
     TrialStateError,
 )
-from airflow_provider_axtx.core.facts import Observation, Proposal, TrialFact
+from airflow_provider_axtx.core.facts import Observation, OpenTrial, Proposal, TrialFact
 from airflow_provider_axtx.core.names import dag_run_of, request_key
-from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES, is_terminal_trial_status, moves_forward
+from airflow_provider_axtx.core.status import (
+    TERMINAL_TRIAL_STATUSES,
+    TRIAL_STATUSES,
+    is_terminal_trial_status,
+    moves_forward,
+)
 from airflow_provider_axtx.core.trial import finite
 from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store.tables import KEY_LENGTH, experiments, observations, trials
 
 #: Request keys looked up at once; a task seldom asks for more trials.
 _KEYS_AT_ONCE = 50
+_OPEN = tuple(sorted(TRIAL_STATUSES - TERMINAL_TRIAL_STATUSES))
 _REOPENABLE = frozenset({"FAILED", "ABANDONED"})
 
 
@@ -100,7 +106,7 @@ def granted(connection: sa.Connection, name: str, task: str, *, first: int = 0) 
 
 
 def add(
-    connection: sa.Connection, name: str, proposal: Proposal, *, task: str, first_slot: int, expected_version: int
+    connection: sa.Connection, name: str, proposal: Proposal, task: str, first_slot: int, expected_version: int
 ) -> list[TrialFact]:
     """Insert the proposed trials if the experiment's version is the expected one; see ``ExperimentStore``."""
     # The UPDATE both compares and locks the row: who comes second waits, then sees the new version.
@@ -268,6 +274,17 @@ def _replace_observations(connection: sa.Connection, row: sa.Row[Any], given: Se
                 for position, observation in enumerate(given)
             ],
         )
+
+
+def unsettled(connection: sa.Connection, dag_run: str | None, experiment: str | None) -> list[OpenTrial]:
+    """Return the trials that have not ended, of a DAG run, of an experiment, or all."""
+    c = trials.c
+    query = sa.select(c.experiment, c.trial_index, c.dag_run).where(c.status.in_(_OPEN))
+    for column, value in ((c.dag_run, dag_run), (c.experiment, experiment)):
+        if value is not None:
+            query = query.where(column == value)
+    found = connection.execute(query.order_by(c.experiment, c.trial_index))
+    return [OpenTrial(row.experiment, row.trial_index, row.dag_run or "") for row in found]
 
 
 def abandon_unsubmitted(connection: sa.Connection, dag_run: str, reason: str) -> list[TrialFact]:

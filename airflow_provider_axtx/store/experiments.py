@@ -12,7 +12,15 @@ import sqlalchemy as sa
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, StoreConflictError
-from airflow_provider_axtx.core.facts import ExperimentFacts, Observation, Proposal, RunFact, TaskIdentity, TrialFact
+from airflow_provider_axtx.core.facts import (
+    ExperimentFacts,
+    Observation,
+    OpenTrial,
+    Proposal,
+    RunFact,
+    TaskIdentity,
+    TrialFact,
+)
 from airflow_provider_axtx.core.names import dag_run_key
 from airflow_provider_axtx.store import _experiment_rows, _run_rows, _trial_rows
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
@@ -200,12 +208,9 @@ class ExperimentStore:
 
     def evidence(self, name: str, index: int) -> dict[str, Any] | None:
         """Return what an app reported and Ax could not be given, or None."""
-
-        def work(connection: sa.Connection) -> dict[str, Any] | None:
-            found: dict[str, Any] | None = _trial_rows.require(connection, name, index).evidence
-            return found
-
-        return self._db.read(work)
+        row = self._db.read(lambda connection: _trial_rows.require(connection, name, index))
+        found: dict[str, Any] | None = row.evidence
+        return found
 
     def granted(self, name: str, task_key: str) -> list[TrialFact]:
         """Return the trials that this task has got already, in slot order.
@@ -229,14 +234,7 @@ class ExperimentStore:
             return []
         return self._db.write(
             "add_trials",
-            lambda connection: _trial_rows.add(
-                connection,
-                name,
-                proposal,
-                task=task_key,
-                first_slot=first_slot,
-                expected_version=expected_version,
-            ),
+            lambda connection: _trial_rows.add(connection, name, proposal, task_key, first_slot, expected_version),
         )
 
     def complete(
@@ -267,6 +265,10 @@ class ExperimentStore:
             "complete",
             lambda connection: _trial_rows.complete(connection, name, index, outcome, overwrite=overwrite),
         )
+
+    def open_trials(self, *, dag_run: str | None = None, experiment: str | None = None) -> list[OpenTrial]:
+        """Return the trials that have not ended, of the named DAG run (``names.dag_run_key``) or experiment, or all."""
+        return self._db.read(lambda connection: _trial_rows.unsettled(connection, dag_run, experiment))
 
     def abandon_unsubmitted(self, dag_id: str, run_id: str, reason: str) -> list[TrialFact]:
         """Record as ABANDONED the trials that a DAG run has got and that nobody submitted.
@@ -348,13 +350,16 @@ class ExperimentStore:
             return polls
         return self._db.write("note_unseen", lambda connection: _run_rows.set_unseen_polls(connection, key, polls))
 
-    def finish_run(self, run: RunFact, app_state: str, message: str) -> RunFact:
+    def finish_run(self, run: RunFact, app_state: str, message: str, *, infrastructure: bool = False) -> RunFact:
         """Record the app's terminal ``AppState``; the first one stays.
+
+        :param infrastructure: the app ended through no fault of its own (lost, preempted, node failure).
 
         :raises InvalidInputError: for a state that is not terminal.
         """
         return self._db.write(
-            "finish_run", lambda connection: _run_rows.finish(connection, run.submission_key, app_state, message)
+            "finish_run",
+            lambda connection: _run_rows.finish(connection, run.submission_key, app_state, message, infrastructure),
         )
 
     def runs(self, name: str, index: int | None = None) -> list[RunFact]:

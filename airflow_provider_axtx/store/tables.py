@@ -151,6 +151,7 @@ runs = sa.Table(
     _key("app_state", 20, nullable=True),
     sa.Column("message", Message()),
     sa.Column("unseen_polls", sa.Integer(), nullable=False),
+    sa.Column("infrastructure", sa.Boolean(), nullable=False),
     _key("dag_id"),
     _key("run_id"),
     _key("task_id"),

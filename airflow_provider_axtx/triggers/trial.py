@@ -65,7 +65,7 @@ class TorchXTrialTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the shared poller of the scheduler to see the end of the app."""
         event = {"run": self.arguments["run"], **await self._wait()}
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        yield TriggerEvent(event)
 
     async def _wait(self) -> dict[str, Any]:
         a = self.arguments

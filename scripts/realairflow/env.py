@@ -330,7 +330,9 @@ class AirflowEnv:
 
 def _interrupts() -> tuple[signal.Signals, ...]:
     # Python lets only the main thread change handlers.
-    return (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    return (
+        (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    )
 
 
 def _follow_parent() -> Callable[[], None] | None:

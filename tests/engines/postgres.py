@@ -142,7 +142,7 @@ class PostgresServer:
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run one statement outside a transaction."""
         with psycopg.connect(self._conninfo(database), autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[call-overload]
+            connection.execute(statement)
 
     def new_database(self) -> str:
         """Create an empty database; return its name."""

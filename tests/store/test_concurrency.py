@@ -6,9 +6,11 @@ import threading
 
 import alembic.command
 import pytest
+import sqlalchemy as sa
 
-from airflow_provider_axtx.core.errors import ExperimentExistsError, StoreConflictError
+from airflow_provider_axtx.core.errors import ExperimentExistsError, StoreConflictError, TrialStateError
 from airflow_provider_axtx.core.facts import Observation, RunFact, TrialFact
+from airflow_provider_axtx.store import _trial_rows
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, add, at_once, begin, experiment, proposal
 
@@ -86,6 +88,26 @@ def test_of_processes_that_race_for_an_attempt_one_gets_it(store: ExperimentStor
     won = [answer for answer in answers if isinstance(answer, RunFact)]
     assert won == store.runs(name)
     assert [type(answer) for answer in answers if answer not in won] == [StoreConflictError] * 7
+
+
+def test_no_run_begins_on_a_trial_that_is_just_being_completed(store: ExperimentStore) -> None:
+    name = experiment(store)
+    outcome = _trial_rows.checked_outcome(0, "COMPLETED", [], None, None)
+    holding, go = threading.Event(), threading.Event()
+
+    def slowly(connection: sa.Connection) -> None:
+        _trial_rows.complete(connection, name, 0, outcome, overwrite=False)
+        holding.set()
+        assert go.wait(30)
+
+    completing = threading.Thread(target=store._db.write, args=("complete", slowly))
+    completing.start()
+    assert holding.wait(30)
+    threading.Timer(0.3, go.set).start()
+    with pytest.raises(TrialStateError, match="is COMPLETED"):
+        begin(store, name)
+    completing.join()
+    assert (store.trial(name, 0).status, store.runs(name)) == ("COMPLETED", [])
 
 
 def test_processes_that_create_the_same_experiment(store: ExperimentStore) -> None:

@@ -18,6 +18,9 @@ from tests.store.test_crashes import STEPS, recorded
 
 pytestmark = pytest.mark.postgres
 
+#: Transactions of a step that only read (to find the run, or the count) and are committed before the one that writes.
+_READS_FIRST = {"begin_run": 1, "record_handle": 1, "request_cancel": 1, "finish_run": 1, "note_unseen": 2}
+
 
 @pytest.fixture
 def proxy(postgres_server: PostgresServer) -> Iterator[CuttingProxy]:
@@ -47,13 +50,7 @@ def test_one_effect_when_the_connection_breaks_around_a_commit(
 ) -> None:
     before, work = STEPS[step]
     before(proxied)
-    # Steps that read first (to find their run, or a count) commit that reading too: cut the last commit of the step.
-    proxy.arm(
-        moment,
-        skip={"create": 0, "add_trials": 0, "complete": 0, "finish": 0, "note_unseen": 2, "abandon_unsubmitted": 0}.get(
-            step, 1
-        ),
-    )
+    proxy.arm(moment, skip=_READS_FIRST.get(step, 0))
     answer = work(proxied)
     assert proxy.cuts == 1
     seen = recorded(proxied)

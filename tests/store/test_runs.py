@@ -174,8 +174,16 @@ def test_the_first_end_of_a_run_stays(store: ExperimentStore) -> None:
     run = ended(store, experiment(store))
     assert (run.app_state, run.message) == ("FAILED", "exit 1")
     assert run.finished_at is not None
-    assert store.finish_run(run, "SUCCEEDED", "") == run
+    assert store.finish_run(run, "SUCCEEDED", "", infrastructure=True) == run
+    assert run.infrastructure is False
     assert store.open_runs() == []
+
+
+def test_an_end_through_no_fault_of_the_app_is_marked(store: ExperimentStore) -> None:
+    run = begin(store, experiment(store))
+    lost = store.finish_run(run, "FAILED", "node lost", infrastructure=True)
+    assert lost.infrastructure is True
+    assert store.latest_run(run.experiment, 0) == lost
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "UNKNOWN", "PENDING", "COMPLETED", ""])

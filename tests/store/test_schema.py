@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -139,7 +140,11 @@ def test_the_plain_postgresql_scheme_is_enough(migrated_postgres_url: str) -> No
 @pytest.mark.parametrize("field", ["password", "login", "database"])
 def test_a_login_that_postgresql_refuses(postgres_server: PostgresServer, field: str) -> None:
     url = sa.make_url(postgres_server.url("postgres"))
-    wrong = {"password": {"password": "wrong"}, "login": {"username": "nobody"}, "database": {"database": "nope"}}
+    wrong: dict[str, dict[str, Any]] = {
+        "password": {"password": "wrong"},
+        "login": {"username": "nobody"},
+        "database": {"database": "nope"},
+    }
     with pytest.raises(InvalidInputError, match="correct login, password, host and schema") as caught:
         ExperimentStore(url.set(**wrong[field]).render_as_string(hide_password=False))
     assert "***" in str(caught.value) and postgres_server.password not in str(caught.value)

@@ -17,8 +17,8 @@ from airflow_provider_axtx.core.errors import (
     TrialNotFoundError,
     TrialStateError,
 )
-from airflow_provider_axtx.core.facts import Observation, Proposal
-from airflow_provider_axtx.core.names import task_key
+from airflow_provider_axtx.core.facts import Observation, OpenTrial, Parameters, Proposal
+from airflow_provider_axtx.core.names import dag_run_key, task_key
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, add, begin, experiment, proposal
 
@@ -48,7 +48,7 @@ def bits(value: float | None) -> bytes:
 
 def test_added_trials_come_back_as_they_were(store: ExperimentStore) -> None:
     store.create("digits", SPEC)
-    parameters = {"z": 0.1 + 0.2, "a": "text 'quoted' \x00 ü", "flag": True, "n": 2**60}
+    parameters: Parameters = {"z": 0.1 + 0.2, "a": "text 'quoted' \x00 ü", "flag": True, "n": 2**60}
     first = replace(proposal().trials[0], parameters=parameters, generation={"key": "BO", "deep": {"x": 1e-300}})
     attached = replace(first, arm_name="custom", generation_node=None, origin="attached")
     state = {"big": "x" * 100_000, "seed": 0.1}
@@ -215,6 +215,20 @@ def test_trials_that_a_dag_run_left_unsubmitted_are_abandoned(store: ExperimentS
     assert store.trial(name, 4).status == "CANDIDATE"
     assert store.abandon_unsubmitted("dag", "manual__1", "again") == []
     assert store.trial(name, 3) == abandoned
+
+
+def test_open_trials_of_a_dag_run_and_of_an_experiment(store: ExperimentStore) -> None:
+    first, second = experiment(store, 1, "a"), experiment(store, 1, "b")
+    task = task_key("dag", "manual__1", "generate", -1)
+    add(store, first, 3, task=task)
+    begin(store, first, 1)
+    store.complete(first, 2, status="FAILED")
+    dag_run = dag_run_key("dag", "manual__1")
+    mine = [OpenTrial(first, 1, dag_run), OpenTrial(first, 3, dag_run)]
+    assert store.open_trials(dag_run=dag_run) == mine
+    assert store.open_trials(experiment=first) == [OpenTrial(first, 0, "dag"), *mine]
+    assert store.open_trials(dag_run=dag_run, experiment=second) == []
+    assert store.open_trials() == [OpenTrial(first, 0, "dag"), *mine, OpenTrial(second, 0, "dag")]
 
 
 def test_completing_does_not_move_the_version(store: ExperimentStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,19 @@ def test_a_standby_server(postgres_url: str, postgres_server: PostgresServer) ->
     store.close()
 
 
-def test_a_writer_that_never_ends(file_store: tuple[ExperimentStore, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_another_writer_needs_no_second_try(file_store: tuple[ExperimentStore, Path]) -> None:
+    store, path = file_store
+    name = experiment(store)
+    impatient = ExperimentStore(f"sqlite:///{path}", retry_seconds=0)
+    other = sa.create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None, "check_same_thread": False})
+    with other.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        connection.exec_driver_sql("UPDATE axtx_experiments SET ax_version = 'other'")
+        threading.Timer(0.3, connection.exec_driver_sql, ["COMMIT"]).start()
+        assert impatient.complete(name, 0, status="FAILED").status == "FAILED"
+
+
+def test_a_writer_that_never_ends(file_store: tuple[ExperimentStore, Path]) -> None:
     store, path = file_store
     name = experiment(store)
     _each_connection(store, "busy_timeout=100")

@@ -104,6 +104,7 @@ def _create_runs() -> None:
         sa.Column("app_state", sa.String(20)),
         sa.Column("message", sa.Text()),
         sa.Column("unseen_polls", sa.Integer(), nullable=False),
+        sa.Column("infrastructure", sa.Boolean(), nullable=False),
         sa.Column("dag_id", sa.String(250), nullable=False),
         sa.Column("run_id", sa.String(250), nullable=False),
         sa.Column("task_id", sa.String(250), nullable=False),
