@@ -15,9 +15,9 @@ COMPONENT = f"{Path(__file__).parent / 'apps' / 'components.py'}:digits"
 EXPERIMENT = {
     "name": "nightly-digits",
     "parameters": [
-        {"type": "range", "name": "gamma", "parameter_type": "float", "bounds": [1e-4, 10.0], "scaling": "log"},
-        {"type": "range", "name": "log_c", "parameter_type": "float", "bounds": [-2.0, 3.0]},
-        {"type": "range", "name": "pixels", "parameter_type": "int", "bounds": [4, 64]},
+        {"type": "range", "name": "c", "parameter_type": "float", "bounds": [1e-2, 1e3], "scaling": "log"},
+        {"type": "range", "name": "gamma", "parameter_type": "float", "bounds": [1e-4, 1.0], "scaling": "log"},
+        {"type": "range", "name": "pixels", "parameter_type": "int", "bounds": [2, 64]},
     ],
     "objective": "accuracy",
     "generation": {"initialization_budget": 4, "initialization_random_seed": 1, "random_seed": 1},

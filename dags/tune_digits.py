@@ -16,14 +16,14 @@ COMPONENT = f"{Path(__file__).parent / 'apps' / 'components.py'}:digits"
 EXPERIMENT = {
     "name": "digits-{{ run_id }}",
     "parameters": [
-        {"type": "range", "name": "gamma", "parameter_type": "float", "bounds": [1e-4, 10.0], "scaling": "log"},
-        {"type": "range", "name": "log_c", "parameter_type": "float", "bounds": [-2.0, 3.0]},
-        {"type": "range", "name": "pixels", "parameter_type": "int", "bounds": [4, 64]},
+        {"type": "range", "name": "c", "parameter_type": "float", "bounds": [1e-2, 1e3], "scaling": "log"},
+        {"type": "range", "name": "gamma", "parameter_type": "float", "bounds": [1e-4, 1.0], "scaling": "log"},
+        {"type": "range", "name": "pixels", "parameter_type": "int", "bounds": [2, 64]},
         {
             "type": "choice",
             "name": "kernel",
             "parameter_type": "str",
-            "values": ["rbf", "poly", "sigmoid"],
+            "values": ["rbf", "sigmoid"],
             "is_ordered": False,
         },
     ],

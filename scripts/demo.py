@@ -40,6 +40,7 @@ def stop_on_signals() -> None:
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        print("\nStopping Airflow ...", file=sys.stderr)
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -57,7 +58,7 @@ def main() -> int:
             ended = Demo(env).run()
         print(f"Airflow is stopped. {time.monotonic() - began:.0f} seconds in all.")
     except KeyboardInterrupt:
-        print("\nInterrupted; Airflow is stopped.", file=sys.stderr)
+        print("Interrupted; Airflow is stopped.", file=sys.stderr)
         return 130
     except (AirflowEnvError, ApiError, RunFailed, TimeoutError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)

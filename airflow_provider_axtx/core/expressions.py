@@ -15,9 +15,9 @@ from dataclasses import dataclass
 #: The word by which an outcome constraint refers to the baseline trial: ``qps >= 0.95 * baseline``.
 BASELINE = "baseline"
 
-_NAME = r"[A-Za-z_]\w*(?:[./:|@]\w+|(?<=\w\w)-\w+)*"
-_TOKEN = re.compile(rf"(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(?P<name>{_NAME})")
-_METRIC = re.compile(_NAME)
+# Ax takes a hyphen for a part of the name when at least two characters precede it: 'val-acc' is one name, 'a-b' is not.
+_NAME = r"[A-Za-z_]\w*(?:[./:|@]\w+|(?<=[\w./:|@]\w)-\w+)*"
+_TOKEN = re.compile(rf"(?P<number>\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|(?P<name>{_NAME})", re.ASCII)
 
 #: Names that sympy, which Ax hands the expression to, takes for its own; the ones that people do choose.
 _RESERVED = (
@@ -59,11 +59,6 @@ class Inequality:
     operator: str
     bound: float
     relative: bool = False
-
-
-def is_metric_name(name: str) -> bool:
-    """Return whether Ax's expressions can refer to a metric of this name."""
-    return _METRIC.fullmatch(name) is not None
 
 
 def parse_objective(text: str) -> list[Linear]:
@@ -149,7 +144,7 @@ def _linear(node: ast.expr, names: dict[str, str]) -> Linear:
             pass
         case ast.Constant(value=int() | float() as value):
             return Linear({}, float(value))
-        case ast.Name(id=name):
+        case ast.Name(id=name) if name in names:
             return Linear({names[name]: 1.0})
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return _scaled(_linear(operand, names), -1.0)
@@ -161,7 +156,7 @@ def _linear(node: ast.expr, names: dict[str, str]) -> Linear:
             return _product(_linear(left, names), _linear(right, names), isinstance(operator, ast.Div))
         case _:
             pass
-    raise ExpressionError("is not linear", "use names, numbers, +, - and multiplication by a number only.")
+    raise ExpressionError("is not linear", "use plain names, numbers, +, - and multiplication by a number only.")
 
 
 def _product(left: Linear, right: Linear, divide: bool) -> Linear:
@@ -170,7 +165,7 @@ def _product(left: Linear, right: Linear, divide: bool) -> Linear:
             raise ExpressionError("is not linear", "divide by a number other than 0 only.")
         return _scaled(left, 1.0 / right.constant)
     if left.weights and right.weights:
-        raise ExpressionError("is not linear", "multiply by a number only; two names cannot be multiplied.")
+        raise ExpressionError("is not linear", "multiply by a number only, and put spaces around a minus sign.")
     return _scaled(left, right.constant) if left.weights else _scaled(right, left.constant)
 
 

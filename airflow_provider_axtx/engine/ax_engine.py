@@ -23,8 +23,9 @@ with quiet_import():
     from ax.adapter.adapter_utils import observed_pareto_frontier
     from ax.api.client import Client
     from ax.core.experiment import Experiment
+    from ax.core.parameter import DerivedParameter
     from ax.core.trial import Trial
-    from ax.exceptions.core import AxError, DataRequiredError, OptimizationComplete
+    from ax.exceptions.core import AxError, DataRequiredError, OptimizationComplete, UnsupportedError, UserInputError
     from ax.exceptions.generation_strategy import MaxParallelismReachedException
     from ax.service.utils.best_point import get_tensor_converter_adapter
     from ax.utils.common.random import with_rng_seed
@@ -41,7 +42,7 @@ with quiet_import():
 
 _Metrics = dict[str, dict[str, float | None]]
 _PENDING = (DataRequiredError, MaxParallelismReachedException)
-_USER_ERRORS = (AxError, ValueError, KeyError, InfeasibilityError)
+_USER_ERRORS = (UserInputError, UnsupportedError, ValueError, KeyError, InfeasibilityError)
 
 
 def propose(facts: ExperimentFacts, n: int) -> Proposal:
@@ -66,6 +67,8 @@ def propose(facts: ExperimentFacts, n: int) -> Proposal:
     # One at a time: Ax ignores the initialization budget when asked for several, and gives none at all when fewer
     # than that are left in a discrete space.
     while len(generated) < n and not (pending := _too_many_running(rebuilt)):
+        if finished := _exhausted(rebuilt.experiment):
+            break
         try:
             with _readable_errors(facts.name):
                 (index,) = rebuilt.client.get_next_trials(max_trials=1)
@@ -203,6 +206,20 @@ def _too_many_running(rebuilt: Rebuilt) -> str | None:
         return None
     running = sum(not is_terminal_trial_status(t.status.name) for t in rebuilt.experiment.trials.values())
     return f"{running} trials are in flight and max_parallelism is {limit}" if running >= limit else None
+
+
+def _exhausted(experiment: Experiment) -> str | None:
+    """Return why no point is left, or None: Ax finds out by ten thousand random draws, which takes minutes."""
+    space = experiment.search_space
+    if space.is_hierarchical:
+        return None
+    points = math.prod(p.cardinality() for p in space.parameters.values() if not isinstance(p, DerivedParameter))
+    if points > len(experiment.trials):
+        return None
+    # The point of a failed trial may be tried again; attached trials may lie outside.
+    arms = [trial.arm for trial in experiment.trials.values() if not trial.status.is_failed]
+    taken = {arm.signature for arm in arms if space.check_membership(arm.parameters)}
+    return f"SearchSpaceExhausted: all {points} points of the search space are taken" if len(taken) >= points else None
 
 
 def _proposed(experiment: Experiment, trial: Trial) -> ProposedTrial:

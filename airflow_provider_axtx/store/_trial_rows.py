@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -285,17 +285,3 @@ def unsettled(connection: sa.Connection, dag_run: str | None, experiment: str | 
             query = query.where(column == value)
     found = connection.execute(query.order_by(c.experiment, c.trial_index))
     return [OpenTrial(row.experiment, row.trial_index, row.dag_run or "") for row in found]
-
-
-def abandon_unsubmitted(connection: sa.Connection, dag_run: str, reason: str) -> list[TrialFact]:
-    """Settle the DAG run's trials that are still CANDIDATE: no run was ever begun for them."""
-    c, now = trials.c, time.time()
-    query = sa.select(trials).where(c.dag_run == dag_run, c.status == "CANDIDATE").with_for_update()
-    found = list(connection.execute(query.order_by(c.experiment, c.trial_index)))
-    for row in found:
-        connection.execute(
-            sa.update(trials)
-            .where(c.experiment == row.experiment, c.trial_index == row.trial_index)
-            .values(status="ABANDONED", reason=reason, updated_at=now, completed_at=now)
-        )
-    return [replace(fact(row), status="ABANDONED", reason=reason) for row in found]

@@ -21,7 +21,6 @@ from airflow_provider_axtx.core.facts import (
     TaskIdentity,
     TrialFact,
 )
-from airflow_provider_axtx.core.names import dag_run_key
 from airflow_provider_axtx.store import _experiment_rows, _run_rows, _trial_rows
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
@@ -269,17 +268,6 @@ class ExperimentStore:
     def open_trials(self, *, dag_run: str | None = None, experiment: str | None = None) -> list[OpenTrial]:
         """Return the trials that have not ended, of the named DAG run (``names.dag_run_key``) or experiment, or all."""
         return self._db.read(lambda connection: _trial_rows.unsettled(connection, dag_run, experiment))
-
-    def abandon_unsubmitted(self, dag_id: str, run_id: str, reason: str) -> list[TrialFact]:
-        """Record as ABANDONED the trials that a DAG run has got and that nobody submitted.
-
-        :return: those trials; none when called again.
-        """
-        dag_run = dag_run_key(dag_id, run_id)
-        return self._db.write(
-            "abandon_unsubmitted",
-            lambda connection: _trial_rows.abandon_unsubmitted(connection, dag_run, reason),
-        )
 
     # Runs
 

@@ -10,7 +10,7 @@ from torchx import specs
 
 def digits(
     pixels: int,
-    log_c: float,
+    c: float,
     gamma: float,
     kernel: str,
     trial_idx: int,
@@ -21,14 +21,14 @@ def digits(
 
     Args:
         pixels: number of principal components that are kept of the 64 pixels
-        log_c: decimal logarithm of the regularisation parameter C
+        c: regularisation parameter of the support vector machine
         gamma: coefficient of the kernel
-        kernel: rbf, poly or sigmoid
+        kernel: rbf or sigmoid
         trial_idx: index of the trial, passed by the provider
         tracker_base: where to report, passed by the provider
         folds: number of cross-validation folds
     """
-    values = {"pixels": pixels, "log-c": log_c, "gamma": gamma, "kernel": kernel, "folds": folds}
+    values = {"pixels": pixels, "c": c, "gamma": gamma, "kernel": kernel, "folds": folds}
     options = [text for name, value in values.items() for text in (f"--{name}", str(value))]
     return specs.AppDef(
         name="digits",

@@ -17,9 +17,9 @@ from torchx.runtime.tracking import FsspecResultTracker
 HELD_OUT = 0.2
 
 
-def model(pixels: int, log_c: float, gamma: float, kernel: str) -> Pipeline:
+def model(pixels: int, c: float, gamma: float, kernel: str) -> Pipeline:
     """Return the untrained classifier."""
-    return make_pipeline(PCA(n_components=pixels, random_state=0), SVC(C=10.0**log_c, gamma=gamma, kernel=kernel))
+    return make_pipeline(PCA(n_components=pixels, random_state=0), SVC(C=c, gamma=gamma, kernel=kernel))
 
 
 def data() -> list[Any]:
@@ -38,7 +38,7 @@ def main() -> None:
     """Cross-validate one parameterization and report the accuracy with its standard error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pixels", type=int, required=True)
-    parser.add_argument("--log-c", type=float, required=True)
+    parser.add_argument("--c", type=float, required=True)
     parser.add_argument("--gamma", type=float, required=True)
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--folds", type=int, required=True)
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--tracker-base", required=True)
     a = parser.parse_args()
     images, _, labels, _ = data()
-    scores = cross_val_score(model(a.pixels, a.log_c, a.gamma, a.kernel), images, labels, cv=a.folds)
+    scores = cross_val_score(model(a.pixels, a.c, a.gamma, a.kernel), images, labels, cv=a.folds)
     result = {"accuracy/mean": float(scores.mean()), "accuracy/sem": float(scores.std(ddof=1) / np.sqrt(a.folds))}
     FsspecResultTracker(a.tracker_base)[a.trial_idx] = result
     print(f"trial {a.trial_idx}: {result}")

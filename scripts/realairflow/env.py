@@ -73,7 +73,7 @@ class AirflowEnv:
         options: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
         ready_timeout: float = 180,
-        stop_grace: float = 20,
+        stop_grace: float = 8,
     ) -> None:
         self.paths = Paths(home.resolve(), dags.resolve())
         self.username = settings.USERNAME
@@ -151,6 +151,8 @@ class AirflowEnv:
 
     def down(self) -> None:
         """End every process of this environment: TERM, `stop_grace` seconds, KILL. Safe to call twice.
+
+        First the components; then their tasks and apps, which get 5 seconds of their own to cancel what they run.
 
         Signals that would interrupt this wait until it is done: a second Ctrl-C must not leave processes behind.
         """
@@ -323,7 +325,7 @@ class AirflowEnv:
                 process.kill()
                 process.wait()
         self._running.clear()
-        processes.end(processes.marked(str(self.paths.home), self._sessions), grace=min(grace, 10))
+        processes.end(processes.marked(str(self.paths.home), self._sessions), grace=min(grace, 5))
         self._sessions.clear()
         self.paths.sessions.unlink(missing_ok=True)
 

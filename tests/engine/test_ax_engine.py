@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from airflow_provider_axtx.core.status import (
     TERMINAL_TRIAL_STATUSES,
     TRIAL_STATUSES,
 )
-from airflow_provider_axtx.engine import ax_engine
+from airflow_provider_axtx.engine import ax_engine, ax_rebuild
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ax and BoTorch warn of every numerical retry
 
@@ -87,8 +86,8 @@ def test_app_state_table_is_that_of_ax() -> None:
 
 
 def test_terminal_statuses_are_those_of_ax() -> None:
-    # STALE is a candidate that was never run; nothing in this package makes one.
-    known = {status for status in TrialStatus if status.name != "STALE"}
+    # STALE is a candidate that was never run; nothing in this package makes one. DISPATCHED is deprecated.
+    known = {status for status in TrialStatus if status.name not in ("STALE", "DISPATCHED")}
     assert {status.name for status in known} == TRIAL_STATUSES
     assert {status.name for status in known if status.is_terminal} == TERMINAL_TRIAL_STATUSES
 
@@ -104,7 +103,7 @@ def test_unsupported_but_public_names_of_ax_still_exist() -> None:
         assert hasattr(GenerationStrategy, name)
     ours = set(ExperimentSpec.load(facts_of().spec).generation.model_fields) - {"random_seed", "max_parallelism"}
     assert ours == set(GenerationStrategyDispatchStruct.__dataclass_fields__)
-    parameters = ax_engine.configured_client.__globals__
+    parameters = vars(ax_rebuild)
     for ours_name, theirs_name in (
         ("RangeParameter", "RangeParameterConfig"),
         ("ChoiceParameter", "ChoiceParameterConfig"),
@@ -120,7 +119,7 @@ def test_unsupported_but_public_names_of_ax_still_exist() -> None:
 def test_the_first_trials_and_their_generation_facts() -> None:
     facts = facts_of()
     proposal = ax_engine.propose(facts, 3)
-    assert [t.parameters for t in proposal.trials][0] == {"x": 0.5, "y": 0.5}
+    assert proposal.trials[0].parameters == {"x": 0.5, "y": 0.5}
     assert [t.arm_name for t in proposal.trials] == ["0_0", "1_0", "2_0"]
     assert [t.generation_node for t in proposal.trials] == ["CenterOfSearchSpace", "Sobol", "Sobol"]
     assert proposal.trials[1].generation == {"generator_key": "Sobol"}
@@ -202,13 +201,24 @@ def test_max_parallelism_means_wait() -> None:
     assert len(ax_engine.propose(ended, 4).trials) == 1
 
 
-def test_an_exhausted_space_means_finished() -> None:
-    facts = facts_of(parameters=[COIN], generation=SEEDS | {"method": "random_search"})
+@pytest.mark.parametrize("method", ["random_search", "fast"])
+def test_an_exhausted_space_means_finished(method: str) -> None:
+    facts = facts_of(parameters=[COIN], generation=SEEDS | {"method": method})
     proposal = ax_engine.propose(facts, 5)
-    assert sorted(t.parameters["coin"] for t in proposal.trials) == ["heads", "tails"]
+    assert sorted(str(t.parameters["coin"]) for t in proposal.trials) == ["heads", "tails"]
     assert proposal.finished is not None
     assert "SearchSpaceExhausted" in proposal.finished
     assert proposal.pending is None
+
+
+def test_the_point_of_a_failed_trial_is_free_again() -> None:
+    facts = facts_of(parameters=[COIN], generation=SEEDS | {"method": "random_search"})
+    facts = with_proposal(facts, ax_engine.propose(facts, 2))
+    failed = replace(facts, trials=(replace(facts.trials[0], status="FAILED"), facts.trials[1]))
+    again = ax_engine.propose(failed, 2)
+    assert [t.parameters for t in again.trials] == [facts.trials[0].parameters]
+    assert [t.arm_name for t in again.trials] == [facts.trials[0].arm_name]
+    assert again.finished
 
 
 @pytest.mark.parametrize("n", [0, -1, True, 1.0, "2"])
@@ -259,8 +269,10 @@ def test_facts_that_do_not_fit_are_refused(broken: ExperimentFacts) -> None:
 
 def test_a_state_of_another_ax_version_starts_from_the_trials(caplog: pytest.LogCaptureFixture) -> None:
     facts = observed(*[(i / 7, i / 9, float(i)) for i in range(6)])
-    proposal = ax_engine.propose(replace(facts, generator_state={"node": "Gone", "runs": []}), 1)
-    assert proposal.trials[0].generation_node == "MBM"
+    proposal = ax_engine.propose(replace(facts, generator_state={"node": "Gone", "runs": []}), 2)
+    assert [t.generation_node for t in proposal.trials] == [
+        t.generation_node for t in ax_engine.propose(facts, 2).trials
+    ]
     assert "Gone" in caplog.text
 
 
@@ -294,9 +306,9 @@ def test_validate_says_what_ax_refuses(changes: dict[str, Any], named: str) -> N
 
 
 def test_validate_refuses_names_that_ax_reads_otherwise() -> None:
-    # Ax takes the hyphen after a dotted name for a part of it.
-    with pytest.raises(InvalidInputError, match="reads the metrics"):
-        ax_engine.validate(ExperimentSpec.load(facts_of(objective="x.a-b").spec))
+    # Ax's own replacement for a dot.
+    with pytest.raises(InvalidInputError, match=r"reads the metrics \['a\.b'\]"):
+        ax_engine.validate(ExperimentSpec.load(facts_of(objective="a__dot__b").spec))
 
 
 # ---- best
@@ -393,10 +405,12 @@ def test_the_client_holds_all_facts() -> None:
 def test_progressive_results_are_kept_by_step() -> None:
     facts = facts_of()
     facts = with_trial(facts, {"x": 0.4, "y": 0.4})
-    steps = (Observation(0, "loss", 3.0, step=1), Observation(0, "loss", 2.0, step=2), Observation(0, "loss", 1.5))
-    facts = replace(facts, observations=steps)
-    (found,) = ax_engine.best(facts)
-    assert found["metrics"]["loss"]["mean"] == 1.5
+    facts = with_trial(facts, {"x": 0.5, "y": 0.4}, metrics={"loss": 1.7})
+    steps = (Observation(0, "loss", 1.0, step=1), Observation(0, "loss", 2.0, step=2))
+    (found,) = ax_engine.best(replace(facts, observations=(*steps, *facts.observations)))
+    assert (found["trial_index"], found["metrics"]["loss"]["mean"]) == (1, 1.7)
+    (found,) = ax_engine.best(replace(facts, observations=(*steps, *facts.observations, Observation(0, "loss", 1.5))))
+    assert (found["trial_index"], found["metrics"]["loss"]["mean"]) == (0, 1.5)
 
 
 def test_the_export_is_read_by_ax(tmp_path: Path) -> None:
@@ -408,7 +422,7 @@ def test_the_export_is_read_by_ax(tmp_path: Path) -> None:
     loaded = Client.load_from_json_file(str(target))
     assert loaded.get_best_parameterization(use_model_predictions=False)[2] == 1
     assert len(loaded.summarize()) == 3
-    assert os.listdir(tmp_path) == ["airflow", "experiment.json"] or os.listdir(tmp_path) == ["experiment.json"]
+    assert {path.name for path in tmp_path.iterdir()} - {"airflow"} == {"experiment.json"}
 
 
 def test_a_failed_export_leaves_the_old_file(tmp_path: Path) -> None:

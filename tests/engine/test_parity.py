@@ -84,37 +84,35 @@ def mixed() -> Problem:
             [
                 RangeParameterConfig("x", (0.0, 1.0), "float"),
                 RangeParameterConfig("y", (0.0, 1.0), "float"),
-                RangeParameterConfig("layers", (1, 8), "int"),
                 ChoiceParameterConfig("optimizer", ["sgd", "adam", "lion"], "str", is_ordered=False),
             ],
             parameter_constraints=["x + y <= 1.2"],
             name="mixed",
         )
-        client.configure_optimization("accuracy", outcome_constraints=["latency <= 9"])
-        client.configure_generation_strategy(initialization_budget=6, initialization_random_seed=7)
+        client.configure_optimization("accuracy", outcome_constraints=["latency <= 3"])
+        client.configure_generation_strategy(initialization_budget=7, initialization_random_seed=7)
 
     spec = {
         "name": "mixed",
         "parameters": [
             {"type": "range", "name": "x", "bounds": [0, 1], "parameter_type": "float"},
             {"type": "range", "name": "y", "bounds": [0, 1], "parameter_type": "float"},
-            {"type": "range", "name": "layers", "bounds": [1, 8], "parameter_type": "int"},
             {"type": "choice", "name": "optimizer", "values": ["sgd", "adam", "lion"], "parameter_type": "str",
              "is_ordered": False},
         ],
         "parameter_constraints": ["x + y <= 1.2"],
         "objective": "accuracy",
-        "outcome_constraints": ["latency <= 9"],
-        "generation": {**GENERATION, "initialization_budget": 6},
+        "outcome_constraints": ["latency <= 3"],
+        "generation": {**GENERATION, "initialization_budget": 7},
     }  # fmt: skip
 
     def evaluate(p: Mapping[str, Any]) -> dict[str, Any]:
         base = 1 - (p["x"] - 0.7) ** 2 - (p["y"] - 0.2) ** 2 + 0.1 * (p["optimizer"] == "adam")
-        return {"accuracy": (base, 0.01), "latency": (float(p["layers"]) + 2 * p["x"], 0.1)}
+        return {"accuracy": (base, 0.01), "latency": (2 + 2 * p["x"] * p["y"], 0.1)}
 
     # Failed and abandoned trials in both phases.
     return Problem(
-        spec, configure, evaluate, one_by_one(14, {2: "FAILED", 4: "ABANDONED", 9: "FAILED", 11: "ABANDONED"})
+        spec, configure, evaluate, one_by_one(14, {2: "FAILED", 4: "ABANDONED", 11: "FAILED", 12: "ABANDONED"})
     )
 
 
@@ -145,15 +143,32 @@ def two_objectives() -> Problem:
 
 def batches() -> Problem:
     """Batches of three, with trials pending, results out of order, and a metric that nobody declared."""
-    base = floats()
+
+    def configure(client: Client) -> None:
+        client.configure_experiment(
+            [RangeParameterConfig("momentum", (0.0, 1.0), "float"), RangeParameterConfig("layers", (1, 9), "int")],
+            name="batches",
+        )
+        client.configure_optimization("-loss")
+        client.configure_generation_strategy(initialization_random_seed=7)
+
+    spec = {
+        "name": "batches",
+        "parameters": [
+            {"type": "range", "name": "momentum", "bounds": [0, 1], "parameter_type": "float"},
+            {"type": "range", "name": "layers", "bounds": [1, 9], "parameter_type": "int"},
+        ],
+        "objective": "-loss",
+        "generation": GENERATION,
+    }
 
     def evaluate(p: Mapping[str, Any]) -> dict[str, Any]:
-        return {"loss": ((p["momentum"] - 0.3) ** 2, 0.02), "seconds": 3.0 + p["momentum"]}
+        return {"loss": ((p["momentum"] - 0.3) ** 2 + p["layers"] / 9, 0.02), "seconds": 3.0 + p["momentum"]}
 
     schedule: list[Step] = [("generate", 3), ("COMPLETED", 2), ("COMPLETED", 0), ("generate", 2)]
     schedule += [("FAILED", 1), ("COMPLETED", 3), ("COMPLETED", 4), ("generate", 3), ("generate", 1)]
     schedule += [("COMPLETED", 7), ("generate", 3), ("ABANDONED", 5), ("COMPLETED", 9), ("generate", 3)]
-    return Problem(base.spec, base.configure, evaluate, schedule)
+    return Problem(spec, configure, evaluate, schedule)
 
 
 def discrete() -> Problem:

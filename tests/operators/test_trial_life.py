@@ -241,7 +241,7 @@ def test_the_reaper_completes_what_has_ended_and_abandons_the_rest(
     running = submit(execute, live, components(SLEEP))
     wait_until(lambda: app_state(finished["app_handle"]) == "SUCCEEDED")
     outcomes = execute(TorchXReapTrialsOperator(task_id="reap"))
-    assert [outcome["trial_status"] for outcome in outcomes] == ["COMPLETED", "ABANDONED"]
+    assert [outcome["trial_status"] for outcome in outcomes] == ["COMPLETED", "ABANDONED", "ABANDONED"]
     assert [trial.status for trial in store.trials("booth")] == ["COMPLETED", "ABANDONED", "ABANDONED"]
     assert [o.metric for o in store.observations("booth", 0)] == ["booth_eval"]
     assert app_state(running["app_handle"]) == "CANCELLED"

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_axtx.core.facts import Observation, RunFact
-from airflow_provider_axtx.core.names import task_key
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from tests.store.material import SPEC, add, begin, experiment, killed_at, proposal
+from tests.store.material import SPEC, begin, experiment, killed_at, proposal
 
 Step = Callable[[ExperimentStore], Any]
 #: Never the same twice, so left out of a comparison.
@@ -31,11 +30,6 @@ def _nothing(_: ExperimentStore) -> None:
 def _begun(store: ExperimentStore) -> None:
     experiment(store)
     begin(store, "digits")
-
-
-def _granted(store: ExperimentStore) -> None:
-    experiment(store)
-    add(store, "digits", 2, task=task_key("dag", "manual__1", "generate", -1))
 
 
 def _submitted(store: ExperimentStore) -> None:
@@ -61,7 +55,6 @@ STEPS: dict[str, tuple[Step, Step]] = {
     "note_unseen": (_submitted, lambda store: store.note_unseen(_run(store), seen=False)),
     "finish_run": (_submitted, lambda store: store.finish_run(_run(store), "SUCCEEDED", "")),
     "complete": (_submitted, lambda store: store.complete("digits", 0, status="COMPLETED", observations=_DONE)),
-    "abandon_unsubmitted": (_granted, lambda store: store.abandon_unsubmitted("dag", "manual__1", "run over")),
     "finish": (experiment, lambda store: store.finish("digits", "budget spent")),
 }
 

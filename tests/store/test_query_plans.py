@@ -49,7 +49,6 @@ def test_every_statement_uses_an_index(plans: tuple[ExperimentStore, dict[str, l
     store.run(name, 0, 1)
     store.open_trials(dag_run="dag")
     store.open_trials(experiment=name)
-    store.abandon_unsubmitted("dag", "manual__1", "why")
     store.evidence(name, 0)
     store.run_by_key(run.submission_key)
     store.create(name, SPEC)

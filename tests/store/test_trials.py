@@ -202,21 +202,6 @@ def test_another_outcome_needs_overwrite(store: ExperimentStore) -> None:
     assert store.evidence(name, 0) == {"raw": 1}
 
 
-def test_trials_that_a_dag_run_left_unsubmitted_are_abandoned(store: ExperimentStore) -> None:
-    name = experiment(store, 1)
-    add(store, name, 3, task=task_key("dag", "manual__1", "generate", -1))
-    add(store, name, 1, task=task_key("dag", "manual__2", "generate", -1))
-    begin(store, name, 1)
-    store.complete(name, 2, status="COMPLETED")
-    (abandoned,) = store.abandon_unsubmitted("dag", "manual__1", "the DAG run ended")
-    assert abandoned == store.trial(name, 3)
-    assert (abandoned.index, abandoned.status, abandoned.reason) == (3, "ABANDONED", "the DAG run ended")
-    assert [trial.status for trial in store.trials(name)][:3] == ["CANDIDATE", "STAGED", "COMPLETED"]
-    assert store.trial(name, 4).status == "CANDIDATE"
-    assert store.abandon_unsubmitted("dag", "manual__1", "again") == []
-    assert store.trial(name, 3) == abandoned
-
-
 def test_open_trials_of_a_dag_run_and_of_an_experiment(store: ExperimentStore) -> None:
     first, second = experiment(store, 1, "a"), experiment(store, 1, "b")
     task = task_key("dag", "manual__1", "generate", -1)

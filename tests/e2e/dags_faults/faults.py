@@ -1,0 +1,99 @@
+"""DAGs of the fault tests: loops over an app that waits until it is let go, and what has no teardown."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import Context, dag
+
+from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator, AxGenerateTrialsOperator
+from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
+from airflow_provider_axtx.task_groups import ax_trial_loop
+
+COMPONENT = f"{Path(__file__).parent / 'apps' / 'components.py'}:app"
+EXPERIMENT = {
+    "name": "{{ dag.dag_id }}-{{ run_id }}",
+    "parameters": [{"type": "range", "name": "x", "parameter_type": "float", "bounds": [0.0, 1.0]}],
+    "objective": "-loss",
+    # Sobol only: no test here is about the model.
+    "generation": {"initialization_budget": 50, "initialization_random_seed": 1, "random_seed": 1},
+}
+COMPONENT_ARGS = {"folder": "{{ params.folder }}", "behaviours": "{{ params.behaviours }}"}
+PARAMS = {"folder": "", "behaviours": "good", "rounds": 1, "trials": 1, "kill": {}}
+
+
+def arm(context: Context) -> None:
+    """Arm the crash point that ``params.kill`` names for this task, in its first try; the process kills itself there."""
+    ti = context["ti"]
+    point = context["params"]["kill"].get(ti.task_id)
+    if point and ti.try_number == 1:
+        os.environ["AXTX_CRASH_POINT"] = point
+
+
+SETTINGS: dict[str, Any] = {
+    "schedule": None,
+    "params": PARAMS,
+    "default_args": {"retries": 2, "retry_delay": timedelta(seconds=1), "pre_execute": arm},
+}
+
+
+def loop(**wait: Any) -> None:
+    """Wire the loop that all fault tests run, with a way to wait."""
+    ax_trial_loop(
+        "tune",
+        experiment=EXPERIMENT,
+        component=COMPONENT,
+        component_args=COMPONENT_ARGS,
+        rounds="{{ params.rounds }}",
+        max_rounds=2,
+        trials_per_round="{{ params.trials }}",
+        poke_interval=1,
+        timeout=900,
+        **wait,
+    )
+
+
+@dag(**SETTINGS)
+def deferred_loop() -> None:
+    loop(deferrable=True)
+
+
+@dag(**SETTINGS)
+def poking_loop() -> None:
+    loop(deferrable=False)
+
+
+@dag(**SETTINGS)
+def resubmitting_loop() -> None:
+    loop(deferrable=True, trial_retries=1)
+
+
+@dag(**SETTINGS)
+def resubmitting_poking_loop() -> None:
+    loop(deferrable=False, trial_retries=1)
+
+
+@dag(**SETTINGS)
+def never_waits() -> None:
+    create = AxCreateExperimentOperator(task_id="create", experiment=EXPERIMENT)
+    trials = AxGenerateTrialsOperator(task_id="generate", experiment_name=create.output, n="{{ params.trials }}")
+    TorchXSubmitTrialOperator.partial(task_id="submit", component=COMPONENT, component_args=COMPONENT_ARGS).expand(
+        trial=trials.output
+    )
+
+
+@dag(**SETTINGS)
+def never_submits() -> None:
+    create = AxCreateExperimentOperator(task_id="create", experiment=EXPERIMENT)
+    AxGenerateTrialsOperator(task_id="generate", experiment_name=create.output)
+
+
+deferred_loop()
+poking_loop()
+resubmitting_loop()
+resubmitting_poking_loop()
+never_waits()
+never_submits()

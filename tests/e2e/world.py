@@ -1,0 +1,151 @@
+"""A real Airflow with the DAGs of ``dags_faults``, its experiment store and its apps, for the fault tests."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from realairflow import AirflowEnv, poll, processes
+
+from airflow_provider_axtx.core.facts import RunFact, TrialFact
+from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+from airflow_provider_axtx.store.experiments import ExperimentStore
+
+#: Seconds; a wait ends as soon as what it waits for is there, so that a slow machine only makes the tests slower.
+LONG = 300.0
+
+# The scheduler's workers are forked: what it has imported costs a task nothing. Ax takes six seconds.
+_IMPORTED_ONCE = """
+import sys
+if "scheduler" in sys.argv:
+    import airflow_provider_axtx.engine.ax_engine, airflow_provider_axtx.engine.torchx_engine
+"""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One DAG run of the fault DAGs, with the folder through which its apps are counted and let go."""
+
+    world: World
+    dag_id: str
+    run_id: str
+    folder: Path
+
+    @property
+    def experiment(self) -> str:
+        """The experiment of this DAG run."""
+        return f"{self.dag_id}-{self.run_id}"
+
+    def let_go(self) -> None:
+        """Let all its apps end."""
+        (self.folder / "go").touch()
+
+    def started(self) -> list[tuple[int, int]]:
+        """Return (trial index, pid) of every app that was ever started, in that order."""
+        file = self.folder / "starts"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [(int(trial), int(pid)) for trial, pid in map(str.split, lines)]
+
+    def starts(self) -> dict[int, int]:
+        """Return how often the app of each trial was started."""
+        return dict(Counter(trial for trial, _ in self.started()))
+
+    def await_starts(self, count: int) -> list[tuple[int, int]]:
+        """Wait until ``count`` apps were started."""
+
+        def look() -> list[tuple[int, int]] | None:
+            return found if len(found := self.started()) >= count else None
+
+        return poll(look, LONG, lambda: f"{count} apps, not {self.started()}; {self.states()}")
+
+    def trials(self) -> list[TrialFact]:
+        """Return its trials as recorded."""
+        return self.world.store.trials(self.experiment)
+
+    def statuses(self) -> dict[int, str]:
+        """Return the status of each trial."""
+        return {trial.index: trial.status for trial in self.trials()}
+
+    def runs(self) -> list[RunFact]:
+        """Return the recorded attempts of its trials."""
+        return self.world.store.runs(self.experiment)
+
+    def app_states(self) -> list[str]:
+        """Return what the scheduler says of the app of each attempt."""
+        handles = [run.app_handle for run in self.runs() if run.app_handle]
+        seen = self.world.engine.observe(handles)
+        return [seen[handle].app_state for handle in handles]
+
+    def await_app_states(self, expected: list[str]) -> None:
+        """Wait until the scheduler says this of the apps, and no process of an ended one is left."""
+        poll(lambda: self.app_states() == expected or None, LONG, lambda: f"{expected}, not {self.app_states()}")
+
+    def living(self) -> list[int]:
+        """Return the pids of its apps that still run."""
+        return [pid for _, pid in self.started() if psutil.pid_exists(pid) and processes.lives(psutil.Process(pid))]
+
+    def states(self) -> dict[str, str | None]:
+        """Return the state of each of its task instances."""
+        return self.world.env.api.task_states(self.dag_id, self.run_id)
+
+    def await_task(self, task_id: str, *states: str, map_index: int = 0) -> dict[str, Any]:
+        """Wait until the task instance is in one of the states."""
+        return self.world.env.api.wait_for_task(self.dag_id, self.run_id, task_id, states, LONG, map_index)
+
+    def tries(self, task_id: str) -> list[int]:
+        """Return the number of the last try of each instance of the task."""
+        found = self.world.env.api.task_instances(self.dag_id, self.run_id, task_id)
+        return [ti["try_number"] for ti in sorted(found, key=lambda ti: ti["map_index"])]
+
+    def log(self, task_id: str, map_index: int = 0, try_number: int | None = None) -> str:
+        """Return the log of a task instance."""
+        return self.world.env.api.task_log(self.dag_id, self.run_id, task_id, map_index, try_number)
+
+    def await_end(self, expect: str | None = "success") -> str:
+        """Wait until the DAG run has ended, and return how."""
+        return str(self.world.env.api.wait_for_run(self.dag_id, self.run_id, LONG, expect)["state"])
+
+    def fail(self) -> None:
+        """Mark the DAG run as failed, as a user does."""
+        self.world.env.api.set_run_state(self.dag_id, self.run_id, "failed")
+
+
+class World:
+    """What a fault test works with; ``folder`` is the place for what the scenarios leave."""
+
+    def __init__(self, env: AirflowEnv, folder: Path) -> None:
+        self.env = env
+        self.store = ExperimentStore(f"sqlite:///{env.paths.home / 'axtx' / 'experiments.db'}")
+        self.engine = TorchXEngine("local_detached")
+        self._folder = folder
+
+    def scenario(self, dag_id: str, *, held: bool = False, **params: Any) -> Scenario:
+        """Start a run of a fault DAG; ``held`` keeps its submit tasks inside the component."""
+        folder = self._folder / f"{dag_id}-{len(list(self._folder.iterdir()))}"
+        folder.mkdir()
+        if held:
+            (folder / "hold").touch()
+        run_id = folder.name
+        self.env.api.trigger(dag_id, {"folder": str(folder), **params}, run_id=run_id, timeout=LONG)
+        return Scenario(self, dag_id, run_id, folder)
+
+    def airflow_json(self, *arguments: str) -> Any:
+        """Run an ``airflow`` command with ``-o json`` and return what it printed."""
+        return json.loads(self.env.airflow(*arguments, "-o", "json"))
+
+
+@contextmanager
+def fault_world(folder: Path, **settings: Any) -> Iterator[World]:
+    """Run a real Airflow with the fault DAGs below ``folder``."""
+    home, scenarios = folder / "home", folder / "scenarios"
+    (home / "config").mkdir(parents=True)
+    (home / "config" / "airflow_local_settings.py").write_text(_IMPORTED_ONCE)
+    scenarios.mkdir()
+    with AirflowEnv(home, Path(__file__).parent / "dags_faults", **settings) as env:
+        yield World(env, scenarios)
