@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,8 @@ from airflow_provider_axtx.operators.torchx import (
 )
 from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
 
+_RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10)}
+
 
 def ax_trial_loop(
     group_id: str,
@@ -41,6 +44,7 @@ def ax_trial_loop(
     deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
     trial_retries: int = 0,
     results: Any = None,
+    default_args: Mapping[str, Any] | None = None,
     ax_conn_id: str = AxHook.default_conn_name,
     torchx_conn_id: str = TorchXHook.default_conn_name,
 ) -> TaskGroup:
@@ -66,6 +70,8 @@ def ax_trial_loop(
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure. When it is
         above 0, one task submits and waits: only it can submit again.
     :param results: see ``AxCompleteTrialOperator``.
+    :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
+        may be repeated at any time, and a worker that dies must not end the experiment.
     :raises InvalidInputError: at DAG parse, for what is a literal.
     """
     unrolled = _unrolled(rounds, max_rounds)
@@ -76,7 +82,9 @@ def ax_trial_loop(
     app = {"component": component, "component_args": component_args}
     submit = {**app, "scheduler": scheduler, "scheduler_args": scheduler_args, "tracker_base": tracker_base}
     wait = {"poke_interval": poke_interval, "timeout": timeout, "deferrable": deferrable, **connections}
-    with TaskGroup(group_id=group_id) as group:
+    group = TaskGroup(group_id=group_id)
+    group.default_args = {**_RETRIES, **(group.dag.default_args if group.dag else {}), **(default_args or {})}
+    with group:
         create = AxCreateExperimentOperator(
             task_id="create", experiment=experiment, if_exists=if_exists, **app, **connections
         )

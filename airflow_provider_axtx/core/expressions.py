@@ -67,7 +67,7 @@ def parse_objective(text: str) -> list[Linear]:
     :raises ExpressionError: when it is none of these.
     """
     tree, names = _parse(text)
-    parts = [_linear(e, names) for e in (tree.elts if isinstance(tree, ast.Tuple) else [tree])]
+    parts = [_meaning(e, names) for e in (tree.elts if isinstance(tree, ast.Tuple) else [tree])]
     seen: set[str] = set()
     for part in parts:
         if part.constant:
@@ -86,7 +86,7 @@ def parse_linear(text: str) -> Linear:
     :raises ExpressionError: when it is not linear.
     """
     tree, names = _parse(text)
-    return _linear(tree, names)
+    return _meaning(tree, names)
 
 
 def parse_inequality(text: str, *, baseline: bool = False) -> Inequality:
@@ -102,7 +102,7 @@ def parse_inequality(text: str, *, baseline: bool = False) -> Inequality:
         raise ExpressionError("has more than one comparison", "split it into one constraint for each comparison.")
     if not isinstance(tree.ops[0], (ast.LtE, ast.GtE)):
         raise ExpressionError("compares with something else than <= or >=", "Ax knows <= and >= only.")
-    left, right = (_linear(side, names) for side in (tree.left, tree.comparators[0]))
+    left, right = (_meaning(side, names) for side in (tree.left, tree.comparators[0]))
     weights = _add(left.weights, right.weights, -1.0)
     bound = right.constant - left.constant
     relative = baseline and BASELINE in weights
@@ -136,6 +136,13 @@ def _parse(text: str) -> tuple[ast.expr, dict[str, str]]:
         raise ExpressionError(
             "cannot be read", "combine names and numbers with + - * and put a comma between two objectives."
         ) from None
+
+
+def _meaning(node: ast.expr, names: dict[str, str]) -> Linear:
+    try:
+        return _linear(node, names)
+    except RecursionError:
+        raise ExpressionError("is nested too deeply", "write it as a plain sum.") from None
 
 
 def _linear(node: ast.expr, names: dict[str, str]) -> Linear:

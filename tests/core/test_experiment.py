@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,8 @@ MALFORMED: list[tuple[dict[str, Any], str, str, str]] = [
     (spec(objective="loss acc"), "objective", "'loss acc'", "comma"),
     (spec(objective="log(loss)"), "objective", "'log(loss)'", "rename it"),
     (spec(objective="-beta"), "objective", "'-beta'", "rename it"),
+    (spec(objective="-" * 3000 + "loss"), "objective", "'-----", "plain sum"),
+    (spec(objective="(" * 3000 + "loss" + ")" * 3000), "objective", "'(((((", "combine names"),
     (spec(objective=["loss"]), "objective", "['loss']", "write a text"),
     (spec(outcome_constraints=["latency"]), "outcome_constraints[0]", "'latency'", "left <= right"),
     (spec(outcome_constraints=["loss <= 3"]), "outcome_constraints[0]", "'loss <= 3'", "another metric"),
@@ -210,6 +213,14 @@ def test_json_is_stable_and_makes_an_equal_spec() -> None:
     again = ExperimentSpec.load(text)
     assert again == loaded
     assert json.dumps(again.to_json()) == text
+
+
+def test_equality_does_not_depend_on_what_was_read_before() -> None:
+    given = spec(outcome_constraints=["latency <= 50"])
+    used, fresh = ExperimentSpec.load(given), ExperimentSpec.load(given)
+    assert used.needs_baseline is False
+    assert used == fresh
+    assert pickle.loads(pickle.dumps(used)) == fresh
 
 
 def test_numbers_and_booleans_in_text_are_read() -> None:

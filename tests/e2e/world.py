@@ -14,7 +14,7 @@ import psutil
 from realairflow import AirflowEnv, poll, processes
 
 from airflow_provider_axtx.core.facts import RunFact, TrialFact
-from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+from airflow_provider_axtx.engine.schedulers.local import LocalDetachedScheduler
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
 #: Seconds; a wait ends as soon as what it waits for is there, so that a slow machine only makes the tests slower.
@@ -78,9 +78,9 @@ class Scenario:
 
     def app_states(self) -> list[str]:
         """Return what the scheduler says of the app of each attempt."""
-        handles = [run.app_handle for run in self.runs() if run.app_handle]
-        seen = self.world.engine.observe(handles)
-        return [seen[handle].app_state for handle in handles]
+        keys = [run.submission_key for run in self.runs()]
+        seen = self.world.scheduler.describe_many(keys)
+        return [seen[key].app_state for key in keys]
 
     def await_app_states(self, expected: list[str]) -> None:
         """Wait until the scheduler says this of the apps, and no process of an ended one is left."""
@@ -122,7 +122,8 @@ class World:
     def __init__(self, env: AirflowEnv, folder: Path) -> None:
         self.env = env
         self.store = ExperimentStore(f"sqlite:///{env.paths.home / 'axtx' / 'experiments.db'}")
-        self.engine = TorchXEngine("local_detached")
+        self.apps = env.paths.home / "axtx" / "apps"
+        self.scheduler = LocalDetachedScheduler("torchx", self.apps)
         self._folder = folder
 
     def scenario(self, dag_id: str, *, held: bool = False, **params: Any) -> Scenario:

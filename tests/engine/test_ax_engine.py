@@ -305,10 +305,16 @@ def test_validate_says_what_ax_refuses(changes: dict[str, Any], named: str) -> N
     assert caught.value.fix
 
 
-def test_validate_refuses_names_that_ax_reads_otherwise() -> None:
-    # Ax's own replacement for a dot.
-    with pytest.raises(InvalidInputError, match=r"reads the metrics \['a\.b'\]"):
-        ax_engine.validate(ExperimentSpec.load(facts_of(objective="a__dot__b").spec))
+@pytest.mark.parametrize(
+    ("objective", "read"),
+    [
+        ("a__dot__b", r"\['a\.b'\]"),  # Ax's own replacement for a dot
+        ("train:loss - cost", r"\['train:loss - cost'\]"),  # with a colon in the text, Ax takes a minus for a name's
+    ],
+)
+def test_validate_refuses_names_that_ax_reads_otherwise(objective: str, read: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"reads the metrics {read}"):
+        ax_engine.validate(ExperimentSpec.load(facts_of(objective=objective).spec))
 
 
 # ---- best

@@ -28,7 +28,7 @@ from airflow_provider_axtx.core.expressions import RESERVED, parse_inequality, p
         "val-acc - 2*b1",
         "x.a-b",
         "val/acc",
-        "train.loss:last|p50 - m@eu",
+        "train.loss:last|p50 + m@eu",
         "a/2",
         "-5*metric_1 - -3*metric_2",
         "_private + a1",

@@ -58,6 +58,11 @@ class KubernetesCluster(FakeKubernetes):
         for job in list(self._pods):
             self._end(job)
 
+    @property
+    def port(self) -> int:
+        """The server's port on loopback."""
+        return self._server.server_port
+
     def start_waiting(self) -> None:
         """Let waiting jobs start, and new ones at once."""
         with self._lock:

@@ -1,0 +1,237 @@
+"""What every scheduler has to keep, whatever it is: the engine's promises, on each of them."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from airflow_provider_axtx.core.errors import DuplicateAppError, SchedulerUnavailableError
+from airflow_provider_axtx.core.names import submission_key
+from airflow_provider_axtx.core.observation import Grace
+from tests.contracts.rigs import Rig, rig_parameters
+
+pytestmark = pytest.mark.parametrize("scheduler", rig_parameters())
+
+KEY = submission_key("contract", "uid", 1, 1)
+BATCH = 100
+ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
+CANCELLED = "the user wanted so"
+
+
+@pytest.fixture(autouse=True)
+def _can(rig: Rig, request: pytest.FixtureRequest) -> None:
+    case = request.node.originalname.removeprefix("test_")
+    if case in rig.cannot:
+        pytest.skip(rig.cannot[case])
+
+
+def await_cancelled(rig: Rig, handle: str, key: str = KEY) -> None:
+    """Wait until a cancelled app has ended; whatever the scheduler says then, the trial is ABANDONED."""
+    rig.await_true(lambda: not rig.processes(key), f"end of {key}")
+    seen = rig.await_state(handle, *rig.after_cancel)
+    judged = Grace().judge(seen, age=0, unseen_polls=1, cancel_reason=CANCELLED)
+    assert (judged.app_state, judged.trial_status, judged.message) == ("CANCELLED", "ABANDONED", CANCELLED)
+
+
+def test_submit_and_succeed(rig: Rig) -> None:
+    handle = rig.submit(KEY)
+    assert handle.startswith(f"{rig.name}://")
+    assert rig.observe(handle).app_state in ("SUBMITTED", "PENDING", "RUNNING")
+    rig.await_running(KEY, handle)
+    rig.release(KEY)
+    rig.await_state(handle, "SUCCEEDED")
+    assert rig.starts(KEY) == 1 or rig.name == "fake"
+
+
+def test_fail(rig: Rig) -> None:
+    handle = rig.submit(KEY)
+    rig.await_running(KEY, handle)
+    rig.release(KEY, exit_code=3)
+    seen = rig.await_state(handle, "FAILED")
+    assert not seen.infrastructure
+    assert "3" in seen.message or not rig.tells_exit_code
+
+
+def test_queue(rig: Rig) -> None:
+    with rig.full():
+        handle = rig.submit(KEY)
+        # Never UNKNOWN or FAILED, not even while accounting does not know the app yet.
+        end = time.monotonic() + 2.0
+        while time.monotonic() < end:
+            assert rig.observe(handle).app_state in ("SUBMITTED", "PENDING")
+            time.sleep(0.02)
+        assert not rig.starts(KEY)
+        assert rig.find(KEY) == handle
+    rig.await_running(KEY, handle)
+
+
+def test_find(rig: Rig) -> None:
+    assert rig.find(KEY) is None
+    longer = rig.submit(f"{KEY}1")
+    assert rig.find(KEY) is None
+    handle = rig.submit(KEY)
+    assert rig.find(KEY) == handle
+    assert rig.new_engine().find(KEY) == handle
+    rig.await_running(KEY, handle)
+    rig.release(KEY)
+    rig.await_state(handle, "SUCCEEDED")
+    assert rig.find(KEY) == handle
+    assert rig.find(f"{KEY}1") == longer
+
+
+def test_cancel_queued(rig: Rig) -> None:
+    with rig.full():
+        handle = rig.submit(KEY)
+        rig.await_state(handle, "PENDING")
+        rig.cancel(handle)
+        await_cancelled(rig, handle)
+    after = rig.submit(f"{KEY}1")
+    rig.await_running(f"{KEY}1", after)
+    assert not rig.starts(KEY)
+
+
+def test_cancel_running(rig: Rig) -> None:
+    handle = rig.submit(KEY)
+    rig.await_running(KEY, handle)
+    rig.new_engine().cancel(handle)
+    await_cancelled(rig, handle)
+
+
+def test_cancel_twice(rig: Rig) -> None:
+    handle = rig.submit(KEY)
+    rig.await_running(KEY, handle)
+    rig.cancel(handle)
+    rig.cancel(handle)
+    await_cancelled(rig, handle)
+    rig.cancel(handle)
+    await_cancelled(rig, handle)
+
+
+def test_cancel_ended(rig: Rig) -> None:
+    handle = rig.submit(KEY)
+    rig.await_running(KEY, handle)
+    rig.release(KEY)
+    rig.await_state(handle, "SUCCEEDED")
+    rig.cancel(handle)
+    assert rig.observe(handle).app_state == "SUCCEEDED"
+    assert any("out of 0" in line for line in rig.engine.logs(handle))
+
+
+def test_cancel_one_that_traps_term(rig: Rig) -> None:
+    handle = rig.submit(KEY, mode="stubborn")
+    rig.await_running(KEY, handle)
+    rig.cancel(handle)
+    await_cancelled(rig, handle)
+
+
+def test_logs(rig: Rig) -> None:
+    handle = rig.submit(KEY, replicas=2)
+    rig.await_running(KEY, handle, replicas=2)
+    rig.release(KEY)
+    rig.await_state(handle, "SUCCEEDED")
+    lines = rig.new_engine().logs(handle)
+    for replica in ("0", "1"):
+        for text in (f"out of {replica}", f"err of {replica}"):
+            [line] = [line for line in lines if line.endswith(text)]
+            assert f"probe/{replica}" in line or f"probe-{replica}" in line
+
+
+def test_unknown_app(rig: Rig) -> None:
+    handle = rig.unknown_handle()
+    live = rig.submit(KEY)
+    seen = rig.engine.observe([handle, live])
+    assert seen[handle].app_state == "UNKNOWN"
+    assert seen[live].app_state != "UNKNOWN"
+    assert rig.observe(handle).app_state == "UNKNOWN"
+    rig.cancel(handle)
+    [line] = rig.engine.logs(handle)
+    assert line.startswith("[no log")
+
+
+def test_outage(rig: Rig) -> None:
+    handle, ended = rig.submit(KEY), rig.submit(f"{KEY}1", mode="now")
+    rig.await_running(KEY, handle)
+    rig.await_state(ended, "SUCCEEDED")
+    with rig.outage():
+        for call in (lambda: rig.observe(handle), lambda: rig.find(KEY), lambda: rig.cancel(handle)):
+            with pytest.raises(SchedulerUnavailableError):
+                call()
+        with pytest.raises(SchedulerUnavailableError):
+            rig.submit(f"{KEY}2")
+    assert rig.observe(handle).app_state == "RUNNING"
+    assert rig.find(KEY) == handle
+    assert rig.observe(ended).app_state == "SUCCEEDED"
+    rig.release(KEY)
+    rig.await_state(handle, "SUCCEEDED")
+
+
+def test_100_at_once(rig: Rig) -> None:
+    keys = [submission_key("contract", "uid", n, 1) for n in range(BATCH)]
+    handles = [rig.submit(key, mode="now" if n < 5 else "sleep") for n, key in enumerate(keys)]
+    rig.await_true(
+        lambda: all(rig.observe(handle).app_state == "SUCCEEDED" for handle in handles[:5]), "end of the first five"
+    )
+    began = time.perf_counter()
+    seen = rig.engine.observe(handles)
+    rig.note("observe 100", time.perf_counter() - began)
+    assert set(seen) == set(handles)
+    assert [seen[handle].app_state for handle in handles[:5]] == ["SUCCEEDED"] * 5
+    assert {seen[handle].app_state for handle in handles[5:]} <= {"SUBMITTED", "PENDING", "RUNNING"}
+    assert [rig.find(key) for key in (keys[0], keys[1], keys[99])] == [handles[0], handles[1], handles[99]]
+
+
+def test_duplicate_submission(rig: Rig) -> None:
+    handle = rig.submit(KEY)
+    rig.await_running(KEY, handle)
+    if rig.engine.refuses_duplicates:
+        with pytest.raises(DuplicateAppError):
+            rig.submit(KEY)
+        assert rig.find(KEY) == handle
+        return
+    second = rig.submit(KEY)
+    assert second != handle
+    found = rig.find(KEY)
+    assert found in (handle, second)
+    assert rig.new_engine().find(KEY) == found
+    other = second if found == handle else handle
+    rig.cancel(other)
+    rig.await_state(other, *rig.after_cancel)
+    assert rig.observe(str(found)).app_state in ("SUBMITTED", "PENDING", "RUNNING")
+    # The one that is found is the one that lives.
+    assert rig.find(KEY) == found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a,b,,c",
+        "a 'quoted' \"text\"",
+        "two\nlines\n",
+        "$HOME ${app_id} $$ `id` $(id)",
+        "Überraschung ☃ 数字",
+        "--flag=x",
+        "back\\slash \\n %j *",
+        "",
+        "a;b|c&d>e#f",
+    ],
+)
+def test_odd_values(rig: Rig, value: str) -> None:
+    handle = rig.submit(KEY, value, "now", number=1e-12, count=-3, flag=True)
+    rig.await_state(handle, "SUCCEEDED")
+    assert rig.values(KEY) == [value, "1e-12", "-3", "True"]
+
+
+def test_many_replicas(rig: Rig) -> None:
+    handle = rig.submit(KEY, replicas=3)
+    rig.await_running(KEY, handle, replicas=3)
+    assert rig.find(KEY) == handle
+    rig.release(KEY)
+    rig.await_state(handle, "SUCCEEDED")
+
+
+def test_cancel_many_replicas(rig: Rig) -> None:
+    handle = rig.submit(KEY, replicas=3)
+    rig.await_running(KEY, handle, replicas=3)
+    rig.cancel(handle)
+    await_cancelled(rig, handle)

@@ -1,0 +1,25 @@
+"""The code in the README runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from airflow.dag_processing.dagbag import DagBag
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_the_dag_in_the_readme_is_a_dag(tmp_path: Path) -> None:
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "@dag" in block]
+    (tmp_path / "readme_dag.py").write_text(code)
+    bag = DagBag(tmp_path)
+    assert bag.import_errors == {}
+    assert len(bag.dags["booth"].tasks) == 23
+
+
+def test_the_make_targets_in_the_readme_exist() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    targets = set(re.findall(r"\bmake ([a-z-]+)", README))
+    assert targets
+    assert [target for target in targets if f"\n{target}:" not in makefile] == []

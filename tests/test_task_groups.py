@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, TaskGroup
+
+from airflow_provider_axtx.task_groups import ax_trial_loop
+from tests.operators.conftest import BOOTH
+
+
+def loop(dag_args: dict[str, Any] | None = None, **arguments: Any) -> tuple[DAG, TaskGroup]:
+    with DAG("d", schedule=None, start_date=datetime(2026, 1, 1), default_args=dag_args or {}) as dag:
+        group = ax_trial_loop("tune", **{"experiment": BOOTH, "component": "utils.booth", "rounds": 2, **arguments})
+    dag.validate()
+    return dag, group
+
+
+def test_rounds_follow_each_other_and_the_reaper_waits_for_all() -> None:
+    dag, _ = loop()
+    assert set(dag.task_ids) == {
+        "tune.create",
+        "tune.reap",
+        *(f"tune.{name}" for k in (0, 1) for name in (f"generate_{k}", *(f"round_{k}.{s}" for s in STEPS))),
+    }
+    assert dag.get_task("tune.generate_1").upstream_task_ids == {"tune.round_0.complete"}
+    assert {"tune.round_0.complete", "tune.round_1.complete"} <= dag.get_task("tune.reap").upstream_task_ids
+    assert dag.get_task("tune.reap").is_teardown
+    assert dag.get_task("tune.create").is_setup
+
+
+STEPS = ("submit", "wait", "complete")
+
+
+def test_with_trial_retries_one_task_submits_and_waits() -> None:
+    dag, _ = loop(trial_retries=1)
+    assert {"tune.round_0.run", "tune.round_0.complete"} <= set(dag.task_ids)
+    assert "tune.round_0.submit" not in dag.task_ids
+
+
+@pytest.mark.parametrize(
+    ("dag_args", "arguments", "expected"),
+    [
+        ({}, {}, (2, timedelta(seconds=10))),
+        ({"retries": 5}, {}, (5, timedelta(seconds=10))),
+        ({"retries": 5}, {"default_args": {"retries": 0}}, (0, timedelta(seconds=10))),
+    ],
+)
+def test_tasks_are_retried_unless_the_dag_says_otherwise(
+    dag_args: dict[str, Any], arguments: dict[str, Any], expected: tuple[int, timedelta]
+) -> None:
+    dag, _ = loop(dag_args, **arguments)
+    assert {(task.retries, task.retry_delay) for task in dag.tasks} == {expected}
+
+
+def test_templated_rounds_are_unrolled_to_their_maximum() -> None:
+    dag, _ = loop(rounds="{{ params.rounds }}", max_rounds=4)
+    assert dag.get_task("tune.generate_3").rounds == "{{ params.rounds }}"
+    assert "tune.generate_4" not in dag.task_ids
