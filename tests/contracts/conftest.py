@@ -108,7 +108,7 @@ def fake_rig(tmp_path: Path) -> FakeRig:
 @pytest.fixture
 def rig(request: pytest.FixtureRequest) -> Rig:
     """The scheduler that the test is parametrized with."""
-    name = request.node.callspec.params["scheduler"]
+    name = request.param
     case = request.node.originalname.removeprefix("test_")
     request.node.user_properties.append((PLACE, f"{case}/{name}"))
     fixture = {"local_detached": "local_rig", "local_docker": "docker_rig"}.get(name, f"{name}_rig")

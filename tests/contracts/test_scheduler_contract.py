@@ -11,7 +11,7 @@ from airflow_provider_axtx.core.names import submission_key
 from airflow_provider_axtx.core.observation import Grace
 from tests.contracts.rigs import Rig, rig_parameters
 
-pytestmark = pytest.mark.parametrize("scheduler", rig_parameters())
+pytestmark = pytest.mark.parametrize("rig", rig_parameters(), indirect=True)
 
 KEY = submission_key("contract", "uid", 1, 1)
 BATCH = 100

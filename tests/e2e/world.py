@@ -146,6 +146,7 @@ def fault_world(folder: Path, **settings: Any) -> Iterator[World]:
     """Run a real Airflow with the fault DAGs below ``folder``."""
     home, scenarios = folder / "home", folder / "scenarios"
     (home / "config").mkdir(parents=True)
+    (home / "axtx").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text(_IMPORTED_ONCE)
     scenarios.mkdir()
     with AirflowEnv(home, Path(__file__).parent / "dags_faults", **settings) as env:

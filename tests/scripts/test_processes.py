@@ -17,7 +17,7 @@ from realairflow import poll, processes
 # to one pipe, hence os.write: one line, one system call.
 FAMILY = r"""
 import os, subprocess, sys, time
-child = "import os, time, sys; os.setsid(); os.write(1, b'%d\n' % os.getpid()); time.sleep(300)"
+child = r"import os, time, sys; os.setsid(); os.write(1, b'%d\n' % os.getpid()); time.sleep(300)"
 middle = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]])"
 subprocess.run([sys.executable, "-c", middle, child], check=True)
 worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
