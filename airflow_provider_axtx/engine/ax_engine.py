@@ -31,6 +31,7 @@ with quiet_import():
     from ax.utils.common.random import with_rng_seed
     from botorch.exceptions.errors import InfeasibilityError
 
+    from airflow_provider_axtx.engine.ax_kernel import without_stale_build_lock
     from airflow_provider_axtx.engine.ax_rebuild import (
         Rebuilt,
         configured_client,
@@ -70,7 +71,7 @@ def propose(facts: ExperimentFacts, n: int) -> Proposal:
         if finished := _exhausted(rebuilt.experiment):
             break
         try:
-            with _readable_errors(facts.name):
+            with _readable_errors(facts.name), _kernel_lock(rebuilt):
                 (index,) = rebuilt.client.get_next_trials(max_trials=1)
         except OptimizationComplete as error:
             finished = f"{type(error).__name__}: {error}"
@@ -81,6 +82,10 @@ def propose(facts: ExperimentFacts, n: int) -> Proposal:
         generated.append(rebuilt.experiment.trials[index])
     state = next_state(facts.generator_state, rebuilt.strategy, generated) if generated else facts.generator_state
     return Proposal(tuple(_proposed(rebuilt.experiment, trial) for trial in generated), state, finished, pending)
+
+
+def _kernel_lock(rebuilt: Rebuilt) -> contextlib.AbstractContextManager[None]:
+    return without_stale_build_lock() if rebuilt.spec.is_multi_objective else contextlib.nullcontext()
 
 
 def client(facts: ExperimentFacts) -> Client:

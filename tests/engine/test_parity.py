@@ -177,8 +177,8 @@ def discrete() -> Problem:
     def configure(client: Client) -> None:
         client.configure_experiment(
             [
-                ChoiceParameterConfig("a", [1, 2, 3], "int", is_ordered=True),
-                ChoiceParameterConfig("b", ["u", "v", "w"], "str", is_ordered=False),
+                ChoiceParameterConfig("a", [1, 2], "int", is_ordered=True),
+                ChoiceParameterConfig("b", ["u", "v", "w", "z"], "str", is_ordered=False),
             ],
             name="discrete",
         )
@@ -188,8 +188,8 @@ def discrete() -> Problem:
     spec = {
         "name": "discrete",
         "parameters": [
-            {"type": "choice", "name": "a", "values": [1, 2, 3], "parameter_type": "int", "is_ordered": True},
-            {"type": "choice", "name": "b", "values": ["u", "v", "w"], "parameter_type": "str",
+            {"type": "choice", "name": "a", "values": [1, 2], "parameter_type": "int", "is_ordered": True},
+            {"type": "choice", "name": "b", "values": ["u", "v", "w", "z"], "parameter_type": "str",
              "is_ordered": False},
         ],
         "objective": "score",
@@ -215,7 +215,7 @@ def test_separate_processes_propose_what_one_client_proposes(make: Callable[[], 
     assert differences == [0.0] * len(ours.trials)
     assert {t.generation_node for t in ours.trials} == {"CenterOfSearchSpace", "Sobol", "MBM"}
     if make is discrete:
-        assert "Fallback_Sobol" in {t.generation["generator_key"] for t in ours.trials}
+        assert [t.generation["generator_key"] for t in ours.trials].count("Fallback_Sobol") == 2
 
 
 def test_a_fresh_interpreter_proposes_the_same(tmp_path: Path) -> None:
