@@ -29,6 +29,10 @@ KILLED = "task killed"
 #: Seconds that a cancelled app gets to disappear: TorchX's local scheduler and Slurm give it 10 s and 5 s after TERM.
 CANCEL_SECONDS = 60.0
 
+#: Seconds for which a write-ahead row without a handle belongs to the process that wrote it. A zombie task may still be
+#: inside the scheduler's submit call while Airflow already runs the retry, and a list may lag behind a submission.
+CLAIM_SECONDS = 60.0
+
 #: What ``AxCompleteTrialOperator(results=...)`` takes: None reads the tracker.
 Results = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
 
@@ -42,6 +46,20 @@ def adopt(store: ExperimentStore, engine: TorchXEngine, run: RunFact) -> RunFact
         return run
     handle = engine.find(run.submission_key)
     return run if handle is None else store.record_handle(run, handle)
+
+
+def find_app(engine: TorchXEngine, run: RunFact) -> str | None:
+    """Return the handle under which a run's app was submitted, waiting out the claim of who may still submit it.
+
+    :raises SchedulerUnavailableError: when the scheduler cannot say.
+    """
+    while True:
+        handle = engine.find(run.submission_key)
+        left = run.requested_at + CLAIM_SECONDS - time.time()
+        if handle is not None or engine.refuses_duplicates or left <= 0:
+            return handle
+        # No scheduler has an event to offer for "somebody else's submission arrived".
+        time.sleep(min(1.0, left))
 
 
 def observe_run(store: ExperimentStore, engine: TorchXEngine, run: RunFact, grace: Grace) -> AppObservation:
@@ -91,7 +109,12 @@ def await_cancelled(
         if run.finished_at is not None:
             return run
         if run.app_handle is None:
-            return store.finish_run(run, "CANCELLED", run.cancel_reason or "")
+            handle = find_app(engine, run)
+            if handle is None:
+                return store.finish_run(run, "CANCELLED", run.cancel_reason or "")
+            run = store.record_handle(run, handle)
+            engine.cancel(handle)
+            continue
         seen = engine.observe([run.app_handle])[run.app_handle]
         if seen.is_terminal or seen.app_state == "UNKNOWN":
             return store.finish_run(run, "CANCELLED", run.cancel_reason or seen.message)
@@ -117,7 +140,7 @@ def settle(store: ExperimentStore, run: RunFact, observed: AppObservation) -> Tr
     status = APP_STATE_TO_TRIAL_STATUS[app_state]
     if is_terminal_trial_status(fact.status):
         status, message = fact.status, fact.reason or message
-    elif status != "COMPLETED":
+    elif status != "COMPLETED" and not _is_replaced(store, run):
         message = message or f"the app ended as {app_state}"
         store.complete(run.experiment, run.trial_index, status=status, reason=message)
     return TrialOutcome(
@@ -134,12 +157,21 @@ def settle(store: ExperimentStore, run: RunFact, observed: AppObservation) -> Tr
     )
 
 
+def _is_replaced(store: ExperimentStore, run: RunFact) -> bool:
+    """Return whether another attempt followed: then the end of this one says nothing about the trial."""
+    last = store.latest_run(run.experiment, run.trial_index)
+    return last is not None and last.attempt > run.attempt
+
+
 def find_run(store: ExperimentStore, trial: TrialRun) -> RunFact:
-    """Return the recorded run behind what travelled in XCom.
+    """Return the last recorded attempt of what travelled in XCom: another one if the submit task was cleared meanwhile.
 
     :raises TrialNotFoundError: when the store does not have it (another store's trial, or an edited one).
     """
-    return store.run(trial.experiment, trial.trial_index, trial.attempt)
+    last = store.latest_run(trial.experiment, trial.trial_index)
+    if last is None or last.attempt < trial.attempt:
+        return store.run(trial.experiment, trial.trial_index, trial.attempt)
+    return last
 
 
 def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Results = None) -> dict[str, Any]:
@@ -162,7 +194,10 @@ def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Resul
     reported: Mapping[str, Any] | None = None
     try:
         reported = _reported(outcome, results)
-        metrics = ExperimentSpec.load(store.spec(outcome.experiment)).check_results(reported)
+        spec = ExperimentSpec.load(store.spec(outcome.experiment))
+        for left_out in spec.unusable_results(reported):
+            log.warning("Trial %s: %s", outcome.trial_index, left_out)
+        metrics = spec.check_results(reported)
     except InvalidResultError as error:
         reason = str(error)
         evidence = None if reported is None else {"reported": shorten(dict(reported), 2000)}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import AxtxError, SchedulerUnavailableError
 from airflow_provider_axtx.core.facts import OpenTrial, RunFact
 from airflow_provider_axtx.core.names import dag_run_key
 from airflow_provider_axtx.core.observation import AppObservation, Grace
@@ -94,13 +94,14 @@ def reap(
     for orphan in orphans:
         try:
             reaped.append(_reap_one(store, engine_for, orphan, reason, grace or Grace()))
-        except SchedulerUnavailableError as error:
+        except AxtxError as error:
+            # Whatever it is (a scheduler, a tracker that is away, a connection that was removed): the others are ended.
             log.error("Trial %s of %r could not be ended: %s", orphan.trial_index, orphan.experiment, error)
             stuck.append(f"{orphan.experiment}/{orphan.trial_index}")
     if stuck:
         raise SchedulerUnavailableError(
             f"{len(stuck)} of {len(orphans)} trials could not be ended: {', '.join(stuck)}.",
-            fix="look at the scheduler, then clear this task or run 'airflow ax reap'.",
+            fix="look at the errors above, then clear this task or run 'airflow ax reap'.",
         )
     return reaped
 

@@ -7,7 +7,6 @@ process comes next can so tell "never submitted" from "submitted, but the handle
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from airflow_provider_axtx.core.names import run_tracker_base, submission_key
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.trial import Trial, TrialRun
 from airflow_provider_axtx.engine.results import remove_results
-from airflow_provider_axtx.outcome import KILLED, await_cancelled, cancel_run
+from airflow_provider_axtx.outcome import KILLED, await_cancelled, cancel_run, find_app
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.engine.plan import SubmissionPlan
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds for which a write-ahead row without a handle belongs to the process that wrote it. A zombie task may still be
-#: inside the scheduler's submit call while Airflow already runs the retry.
-CLAIM_SECONDS = 60.0
 _CONFLICT_ATTEMPTS = 10
 _REOPENABLE = ("FAILED", "ABANDONED")
 
@@ -84,7 +80,8 @@ class _Submission:
         if last.finished_at is None:
             reason = f"{KILLED}: cleared, attempt {last.attempt + 1} follows"
             await_cancelled(self.store, self.engine, cancel_run(self.store, self.engine, last, reason))
-        return self._begin(last.attempt + 1), True
+        # Reopened: who waits for the cancelled app may have recorded its end as the trial's meanwhile.
+        return self._begin(last.attempt + 1, reopen=cleared), True
 
     def _may_retry(self, last: RunFact) -> bool:
         return last.infrastructure and retries_left(self.store, last, self.request.trial_retries)
@@ -125,7 +122,10 @@ class _Submission:
 
     def attach_or_submit(self, run: RunFact, *, began: bool) -> RunFact:
         """Return the run with its handle: adopted when its app is there, else submitted."""
-        handle = None if began else self._find(run)
+        handle = None if began else find_app(self.engine, run)
+        if handle is None and run.cancel_requested_at is not None:
+            # Cancelled before it was submitted: nothing may start any more.
+            return await_cancelled(self.store, self.engine, run)
         if handle is None:
             handle = self._submit(run)
         else:
@@ -156,16 +156,6 @@ class _Submission:
         crash_point("submit.after_submit")
         log.info("Submitted trial %s, attempt %s: %s", run.trial_index, run.attempt, handle)
         return handle
-
-    def _find(self, run: RunFact) -> str | None:
-        """Return the handle under which the run's app was submitted, waiting out another process's claim."""
-        while True:
-            handle = self.engine.find(run.submission_key)
-            left = run.requested_at + CLAIM_SECONDS - time.time()
-            if handle is not None or self.engine.refuses_duplicates or left <= 0:
-                return handle
-            # No scheduler has an event to offer for "somebody else's submission arrived".
-            time.sleep(min(1.0, left))
 
 
 def submit_trial(
@@ -212,11 +202,16 @@ def retries_left(store: ExperimentStore, run: RunFact, trial_retries: int) -> bo
 
 
 def was_cleared(before: TaskIdentity, now: TaskIdentity) -> bool:
-    """Return whether a user cleared the task since: Airflow raises ``max_tries`` at a Clear, never at a retry."""
+    """Return whether a user cleared the task since: Airflow sets ``max_tries`` anew at a Clear, never at a retry.
+
+    It becomes the number of tries so far plus the task's ``retries``, which may be less than before when those were
+    lowered. An earlier try that still runs (a zombie) was not cleared.
+    """
     same_task = (before.dag_id, before.run_id, before.task_id, before.map_index) == (
         now.dag_id,
         now.run_id,
         now.task_id,
         now.map_index,
     )
-    return same_task and bool(now.dag_id) and now.max_tries > before.max_tries
+    later = now.try_number > before.try_number
+    return same_task and bool(now.dag_id) and later and now.max_tries != before.max_tries

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import signal
 
-#: Environment variable that holds the name of the armed crash point, or ``name:N`` for its N-th passage (from 1).
+#: Environment variable that holds the name of the armed crash point, or ``name:N`` for its N-th passage (from 1), or
+#: ``name:N:FILE``: then each passage of any point is appended to the file first, as ``<point> <pid>``. That is how a
+#: test learns which points there are, and that a process was killed where it should be.
 ARMED_VARIABLE = "AXTX_CRASH_POINT"
 
 _passages: dict[str, int] = {}
@@ -23,9 +25,10 @@ def crash_point(name: str) -> None:
     armed = os.environ.get(ARMED_VARIABLE)
     if armed is None:
         return
-    wanted, _, passage = armed.partition(":")
-    if wanted != name:
-        return
+    wanted, passage, record = (*armed.split(":", 2), "", "")[:3]
     _passages[name] = _passages.get(name, 0) + 1
-    if _passages[name] == int(passage or 1):
+    if record:
+        with open(record, "a", encoding="utf-8") as file:  # noqa: PTH123 - loaded by the supervisor, without pathlib
+            file.write(f"{name} {os.getpid()}\n")
+    if wanted == name and _passages[name] == int(passage or 1):
         os.kill(os.getpid(), signal.SIGKILL)

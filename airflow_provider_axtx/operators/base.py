@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_provider_axtx.core.errors import AxtxError
@@ -13,9 +15,13 @@ from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.facts import TaskIdentity
 from airflow_provider_axtx.core.inputs import is_templated
 from airflow_provider_axtx.core.names import task_key
+from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.torchx import TorchXHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_axtx.core.facts import RunFact
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -34,6 +40,69 @@ def airflow_errors(method: Callable[_P, _R]) -> Callable[_P, _R]:
             raise AirflowFailException(str(error)) from error
 
     return translated
+
+
+class CancelsOnKill(BaseOperator):
+    """Base of the tasks behind an app: when Airflow ends the task, its app is cancelled.
+
+    Airflow calls ``on_kill`` in a signal handler and lets the task run on, for 5 s until it is killed. What the task
+    then sees is its own doing: it must neither submit anything any more nor settle the trial as cancelled, which would
+    keep its retry from running the trial again. Hence ``check_not_killed`` wherever the task goes on.
+
+    :param torchx_conn_id: connection of the scheduler.
+    :param ax_conn_id: connection of the experiment store.
+    """
+
+    _killed = False
+    #: What ``on_kill`` cancels; it has no argument.
+    _live_run: RunFact | None = None
+
+    def __init__(
+        self,
+        *,
+        ax_conn_id: str = AxHook.default_conn_name,
+        torchx_conn_id: str = TorchXHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ax_conn_id = ax_conn_id
+        self.torchx_conn_id = torchx_conn_id
+
+    # Kept: on_kill must not look up connections, the task may be in the middle of a look-up.
+
+    @cached_property
+    def ax_hook(self) -> AxHook:
+        """The hook of ``ax_conn_id``."""
+        return AxHook(self.ax_conn_id)
+
+    @cached_property
+    def torchx_hook(self) -> TorchXHook:
+        """The hook of ``torchx_conn_id``."""
+        return TorchXHook(self.torchx_conn_id)
+
+    def remember(self, run: RunFact) -> None:
+        """Make ``run`` what ``on_kill`` cancels; cancel it when the task was killed already."""
+        self._live_run = run
+        if self._killed:
+            self._cancel_live_run()
+        self.check_not_killed()
+
+    def check_not_killed(self) -> None:
+        """Raise when the task was killed; the error lets a retry begin a new attempt."""
+        if self._killed:
+            raise AirflowException("This task was ended by Airflow, and its app was cancelled.")
+
+    def on_kill(self) -> None:
+        """Cancel the app: nobody waits for it any more."""
+        self._killed = True
+        self._cancel_live_run()
+
+    def _cancel_live_run(self) -> None:
+        from airflow_provider_axtx.outcome import KILLED, cancel_run
+
+        if (run := self._live_run) is not None:
+            engine = self.torchx_hook.get_engine(run.scheduler)
+            cancel_run(self.ax_hook.store, engine, run, f"{KILLED}: {self.task_id} was ended")
 
 
 def check_experiment_at_parse(experiment: object) -> None:

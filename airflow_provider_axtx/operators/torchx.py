@@ -14,7 +14,7 @@ from airflow_provider_axtx.core.inputs import as_int, as_object, is_templated
 from airflow_provider_axtx.core.trial import Trial, TrialRun
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators.base import airflow_errors, current_identity
+from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors, current_identity
 from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _APP_FIELDS: tuple[str, ...] = (
 _APP_RENDERERS = {"trial": "json", "component_args": "json", "scheduler_args": "json"}
 
 
-class _SubmitsTrial(BaseOperator):
+class _SubmitsTrial(CancelsOnKill):
     """Base of the operators that submit an app.
 
     :param trial: the output of a generate task (templated).
@@ -65,8 +65,6 @@ class _SubmitsTrial(BaseOperator):
         scheduler: str | None = None,
         scheduler_args: Any = None,
         tracker_base: str | None = None,
-        torchx_conn_id: str = TorchXHook.default_conn_name,
-        ax_conn_id: str = AxHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -76,32 +74,30 @@ class _SubmitsTrial(BaseOperator):
         self.scheduler = scheduler
         self.scheduler_args = scheduler_args
         self.tracker_base = tracker_base
-        self.torchx_conn_id = torchx_conn_id
-        self.ax_conn_id = ax_conn_id
         for name, value in (("component_args", component_args), ("scheduler_args", scheduler_args)):
             if not is_templated(value):
                 as_object(name, value)
 
-    def submit(self, context: Context, remember: Any) -> TrialRun:
-        """Submit the app, or adopt the one that is there. ``remember`` is told of the run as soon as it is recorded."""
+    def submit(self, context: Context) -> TrialRun:
+        """Submit the app, or adopt the one that is there."""
         from airflow_provider_axtx.submission import AppRequest, submit_trial
 
-        hook = TorchXHook(self.torchx_conn_id)
         request = AppRequest(
             component=self.component,
             component_args=as_object("component_args", self.component_args),
             tracker_base=self.tracker_base or None,
-            tracker_root=hook.settings.tracker_root,
+            tracker_root=self.torchx_hook.settings.tracker_root,
             trial_retries=self.trial_retries,
         )
         run = submit_trial(
-            AxHook(self.ax_conn_id).store,
-            hook.get_engine(self.scheduler or None, as_object("scheduler_args", self.scheduler_args)),
+            self.ax_hook.store,
+            self.torchx_hook.get_engine(self.scheduler or None, as_object("scheduler_args", self.scheduler_args)),
             Trial.from_json(as_object("trial", self.trial)),
             request,
             current_identity(context, self.torchx_conn_id),
-            on_run=remember,
+            on_run=self.remember,
         )
+        self.check_not_killed()
         # Visible before anything waits, so that a killed task can be traced and cancelled by hand.
         context["ti"].xcom_push(key="app_handle", value=run.app_handle)
         return run
@@ -121,25 +117,10 @@ class TorchXSubmitTrialOperator(_SubmitsTrial):
     template_fields_renderers = _APP_RENDERERS
     ui_color = "#e6e3f5"
 
-    _live_run: RunFact | None = None
-
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit the app, or adopt the one that is there."""
-        return self.submit(context, self._remember).to_json()
-
-    def _remember(self, run: RunFact) -> None:
-        self._live_run = run
-
-    def on_kill(self) -> None:
-        """Cancel what this task has submitted."""
-        from airflow_provider_axtx.outcome import KILLED, cancel_run
-
-        if self._live_run is not None:
-            engine = TorchXHook(self.torchx_conn_id).get_engine(self._live_run.scheduler)
-            cancel_run(
-                AxHook(self.ax_conn_id).store, engine, self._live_run, f"{KILLED}: the submitting task was ended"
-            )
+        return self.submit(context).to_json()
 
 
 class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
@@ -180,8 +161,8 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
         return self._submit_and_wait(context)
 
     def _submit_and_wait(self, context: Context) -> dict[str, Any]:
-        trial = self.submit(context, self._remember)
-        return self.wait_deferred(trial) if self.deferrable else self.wait_in_process(self.find_run(trial))
+        trial = self.submit(context)
+        return self.wait_deferred(trial) if self.deferrable else self.wait_in_process(trial)
 
     def conclude(self, run: RunFact, observed: AppObservation) -> dict[str, Any]:
         """Record the end of the run; after an infrastructure failure submit the trial again while retries are left."""
@@ -195,9 +176,6 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
             "Trial %s, attempt %s: %s. Submitting it again.", run.trial_index, run.attempt, observed.message
         )
         return self._submit_and_wait(get_current_context())
-
-    def _remember(self, run: RunFact) -> None:
-        self._live_run = run
 
 
 class TorchXReapTrialsOperator(BaseOperator):

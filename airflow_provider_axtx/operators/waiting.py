@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, SchedulerUnavailableError
@@ -16,9 +14,7 @@ from airflow_provider_axtx.core.inputs import as_choice, as_seconds
 from airflow_provider_axtx.core.observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.core.trial import TrialOutcome, TrialRun
-from airflow_provider_axtx.hooks.ax import AxHook
-from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators.base import airflow_errors
+from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,7 +30,7 @@ MAX_POLL_FAILURES = 20
 LOG_LINES = 50
 
 
-class WaitsForTrial(BaseOperator):
+class WaitsForTrial(CancelsOnKill):
     """Base of the tasks that wait for an app.
 
     :param on_timeout: what happens after ``timeout`` seconds since submission: ``cancel`` cancels the app and reports
@@ -55,8 +51,6 @@ class WaitsForTrial(BaseOperator):
         fail_on: Sequence[str] = (),
         grace_seconds: float = DEFAULT_GRACE_SECONDS,
         grace_polls: int = DEFAULT_GRACE_POLLS,
-        ax_conn_id: str = AxHook.default_conn_name,
-        torchx_conn_id: str = TorchXHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,21 +63,7 @@ class WaitsForTrial(BaseOperator):
             )
         self.grace_seconds = grace_seconds
         self.grace_polls = grace_polls
-        self.ax_conn_id = ax_conn_id
-        self.torchx_conn_id = torchx_conn_id
         self._poll_failures = 0
-        # What on_kill cancels: it runs in a signal handler, with no argument.
-        self._live_run: RunFact | None = None
-
-    @cached_property
-    def ax_hook(self) -> AxHook:
-        """The hook of ``ax_conn_id``."""
-        return AxHook(self.ax_conn_id)
-
-    @cached_property
-    def torchx_hook(self) -> TorchXHook:
-        """The hook of ``torchx_conn_id``."""
-        return TorchXHook(self.torchx_conn_id)
 
     @property
     def grace(self) -> Grace:
@@ -95,9 +75,15 @@ class WaitsForTrial(BaseOperator):
         return self.torchx_hook.get_engine(run.scheduler)
 
     def find_run(self, trial: TrialRun) -> RunFact:
-        """Return the recorded run, and remember it as what ``on_kill`` cancels."""
-        self._live_run = self.ax_hook.store.run(trial.experiment, trial.trial_index, trial.attempt)
-        return self._live_run
+        """Return the recorded run, and remember it as what ``on_kill`` cancels.
+
+        When the submit task was cleared meanwhile, it is the attempt that followed: the one waited for was cancelled.
+        """
+        from airflow_provider_axtx.outcome import find_run
+
+        run = find_run(self.ax_hook.store, trial)
+        self.remember(run)
+        return run
 
     def deadline(self, run: RunFact) -> float:
         """Return when the run has had its time, in seconds since the epoch.
@@ -122,11 +108,14 @@ class WaitsForTrial(BaseOperator):
                 raise
             return AppObservation("PENDING", str(error))
         self._poll_failures = 0
+        self.check_not_killed()
         return observed
 
-    def wait_in_process(self, run: RunFact) -> dict[str, Any]:
+    def wait_in_process(self, trial: TrialRun) -> dict[str, Any]:
         """Poll until the app has ended or its time is up; return the outcome as JSON."""
         while True:
+            # Read again each time: that another process has cancelled it decides what its end means.
+            run = self.find_run(trial)
             observed = self.look(run)
             if observed.is_terminal:
                 return self.conclude(run, observed)
@@ -138,9 +127,14 @@ class WaitsForTrial(BaseOperator):
         """Look once, so that an app that has ended costs no deferral; else wait in the triggerer."""
         run = self.find_run(trial)
         observed = self.look(run)
-        if not observed.is_terminal:
-            # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
-            self.defer(trigger=self.trigger(run, trial), method_name="execute_complete", timeout=None)
+        while not observed.is_terminal:
+            if run.app_handle is not None:
+                # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
+                self.defer(trigger=self.trigger(run, trial), method_name="execute_complete", timeout=None)
+            # A new attempt that is just being submitted: the trigger has no app to look at yet.
+            time.sleep(self.poke_interval)
+            run = self.find_run(trial)
+            observed = self.look(run)
         return self.conclude(run, observed)
 
     def trigger(self, run: RunFact, trial: TrialRun) -> TorchXTrialTrigger:
@@ -148,7 +142,12 @@ class WaitsForTrial(BaseOperator):
         from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
 
         return TorchXTrialTrigger(
-            run=trial.to_json(),
+            run={
+                **trial.to_json(),
+                "attempt": run.attempt,
+                "app_handle": run.app_handle,
+                "tracker_base": run.tracker_base,
+            },
             scheduler=run.scheduler,
             submitted_at=run.submitted_at or run.requested_at,
             deadline=self.deadline(run),
@@ -166,6 +165,9 @@ class WaitsForTrial(BaseOperator):
             raise AirflowException(f"The trigger sent no event that can be used: {event!r}. The task can be retried.")
         trial = TrialRun.from_json(event["run"])
         run = self.find_run(trial)
+        if run.attempt != trial.attempt:
+            self.log.info("Attempt %s was replaced; waiting for attempt %s.", trial.attempt, run.attempt)
+            return self.wait_deferred(trial)
         if event["status"] == "timeout":
             return self.time_out(run)
         if event["status"] == "error":
@@ -214,14 +216,6 @@ class WaitsForTrial(BaseOperator):
             self.log.warning("The log of %s cannot be read: %s", outcome.app_handle, error)
             return
         self.log.error("Last lines of %s:\n%s", outcome.app_handle, "\n".join(lines) or "(nothing)")
-
-    def on_kill(self) -> None:
-        """Cancel the app: the task was killed, so nobody waits for it any more."""
-        from airflow_provider_axtx.outcome import KILLED, cancel_run
-
-        run = self._live_run
-        if run is not None:
-            cancel_run(self.ax_hook.store, self.engine_of(run), run, f"{KILLED}: the waiting task was ended")
 
 
 def seconds_of(field: str, value: float | timedelta) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +71,7 @@ class Database:
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run a transaction that only reads; all its statements see the database at one moment."""
 
+        @_undisturbed
         def attempt() -> T:
             # PostgreSQL's default gives each statement its own moment: a version older than the rows read after it.
             options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
@@ -84,6 +87,7 @@ class Database:
         :param work: what it does; may be called again after a commit that went through unnoticed.
         """
 
+        @_undisturbed
         def attempt() -> T:
             # A transaction that reads first and writes later cannot wait on SQLite ("database is locked" at once, the
             # busy timeout notwithstanding): take the write lock at its beginning.
@@ -122,6 +126,29 @@ class Database:
             return retrying(attempt)
         except sa.exc.SQLAlchemyError as error:
             raise translated(error, self.shown_url) from error
+
+
+def _undisturbed(attempt: Callable[[], T]) -> Callable[[], T]:
+    """Let a SIGTERM wait until the transaction is over.
+
+    Airflow ends a task by SIGTERM, whose handler calls ``on_kill``, which records the cancellation in this store. In
+    the middle of a transaction it would wait for a lock that the interrupted transaction holds: for ever.
+    """
+
+    @functools.wraps(attempt)
+    def guarded() -> T:
+        if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGTERM)):
+            return attempt()
+        received: list[int] = []
+        handler = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+        try:
+            return attempt()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+            if received:
+                signal.raise_signal(signal.SIGTERM)
+
+    return guarded
 
 
 def checked_url(url: str) -> sa.URL:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.observation import UNSEEN, AppObservation, Grace
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class Poller:
 
     async def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
         handles = list(self._watches)
+        crash_point("poller.before_observe")
         try:
             seen = await loop.run_in_executor(self._executor, self._observe, handles)
         except SchedulerUnavailableError as error:
@@ -99,6 +101,7 @@ class Poller:
             self._give_up(error)
             return
         self._failures = 0
+        crash_point("poller.after_observe")
         for handle in handles:
             for watch in self._watches.get(handle, ()):
                 watch.judge(seen.get(handle, UNSEEN))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.observation import AppObservation, Grace
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.triggers.poller import Observe, poller_for
@@ -65,6 +66,7 @@ class TorchXTrialTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the shared poller of the scheduler to see the end of the app."""
         event = {"run": self.arguments["run"], **await self._wait()}
+        crash_point("trigger.before_event")
         yield TriggerEvent(event)
 
     async def _wait(self) -> dict[str, Any]:

@@ -83,6 +83,8 @@ def options(paths: Paths, port: int, jwt_secret: str, parallelism: int) -> dict[
         # A task's supervisor may notice the end of its task only at the next heartbeat, 5 s later by default. Besides
         # the lost time: a deferred task that resumes within that gap is marked as failed (apache/airflow#72716).
         "workers.min_heartbeat_interval": "1",
+        # So many seconds a task goes on while the API server restarts; the default of 3 meant 15 seconds.
+        "workers.max_failed_heartbeats": "45",
         "triggerer.job_heartbeat_sec": "1",
         "triggerer.triggerer_health_check_threshold": "10",
     }

@@ -110,6 +110,7 @@ def test_a_killed_scheduler_alone_leaves_its_running_task(env: AirflowEnv, tmp_p
 
 def test_waits_outlive_a_restart_of_the_api_server(env: AirflowEnv) -> None:
     run = env.api.trigger("harness_deferred")
+    env.api.wait_for_task("harness_deferred", run, "wait", ["deferred"])
     env.kill("api-server")
     env.start("api-server")
     env.api.wait_for_run("harness_deferred", run)

@@ -87,6 +87,11 @@ class FakeCluster:
         with self._state() as state:
             state["hidden"] = polls
 
+    def hide_from_list(self, times: int) -> None:
+        """Let the next ``list`` calls show no app, as a scheduler does that has not seen a submission yet."""
+        with self._state() as state:
+            state["unlisted"] = times
+
     def calls(self, method: str) -> int:
         """Return how often a method was called, by all processes."""
         with self._state() as state:
@@ -174,6 +179,9 @@ class FakeScheduler(Scheduler[Any]):
 
     def list(self) -> builtins.list[ListAppResponse]:
         with self.cluster.call("list") as state:
+            if state.get("unlisted", 0) > 0:
+                state["unlisted"] -= 1
+                return []
             return [ListAppResponse(app_id=i, state=AppState[a["state"]]) for i, a in state["apps"].items()]
 
     def _cancel_existing(self, app_id: str) -> None:

@@ -26,7 +26,7 @@ PARAMS = {"folder": "", "behaviours": "good", "rounds": 1, "trials": 1, "kill": 
 
 
 def arm(context: Context) -> None:
-    """Arm the crash point that ``params.kill`` names for this task, in its first try; the process kills itself there."""
+    """Arm the crash point that ``params.kill`` names for this task; in its first try the process kills itself there."""
     ti = context["ti"]
     point = context["params"]["kill"].get(ti.task_id)
     if point and ti.try_number == 1:

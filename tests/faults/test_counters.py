@@ -1,0 +1,94 @@
+"""The harness sees what it has to see: a product that was broken on purpose makes its counters non-zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_axtx import outcome, reaping, submission
+from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.core.names import submission_key
+from airflow_provider_axtx.core.trial import TrialRun
+from airflow_provider_axtx.engine.schedulers import _observe
+from airflow_provider_axtx.operators import ax
+from tests.faults.cases import Case, Result, Templates, play_out, run_case
+from tests.faults.play import Injection
+from tests.faults.scenarios import SCENARIOS
+
+_SCENARIOS = {scenario.name: scenario for scenario in SCENARIOS}
+
+
+def _submit_without_write_ahead(store: Any, engine: Any, trial: Any, request: Any, identity: Any, **_: Any) -> TrialRun:
+    """Submit first, record afterwards: what everybody writes at first."""
+    run = store.latest_run(trial.experiment, trial.trial_index)
+    if run is None:
+        key = submission_key(trial.experiment, store.uid(trial.experiment), trial.trial_index, 1)
+        base = f"{request.tracker_root}/{key}"
+        where = {"trial_index": trial.trial_index, "experiment": trial.experiment, "tracker_base": base}
+        plan = engine.plan(request.component, trial.parameters, request.component_args, submission_key=key, **where)
+        handle = engine.submit(plan)
+        run = store.begin_run(
+            trial.experiment, trial.trial_index, scheduler=engine.scheduler, tracker_base=base, identity=identity
+        )
+        run = store.record_handle(run, handle)
+    return TrialRun(
+        **trial.to_json(), attempt=run.attempt, app_handle=run.app_handle, tracker_base=run.tracker_base
+    )
+
+
+def _no_write_ahead() -> None:
+    submission.submit_trial = _submit_without_write_ahead  # type: ignore[assignment]
+
+
+def _no_look_for_the_app() -> None:
+    submission.find_app = lambda engine, run: None
+
+
+def _a_reaper_that_only_records() -> None:
+    reaping.cancel_run = lambda store, engine, run, reason: store.request_cancel(run, reason)
+    reaping.await_cancelled = lambda store, engine, run: store.finish_run(run, "CANCELLED", "")
+
+
+def _an_observer_that_leaves_orphans() -> None:
+    _observe._kill_remains = lambda app: []
+
+
+def _requests_of_one_try_only() -> None:
+    ax.current_task_key = lambda context: f"dag/run/generate/{context['ti'].try_number}"
+
+
+def _results_of_another_trial() -> None:
+    outcome.Observation = lambda index, name, mean, sem: Observation(index, name, 0.25, sem)
+
+
+def _broken(templates: Templates, folder: Path, victim: str, point: str, sabotage: Callable[[], None]) -> Result:
+    play = templates.begin(_SCENARIOS[victim], folder, Injection(point))
+    play.sabotage = sabotage
+    return play_out(_SCENARIOS[victim], play, Result(victim, point))
+
+
+@pytest.mark.parametrize(
+    ("victim", "point", "sabotage", "counter"),
+    [
+        ("submitting worker, fake", "torchx.after_submit", _no_write_ahead, "doubled"),
+        ("submitting worker, fake", "torchx.after_submit", _no_look_for_the_app, "doubled"),
+        ("reaper", "task.before_xcom", _a_reaper_that_only_records, "left"),
+        ("waiting worker, app lost", "task.before_xcom", _an_observer_that_leaves_orphans, "left"),
+        ("generating worker", "task.before_xcom", _requests_of_one_try_only, "lost"),
+        ("completing worker", "complete.before_record", _results_of_another_trial, "wrong"),
+    ],
+)
+def test_a_broken_product_is_found_out(
+    templates: Templates, tmp_path: Path, victim: str, point: str, sabotage: Callable[[], None], counter: str
+) -> None:
+    result = _broken(templates, tmp_path, victim, point, sabotage)
+    assert result.kills == 1
+    assert getattr(result, counter) > 0, result
+
+
+def test_a_kill_that_does_not_happen_is_found_out(templates: Templates) -> None:
+    case = Case(_SCENARIOS["completing worker"], Injection("no.such_point"), "no.such_point")
+    assert run_case(templates, case).wrong == 1

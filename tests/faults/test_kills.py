@@ -1,0 +1,52 @@
+"""The most dangerous moments of each victim; ``make faults`` has them all."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.faults.cases import Case, Templates, points_in_code, run_case, supervisor_cases
+from tests.faults.play import Injection
+from tests.faults.scenarios import SCENARIOS
+
+_SCENARIOS = {scenario.name: scenario for scenario in SCENARIOS}
+#: Between an effect and its record, on every path.
+DANGEROUS = [
+    ("creating worker", "store.after_create_commit"),
+    ("generating worker", "generate.after_record"),
+    ("submitting worker", "local.after_commit"),
+    ("submitting worker", "torchx.after_submit"),
+    ("submitting worker, fake", "torchx.after_submit"),
+    ("run worker", "settle.after_finish_run"),
+    ("run worker, app lost", "store.after_finish_run_commit"),
+    ("waiting worker", "settle.after_finish_run"),
+    ("waiting worker, app lost", "local.before_settle"),
+    ("triggerer", "trigger.before_event"),
+    ("resuming worker", "settle.after_finish_run"),
+    ("completing worker", "store.after_complete_commit"),
+    ("cancelling: timeout", "cancel.after_request"),
+    ("cancelling: clear", "cancel.after_cancel"),
+    ("cancelling: clear, fake", "store.after_finish_run_commit"),
+    ("cancelling: on_kill", "local.before_cancel"),
+    ("cancelling: triggerer", "torchx.before_cancel"),
+    ("reaper", "cancel.after_request"),
+    ("reaper, fake", "torchx.after_cancel"),
+    ("supervisor", "supervisor.after_release"),
+    ("supervisor, trial_retries", "supervisor.after_running"),
+]
+
+
+@pytest.mark.parametrize(("victim", "point"), DANGEROUS)
+def test_nothing_is_lost_doubled_or_left(templates: Templates, victim: str, point: str) -> None:
+    result = run_case(templates, Case(_SCENARIOS[victim], Injection(point), point))
+    assert (result.findings, result.kills) == ([], 1)
+
+
+def test_a_supervisor_killed_at_random_moments(templates: Templates) -> None:
+    results = [run_case(templates, case) for case in supervisor_cases(3, random.Random())]
+    assert [result.findings for result in results] == [[]] * 3
+
+
+def test_the_points_named_here_are_in_the_code() -> None:
+    assert {point for _, point in DANGEROUS} <= points_in_code()
