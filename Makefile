@@ -6,12 +6,15 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow lint wheel-check clean
+.PHONY: help install demo serve test test-quick test-airflow lint wheel-check clean \
+	engines-slurm engines-docker engines-kubernetes engines-postgres
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
 	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
+	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres"
+	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
 	@echo "make lint         ruff and mypy"
 	@echo "make wheel-check  build the wheel and try it in an empty environment"
 	@echo "make clean        remove the environment, the demo's Airflow and caches"
@@ -38,6 +41,13 @@ test-quick: $(STAMP)
 
 test-airflow: $(STAMP)
 	$(PYTEST) -m airflow
+
+engines-slurm engines-docker engines-kubernetes: engines-%: $(STAMP)
+	$(PYTEST) -m $*
+
+engines-postgres: $(STAMP)
+	tests/engines/postgres_install.sh
+	$(PYTEST) -n auto -m postgres
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -97,6 +97,12 @@ class Observer:
             if not says_unknown(error):
                 raise
 
+    def withdraw(self, request: Any) -> None:
+        """Take back what a submission that raised may have left behind. Most schedulers submit all or nothing.
+
+        :param request: what was submitted, the dry run's request.
+        """
+
     def logs(self, app_id: str) -> list[LogSource]:
         """Return the log of each replica."""
         answer = self.scheduler.describe(app_id)

@@ -126,7 +126,7 @@ class SlurmObserver(Observer):
 def check_submission(app: AppDef) -> None:
     """Check what only Slurm cannot do.
 
-    :raises InvalidInputError: an environment variable that Slurm would corrupt.
+    :raises InvalidInputError: an environment variable that Slurm would corrupt, or an argument that TorchX would.
     """
     for role in app.roles:
         bad = sorted(name for name, value in role.env.items() if re.search(r"[,'\"\n\r]", value))
@@ -136,6 +136,28 @@ def check_submission(app: AppDef) -> None:
                 "value and drops the variables after it.",
                 fix="let the component pass it in args, not in env.",
             )
+        # TorchX puts the job number there after it has resolved ``$$``, so that no escape gets past it.
+        if any(re.search(r"(?<!\$)(?:\$\$)+\{app_id\}", argument) for argument in role.args):
+            raise InvalidInputError(
+                f"An argument of role {role.name} contains the text ${{app_id}}, which TorchX replaces by the job's "
+                "number on Slurm.",
+                fix="choose another value.",
+            )
+
+
+def forbid_requeue(request: Any) -> None:
+    """Let Slurm run the job once, unless its component asks for restarts (``max_retries``).
+
+    TorchX always submits with ``--requeue``: after a node failure Slurm would start the app a second time under the same
+    job, while what is left of the first run may still write results. Not requeued, the job ends as NODE_FAIL, which is
+    an infrastructure failure: the trial gets another attempt, with a tracker of its own.
+
+    :param request: TorchX's ``SlurmBatchRequest``.
+    """
+    if request.max_retries == 0:
+        for replica in request.replicas.values():
+            replica.sbatch_opts.pop("requeue", None)
+            replica.sbatch_opts["no-requeue"] = None
 
 
 def submission_options(options: Mapping[str, Any], key: str) -> dict[str, Any]:

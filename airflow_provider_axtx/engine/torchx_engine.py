@@ -20,7 +20,7 @@ from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.observation import AppObservation
 from airflow_provider_axtx.engine import slurm
 from airflow_provider_axtx.engine.components import Component, check_component, load_component
-from airflow_provider_axtx.engine.docker_observer import DockerObserver
+from airflow_provider_axtx.engine.docker_observer import DockerObserver, complete_request
 from airflow_provider_axtx.engine.logs import last_lines
 from airflow_provider_axtx.engine.observers import (
     KubernetesMCADObserver,
@@ -158,7 +158,11 @@ class TorchXEngine:
         """
         crash_point("torchx.before_submit")
         with self._talking(f"submit {plan.submission_key}"):
-            handle: str = self._schedulers.runner.schedule(plan.dryrun)
+            try:
+                handle: str = self._schedulers.runner.schedule(plan.dryrun)
+            except Exception:
+                self._observer.withdraw(plan.dryrun.request)
+                raise
         crash_point("torchx.after_submit")
         return handle
 
@@ -264,7 +268,10 @@ class TorchXEngine:
                 ) from error
         if is_slurm:
             slurm.check_submission(app)
+            slurm.forbid_requeue(dryrun.request)
             slurm.work_in(dryrun.request, self._options.get("job_dir"), key)
+        elif self.scheduler == "local_docker":
+            complete_request(dryrun.request)
         return dryrun
 
 

@@ -52,9 +52,7 @@ def docker_engine() -> Iterator[DockerEngine]:
 
 
 @pytest.fixture
-def slurm_rig(
-    slurm_cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[SlurmRig]:
+def slurm_rig(slurm_cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmRig]:
     """Slurm, with an empty queue before and after."""
     for name, value in slurm_cluster.environment.items():
         monkeypatch.setenv(name, value)
@@ -66,9 +64,7 @@ def slurm_rig(
 
 
 @pytest.fixture
-def docker_rig(
-    docker_engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[DockerRig]:
+def docker_rig(docker_engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerRig]:
     """Docker, without containers before and after."""
     for name, value in docker_engine.environment.items():
         monkeypatch.setenv(name, value)

@@ -5,6 +5,7 @@ The probe is the same everywhere: a shell script (``app.sh``) that starts, notes
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 from torchx.specs import AppDef, BindMount, Resource, Role, macros
 
+from airflow_provider_axtx.core.names import submission_key
 from airflow_provider_axtx.core.observation import AppObservation
+from airflow_provider_axtx.engine.plan import SubmissionPlan
 from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
 from tests.engines.docker import HOST_FOLDERS, DockerEngine
 from tests.engines.kubernetes import KubernetesCluster
@@ -87,6 +90,8 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        #: A submission key of this test's own: a cluster remembers those of other tests.
+        self.key = submission_key("contract", secrets.token_hex(8), 1, 1)
         folder.mkdir(parents=True, exist_ok=True)
         self.engine = self.new_engine()
 
@@ -98,8 +103,14 @@ class Rig:
 
     def submit(self, key: str, value: str = "v", mode: str = "wait", **arguments: Any) -> str:
         """Plan and submit a probe."""
+        plan = self.planned(key, value, mode, **arguments)
+        handle: str = self._timed("submit", lambda: self.engine.submit(plan))
+        return handle
+
+    def planned(self, key: str, value: str = "v", mode: str = "wait", **arguments: Any) -> SubmissionPlan:
+        """Plan a probe."""
         typed = {name: arguments.pop(name) for name in ("number", "count", "flag") if name in arguments}
-        plan = self.engine.plan(
+        return self.engine.plan(
             probe,
             {"value": value, **typed},
             {"folder": str(self.folder), "key": key, "mode": mode, **self.component_args, **arguments},
@@ -108,7 +119,6 @@ class Rig:
             tracker_base=str(self.folder),
             submission_key=key,
         )
-        return self._timed("submit", lambda: self.engine.submit(plan))
 
     def observe(self, handle: str) -> AppObservation:
         """Look at one app."""

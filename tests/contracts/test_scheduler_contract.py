@@ -13,7 +13,6 @@ from tests.contracts.rigs import Rig, rig_parameters
 
 pytestmark = pytest.mark.parametrize("rig", rig_parameters(), indirect=True)
 
-KEY = submission_key("contract", "uid", 1, 1)
 BATCH = 100
 ENDED = {"SUCCEEDED", "FAILED", "CANCELLED"}
 CANCELLED = "the user wanted so"
@@ -26,28 +25,28 @@ def _can(rig: Rig, request: pytest.FixtureRequest) -> None:
         pytest.skip(rig.cannot[case])
 
 
-def await_cancelled(rig: Rig, handle: str, key: str = KEY) -> None:
+def await_cancelled(rig: Rig, handle: str) -> None:
     """Wait until a cancelled app has ended; whatever the scheduler says then, the trial is ABANDONED."""
-    rig.await_true(lambda: not rig.processes(key), f"end of {key}")
+    rig.await_true(lambda: not rig.processes(rig.key), f"end of {rig.key}")
     seen = rig.await_state(handle, *rig.after_cancel)
     judged = Grace().judge(seen, age=0, unseen_polls=1, cancel_reason=CANCELLED)
     assert (judged.app_state, judged.trial_status, judged.message) == ("CANCELLED", "ABANDONED", CANCELLED)
 
 
 def test_submit_and_succeed(rig: Rig) -> None:
-    handle = rig.submit(KEY)
+    handle = rig.submit(rig.key)
     assert handle.startswith(f"{rig.name}://")
     assert rig.observe(handle).app_state in ("SUBMITTED", "PENDING", "RUNNING")
-    rig.await_running(KEY, handle)
-    rig.release(KEY)
+    rig.await_running(rig.key, handle)
+    rig.release(rig.key)
     rig.await_state(handle, "SUCCEEDED")
-    assert rig.starts(KEY) == 1 or rig.name == "fake"
+    assert rig.starts(rig.key) == 1 or rig.name == "fake"
 
 
 def test_fail(rig: Rig) -> None:
-    handle = rig.submit(KEY)
-    rig.await_running(KEY, handle)
-    rig.release(KEY, exit_code=3)
+    handle = rig.submit(rig.key)
+    rig.await_running(rig.key, handle)
+    rig.release(rig.key, exit_code=3)
     seen = rig.await_state(handle, "FAILED")
     assert not seen.infrastructure
     assert "3" in seen.message or not rig.tells_exit_code
@@ -55,52 +54,52 @@ def test_fail(rig: Rig) -> None:
 
 def test_queue(rig: Rig) -> None:
     with rig.full():
-        handle = rig.submit(KEY)
+        handle = rig.submit(rig.key)
         # Never UNKNOWN or FAILED, not even while accounting does not know the app yet.
         end = time.monotonic() + 2.0
         while time.monotonic() < end:
             assert rig.observe(handle).app_state in ("SUBMITTED", "PENDING")
             time.sleep(0.02)
-        assert not rig.starts(KEY)
-        assert rig.find(KEY) == handle
-    rig.await_running(KEY, handle)
+        assert not rig.starts(rig.key)
+        assert rig.find(rig.key) == handle
+    rig.await_running(rig.key, handle)
 
 
 def test_find(rig: Rig) -> None:
-    assert rig.find(KEY) is None
-    longer = rig.submit(f"{KEY}1")
-    assert rig.find(KEY) is None
-    handle = rig.submit(KEY)
-    assert rig.find(KEY) == handle
-    assert rig.new_engine().find(KEY) == handle
-    rig.await_running(KEY, handle)
-    rig.release(KEY)
+    assert rig.find(rig.key) is None
+    longer = rig.submit(f"{rig.key}1")
+    assert rig.find(rig.key) is None
+    handle = rig.submit(rig.key)
+    assert rig.find(rig.key) == handle
+    assert rig.new_engine().find(rig.key) == handle
+    rig.await_running(rig.key, handle)
+    rig.release(rig.key)
     rig.await_state(handle, "SUCCEEDED")
-    assert rig.find(KEY) == handle
-    assert rig.find(f"{KEY}1") == longer
+    assert rig.find(rig.key) == handle
+    assert rig.find(f"{rig.key}1") == longer
 
 
 def test_cancel_queued(rig: Rig) -> None:
     with rig.full():
-        handle = rig.submit(KEY)
+        handle = rig.submit(rig.key)
         rig.await_state(handle, "PENDING")
         rig.cancel(handle)
         await_cancelled(rig, handle)
-    after = rig.submit(f"{KEY}1")
-    rig.await_running(f"{KEY}1", after)
-    assert not rig.starts(KEY)
+    after = rig.submit(f"{rig.key}1")
+    rig.await_running(f"{rig.key}1", after)
+    assert not rig.starts(rig.key)
 
 
 def test_cancel_running(rig: Rig) -> None:
-    handle = rig.submit(KEY)
-    rig.await_running(KEY, handle)
+    handle = rig.submit(rig.key)
+    rig.await_running(rig.key, handle)
     rig.new_engine().cancel(handle)
     await_cancelled(rig, handle)
 
 
 def test_cancel_twice(rig: Rig) -> None:
-    handle = rig.submit(KEY)
-    rig.await_running(KEY, handle)
+    handle = rig.submit(rig.key)
+    rig.await_running(rig.key, handle)
     rig.cancel(handle)
     rig.cancel(handle)
     await_cancelled(rig, handle)
@@ -109,9 +108,9 @@ def test_cancel_twice(rig: Rig) -> None:
 
 
 def test_cancel_ended(rig: Rig) -> None:
-    handle = rig.submit(KEY)
-    rig.await_running(KEY, handle)
-    rig.release(KEY)
+    handle = rig.submit(rig.key)
+    rig.await_running(rig.key, handle)
+    rig.release(rig.key)
     rig.await_state(handle, "SUCCEEDED")
     rig.cancel(handle)
     assert rig.observe(handle).app_state == "SUCCEEDED"
@@ -119,16 +118,16 @@ def test_cancel_ended(rig: Rig) -> None:
 
 
 def test_cancel_one_that_traps_term(rig: Rig) -> None:
-    handle = rig.submit(KEY, mode="stubborn")
-    rig.await_running(KEY, handle)
+    handle = rig.submit(rig.key, mode="stubborn")
+    rig.await_running(rig.key, handle)
     rig.cancel(handle)
     await_cancelled(rig, handle)
 
 
 def test_logs(rig: Rig) -> None:
-    handle = rig.submit(KEY, replicas=2)
-    rig.await_running(KEY, handle, replicas=2)
-    rig.release(KEY)
+    handle = rig.submit(rig.key, replicas=2)
+    rig.await_running(rig.key, handle, replicas=2)
+    rig.release(rig.key)
     rig.await_state(handle, "SUCCEEDED")
     lines = rig.new_engine().logs(handle)
     for replica in ("0", "1"):
@@ -139,7 +138,7 @@ def test_logs(rig: Rig) -> None:
 
 def test_unknown_app(rig: Rig) -> None:
     handle = rig.unknown_handle()
-    live = rig.submit(KEY)
+    live = rig.submit(rig.key)
     seen = rig.engine.observe([handle, live])
     assert seen[handle].app_state == "UNKNOWN"
     assert seen[live].app_state != "UNKNOWN"
@@ -150,24 +149,24 @@ def test_unknown_app(rig: Rig) -> None:
 
 
 def test_outage(rig: Rig) -> None:
-    handle, ended = rig.submit(KEY), rig.submit(f"{KEY}1", mode="now")
-    rig.await_running(KEY, handle)
+    handle, ended = rig.submit(rig.key), rig.submit(f"{rig.key}1", mode="now")
+    rig.await_running(rig.key, handle)
     rig.await_state(ended, "SUCCEEDED")
     with rig.outage():
-        for call in (lambda: rig.observe(handle), lambda: rig.find(KEY), lambda: rig.cancel(handle)):
+        for call in (lambda: rig.observe(handle), lambda: rig.find(rig.key), lambda: rig.cancel(handle)):
             with pytest.raises(SchedulerUnavailableError):
                 call()
         with pytest.raises(SchedulerUnavailableError):
-            rig.submit(f"{KEY}2")
+            rig.submit(f"{rig.key}2")
     assert rig.observe(handle).app_state == "RUNNING"
-    assert rig.find(KEY) == handle
+    assert rig.find(rig.key) == handle
     assert rig.observe(ended).app_state == "SUCCEEDED"
-    rig.release(KEY)
+    rig.release(rig.key)
     rig.await_state(handle, "SUCCEEDED")
 
 
 def test_100_at_once(rig: Rig) -> None:
-    keys = [submission_key("contract", "uid", n, 1) for n in range(BATCH)]
+    keys = [submission_key("contract", rig.key, n, 1) for n in range(BATCH)]
     handles = [rig.submit(key, mode="now" if n < 5 else "sleep") for n, key in enumerate(keys)]
     rig.await_true(
         lambda: all(rig.observe(handle).app_state == "SUCCEEDED" for handle in handles[:5]), "end of the first five"
@@ -182,24 +181,24 @@ def test_100_at_once(rig: Rig) -> None:
 
 
 def test_duplicate_submission(rig: Rig) -> None:
-    handle = rig.submit(KEY)
-    rig.await_running(KEY, handle)
+    handle = rig.submit(rig.key)
+    rig.await_running(rig.key, handle)
     if rig.engine.refuses_duplicates:
         with pytest.raises(DuplicateAppError):
-            rig.submit(KEY)
-        assert rig.find(KEY) == handle
+            rig.submit(rig.key)
+        assert rig.find(rig.key) == handle
         return
-    second = rig.submit(KEY)
+    second = rig.submit(rig.key)
     assert second != handle
-    found = rig.find(KEY)
+    found = rig.find(rig.key)
     assert found in (handle, second)
-    assert rig.new_engine().find(KEY) == found
+    assert rig.new_engine().find(rig.key) == found
     other = second if found == handle else handle
     rig.cancel(other)
     rig.await_state(other, *rig.after_cancel)
     assert rig.observe(str(found)).app_state in ("SUBMITTED", "PENDING", "RUNNING")
     # The one that is found is the one that lives.
-    assert rig.find(KEY) == found
+    assert rig.find(rig.key) == found
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ def test_duplicate_submission(rig: Rig) -> None:
         "a,b,,c",
         "a 'quoted' \"text\"",
         "two\nlines\n",
-        "$HOME ${app_id} $$ `id` $(id)",
+        "$HOME ${img_root} $$ `id` $(id)",
         "Überraschung ☃ 数字",
         "--flag=x",
         "back\\slash \\n %j *",
@@ -217,21 +216,21 @@ def test_duplicate_submission(rig: Rig) -> None:
     ],
 )
 def test_odd_values(rig: Rig, value: str) -> None:
-    handle = rig.submit(KEY, value, "now", number=1e-12, count=-3, flag=True)
+    handle = rig.submit(rig.key, value, "now", number=1e-12, count=-3, flag=True)
     rig.await_state(handle, "SUCCEEDED")
-    assert rig.values(KEY) == [value, "1e-12", "-3", "True"]
+    assert rig.values(rig.key) == [value, "1e-12", "-3", "True"]
 
 
 def test_many_replicas(rig: Rig) -> None:
-    handle = rig.submit(KEY, replicas=3)
-    rig.await_running(KEY, handle, replicas=3)
-    assert rig.find(KEY) == handle
-    rig.release(KEY)
+    handle = rig.submit(rig.key, replicas=3)
+    rig.await_running(rig.key, handle, replicas=3)
+    assert rig.find(rig.key) == handle
+    rig.release(rig.key)
     rig.await_state(handle, "SUCCEEDED")
 
 
 def test_cancel_many_replicas(rig: Rig) -> None:
-    handle = rig.submit(KEY, replicas=3)
-    rig.await_running(KEY, handle, replicas=3)
+    handle = rig.submit(rig.key, replicas=3)
+    rig.await_running(rig.key, handle, replicas=3)
     rig.cancel(handle)
     await_cancelled(rig, handle)

@@ -1,4 +1,4 @@
-"""A private Slurm cluster for tests: accounting and two nodes, on free ports, removed at the end."""
+"""A private Slurm cluster for tests: accounting and three nodes, on free ports, removed at the end."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _DEADLINE_SECONDS = 90.0
 class SlurmCluster:
     """One cluster. ``start`` begins it and ends every outage; each test process has a cluster of its own.
 
-    :param nodes: number of node daemons, ``n1``, ``n2``, ...
+    :param nodes: number of node daemons, ``n1``, ``n2``, ... A TorchX app takes one for each replica.
     """
 
-    def __init__(self, nodes: int = 2) -> None:
+    def __init__(self, nodes: int = 3) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="axtx-slurm-", dir="/tmp"))
         self.environment = {"SLURM_CONF": str(self.folder / "etc/slurm.conf")}
         self._script_environment = {"AXTX_SLURM_DIR": str(self.folder), "AXTX_SLURM_NODES": str(nodes)}
@@ -72,6 +72,7 @@ class SlurmCluster:
 
     def cancel_all(self) -> None:
         """Cancel every job and wait until the queue is empty."""
+
         # Twice if need be: a job that is just being submitted again escapes the first.
         def is_empty() -> bool:
             self.ask("scancel", "--user=root", "--quiet")

@@ -6,13 +6,13 @@
 #   tests/engines/slurm_up.sh && . "$AXTX_SLURM_DIR/env.sh"   # SLURM_CONF: all that sbatch and TorchX need
 #   tests/engines/slurm_down.sh                               # stops it and removes the state
 #
-# AXTX_SLURM_NODES (2) node daemons, each with AXTX_SLURM_CPUS (4), which need not be real.
+# AXTX_SLURM_NODES (3) node daemons, each with AXTX_SLURM_CPUS (4), which need not be real.
 # What runs: munged, mariadbd (a socket only), slurmdbd, slurmctld, slurmd for each node. No systemd, no cgroups;
 # everything listens on loopback, on free ports that are chosen once.
 set -euo pipefail
 
 L=${AXTX_SLURM_DIR:?set AXTX_SLURM_DIR to the folder that holds the cluster}
-NODES=${AXTX_SLURM_NODES:-2}
+NODES=${AXTX_SLURM_NODES:-3}
 CPUS=${AXTX_SLURM_CPUS:-4}
 [ "$(id -u)" = 0 ] || { echo "slurm_up: needs root" >&2; exit 1; }
 [ ${#L} -le 60 ] || { echo "slurm_up: the path $L is too long for a unix socket" >&2; exit 1; }
