@@ -148,9 +148,9 @@ def check_submission(app: AppDef) -> None:
 def forbid_requeue(request: Any) -> None:
     """Let Slurm run the job once, unless its component asks for restarts (``max_retries``).
 
-    TorchX always submits with ``--requeue``: after a node failure Slurm would start the app a second time under the same
-    job, while what is left of the first run may still write results. Not requeued, the job ends as NODE_FAIL, which is
-    an infrastructure failure: the trial gets another attempt, with a tracker of its own.
+    TorchX always submits with ``--requeue``: after a node failure Slurm would start the app a second time under the
+    same job, while what is left of the first run may still write results. Not requeued, the job ends as NODE_FAIL, an
+    infrastructure failure: the trial gets another attempt, with a tracker of its own.
 
     :param request: TorchX's ``SlurmBatchRequest``.
     """

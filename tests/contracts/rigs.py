@@ -1,6 +1,6 @@
-"""One scheduler each, with the means by which a test rules it: submit a probe app, let it end, fill the queue, cut it off.
+"""One scheduler each, with the means by which a test rules it: submit a probe app, let it end, fill the queue, cut off.
 
-The probe is the same everywhere: a shell script (``app.sh``) that starts, notes its arguments and waits for its release.
+The probe is the same everywhere: a shell script (``app.sh``) that starts, notes its arguments, waits for its release.
 """
 
 from __future__ import annotations

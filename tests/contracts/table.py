@@ -1,4 +1,4 @@
-"""The table scheduler x case at the end of a run: what passed, what failed, what cannot be, and what was not asked for."""
+"""The table scheduler x case at the end of a run: what passed, what failed, what cannot be, what was not asked for."""
 
 from __future__ import annotations
 

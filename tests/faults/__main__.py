@@ -99,18 +99,21 @@ def _run_all(options: argparse.Namespace, templates: Templates) -> tuple[list[Re
         sent = dict(run([(_run_cut, (victim, None)) for victim in victims]))
         cases: list[Case] = []
         for number, scenario in enumerate(wanted):
-            cases += cases_of(
-                scenario, first[number][0], repeat=options.repeat, randoms=options.randoms, chance=chance
-            )
+            cases += cases_of(scenario, first[number][0], repeat=options.repeat, randoms=options.randoms, chance=chance)
         if any(scenario.supervisors for scenario in wanted):
             cases += supervisor_cases(4 * options.randoms, chance) + stopping_cases(8 * options.randoms, chance)
-        jobs: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [(run_case, (templates, c, options.keep)) for c in cases]
+        jobs: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+            (run_case, (templates, c, options.keep)) for c in cases
+        ]
         for number, victim in enumerate(victims):
             chosen = cuts.cuts_of(sent[number][1], packets=options.packets, chance=chance)
             jobs += [(_run_cut, (victim, cut, options.keep)) for cut in chosen]
         # The outages first: they take long and no processor.
-        jobs = [(_run_cut, (victim, cuts.Cut("COMMIT", 2, "after_commit", options.outage), options.keep))
-                for victim in victims if victim in ("submit", "wait")] + jobs
+        jobs = [
+            (_run_cut, (victim, cuts.Cut("COMMIT", 2, "after_commit", options.outage), options.keep))
+            for victim in victims
+            if victim in ("submit", "wait")
+        ] + jobs
         played = dict(run(jobs))
     results = [result for _, found in first.values() for result in found] + [result for result, _ in sent.values()]
     results += [r[0] if isinstance(r, tuple) else r for _, r in sorted(played.items())]

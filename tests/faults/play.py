@@ -119,7 +119,9 @@ class Play:
         return ended
 
     def _note(self, ended: Ended) -> None:
-        stopped = self.injection is not None and ended.answer is not None and 0 < self.injection.line <= ended.answer["lines"]
+        stopped = (
+            self.injection is not None and ended.answer is not None and 0 < self.injection.line <= ended.answer["lines"]
+        )
         self.kills += ended.signal == signal.SIGKILL or stopped
         self.seconds = ended.seconds
         self.lines = ended.answer["lines"] if ended.answer else 0
@@ -138,7 +140,12 @@ class GaveUpError(Exception):
 
 
 def _run_child(
-    world: World, name: str, try_number: int, work: Work, inputs: tuple[Any, ...], injection: Injection | None,
+    world: World,
+    name: str,
+    try_number: int,
+    work: Work,
+    inputs: tuple[Any, ...],
+    injection: Injection | None,
     sabotage: Callable[[], None],
 ) -> Ended:
     answer = world.root / f"answer-{name}-{try_number}.json"
@@ -170,8 +177,13 @@ def _await(pid: int, moment: float | None) -> int:
 
 
 def _become_task(
-    world: World, ti: TaskInstance, work: Work, inputs: tuple[Any, ...], injection: Injection | None,
-    sabotage: Callable[[], None], answer: Path,
+    world: World,
+    ti: TaskInstance,
+    work: Work,
+    inputs: tuple[Any, ...],
+    injection: Injection | None,
+    sabotage: Callable[[], None],
+    answer: Path,
 ) -> None:
     code = 1
     try:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow.triggers.base import TriggerEvent
 from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.context import set_current_context
+from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_axtx import outcome
 from airflow_provider_axtx.operators.ax import (

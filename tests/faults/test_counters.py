@@ -34,9 +34,7 @@ def _submit_without_write_ahead(store: Any, engine: Any, trial: Any, request: An
             trial.experiment, trial.trial_index, scheduler=engine.scheduler, tracker_base=base, identity=identity
         )
         run = store.record_handle(run, handle)
-    return TrialRun(
-        **trial.to_json(), attempt=run.attempt, app_handle=run.app_handle, tracker_base=run.tracker_base
-    )
+    return TrialRun(**trial.to_json(), attempt=run.attempt, app_handle=run.app_handle, tracker_base=run.tracker_base)
 
 
 def _no_write_ahead() -> None:

@@ -160,9 +160,7 @@ def test_a_cancellation_whose_answer_is_an_error(rig: Rig, after_effect: bool) -
     assert [app["state"] for app in rig.cluster.apps().values()] == ["CANCELLED"]
 
 
-def test_an_app_that_turns_up_after_its_run_was_cancelled_is_ended(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_app_that_turns_up_after_its_run_was_cancelled_is_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outcome_module, "CLAIM_SECONDS", 30.0)
     rig.cluster.fail_next("schedule", after_effect=True)
     with pytest.raises(SchedulerUnavailableError):

@@ -82,7 +82,9 @@ class Figures:
         """Return what is not as promised."""
         found = []
         if len(self.observations) > self.seconds / self.interval + 1:
-            found.append(f"{len(self.observations)} observations in {self.seconds:.1f} s, one in {self.interval:g} s wanted")
+            found.append(
+                f"{len(self.observations)} observations in {self.seconds:.1f} s, one in {self.interval:g} s wanted"
+            )
         if self.max_lag >= MAX_LAG_SECONDS:
             found.append(f"the event loop was held for {self.max_lag:.3f} s")
         if self.wrong or self.ended != TRIALS:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from airflow_provider_axtx.core.facts import RunFact, TrialFact
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.fakes.scheduler import FakeCluster
@@ -134,7 +136,7 @@ class World:
     def processes(self) -> list[int]:
         """Return the living processes that belong to this world: supervisors, apps, and what apps have started."""
         mark = str(self.root).encode()
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _mentions(pid, mark)]
+        return [pid for pid in psutil.pids() if _mentions(pid, mark)]
 
     def kill_remains(self) -> None:
         """Kill what is left running, after it was found."""
@@ -196,7 +198,9 @@ def _check_lost(found: Findings, trials: list[TrialFact], requested: list[dict[s
     found.lost += [f"trial {i} was requested but is not in the store" for i in asked if stored.get(i) != asked[i]]
     found.lost += [f"trial {i} was generated but nobody got it" for i in stored.keys() - asked.keys()]
     open_statuses = ("CANDIDATE", "STAGED", "RUNNING")
-    found.lost += [f"trial {trial.index} is {trial.status} for ever" for trial in trials if trial.status in open_statuses]
+    found.lost += [
+        f"trial {trial.index} is {trial.status} for ever" for trial in trials if trial.status in open_statuses
+    ]
 
 
 def until(condition: Callable[[], Any], seconds: float = DEADLINE) -> Any:
