@@ -7,14 +7,14 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help install demo serve test test-quick test-airflow faults lint wheel-check clean \
-	engines-slurm engines-docker engines-kubernetes engines-postgres
+	engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
 	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled or left running"
-	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres"
+	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
 	@echo "make lint         ruff and mypy"
 	@echo "make wheel-check  build the wheel and try it in an empty environment"
@@ -43,12 +43,19 @@ test-quick: $(STAMP)
 test-airflow: $(STAMP)
 	$(PYTEST) -m airflow
 
-engines-slurm engines-docker engines-kubernetes: engines-%: $(STAMP)
-	$(PYTEST) -m $*
+engines-slurm engines-docker: engines-%: $(STAMP)
+	$(PYTEST) tests/contracts tests/e2e -m $*
+
+engines-kubernetes: $(STAMP)
+	$(PYTEST) tests/contracts tests/engine -m kubernetes
 
 engines-postgres: $(STAMP)
 	tests/engines/postgres_install.sh
-	$(PYTEST) -n auto -m postgres
+	$(PYTEST) -n auto tests/store tests/faults -m postgres
+
+engines-mysql: $(STAMP)
+	tests/engines/apt_install.sh mariadb-server
+	$(PYTEST) -n auto tests/store -m mysql
 
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults

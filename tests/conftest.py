@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+#: Engines that are installed and started for minutes: only when the command line names their marker.
+_ON_DEMAND = ("slurm", "docker", "mysql")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the engines that were not asked for."""
+    asked = set(re.findall(r"\w+", config.option.markexpr))
+    left_out = [i for i in items if any(i.get_closest_marker(m) and m not in asked for m in _ON_DEMAND)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)
