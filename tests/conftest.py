@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.engines.slurm import SlurmCluster
 
 ROOT = Path(__file__).parents[1]
 #: Engines that are installed and started for minutes: only when the command line names their marker.
@@ -34,3 +37,14 @@ def airflow_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # TorchX's own components start `python`, which must be the one that has TorchX.
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     return home
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """A Slurm cluster of this test process's own."""
+    cluster = SlurmCluster()
+    try:
+        print(f"Slurm came up in {cluster.start():.1f} s")
+        yield cluster
+    finally:
+        cluster.remove()

@@ -17,17 +17,6 @@ __all__ = ["pytest_runtest_logreport", "pytest_terminal_summary"]
 
 
 @pytest.fixture(scope="session")
-def slurm_cluster() -> Iterator[SlurmCluster]:
-    """A cluster of this test process's own."""
-    cluster = SlurmCluster()
-    try:
-        print(f"Slurm came up in {cluster.start():.1f} s")
-        yield cluster
-    finally:
-        cluster.remove()
-
-
-@pytest.fixture(scope="session")
 def docker_engine() -> Iterator[DockerEngine]:
     """A Docker engine of this test process's own."""
     docker = DockerEngine()
