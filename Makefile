@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help install demo serve test test-quick test-airflow faults lint wheel-check clean \
-	engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
+	engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
@@ -16,6 +16,7 @@ help:
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled or left running"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
+	@echo "make engines      the scheduler contract on all schedulers at once, with the whole table"
 	@echo "make lint         ruff and mypy"
 	@echo "make wheel-check  build the wheel and try it in an empty environment"
 	@echo "make clean        remove the environment, the demo's Airflow and caches"
@@ -42,6 +43,9 @@ test-quick: $(STAMP)
 
 test-airflow: $(STAMP)
 	$(PYTEST) -m airflow
+
+engines: $(STAMP)
+	$(PYTEST) tests/contracts tests/e2e/test_slurm_airflow.py -m "slurm or docker or not airflow"
 
 engines-slurm engines-docker: engines-%: $(STAMP)
 	$(PYTEST) tests/contracts tests/e2e -m $*

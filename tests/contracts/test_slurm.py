@@ -87,6 +87,7 @@ def test_jobs_live_and_end_while_slurmdbd_is_away(slurm_rig: SlurmRig) -> None:
 def test_jobs_live_while_slurmctld_is_away(slurm_rig: SlurmRig) -> None:
     handle = slurm_rig.submit(slurm_rig.key)
     slurm_rig.await_running(slurm_rig.key, handle)
+    slurm_rig.cluster.await_saved(slurm_rig.engine.app_id(handle))
     slurm_rig.cluster.kill("slurmctld", hard=True)
     try:
         assert slurm_rig.observe(handle).app_state == "RUNNING"

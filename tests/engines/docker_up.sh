@@ -15,7 +15,7 @@ D=${AXTX_DOCKER_DIR:?set AXTX_DOCKER_DIR to the folder that holds the engine}
 [ ${#D} -le 60 ] || { echo "docker_up: the path $D is too long for a unix socket" >&2; exit 1; }
 mkdir -p "$D"/{data,exec}
 
-command -v dockerd >/dev/null || "$(dirname "$0")/apt_install.sh" docker.io
+command -v dockerd >/dev/null && command -v curl >/dev/null || "$(dirname "$0")/apt_install.sh" docker.io curl
 
 echo "export AXTX_DOCKER_DIR=$D DOCKER_HOST=unix://$D/docker.sock" >"$D/env.sh"
 . "$D/env.sh"
