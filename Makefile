@@ -47,11 +47,14 @@ test-airflow: $(STAMP)
 engines: $(STAMP)
 	$(PYTEST) tests/contracts tests/e2e/test_slurm_airflow.py -m "slurm or docker or not airflow"
 
-engines-slurm engines-docker: engines-%: $(STAMP)
-	$(PYTEST) tests/contracts tests/e2e -m $*
+engines-slurm: $(STAMP)
+	$(PYTEST) tests/contracts tests/e2e/test_slurm_airflow.py -m slurm
+
+engines-docker: $(STAMP)
+	$(PYTEST) tests/contracts -m docker
 
 engines-kubernetes: $(STAMP)
-	$(PYTEST) tests/contracts tests/engine -m kubernetes
+	$(PYTEST) tests/contracts -m kubernetes
 
 engines-postgres: $(STAMP)
 	tests/engines/postgres_install.sh
