@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,16 +126,19 @@ class Database:
 
         :raises StoreUnavailableError: when another process holds it for longer than ``seconds``.
         """
-        with self._engine.connect() as connection:
-            if connection.scalar(sa.select(sa.func.get_lock(name, seconds))) != 1:
+        with ExitStack() as closing:
+
+            def take() -> Any:
+                connection = closing.enter_context(self._engine.connect())
+                connection.detach()  # from the pool: it is closed for good at the end, and the lock with it
+                return connection.scalar(sa.select(sa.func.get_lock(name, seconds)))
+
+            if self._retried(take) != 1:
                 raise StoreUnavailableError(
                     f"Another process has held the lock {name!r} of {self.shown_url} for {seconds} s.",
                     fix="retry when it has finished; SELECT IS_USED_LOCK(name) tells its connection.",
                 )
-            try:
-                yield
-            finally:
-                connection.execute(sa.select(sa.func.release_lock(name)))
+            yield
 
     def close(self) -> None:
         """Close this process's idle connections to the database; the next transaction opens a new one."""
