@@ -7,15 +7,16 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help install demo serve test test-quick test-airflow faults lint wheel-check clean \
-	engines-slurm engines-docker engines-kubernetes engines-postgres
+	engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
 	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled or left running"
-	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres"
+	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
+	@echo "make engines      the scheduler contract on all schedulers at once, with the whole table"
 	@echo "make lint         ruff and mypy"
 	@echo "make wheel-check  build the wheel and try it in an empty environment"
 	@echo "make clean        remove the environment, the demo's Airflow and caches"
@@ -43,12 +44,25 @@ test-quick: $(STAMP)
 test-airflow: $(STAMP)
 	$(PYTEST) -m airflow
 
-engines-slurm engines-docker engines-kubernetes: engines-%: $(STAMP)
-	$(PYTEST) -m $*
+engines: $(STAMP)
+	$(PYTEST) tests/contracts tests/e2e/test_slurm_airflow.py -m "slurm or docker or not airflow"
+
+engines-slurm: $(STAMP)
+	$(PYTEST) tests/contracts tests/e2e/test_slurm_airflow.py -m slurm
+
+engines-docker: $(STAMP)
+	$(PYTEST) tests/contracts -m docker
+
+engines-kubernetes: $(STAMP)
+	$(PYTEST) tests/contracts -m kubernetes
 
 engines-postgres: $(STAMP)
 	tests/engines/postgres_install.sh
-	$(PYTEST) -n auto -m postgres
+	$(PYTEST) -n auto tests/store tests/faults -m postgres
+
+engines-mysql: $(STAMP)
+	tests/engines/apt_install.sh mariadb-server
+	$(PYTEST) -n auto tests/store -m mysql
 
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults

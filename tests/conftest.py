@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.engines.slurm import SlurmCluster
+
 ROOT = Path(__file__).parents[1]
+#: Engines that are installed and started for minutes: only when the command line names their marker.
+_ON_DEMAND = ("slurm", "docker", "mysql")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the engines that were not asked for."""
+    asked = set(re.findall(r"\w+", config.option.markexpr))
+    left_out = [i for i in items if any(i.get_closest_marker(m) and m not in asked for m in _ON_DEMAND)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 # Many tests fork processes that fit a model: a child does not get the threads of its parent's pool, and would wait for
 # them for ever.
@@ -26,3 +41,14 @@ def airflow_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # TorchX's own components start `python`, which must be the one that has TorchX.
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     return home
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """A Slurm cluster of this test process's own."""
+    cluster = SlurmCluster()
+    try:
+        print(f"Slurm came up in {cluster.start():.1f} s")
+        yield cluster
+    finally:
+        cluster.remove()

@@ -6,7 +6,8 @@ import functools
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.errors import InvalidInputError, StoreUnavailableError
 from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.store._failures import is_transient, translated
 
@@ -30,8 +31,13 @@ _DRIVERS = {
     "mysql": "mysql+pymysql",
     "mariadb": "mysql+pymysql",
 }
-#: The execution option that carries the statement which opens a transaction on SQLite.
+#: The execution option that carries the statement to execute when a transaction begins (SQLite, MySQL).
 _BEGIN = "axtx_begin"
+_READ_BEGINS = {"sqlite": "BEGIN", "mysql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"}
+# SQLite: a transaction that reads first and writes later cannot wait ("database is locked" at once, the busy timeout
+# notwithstanding), so it takes the write lock at its beginning. MySQL: its default also locks the gaps between rows,
+# over which trials that are completed at once would deadlock.
+_WRITE_BEGINS = {"sqlite": "BEGIN IMMEDIATE", "mysql": "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"}
 #: A cable that is cut sends no packet: without these a transaction would wait for the kernel's two hours.
 _POSTGRESQL_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -40,6 +46,9 @@ _POSTGRESQL_TIMEOUTS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
+#: Longer than the server itself waits for a lock (50 s).
+_MYSQL_TIMEOUTS: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 90, "write_timeout": 90}
+_TIMEOUTS = {"postgresql+psycopg": _POSTGRESQL_TIMEOUTS, "mysql+pymysql": _MYSQL_TIMEOUTS}
 
 
 class Database:
@@ -64,17 +73,19 @@ class Database:
         return self._url.render_as_string(hide_password=True)
 
     @property
-    def is_sqlite(self) -> bool:
-        """Whether this is an SQLite file."""
-        return self._engine.dialect.name == "sqlite"
+    def backend(self) -> str:
+        """``sqlite``, ``postgresql`` or ``mysql`` (also MariaDB)."""
+        return self._url.get_backend_name().replace("mariadb", "mysql")
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run a transaction that only reads; all its statements see the database at one moment."""
 
         @_undisturbed
         def attempt() -> T:
-            # PostgreSQL's default gives each statement its own moment: a version older than the rows read after it.
-            options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+            options = {_BEGIN: _READ_BEGINS.get(self.backend, "")}
+            if self.backend == "postgresql":
+                # Its default gives each statement its own moment: a version older than the rows read after it.
+                options["isolation_level"] = "REPEATABLE READ"
             with self._engine.connect().execution_options(**options) as connection, connection.begin():
                 return work(connection)
 
@@ -89,9 +100,7 @@ class Database:
 
         @_undisturbed
         def attempt() -> T:
-            # A transaction that reads first and writes later cannot wait on SQLite ("database is locked" at once, the
-            # busy timeout notwithstanding): take the write lock at its beginning.
-            options = {_BEGIN: "BEGIN IMMEDIATE"}
+            options = {_BEGIN: _WRITE_BEGINS.get(self.backend, "")}
             with self._engine.connect().execution_options(**options) as connection:
                 with connection.begin():
                     result = work(connection)
@@ -110,6 +119,26 @@ class Database:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
         self._retried(attempt)
+
+    @contextmanager
+    def named_lock(self, name: str, seconds: int) -> Iterator[None]:
+        """Hold a lock of a MySQL server by its name; it ends with the connection that took it.
+
+        :raises StoreUnavailableError: when another process holds it for longer than ``seconds``.
+        """
+        with ExitStack() as closing:
+
+            def take() -> Any:
+                connection = closing.enter_context(self._engine.connect())
+                connection.detach()  # from the pool: it is closed for good at the end, and the lock with it
+                return connection.scalar(sa.select(sa.func.get_lock(name, seconds)))
+
+            if self._retried(take) != 1:
+                raise StoreUnavailableError(
+                    f"Another process has held the lock {name!r} of {self.shown_url} for {seconds} s.",
+                    fix="retry when it has finished; SELECT IS_USED_LOCK(name) tells its connection.",
+                )
+            yield
 
     def close(self) -> None:
         """Close this process's idle connections to the database; the next transaction opens a new one."""
@@ -216,8 +245,8 @@ def _new_engine(url: sa.URL) -> sa.Engine:
     try:
         if url.get_backend_name() == "sqlite":
             return _sqlite_engine(url)
-        timeouts = _POSTGRESQL_TIMEOUTS if url.drivername == "postgresql+psycopg" else {}
-        return sa.create_engine(
+        timeouts = _TIMEOUTS.get(url.drivername, {})
+        engine = sa.create_engine(
             url,
             hide_parameters=True,
             pool_pre_ping=True,
@@ -226,6 +255,10 @@ def _new_engine(url: sa.URL) -> sa.Engine:
             pool_recycle=1800,
             connect_args={name: value for name, value in timeouts.items() if name not in url.query},
         )
+        if engine.dialect.name in ("mysql", "mariadb"):
+            sa.event.listen(engine, "connect", _set_up_mysql)
+            sa.event.listen(engine, "begin", _begin)
+        return engine
     except (ImportError, sa.exc.ArgumentError) as error:
         extra = "postgres" if url.get_backend_name() == "postgresql" else "mysql"
         raise InvalidInputError(
@@ -244,7 +277,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         connect_args={"isolation_level": None, "timeout": _SQLITE_BUSY_SECONDS},
     )
     sa.event.listen(engine, "connect", _set_up_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
+    sa.event.listen(engine, "begin", _begin)
     return engine
 
 
@@ -253,7 +286,13 @@ def _set_up_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
     connection.execute("PRAGMA synchronous=FULL")
 
 
-def _begin_sqlite(connection: sa.Connection) -> None:
-    statement = connection.get_execution_options().get(_BEGIN, "BEGIN")
+def _set_up_mysql(connection: Any, _: ConnectionPoolEntry) -> None:
+    with connection.cursor() as cursor:
+        # Without it a server of relaxed settings cuts a value that is too long, and says nothing.
+        cursor.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+
+
+def _begin(connection: sa.Connection) -> None:
+    statement = connection.get_execution_options().get(_BEGIN)
     if statement:
         connection.exec_driver_sql(statement)

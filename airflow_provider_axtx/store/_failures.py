@@ -17,8 +17,9 @@ from airflow_provider_axtx.core.errors import (
 _TRANSIENT_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 #: Serialization failure, deadlock, lock not available, too many connections, shutdown, crash, starting up.
 _TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03", "53300", "57P01", "57P02", "57P03"}
-#: Lock wait timeout, deadlock, too many connections, connection refused or lost.
-_TRANSIENT_MYSQL = {1205, 1213, 1040, 2002, 2003, 2006, 2013}
+#: Lock wait timeout, deadlock, row changed under a snapshot, too many connections, server shutting down, connection
+#: killed, refused or lost.
+_TRANSIENT_MYSQL = {1205, 1213, 1020, 1040, 1053, 1927, 2002, 2003, 2006, 2013}
 
 _FULL = {sqlite3.SQLITE_FULL, "53100", 1021, 1114}
 _READ_ONLY = {sqlite3.SQLITE_READONLY, "25006", 1290, 1836}
@@ -26,7 +27,7 @@ _UNREADABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOER
 _NOT_A_DATABASE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _NO_TABLE = {"42P01", 1146}
 #: Insufficient privilege, wrong password or role, no such database.
-_REFUSED = {"42501", "28000", "28P01", "3D000", 1044, 1045, 1049, 1142}
+_REFUSED = {"42501", "28000", "28P01", "3D000", 1044, 1045, 1049, 1142, 1698}
 #: libpq reports a refused connection as text only, without an SQLSTATE.
 _REFUSED_TEXTS = ("authentication failed", "no pg_hba.conf entry", "no password supplied")
 
@@ -38,11 +39,11 @@ def _code(error: BaseException) -> int | str | None:
         code: int = getattr(original, "sqlite_errorcode", 0)
         # How a full disk shows before any page is written: the file shared by a log's readers cannot be made.
         return sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF
-    state = getattr(original, "sqlstate", None)
-    if state is not None:
-        return str(state)
     arguments = getattr(original, "args", ())
-    return arguments[0] if arguments and isinstance(arguments[0], int) else None
+    if arguments and isinstance(arguments[0], int):
+        return arguments[0]  # before the SQLSTATE, which MySQL's drivers may have too: HY000 for most
+    state = getattr(original, "sqlstate", None)
+    return None if state is None else str(state)
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -36,9 +37,11 @@ def open_schema(database: Database) -> None:
     """
     if database.read(_revision) == HEAD_REVISION:
         return
-    if database.is_sqlite:
+    if database.backend == "sqlite":
         database.use_wal()
-    with _alembic_lock:
+    # MySQL has no lock that ends with the transaction: it has to outlast the commit.
+    lock = database.named_lock("axtx_schema", _LOCK_SECONDS) if database.backend == "mysql" else nullcontext()
+    with _alembic_lock, lock:
         database.write("schema", lambda connection: _upgrade(connection, database.shown_url))
 
 
@@ -59,15 +62,7 @@ def _upgrade(connection: sa.Connection, shown_url: str) -> None:
     # SQLite needs no lock of its own: BEGIN IMMEDIATE admits one process, and its DDL is part of the transaction.
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
-        _migrate(connection, shown_url)
-    elif connection.dialect.name == "sqlite":
-        _migrate(connection, shown_url)
-    else:
-        connection.execute(sa.select(sa.func.get_lock("axtx_schema", _LOCK_SECONDS)))
-        try:
-            _migrate(connection, shown_url)
-        finally:
-            connection.execute(sa.select(sa.func.release_lock("axtx_schema")))
+    _migrate(connection, shown_url)
 
 
 def _migrate(connection: sa.Connection, shown_url: str) -> None:

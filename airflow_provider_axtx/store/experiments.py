@@ -45,7 +45,7 @@ class ExperimentStore:
     - **Completing** (``complete``) locks nothing but its own trial: any number of tasks complete at once.
     - Trial indexes go up from 0 without gaps. Statuses only move forward; a terminal one never changes silently.
     - **At most one unfinished run for a trial**, recorded (``begin_run``) before its app is submitted.
-    - Floats come back exactly as they went in. Times are seconds since the epoch (UTC).
+    - Floats come back exactly as they went in (from MariaDB, -0.0 as 0.0). Times are seconds since the epoch (UTC).
 
     Raised by every method: ``StoreUnavailableError`` when the database stays away or cannot write (disk full,
     read-only); ``ExperimentNotFoundError`` and ``TrialNotFoundError`` for what the store does not have.

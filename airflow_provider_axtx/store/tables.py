@@ -34,15 +34,16 @@ class SqliteExactFloat(sa.types.UserDefinedType[float]):
         return "BLOB"
 
 
+def long_text() -> sa.types.TypeEngine[str]:
+    """Return text of any length: MySQL's TEXT ends at 64 kB, below the size of a generator state or a bad message."""
+    return sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+
+
 class Json(sa.types.TypeDecorator[Any]):
     """JSON as text: database JSON types reorder keys (MySQL, jsonb) or round numbers; text keeps floats exact."""
 
-    impl = sa.Text
+    impl = long_text()
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        """Return the column type on this database; MySQL's TEXT ends at 64 kB, below the size of a generator state."""
-        return mysql.LONGTEXT() if dialect.name in ("mysql", "mariadb") else self.impl_instance
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
         """Return the text to store; None stays NULL."""
@@ -56,7 +57,7 @@ class Json(sa.types.TypeDecorator[Any]):
 class Message(sa.types.TypeDecorator[str]):
     """Free text from apps and schedulers: PostgreSQL refuses NUL, every database refuses lone surrogates."""
 
-    impl = sa.Text
+    impl = long_text()
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:

@@ -16,6 +16,7 @@ def digits(
     trial_idx: int,
     tracker_base: str,
     folds: int = 5,
+    cpus: int = 1,
 ) -> specs.AppDef:
     """Cross-validate a classifier of handwritten digits.
 
@@ -27,6 +28,7 @@ def digits(
         trial_idx: index of the trial, passed by the provider
         tracker_base: where to report, passed by the provider
         folds: number of cross-validation folds
+        cpus: number of CPUs to ask the scheduler for
     """
     values = {"pixels": pixels, "c": c, "gamma": gamma, "kernel": kernel, "folds": folds}
     options = [text for name, value in values.items() for text in (f"--{name}", str(value))]
@@ -43,8 +45,8 @@ def digits(
                     f"--trial-idx={trial_idx}",
                     f"--tracker-base={tracker_base}",
                 ],
-                env={"OMP_NUM_THREADS": "1"},
-                resource=specs.Resource(cpu=1, gpu=0, memMB=1024),
+                env={"OMP_NUM_THREADS": str(cpus)},
+                resource=specs.Resource(cpu=cpus, gpu=0, memMB=1024),
             )
         ],
     )

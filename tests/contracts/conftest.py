@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,29 +14,6 @@ from tests.engines.kubernetes import KubernetesCluster
 from tests.engines.slurm import SlurmCluster
 
 __all__ = ["pytest_runtest_logreport", "pytest_terminal_summary"]
-
-#: Engines that are installed and started for minutes: only when the command line names their marker.
-_ON_DEMAND = ("slurm", "docker")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the engines that were not asked for."""
-    asked = set(re.findall(r"\w+", config.option.markexpr))
-    left_out = [i for i in items if any(i.get_closest_marker(m) and m not in asked for m in _ON_DEMAND)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
-@pytest.fixture(scope="session")
-def slurm_cluster() -> Iterator[SlurmCluster]:
-    """A cluster of this test process's own."""
-    cluster = SlurmCluster()
-    try:
-        print(f"Slurm came up in {cluster.start():.1f} s")
-        yield cluster
-    finally:
-        cluster.remove()
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,14 @@ def test_every_dag_is_imported(world: World) -> None:
     for dag_id in EXAMPLES:
         world.env.api.wait_for_dag(dag_id, LONG)
     assert world.env.api.import_errors() == {}
-    assert {"tune_digits", "booth_sequential", "booth_batch", "tune_from_ui", "nightly_tuning"} <= EXAMPLES
+    assert {
+        "tune_digits",
+        "booth_sequential",
+        "booth_batch",
+        "tune_from_ui",
+        "nightly_tuning",
+        "tune_on_slurm",
+    } <= EXAMPLES
 
 
 def test_tune_digits_ends_with_the_best_and_a_final_fit(world: World) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +124,9 @@ class Scenario:
 class World:
     """What a fault test works with; ``folder`` is the place for what the scenarios leave."""
 
-    def __init__(self, env: AirflowEnv, folder: Path) -> None:
+    def __init__(self, env: AirflowEnv, folder: Path, store_url: str | None = None) -> None:
         self.env = env
-        self.store = ExperimentStore(f"sqlite:///{env.paths.home / 'axtx' / 'experiments.db'}")
+        self.store = ExperimentStore(store_url or f"sqlite:///{env.paths.home / 'axtx' / 'experiments.db'}")
         self.apps = env.paths.home / "axtx" / "apps"
         self.scheduler = LocalDetachedScheduler("torchx", self.apps)
         self._folder = folder
@@ -147,13 +147,23 @@ class World:
 
 
 @contextmanager
-def fault_world(folder: Path, dags: Path = DAGS, **settings: Any) -> Iterator[World]:
-    """Run a real Airflow below ``folder``, with the fault DAGs or others."""
-    environ = {"AIRFLOW_CONN_TORCHX_DEFAULT": _MANY_SLOTS}
+def fault_world(
+    folder: Path,
+    dags: Path = DAGS,
+    *,
+    environ: Mapping[str, str] | None = None,
+    store_url: str | None = None,
+    **settings: Any,
+) -> Iterator[World]:
+    """Run a real Airflow below ``folder``, with the fault DAGs or others.
+
+    :param environ: connections other than the embedded scheduler and store; ``store_url`` is of the same store.
+    """
+    environ = {"AIRFLOW_CONN_TORCHX_DEFAULT": _MANY_SLOTS, **(environ or {})}
     home, scenarios = folder / "home", folder / "scenarios"
     (home / "config").mkdir(parents=True)
     (home / "axtx").mkdir()
     (home / "config" / "airflow_local_settings.py").write_text(_IMPORTED_ONCE)
     scenarios.mkdir()
     with AirflowEnv(home, dags, environ=environ, **settings) as env:
-        yield World(env, scenarios)
+        yield World(env, scenarios, store_url)

@@ -15,17 +15,7 @@ D=${AXTX_DOCKER_DIR:?set AXTX_DOCKER_DIR to the folder that holds the engine}
 [ ${#D} -le 60 ] || { echo "docker_up: the path $D is too long for a unix socket" >&2; exit 1; }
 mkdir -p "$D"/{data,exec}
 
-if ! command -v dockerd >/dev/null; then
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    # The package's script would start a daemon of its own.
-    if [ ! -e /usr/sbin/policy-rc.d ]; then
-        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-        chmod +x /usr/sbin/policy-rc.d
-        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-    fi
-    apt-get install -y -qq --no-install-recommends docker.io >"$D/apt.log" 2>&1 || { tail -30 "$D/apt.log" >&2; exit 1; }
-fi
+command -v dockerd >/dev/null && command -v curl >/dev/null || "$(dirname "$0")/apt_install.sh" docker.io curl
 
 echo "export AXTX_DOCKER_DIR=$D DOCKER_HOST=unix://$D/docker.sock" >"$D/env.sh"
 . "$D/env.sh"

@@ -14,7 +14,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ def free_port() -> int:
 
 class PostgresServer:
     """One server; ``start`` and ``stop`` may alternate (an outage) and keep port and data."""
+
+    #: What a COMMIT looks like on the wire.
+    commit = b"COMMIT\x00"
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -143,6 +147,19 @@ class PostgresServer:
         """Run one statement outside a transaction."""
         with psycopg.connect(self._conninfo(database), autocommit=True) as connection:
             connection.execute(statement)
+
+    def truncate(self, database: str, tables: Sequence[str]) -> None:
+        """Empty the tables."""
+        self.execute(f"TRUNCATE {', '.join(tables)}", database)
+
+    @contextmanager
+    def read_only(self, database: str) -> Iterator[None]:
+        """Refuse writes in new connections, as a standby does, for the time of a block."""
+        self.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+        try:
+            yield
+        finally:
+            self.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
 
     def new_database(self) -> str:
         """Create an empty database; return its name."""

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that cuts connections, also between a COMMIT and its acknowledgement."""
+"""A TCP proxy in front of a database server that cuts connections, also between a COMMIT and its acknowledgement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Literal, Self
 #: ``before_commit``: the COMMIT never reaches the server. ``after_commit``: the server commits, its answer is lost.
 Moment = Literal["before_commit", "after_commit"]
 
-_COMMIT = b"COMMIT\x00"
 _CHUNK = 65536
 
 
@@ -19,10 +18,12 @@ class CuttingProxy:
     """Forwards connections to one server until told to cut them. Use as a context manager.
 
     :param port: port of the server on 127.0.0.1.
+    :param commit: what a COMMIT looks like on the wire.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, commit: bytes) -> None:
         self._target = port
+        self._commit = commit
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
         self._armed: Moment | None = None
@@ -80,7 +81,7 @@ class CuttingProxy:
     def moment_of(self, data: bytes) -> Moment | None:
         """Return what to do with this piece of a client's traffic: None to pass it on."""
         with self._lock:
-            if self._armed is None or _COMMIT not in data:
+            if self._armed is None or self._commit not in data:
                 return None
             if self._to_skip:
                 self._to_skip -= 1

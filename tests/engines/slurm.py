@@ -70,6 +70,16 @@ class SlurmCluster:
             assert time.monotonic() < deadline, f"no {what} within {seconds:g} s"
             time.sleep(0.1)
 
+    def await_saved(self, job: str) -> None:
+        """Wait until slurmctld has saved its jobs: one that crashes earlier forgets that the job has started.
+
+        :param job: a job of which a limit may be changed, which is what makes it save.
+        """
+        file = self.folder / "ctld" / "job_state"
+        before = file.stat().st_mtime_ns if file.exists() else 0
+        self.ask("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+        self.await_true(lambda: file.exists() and file.stat().st_mtime_ns > before, "saved state of slurmctld")
+
     def cancel_all(self) -> None:
         """Cancel every job and wait until the queue is empty."""
 

@@ -18,23 +18,8 @@ CPUS=${AXTX_SLURM_CPUS:-4}
 [ ${#L} -le 60 ] || { echo "slurm_up: the path $L is too long for a unix socket" >&2; exit 1; }
 
 # --- packages --------------------------------------------------------------------------------------------------------
-export DEBIAN_FRONTEND=noninteractive
-need=()
-for p in munge mariadb-server slurmctld slurmd slurmdbd slurm-client; do
-    dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || need+=("$p")
-done
 mkdir -p "$L"/{etc,log,run,ctld,db,munge}
-if ((${#need[@]})); then
-    apt-get update -qq                          # a stale list asks for versions that are gone
-    # The packages' scripts would start daemons with empty configurations.
-    if [ ! -e /usr/sbin/policy-rc.d ]; then
-        printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-        chmod +x /usr/sbin/policy-rc.d
-        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-    fi
-    apt-get install -y -qq --no-install-recommends "${need[@]}" >"$L/log/apt.log" 2>&1 ||
-        { tail -40 "$L/log/apt.log" >&2; exit 1; }
-fi
+"$(dirname "$0")/apt_install.sh" munge mariadb-server slurmctld slurmd slurmdbd slurm-client
 
 # Slurm binds to what the short host name resolves to (NoInAddrAny); that has to be loopback.
 HOST=$(hostname -s)

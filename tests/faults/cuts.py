@@ -48,7 +48,7 @@ class FaultyProxy(CuttingProxy):
     """Counts what clients send, and cuts the connection at one of it."""
 
     def __init__(self, port: int) -> None:
-        super().__init__(port)
+        super().__init__(port, PostgresServer.commit)
         self.counted: dict[str, int] = {}
         self._cut: Cut | None = None
 
@@ -62,7 +62,7 @@ class FaultyProxy(CuttingProxy):
             if not self.counted or not data:
                 return None
             self.counted["packet"] += 1
-            self.counted["COMMIT"] += b"COMMIT\x00" in data
+            self.counted["COMMIT"] += self._commit in data
             cut = self._cut
             if cut is None or self.counted[cut.kind] != cut.number:
                 return None

@@ -1,4 +1,4 @@
-"""PostgreSQL behind a proxy that cuts connections: nothing is lost, nothing is doubled."""
+"""A database server behind a proxy that cuts connections: nothing is lost, nothing is doubled."""
 
 from __future__ import annotations
 
@@ -11,29 +11,25 @@ import pytest
 from airflow_provider_axtx.core.errors import StoreConflictError, StoreUnavailableError
 from airflow_provider_axtx.core.facts import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from tests.engines.postgres import PostgresServer
 from tests.engines.proxy import CuttingProxy, Moment
+from tests.store.conftest import TABLES, Server
 from tests.store.material import add, at_once, begin, experiment
 from tests.store.test_crashes import STEPS, recorded
-
-pytestmark = pytest.mark.postgres
 
 #: Transactions of a step that only read (to find the run, or the count) and are committed before the one that writes.
 _READS_FIRST = {"begin_run": 1, "record_handle": 1, "request_cancel": 1, "finish_run": 1, "note_unseen": 2}
 
 
 @pytest.fixture
-def proxy(postgres_server: PostgresServer) -> Iterator[CuttingProxy]:
-    with CuttingProxy(postgres_server.port) as proxy:
+def proxy(server: Server) -> Iterator[CuttingProxy]:
+    with CuttingProxy(server.port, server.commit) as proxy:
         yield proxy
 
 
 @pytest.fixture
-def proxied(
-    proxy: CuttingProxy, postgres_server: PostgresServer, migrated_database: str, migrated_postgres_url: str
-) -> Iterator[ExperimentStore]:
+def proxied(proxy: CuttingProxy, server: Server, server_database: str) -> Iterator[ExperimentStore]:
     """A store with empty tables that is reached through the proxy."""
-    store = ExperimentStore(postgres_server.url(migrated_database, port=proxy.port))
+    store = ExperimentStore(server.url(server_database, port=proxy.port))
     yield store
     store.close()
 
@@ -41,12 +37,7 @@ def proxied(
 @pytest.mark.parametrize("moment", ["before_commit", "after_commit"])
 @pytest.mark.parametrize("step", STEPS)
 def test_one_effect_when_the_connection_breaks_around_a_commit(
-    proxied: ExperimentStore,
-    proxy: CuttingProxy,
-    postgres_server: PostgresServer,
-    migrated_database: str,
-    step: str,
-    moment: Moment,
+    proxied: ExperimentStore, proxy: CuttingProxy, server: Server, server_database: str, step: str, moment: Moment
 ) -> None:
     before, work = STEPS[step]
     before(proxied)
@@ -55,7 +46,7 @@ def test_one_effect_when_the_connection_breaks_around_a_commit(
     assert proxy.cuts == 1
     seen = recorded(proxied)
 
-    postgres_server.execute("TRUNCATE axtx_experiments, axtx_trials, axtx_runs, axtx_observations", migrated_database)
+    server.truncate(server_database, TABLES)
     before(proxied)
     undisturbed = work(proxied)
     assert recorded(proxied) == seen
@@ -81,14 +72,14 @@ def test_an_outage_is_waited_for(proxied: ExperimentStore, proxy: CuttingProxy) 
 
 
 def test_an_outage_that_lasts_gives_a_clear_error(
-    proxied: ExperimentStore, proxy: CuttingProxy, postgres_server: PostgresServer, migrated_database: str
+    proxied: ExperimentStore, proxy: CuttingProxy, server: Server, server_database: str
 ) -> None:
     name = experiment(proxied)
-    impatient = ExperimentStore(postgres_server.url(migrated_database, port=proxy.port), retry_seconds=0.5)
+    impatient = ExperimentStore(server.url(server_database, port=proxy.port), retry_seconds=0.5)
     proxy.refuse(True)
     with pytest.raises(StoreUnavailableError, match="database is up and reachable") as caught:
         impatient.complete(name, 0, status="COMPLETED")
-    assert postgres_server.password not in str(caught.value)
+    assert server.password not in str(caught.value)
     proxy.refuse(False)
     assert impatient.trial(name, 0).status == "CANDIDATE"
 
@@ -136,15 +127,13 @@ def test_connections_cut_at_random_lose_and_double_nothing(proxied: ExperimentSt
 
 
 @pytest.mark.parametrize("crash", [False, True])
-def test_the_server_restarts_under_working_processes(
-    migrated_postgres_url: str, postgres_server: PostgresServer, crash: bool
-) -> None:
-    store = ExperimentStore(migrated_postgres_url)
+def test_the_server_restarts_under_working_processes(server: Server, server_database: str, crash: bool) -> None:
+    store = ExperimentStore(server.url(server_database))
     name = experiment(store, 60)
 
     def restart() -> None:
-        postgres_server.stop(crash=crash)
-        postgres_server.start()
+        server.stop(crash=crash)
+        server.start()
 
     def work(number: int) -> None:
         for index in range(number, 60, 2):

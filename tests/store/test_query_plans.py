@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.facts import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.store.conftest import TABLES, Server
 from tests.store.material import SPEC, add, begin, experiment
 
 
@@ -31,30 +33,75 @@ def plans(migrated_file: Path, tmp_path: Path) -> tuple[ExperimentStore, dict[st
     return store, collected
 
 
-def test_every_statement_uses_an_index(plans: tuple[ExperimentStore, dict[str, list[str]]]) -> None:
-    store, collected = plans
-    name = experiment(store, 3)
-    run = store.record_handle(begin(store, name, expected_attempt=1), "local://s/app")
+def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
+    """Call whatever the store can do with one experiment and a trial of it that has no run yet."""
+    run = store.record_handle(begin(store, name, index, expected_attempt=1), "local://s/app")
     store.note_unseen(run, seen=False)
     store.request_cancel(run, "why")
     assert store.open_runs(experiment=name) == store.open_runs(dag_id="dag", run_id="manual__1") == store.open_runs()
     store.finish_run(run, "FAILED", "exit 1")
-    store.complete(name, 0, status="FAILED", observations=[Observation(0, "m", 1.0)])
-    begin(store, name, reopen_reason="cleared")
+    store.complete(name, index, status="FAILED", observations=[Observation(index, "m", 1.0)])
+    begin(store, name, index, reopen_reason="cleared")
     with store.lease(name, "me", 1):
         add(store, name)
     for call in (store.facts, store.trials, store.runs, store.summary, lambda n: store.finish(n, "x")):
         call(name)
-    store.observations(name, 0)
-    store.run(name, 0, 1)
+    store.observations(name, index)
+    store.run(name, index, 1)
     store.open_trials(dag_run="dag")
     store.open_trials(experiment=name)
-    store.evidence(name, 0)
+    store.evidence(name, index)
     store.run_by_key(run.submission_key)
     store.create(name, SPEC)
+
+
+def test_every_statement_uses_an_index(plans: tuple[ExperimentStore, dict[str, list[str]]]) -> None:
+    store, collected = plans
+    exercise(store, experiment(store, 3))
     scans = {statement: plan for statement, plan in collected.items() if any("SCAN axtx" in line for line in plan)}
     assert len(collected) > 25
     assert scans == {}, "these read a whole table"
+
+
+def _seq_scans(rows: list[Any]) -> bool:
+    return any("Seq Scan on axtx" in row[0] for row in rows)
+
+
+def _full_scans(rows: list[Any]) -> bool:
+    return any(str(table).startswith("axtx") and kind in ("ALL", "index") for _, _, table, kind, *_ in rows)
+
+
+#: How to have a small table read by its index where there is one, and how a plan shows that there is none.
+SERVERS: dict[str, tuple[str, Callable[[list[Any]], bool]]] = {
+    "postgresql": ("SET enable_seqscan = off", _seq_scans),
+    "mysql": ("SET SESSION max_seeks_for_key = 1", _full_scans),
+}
+
+
+def test_every_statement_uses_an_index_on_a_server(server: Server, server_database: str) -> None:
+    store = ExperimentStore(server.url(server_database))
+    for name in ("one", "two", "three"):
+        experiment(store, 300, name)
+    for index in range(40):
+        store.finish_run(begin(store, "two", index), "SUCCEEDED", "")
+        store.complete("two", index, status="COMPLETED", observations=[Observation(index, "m", 1.0)])
+    server.execute(f"ANALYZE{' TABLE' * (store._db.backend == 'mysql')} {', '.join(TABLES)}", database=server_database)
+    favour, scans = SERVERS[store._db.backend]
+    collected: dict[str, bool] = {}
+
+    def explain(_c: Any, cursor: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
+        if re.match(r"SELECT|UPDATE|DELETE", statement) and "axtx_" in statement:
+            with cursor.connection.cursor() as asked:
+                asked.execute(favour)
+                asked.execute(f"EXPLAIN {statement}", parameters[0] if many else parameters)
+                collected[statement] = scans(list(asked.fetchall()))
+
+    sa.event.listen(store._db._engine, "before_cursor_execute", explain)
+    exercise(store, "one")
+    sa.event.remove(store._db._engine, "before_cursor_execute", explain)
+    store.close()
+    assert len(collected) > 20
+    assert [statement for statement, scanned in collected.items() if scanned] == [], "these read a whole table"
 
 
 def test_the_overview_does_not_read_parameterizations(plans: tuple[ExperimentStore, dict[str, list[str]]]) -> None:

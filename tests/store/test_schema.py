@@ -16,11 +16,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from airflow_provider_axtx.core.errors import InvalidInputError, SchemaVersionError, StoreUnavailableError
+from airflow_provider_axtx.store import _schema
 from airflow_provider_axtx.store._schema import MIGRATIONS
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.tables import HEAD_REVISION, VERSION_TABLE, metadata
+from tests.engines.mariadb import MariadbServer
 from tests.engines.postgres import PostgresServer
-from tests.store.material import SPEC
+from tests.store.material import SPEC, begin, experiment
 
 
 def test_the_head_revision_is_the_newest_migration() -> None:
@@ -130,8 +132,9 @@ def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_the_plain_postgresql_scheme_is_enough(migrated_postgres_url: str) -> None:
-    store = ExperimentStore(migrated_postgres_url.replace("postgresql+psycopg:", "postgresql:"))
+def test_the_plain_postgresql_scheme_is_enough(postgres_server: PostgresServer) -> None:
+    url = postgres_server.url(postgres_server.new_database())
+    store = ExperimentStore(url.replace("postgresql+psycopg:", "postgresql:"))
     assert store.create("digits", SPEC)
     store.close()
 
@@ -157,3 +160,54 @@ def test_a_login_without_the_right_to_make_tables(postgres_server: PostgresServe
     url = sa.make_url(postgres_server.url(database)).set(username="reader", password="pw")
     with pytest.raises(InvalidInputError, match="permission denied for schema public"):
         ExperimentStore(url.render_as_string(hide_password=False))
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("scheme", ["mysql", "mariadb"])
+def test_the_plain_mysql_scheme_is_enough(mariadb_server: MariadbServer, scheme: str) -> None:
+    url = mariadb_server.url(mariadb_server.new_database())
+    store = ExperimentStore(url.replace("mysql+pymysql:", f"{scheme}:"))
+    assert store.create("digits", SPEC)
+    store.close()
+
+
+@pytest.mark.mysql
+@pytest.mark.parametrize("field", ["password", "login", "database"])
+def test_a_login_that_mariadb_refuses(mariadb_server: MariadbServer, field: str) -> None:
+    url = sa.make_url(mariadb_server.url(mariadb_server.new_database()))
+    wrong: dict[str, dict[str, Any]] = {
+        "password": {"password": "wrong"},
+        "login": {"username": "nobody"},
+        "database": {"database": "nope"},
+    }
+    with pytest.raises(InvalidInputError, match="correct login, password, host and schema") as caught:
+        ExperimentStore(url.set(**wrong[field]).render_as_string(hide_password=False))
+    assert "***" in str(caught.value) and mariadb_server.password not in str(caught.value)
+
+
+@pytest.mark.mysql
+def test_a_message_of_any_length_is_kept_on_mariadb(mariadb_server: MariadbServer) -> None:
+    """The server of the tests would cut what is too long, without a word."""
+    store = ExperimentStore(mariadb_server.url(mariadb_server.new_database()))
+    name = experiment(store)
+    reason = "ü" * 100_000
+    assert store.complete(name, 0, status="FAILED", reason=reason).reason == reason
+    with pytest.raises(InvalidInputError, match="Data too long"):
+        begin(store, name, scheduler="s" * 300, reopen_reason="again")
+    assert store.runs(name) == []
+    store.close()
+
+
+@pytest.mark.mysql
+def test_a_schema_lock_that_is_never_released_on_mariadb(
+    mariadb_server: MariadbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = mariadb_server.url(mariadb_server.new_database())
+    monkeypatch.setattr(_schema, "_LOCK_SECONDS", 1)
+    holder = sa.create_engine(url)
+    with holder.connect() as connection:
+        connection.execute(sa.text("SELECT GET_LOCK('axtx_schema', 0)"))
+        with pytest.raises(StoreUnavailableError, match="held the lock 'axtx_schema'"):
+            ExperimentStore(url)
+    holder.dispose()
+    ExperimentStore(url).close()

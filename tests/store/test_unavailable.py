@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.errors import StoreUnavailableError
 from airflow_provider_axtx.core.facts import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from tests.engines.postgres import PostgresServer
+from tests.store.conftest import Server
 from tests.store.material import at_once, experiment
 
 _MANY = [Observation(0, f"metric {i:04}", i / 3, 0.5) for i in range(3000)]
@@ -70,18 +70,16 @@ def test_a_file_that_cannot_be_written(file_store: tuple[ExperimentStore, Path])
     assert store.trial(name, 0).status == "CANDIDATE"
 
 
-@pytest.mark.postgres
-def test_a_standby_server(postgres_url: str, postgres_server: PostgresServer) -> None:
-    store = ExperimentStore(postgres_url)
+def test_a_standby_server(server: Server, server_database: str) -> None:
+    url = server.url(server_database)
+    store = ExperimentStore(url)
     name = experiment(store)
     store.close()
-    postgres_server.execute(
-        f"ALTER DATABASE {sa.make_url(postgres_url).database} SET default_transaction_read_only = on"
-    )
-    with pytest.raises(StoreUnavailableError, match=r"read-only transaction.*make the database writable"):
-        store.complete(name, 0, status="FAILED")
-    assert store.trial(name, 0).status == "CANDIDATE"
-    store.close()
+    with server.read_only(server_database):
+        with pytest.raises(StoreUnavailableError, match=r"read-only.*make the database writable"):
+            store.complete(name, 0, status="FAILED")
+        assert store.trial(name, 0).status == "CANDIDATE"
+        store.close()
 
 
 def test_waiting_for_another_writer_needs_no_second_try(file_store: tuple[ExperimentStore, Path]) -> None:

@@ -9,19 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
-from sqlalchemy.dialects import mysql
 
-from airflow_provider_axtx.store.tables import SqliteExactFloat
+from airflow_provider_axtx.store.migrations.steps import create_index, create_table
+from airflow_provider_axtx.store.tables import SqliteExactFloat, long_text
 
 revision = "0001"
 down_revision = None
 
 _MYSQL: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
-
-
-def _json() -> sa.types.TypeEngine[str]:
-    return sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
 
 def _exact() -> sa.types.TypeEngine[float]:
@@ -37,18 +32,18 @@ def upgrade() -> None:
 
 
 def _create_experiments() -> None:
-    op.create_table(
+    create_table(
         "axtx_experiments",
         sa.Column("name", sa.String(100), nullable=False),
         sa.Column("uid", sa.String(32), nullable=False),
-        sa.Column("spec", _json(), nullable=False),
-        sa.Column("generator_state", _json()),
+        sa.Column("spec", long_text(), nullable=False),
+        sa.Column("generator_state", long_text()),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("lease_owner", sa.String(250)),
         sa.Column("lease_expires_at", sa.Double()),
         sa.Column("ax_version", sa.String(50), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
-        sa.Column("stop_reason", sa.Text()),
+        sa.Column("stop_reason", long_text()),
         sa.Column("stopped_at", sa.Double()),
         sa.PrimaryKeyConstraint("name", name="pk_axtx_experiments"),
         sa.UniqueConstraint("uid", name="uq_axtx_experiments_uid"),
@@ -57,20 +52,20 @@ def _create_experiments() -> None:
 
 
 def _create_trials() -> None:
-    op.create_table(
+    create_table(
         "axtx_trials",
         sa.Column("experiment", sa.String(100), nullable=False),
         sa.Column("trial_index", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("arm_name", sa.String(250), nullable=False),
-        sa.Column("parameters", _json(), nullable=False),
+        sa.Column("parameters", long_text(), nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
         sa.Column("generation_node", sa.String(250)),
-        sa.Column("generation", _json(), nullable=False),
+        sa.Column("generation", long_text(), nullable=False),
         sa.Column("origin", sa.String(20), nullable=False),
         sa.Column("request_key", sa.String(250)),
         sa.Column("dag_run", sa.String(100)),
-        sa.Column("reason", sa.Text()),
-        sa.Column("evidence", _json()),
+        sa.Column("reason", long_text()),
+        sa.Column("evidence", long_text()),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.Column("completed_at", sa.Double()),
@@ -79,14 +74,12 @@ def _create_trials() -> None:
         sa.ForeignKeyConstraint(["experiment"], ["axtx_experiments.name"], name="fk_axtx_trials_axtx_experiments"),
         **_MYSQL,
     )
-    op.create_index(
-        "ix_axtx_trials_experiment_status_updated_at", "axtx_trials", ["experiment", "status", "updated_at"]
-    )
-    op.create_index("ix_axtx_trials_dag_run_status", "axtx_trials", ["dag_run", "status"])
+    create_index("ix_axtx_trials_experiment_status_updated_at", "axtx_trials", ["experiment", "status", "updated_at"])
+    create_index("ix_axtx_trials_dag_run_status", "axtx_trials", ["dag_run", "status"])
 
 
 def _create_runs() -> None:
-    op.create_table(
+    create_table(
         "axtx_runs",
         sa.Column("experiment", sa.String(100), nullable=False),
         sa.Column("trial_index", sa.Integer(), autoincrement=False, nullable=False),
@@ -100,9 +93,9 @@ def _create_runs() -> None:
         sa.Column("submitted_at", sa.Double()),
         sa.Column("finished_at", sa.Double()),
         sa.Column("cancel_requested_at", sa.Double()),
-        sa.Column("cancel_reason", sa.Text()),
+        sa.Column("cancel_reason", long_text()),
         sa.Column("app_state", sa.String(20)),
-        sa.Column("message", sa.Text()),
+        sa.Column("message", long_text()),
         sa.Column("unseen_polls", sa.Integer(), nullable=False),
         sa.Column("infrastructure", sa.Boolean(), nullable=False),
         sa.Column("dag_id", sa.String(250), nullable=False),
@@ -121,12 +114,12 @@ def _create_runs() -> None:
         ),
         **_MYSQL,
     )
-    op.create_index("ix_axtx_runs_finished_at", "axtx_runs", ["finished_at"])
-    op.create_index("ix_axtx_runs_dag_id_run_id", "axtx_runs", ["dag_id", "run_id"])
+    create_index("ix_axtx_runs_finished_at", "axtx_runs", ["finished_at"])
+    create_index("ix_axtx_runs_dag_id_run_id", "axtx_runs", ["dag_id", "run_id"])
 
 
 def _create_observations() -> None:
-    op.create_table(
+    create_table(
         "axtx_observations",
         sa.Column("experiment", sa.String(100), nullable=False),
         sa.Column("trial_index", sa.Integer(), autoincrement=False, nullable=False),
