@@ -25,6 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
+
 # Many tests fork processes that fit a model: a child does not get the threads of its parent's pool, and would wait for
 # them for ever.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
