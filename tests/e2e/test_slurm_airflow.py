@@ -135,7 +135,7 @@ def test_a_dag_run_marked_as_failed_abandons_its_trials(world: World, slurm_clus
     scenario = world.scenario("resubmitting_loop", trials=2)
     scenario.await_starts(2)
     scenario.fail()
-    scenario.await_end("failed")
+    scenario.await_end(None)
     poll(lambda: set(scenario.statuses().values()) == {"ABANDONED"} or None, LONG, lambda: f"{scenario.statuses()}")
     poll(lambda: not scenario.living() or None, LONG, lambda: f"the end of {scenario.living()}")
     assert [(run.attempt, run.app_state) for run in scenario.runs()] == [(1, "CANCELLED")] * 2

@@ -71,8 +71,10 @@ SwitchType=switch/none
 ReturnToService=2
 SlurmdParameters=config_overrides
 SlurmctldTimeout=30
+# for how long a command tries to reach a daemon that is away: 10 s by default
+MessageTimeout=5
 # how soon a node whose daemon was killed is down
-SlurmdTimeout=15
+SlurmdTimeout=10
 InactiveLimit=0
 KillWait=3
 MinJobAge=300
