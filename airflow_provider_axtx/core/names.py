@@ -60,7 +60,15 @@ def request_key(task: str, slot: int) -> str:
 
     A database index has a limit on its key's length, so a long key is cut and made unique by a hash.
     """
-    key = f"{task}#{slot}"
+    return _indexable(f"{task}#{slot}")
+
+
+def loop_key(task: str) -> str:
+    """Return the key of the loop that a task runs over an experiment."""
+    return _indexable(task)
+
+
+def _indexable(key: str) -> str:
     if len(key) <= _MAX_REQUEST_KEY:
         return key
     return f"{key[: _MAX_REQUEST_KEY - 41]}~{hashlib.sha256(key.encode()).hexdigest()[:40]}"

@@ -24,6 +24,7 @@ from airflow_provider_axtx.core.facts import (
 from airflow_provider_axtx.store import _experiment_rows, _run_rows, _trial_rows
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
+from airflow_provider_axtx.store._loop_rows import LoopRecords
 from airflow_provider_axtx.store._schema import open_schema
 from airflow_provider_axtx.store.tables import KEY_LENGTH, runs
 
@@ -32,7 +33,7 @@ __all__ = ["ExperimentStore", "ExperimentSummary"]
 log = logging.getLogger(__name__)
 
 
-class ExperimentStore:
+class ExperimentStore(LoopRecords):
     """Experiments, trials, runs and observations in an SQL database.
 
     Contract, on every database and for any number of processes and threads:
@@ -282,6 +283,8 @@ class ExperimentStore:
         tracker_root: str | None = None,
         expected_attempt: int | None = None,
         reopen_reason: str | None = None,
+        cpus: int = 0,
+        gpus: int = 0,
     ) -> RunFact:
         """Record that the trial's next attempt is about to be submitted; a CANDIDATE trial becomes STAGED.
 
@@ -289,6 +292,7 @@ class ExperimentStore:
         :param expected_attempt: number of the last run that the caller has seen, plus 1. Of two processes that race
             for the same attempt one gets the run and the other ``StoreConflictError``. None takes the next number.
         :param reopen_reason: run a FAILED or ABANDONED trial again; the reason is recorded, old observations go.
+        :param cpus: cores that the app asks for, with ``gpus`` the base of the resource-hours.
         :raises InvalidInputError: without ``tracker_base`` and ``tracker_root``.
         :raises StoreConflictError: when ``expected_attempt`` is not the next one; read the latest run again.
         :raises TrialStateError: when the attempt before has not ended, or the trial is terminal and not reopened.
@@ -301,6 +305,8 @@ class ExperimentStore:
             identity=identity,
             expected_attempt=expected_attempt,
             reopen_reason=reopen_reason,
+            cpus=cpus,
+            gpus=gpus,
         )
         return self._db.write("begin_run", lambda connection: _run_rows.begin(connection, name, index, new))
 

@@ -152,6 +152,8 @@ runs = sa.Table(
     sa.Column("message", Message()),
     sa.Column("unseen_polls", sa.Integer(), nullable=False),
     sa.Column("infrastructure", sa.Boolean(), nullable=False),
+    sa.Column("cpus", sa.Integer(), nullable=False),
+    sa.Column("gpus", sa.Integer(), nullable=False),
     _key("dag_id"),
     _key("run_id"),
     _key("task_id"),
@@ -162,6 +164,18 @@ runs = sa.Table(
     sa.ForeignKeyConstraint(["experiment", "trial_index"], ["axtx_trials.experiment", "axtx_trials.trial_index"]),
     sa.Index(None, "finished_at"),
     sa.Index(None, "dag_id", "run_id"),
+    **_MYSQL,
+)
+
+loops = sa.Table(
+    "axtx_loops",
+    metadata,
+    # No foreign key: recorded before its experiment, so that a retry knows an experiment that it has created itself.
+    sa.Column("experiment", sa.String(NAME_LENGTH), primary_key=True),
+    _key("loop_key", primary_key=True),
+    sa.Column("max_tries", sa.Integer(), nullable=False),
+    _seconds("started_at", nullable=False),
+    sa.Column("stop_reason", Message()),
     **_MYSQL,
 )
 
