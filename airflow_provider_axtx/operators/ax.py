@@ -15,7 +15,13 @@ from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_t
 from airflow_provider_axtx.core.trial import TrialOutcome
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators.base import airflow_errors, check_experiment_at_parse, current_task_key
+from airflow_provider_axtx.operators.base import (
+    IF_EXISTS,
+    airflow_errors,
+    check_experiment_at_parse,
+    current_task_key,
+)
+from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,7 +29,14 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.generation import Generation
     from airflow_provider_axtx.outcome import Results
 
-IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
+__all__ = [
+    "AxBestTrialOperator",
+    "AxCompleteTrialOperator",
+    "AxCreateExperimentOperator",
+    "AxGenerateTrialOperator",
+    "AxGenerateTrialsOperator",
+    "AxOptimizeOperator",
+]
 
 
 class _AxOperator(BaseOperator):

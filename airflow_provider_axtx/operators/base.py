@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.facts import RunFact
+
+#: What ``if_exists`` may be.
+IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -71,7 +71,7 @@ class TorchXTrialTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         a = self.arguments
-        poller = poller_for(a["scheduler"], a["poll_interval"], _make_observe)
+        poller = poller_for(a["scheduler"], a["poll_interval"], make_observe)
         try:
             async with asyncio.timeout(max(0.0, a["deadline"] - time.time())):
                 observed = await poller.watch(
@@ -99,7 +99,8 @@ class TorchXTrialTrigger(BaseTrigger):
         await asyncio.to_thread(_cancel, url, self.arguments["run"])
 
 
-def _make_observe(scheduler: str) -> Observe:
+def make_observe(scheduler: str) -> Observe:
+    """Return what observes the apps of a scheduler for its poller."""
     engine: TorchXEngine | None = None
 
     def observe(handles: Sequence[str]) -> Mapping[str, AppObservation]:
