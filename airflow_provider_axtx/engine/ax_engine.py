@@ -40,6 +40,15 @@ with quiet_import():
         next_state,
         rebuild,
     )
+    from airflow_provider_axtx.engine.ax_stopping import (
+        early_stop,
+        early_stopping_strategy,
+        global_stop,
+        global_stopping_strategy,
+        improvement_stop,
+    )
+
+__all__ = ["best", "client", "early_stop", "export_json", "global_stop", "propose", "validate"]
 
 _Metrics = dict[str, dict[str, float | None]]
 _PENDING = (DataRequiredError, MaxParallelismReachedException)
@@ -64,10 +73,10 @@ def propose(facts: ExperimentFacts, n: int) -> Proposal:
     rebuilt = rebuild(facts)
     _require_baseline(rebuilt)
     generated: list[Trial] = []
-    finished = pending = None
+    finished, pending = _improved_enough(rebuilt), None
     # One at a time: Ax ignores the initialization budget when asked for several, and gives none at all when fewer
     # than that are left in a discrete space.
-    while len(generated) < n and not (pending := _too_many_running(rebuilt)):
+    while len(generated) < n and not finished and not (pending := _too_many_running(rebuilt)):
         if finished := _exhausted(rebuilt.experiment):
             break
         try:
@@ -149,6 +158,10 @@ def validate(spec: ExperimentSpec) -> None:
     try:
         _, experiment = configured_client(spec, spec.name)
         new_strategy(spec)
+        if spec.early_stopping is not None:
+            early_stopping_strategy(spec.early_stopping, experiment)
+        if spec.global_stopping is not None:
+            global_stopping_strategy(spec.global_stopping)
     except (AxError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise InvalidInputError(
             f"Ax refuses experiment {spec.name!r} with {_summary(spec)}: {type(error).__name__}: {error}",
@@ -203,6 +216,11 @@ def _require_baseline(rebuilt: Rebuilt) -> None:
             f"{rebuilt.experiment.name!r} has no baseline trial.",
             fix="attach a baseline trial first, or give an absolute bound.",
         )
+
+
+def _improved_enough(rebuilt: Rebuilt) -> str | None:
+    reason = improvement_stop(rebuilt)
+    return reason and f"OptimizationShouldStop: {reason}"
 
 
 def _too_many_running(rebuilt: Rebuilt) -> str | None:
