@@ -35,7 +35,7 @@ def stop_early(store: ExperimentStore, engine: TorchXEngine, experiment: str, ru
     :raises SchedulerUnavailableError: when an app could not be cancelled; calling again is safe.
     :raises TrackerUnavailableError: when progressive results cannot be read just now.
     """
-    if ExperimentSpec.load(store.spec(experiment)).early_stopping is None:
+    if not has_early_stopping(store, experiment):
         return []
     decided = {run.trial_index: run.cancel_reason for run in runs if is_stopped_early(run)}
     live = [run for run in runs if run.finished_at is None and run.cancel_requested_at is None]
@@ -53,6 +53,11 @@ def stop_early(store: ExperimentStore, engine: TorchXEngine, experiment: str, ru
     ]
 
 
+def has_early_stopping(store: ExperimentStore, experiment: str) -> bool:
+    """Return whether trials of the experiment may be stopped early."""
+    return ExperimentSpec.load(store.spec(experiment)).early_stopping is not None
+
+
 def is_stopped_early(run: RunFact) -> bool:
     """Return whether it was decided to stop this run early, whether or not its app is gone."""
     return (run.cancel_reason or "").startswith(STOPPED_EARLY)
@@ -63,7 +68,7 @@ def _stop(store: ExperimentStore, engine: TorchXEngine, run: RunFact, reason: st
 
     It may have ended by itself, or been cancelled for another reason, in the meantime: what was recorded first stays.
     """
-    log.info("Trial %s is stopped early: %s", run.trial_index, reason)
+    log.info("Trial %s is %s", run.trial_index, reason)
     run = await_cancelled(store, engine, cancel_run(store, engine, run, reason))
     crash_point("early.after_cancelled")
     record_progress(store, run.experiment, run.trial_index, run.tracker_base)
