@@ -23,8 +23,10 @@ from airflow_provider_axtx.core.expressions import (
     parse_linear,
     parse_objective,
 )
+from airflow_provider_axtx.core.facts import Parameters
 from airflow_provider_axtx.core.generation import GenerationSpec
 from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.parameterization import read_parameterization
 from airflow_provider_axtx.core.parameters import (
     ChoiceParameter,
     DerivedParameter,
@@ -52,6 +54,8 @@ class ExperimentSpec(Frozen):
     :param outcome_constraints: linear inequalities over metrics, for example ``"latency <= 50"``.
     :param tracking_metrics: metrics that are recorded but neither optimized nor constrained.
     :param pruning_target_parameterization: Ax's pruning target, one value for each parameter.
+    :param baseline: the parameterization of the baseline trial, which relative outcome constraints refer to; it is the
+        first trial that is generated.
     :param generation: how trials are generated.
     :param early_stopping: when a trial is stopped before its app has ended; needs progressive results.
     :param global_stopping: when the experiment ends because it does not improve any more.
@@ -66,6 +70,7 @@ class ExperimentSpec(Frozen):
     outcome_constraints: tuple[str, ...] = ()
     tracking_metrics: tuple[str, ...] = ()
     pruning_target_parameterization: dict[str, Any] | None = None
+    baseline: dict[str, Any] | None = None
     generation: GenerationSpec = GenerationSpec()
     early_stopping: EarlyStoppingSpec | None = None
     global_stopping: GlobalStoppingSpec | None = None
@@ -130,6 +135,16 @@ class ExperimentSpec(Frozen):
         """All declared metrics: the required ones, then the tracking metrics."""
         return (*self.required_metrics, *self.tracking_metrics)
 
+    def read_parameters(self, given: Mapping[str, object], path: str = "parameters") -> Parameters:
+        """Return a parameterization in the types of the search space, derived values computed.
+
+        :param path: where it was given, for the error.
+        :raises InvalidInputError: unknown, missing, of another type, out of bounds, or against a parameter constraint.
+        """
+        values, problems = read_parameterization(self.parameters, self.parameter_constraints, given, path)
+        raise_for("The parameterization", problems)
+        return values
+
     def check_results(self, reported: Mapping[str, object]) -> dict[str, tuple[float, float | None]]:
         """Return what an app reported as ``{metric: (mean, sem)}``; ``sem`` None means unknown.
 
@@ -152,6 +167,19 @@ class ExperimentSpec(Frozen):
         for i, text in enumerate(self.parameter_constraints):
             yield from self._parameter_constraint_problems(f"parameter_constraints[{i}]", text)
         yield from self._metric_problems()
+        if self.baseline is not None:
+            yield from self._baseline_problems(self.baseline)
+
+    def _baseline_problems(self, given: Mapping[str, Any]) -> Iterator[Problem]:
+        if any(isinstance(p, ChoiceParameter) and p.dependent_parameters for p in self.parameters):
+            fix = "remove it, and relative outcome constraints with it."
+            yield Problem("baseline", given, "is not possible with dependent parameters in Ax", fix)
+            return
+        try:
+            _, problems = read_parameterization(self.parameters, self.parameter_constraints, given, "baseline")
+        except ExpressionError:
+            return  # of a parameter constraint; a problem of its own
+        yield from problems
 
     def _parameter_problems(self) -> Iterator[Problem]:
         names = [p.name for p in self.parameters]

@@ -129,7 +129,7 @@ def add(
             "trial_index": start + offset,
             "arm_name": proposed.arm_name,
             "parameters": proposed.parameters,
-            "status": "CANDIDATE",
+            "status": "CANDIDATE" if proposed.results is None else "COMPLETED",
             "generation_node": proposed.generation_node,
             "generation": proposed.generation,
             "origin": proposed.origin,
@@ -137,10 +137,14 @@ def add(
             "dag_run": dag_run_of(task),
             "created_at": now,
             "updated_at": now,
+            "completed_at": None if proposed.results is None else now,
         }
         for offset, proposed in enumerate(proposal.trials)
     ]
     connection.execute(sa.insert(trials), rows)
+    for index, proposed in enumerate(proposal.trials, start):
+        results = [Observation(index, metric, mean, sem) for metric, (mean, sem) in (proposed.results or {}).items()]
+        _insert_observations(connection, name, index, checked_observations(index, results), first=0)
     return granted(connection, name, task, first=first_slot)[: len(rows)]
 
 
@@ -247,7 +251,7 @@ def add_progress(connection: sa.Connection, name: str, index: int, given: Sequen
     recorded = observed(connection, name, index)
     known = {(o.metric, o.step) for o in recorded}
     new = [o for o in given if (o.metric, o.step) not in known]
-    _insert_observations(connection, row, new, first=len(recorded))
+    _insert_observations(connection, name, index, new, first=len(recorded))
 
 
 def stage(connection: sa.Connection, row: sa.Row[Any], reopen_reason: str | None) -> None:
@@ -288,11 +292,11 @@ def _update(connection: sa.Connection, row: sa.Row[Any], values: dict[str, Any])
 def _replace_observations(connection: sa.Connection, row: sa.Row[Any], given: Sequence[Observation]) -> None:
     c = observations.c
     connection.execute(sa.delete(observations).where(c.experiment == row.experiment, c.trial_index == row.trial_index))
-    _insert_observations(connection, row, given, first=0)
+    _insert_observations(connection, row.experiment, row.trial_index, given, first=0)
 
 
 def _insert_observations(
-    connection: sa.Connection, row: sa.Row[Any], given: Sequence[Observation], *, first: int
+    connection: sa.Connection, name: str, index: int, given: Sequence[Observation], *, first: int
 ) -> None:
     """Insert observations at positions from ``first`` on, which is how many the trial has."""
     if given:
@@ -300,8 +304,8 @@ def _insert_observations(
             sa.insert(observations),
             [
                 {
-                    "experiment": row.experiment,
-                    "trial_index": row.trial_index,
+                    "experiment": name,
+                    "trial_index": index,
                     "position": position,
                     "metric": observation.metric,
                     "mean": observation.mean,
