@@ -214,9 +214,9 @@ class Loop:
         if not live or now < self._looked_at + self.early_stopping_interval:
             return
         self._looked_at = now
-        if getattr(self._spec(), "early_stopping", None) is None:
+        if self._spec().early_stopping is None:
             return
-        from airflow_provider_axtx.early_stopping import stop_early  # type: ignore[import-not-found]
+        from airflow_provider_axtx.early_stopping import stop_early
 
         for index in stop_early(self.store, self.engine, self.experiment, live):
             log.info("Trial %s EARLY_STOPPED", index)
@@ -325,11 +325,11 @@ class Loop:
         return None, finished or f"Ax has no trial to propose, and none is in flight: {pending}"
 
     def _global_stop(self, counts: Mapping[str, int]) -> str | None:
-        if not counts.get("COMPLETED") or getattr(self._spec(), "global_stopping", None) is None:
+        if not counts.get("COMPLETED") or self._spec().global_stopping is None:
             return None
         from airflow_provider_axtx.engine import ax_engine
 
-        reason: str | None = ax_engine.global_stop(self.store.facts(self.experiment))  # type: ignore[attr-defined]
+        reason: str | None = ax_engine.global_stop(self.store.facts(self.experiment))
         return reason
 
     # Waiting
@@ -343,7 +343,7 @@ class Loop:
             times.append(timeout if run.cancel_requested_at is None else now + LOOK_SECONDS)
         if not own.live:
             times.append(now + LOOK_SECONDS)
-        elif getattr(self._spec(), "early_stopping", None) is not None:
+        elif self._spec().early_stopping is not None:
             times.append(now + self.early_stopping_interval)
         return min((at for at in times if at is not None), default=None)
 

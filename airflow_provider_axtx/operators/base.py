@@ -45,6 +45,21 @@ def airflow_errors(method: Callable[_P, _R]) -> Callable[_P, _R]:
     return translated
 
 
+class AxOperator(BaseOperator):
+    """Base of the operators that work on the experiment store."""
+
+    ui_color = "#e3f0e8"
+
+    def __init__(self, *, ax_conn_id: str = AxHook.default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ax_conn_id = ax_conn_id
+
+    @cached_property
+    def hook(self) -> AxHook:
+        """The hook of ``ax_conn_id``."""
+        return AxHook(self.ax_conn_id)
+
+
 class CancelsOnKill(BaseOperator):
     """Base of the tasks behind an app: when Airflow ends the task, its app is cancelled.
 

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from airflow_provider_axtx.core.errors import AxtxError, SchedulerUnavailableError, TrialNotFoundError
+from airflow_provider_axtx.core.errors import (
+    AxtxError,
+    SchedulerUnavailableError,
+    TrackerUnavailableError,
+    TrialNotFoundError,
+)
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.core.limits import Limits, as_duration, check_at_parse
@@ -247,7 +252,7 @@ class AxOptimizeOperator(CancelsOnKill):
         while True:
             try:
                 step = loop.step(ended)
-            except SchedulerUnavailableError as error:
+            except (SchedulerUnavailableError, TrackerUnavailableError) as error:
                 failures += 1
                 self.log.warning("Step %s in a row failed: %s", failures, error)
                 if failures >= MAX_FAILURES:

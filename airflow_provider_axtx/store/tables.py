@@ -184,8 +184,7 @@ observations = sa.Table(
     metadata,
     sa.Column("experiment", sa.String(NAME_LENGTH), primary_key=True),
     sa.Column("trial_index", sa.Integer(), primary_key=True, autoincrement=False),
-    # The order (metric, step) fixed when written: databases sort text by their own collations, and Ax's candidates
-    # depend on the order of the rows.
+    # Only a number: those of a trial are 0, 1, ... without gaps. A key on (metric, step) cannot hold a step of NULL.
     sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
     _key("metric"),
     _exact("mean", nullable=False),
