@@ -84,7 +84,6 @@ class Poller:
         loop = asyncio.get_running_loop()
         while self._watches:
             started = loop.time()
-            self._report_in_flight(loop)
             await self._poll(loop)
             pause = min(self._interval * 2 ** min(self._failures, 10), max(self._interval, MAX_BACKOFF))
             await asyncio.sleep(max(0.0, started + pause - loop.time()))
@@ -100,6 +99,7 @@ class Poller:
         handles = list(self._watches)
         crash_point("poller.before_observe")
         try:
+            self._report_in_flight(loop)
             with stats.timer(f"axtx.observation.duration.{self._name}", tags={"scheduler": self._name}):
                 seen = await loop.run_in_executor(self._executor, self._observe, handles)
         except SchedulerUnavailableError as error:
