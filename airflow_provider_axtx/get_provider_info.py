@@ -23,6 +23,15 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors.torchx"),
         "hooks": _modules("hooks.ax", "hooks.torchx"),
         "triggers": _modules("triggers.trial"),
+        "notifications": [f"{_PACKAGE}.notifications.new_best.NewBestTrialNotifier"],
+        "asset-uris": [
+            {
+                "schemes": ["ax"],
+                "handler": f"{_PACKAGE}.assets.sanitize_uri",
+                "factory": f"{_PACKAGE}.assets.experiment_asset",
+                "to_openlineage_converter": f"{_PACKAGE}.assets.convert_asset_to_openlineage",
+            }
+        ],
         "cli": [f"{_PACKAGE}.cli.get_commands"],
         "connection-types": [_ax_connection(), _torchx_connection()],
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import BaseOperator, TaskGroup, TriggerRule, conf, task_group
+from airflow.sdk import Asset, BaseOperator, TaskGroup, TriggerRule, conf, task_group
 
 from airflow_provider_axtx.core.inputs import as_int, is_templated
 from airflow_provider_axtx.hooks.ax import AxHook
@@ -44,6 +44,7 @@ def ax_trial_loop(
     deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
     trial_retries: int = 0,
     results: Any = None,
+    outlets: Sequence[Asset] = (),
     default_args: Mapping[str, Any] | None = None,
     ax_conn_id: str = AxHook.default_conn_name,
     torchx_conn_id: str = TorchXHook.default_conn_name,
@@ -70,6 +71,7 @@ def ax_trial_loop(
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure. When it is
         above 0, one task submits and waits: only it can submit again.
     :param results: see ``AxCompleteTrialOperator``.
+    :param outlets: of the completing tasks, see ``AxCompleteTrialOperator``.
     :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
         may be repeated at any time, and a worker that dies must not end the experiment.
     :raises InvalidInputError: at DAG parse, for what is a literal.
@@ -81,6 +83,7 @@ def ax_trial_loop(
     connections = {"ax_conn_id": ax_conn_id, "torchx_conn_id": torchx_conn_id}
     app = {"component": component, "component_args": component_args}
     submit = {**app, "scheduler": scheduler, "scheduler_args": scheduler_args, "tracker_base": tracker_base}
+    complete = {"results": results, "outlets": list(outlets), "ax_conn_id": ax_conn_id}
     wait = {"poke_interval": poke_interval, "timeout": timeout, "deferrable": deferrable, **connections}
     group = TaskGroup(group_id=group_id)
     group.default_args = {**_RETRIES, **(group.dag.default_args if group.dag else {}), **(default_args or {})}
@@ -103,7 +106,7 @@ def ax_trial_loop(
                 # A round without trials is skipped, and that alone must not skip the rounds after it.
                 trigger_rule=TriggerRule.NONE_FAILED if number else TriggerRule.ALL_SUCCESS,
             )
-            trials = _round(number, submit, wait, trial_retries, {"results": results, "ax_conn_id": ax_conn_id})
+            trials = _round(number, submit, wait, trial_retries, complete)
             before >> generate
             before = trials.expand(trial=generate.output)
             # Of every round: when one trial of a round fails hard, the others of it are still waited for.

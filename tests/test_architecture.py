@@ -29,10 +29,13 @@ ALLOWED: dict[str, set[str]] = {
     "loop_trials": {"core", "store", "engine", "outcome"},
     "loop": {"core", "store", "engine", "outcome", "submission", "generation", "early_stopping", "loop_trials"},
     "hooks": {"core", "store", "engine", "hooks"},
+    "lineage": set(),
+    "assets": {"core", "hooks", "lineage"},
     "triggers": {"core", "store", "engine", "outcome", "loop_trials", "hooks", "triggers"},
-    "operators": {"core", "store", "engine", *L2, "hooks", "triggers", "operators"},
+    "operators": {"core", "store", "engine", *L2, "hooks", "triggers", "lineage", "assets", "operators"},
     "sensors": {"core", "operators"},
     "task_groups": {"core", "hooks", "operators", "sensors"},
+    "notifications": {"core", "store", "hooks", "assets"},
     "cli": {"core", "store", "engine", *L2, "hooks"},
 }
 #: Library -> the only areas or modules that may import it.
@@ -41,7 +44,18 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "torchx": ("engine/",),
     "sqlalchemy": ("store/", "hooks/ax.py", "cli.py"),
     "alembic": ("store/",),
-    "airflow": ("hooks/", "triggers/", "operators/", "sensors/", "task_groups.py", "cli.py"),
+    "airflow": (
+        "hooks/",
+        "triggers/",
+        "operators/",
+        "sensors/",
+        "notifications/",
+        "assets.py",
+        "lineage.py",
+        "task_groups.py",
+        "cli.py",
+    ),
+    "openlineage": (),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -89,8 +103,10 @@ import airflow_provider_axtx.task_groups
 import airflow_provider_axtx.hooks.ax
 import airflow_provider_axtx.hooks.torchx
 import airflow_provider_axtx.triggers.trial
+import airflow_provider_axtx.assets
+import airflow_provider_axtx.notifications.new_best
 import airflow_provider_axtx.get_provider_info
-heavy = {"ax", "torch", "torchx", "botorch", "pandas", "alembic"} & set(sys.modules)
+heavy = {"ax", "torch", "torchx", "botorch", "pandas", "alembic", "openlineage"} & set(sys.modules)
 new_sql = {m for m in set(sys.modules) - before if m.startswith("sqlalchemy.dialects")}
 assert not heavy, heavy
 assert not new_sql, new_sql

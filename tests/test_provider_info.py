@@ -29,7 +29,9 @@ def named() -> list[str]:
     modules = [
         m for kind in ("operators", "sensors", "hooks", "triggers") for e in INFO[kind] for m in e["python-modules"]
     ]
-    return [*modules, *(c["hook-class-name"] for c in INFO["connection-types"]), *INFO["cli"]]
+    assets = [uris[role] for uris in INFO["asset-uris"] for role in ("handler", "factory", "to_openlineage_converter")]
+    connections = [c["hook-class-name"] for c in INFO["connection-types"]]
+    return [*modules, *connections, *INFO["cli"], *INFO["notifications"], *assets]
 
 
 @pytest.mark.parametrize("name", named())

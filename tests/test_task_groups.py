@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, TaskGroup
 
+from airflow_provider_axtx.assets import experiment_asset
 from airflow_provider_axtx.task_groups import ax_trial_loop
 from tests.operators.conftest import BOOTH
 
@@ -58,3 +59,10 @@ def test_templated_rounds_are_unrolled_to_their_maximum() -> None:
     dag, _ = loop(rounds="{{ params.rounds }}", max_rounds=4)
     assert dag.get_task("tune.generate_3").rounds == "{{ params.rounds }}"
     assert "tune.generate_4" not in dag.task_ids
+
+
+def test_outlets_are_those_of_the_completing_tasks() -> None:
+    asset = experiment_asset("booth")
+    dag, _ = loop(outlets=[asset])
+    assert {task.task_id for task in dag.tasks if task.outlets} == {"tune.round_0.complete", "tune.round_1.complete"}
+    assert dag.get_task("tune.round_0.complete").outlets == [asset]

@@ -43,6 +43,11 @@ MAX_NAME = 100
 _NAME = re.compile(r"\w(?:[\w .:+@=,-]*[\w.:+@=,-])?")
 
 
+def is_experiment_name(name: str) -> bool:
+    """Return whether an experiment may have this name."""
+    return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None
+
+
 class ExperimentSpec(Frozen):
     """The definition of an experiment.
 
@@ -160,7 +165,7 @@ class ExperimentSpec(Frozen):
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong across fields."""
-        if len(self.name) > MAX_NAME or not _NAME.fullmatch(self.name):
+        if not is_experiment_name(self.name):
             fix = f"use 1 to {MAX_NAME} letters, digits or _.:+@=,- with spaces only inside."
             yield Problem("name", self.name, "is not usable as an experiment name", fix)
         yield from self._parameter_problems()

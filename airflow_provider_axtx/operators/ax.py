@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_provider_axtx.assets import best_extra, fill_outlets, is_experiment_asset, trial_extra
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
@@ -20,6 +21,7 @@ from airflow_provider_axtx.operators.base import (
     check_experiment_at_parse,
     current_task_key,
 )
+from airflow_provider_axtx.operators.metrics import count_trial, generation_timer
 from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class AxCreateExperimentOperator(AxOperator):
         "ax_conn_id",
     )
     template_fields_renderers = {"experiment": "json", "component_args": "json"}
+    lineage_reads, lineage_writes = False, True
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class AxCreateExperimentOperator(AxOperator):
         if self.component is not None:
             self._check_component(spec)
         created = create_experiment(self.hook.store, spec, if_exists=if_exists)
+        self.worked_on(spec.name)
         self.log.info("Experiment %r %s.", spec.name, "created" if created else "exists and is resumed")
         return spec.name
 
@@ -111,6 +115,8 @@ class _GenerateOperator(AxOperator):
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
     """
 
+    lineage_writes = True
+
     def __init__(self, *, experiment_name: Any, max_trials: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.experiment_name = experiment_name
@@ -122,9 +128,11 @@ class _GenerateOperator(AxOperator):
         from airflow_provider_axtx.generation import generate_trials
 
         limit = None if self.max_trials in (None, "", "None") else as_int("max_trials", self.max_trials, minimum=1)
-        generation = generate_trials(
-            self.hook.store, self.experiment_name, n, task_key=current_task_key(context), max_trials=limit
-        )
+        with generation_timer(self):
+            generation = generate_trials(
+                self.hook.store, self.experiment_name, n, task_key=current_task_key(context), max_trials=limit
+            )
+        self.worked_on(self.experiment_name, [trial.to_json() for trial in generation.trials])
         for trial in generation.trials:
             self.log.info("Trial %s (%s): %s", trial.trial_index, trial.arm_name, trial.parameters)
         if generation.finished:
@@ -195,11 +203,13 @@ class AxCompleteTrialOperator(AxOperator):
     :param results: None reads the tracker as Ax's ``TorchXMetric`` does; or a dict ``{metric: mean}`` or
         ``{metric/mean: m, metric/sem: s}`` (templated); or a callable that returns one for the run.
     :param ax_conn_id: connection of the experiment store.
+    :param outlets: with an ``assets.experiment_asset(...)`` among them, a trial that is COMPLETED gives it an event.
     :return: the run with ``metrics`` and the final ``trial_status``.
     """
 
     template_fields: Sequence[str] = ("run", "results", "ax_conn_id")
     template_fields_renderers = {"run": "json", "results": "json"}
+    lineage_reads, lineage_writes = False, True
 
     def __init__(self, *, run: Any, results: Results | Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -216,11 +226,26 @@ class AxCompleteTrialOperator(AxOperator):
         if results is not None and not callable(results):
             results = as_object("results", results)
         completed = complete_trial(self.hook.store, outcome, results)
+        if outcome.trial_status == "COMPLETED":
+            # Any other one was counted by the task that saw its app end.
+            count_trial(self, completed["trial_status"])
+        self.worked_on(outcome.experiment, [completed])
+        self._fill_outlets(context, completed)
         if completed["trial_status"] == "COMPLETED":
             self.log.info("Trial %s COMPLETED: %s", outcome.trial_index, completed["metrics"])
         else:
             self.log.warning("Trial %s %s: %s", outcome.trial_index, completed["trial_status"], completed["message"])
         return completed
+
+    def _fill_outlets(self, context: Context, completed: dict[str, Any]) -> None:
+        if not any(map(is_experiment_asset, self.outlets)):
+            return
+        if completed["trial_status"] == "COMPLETED":
+            spec = ExperimentSpec.load(self.hook.store.spec(completed["experiment"]))
+            fill_outlets(context, self.outlets, trial_extra(spec, completed))
+        else:
+            # Airflow gives every outlet of a task that succeeds an event; who waits for results wants none of it.
+            self.outlets = [outlet for outlet in self.outlets if not is_experiment_asset(outlet)]
 
 
 class AxBestTrialOperator(AxOperator):
@@ -229,6 +254,7 @@ class AxBestTrialOperator(AxOperator):
     :param experiment_name: the experiment (templated).
     :param use_model_predictions: judge by the model's prediction instead of the observation; fits a model.
     :param ax_conn_id: connection of the experiment store.
+    :param outlets: an ``assets.experiment_asset(...)`` among them gets an event with the result.
     :return: ``{trial_index, arm_name, parameters, metrics}``, or a list of them for several objectives.
     """
 
@@ -252,4 +278,7 @@ class AxBestTrialOperator(AxOperator):
         best = ax_engine.best(facts, use_model_predictions=self.use_model_predictions)
         for entry in best:
             self.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
-        return best if ExperimentSpec.load(facts.spec).is_multi_objective else best[0]
+        spec = ExperimentSpec.load(facts.spec)
+        self.worked_on(spec.name, best)
+        fill_outlets(context, self.outlets, best_extra(spec, best))
+        return best if spec.is_multi_objective else best[0]

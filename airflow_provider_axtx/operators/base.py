@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -45,7 +45,34 @@ def airflow_errors(method: Callable[_P, _R]) -> Callable[_P, _R]:
     return translated
 
 
-class AxOperator(BaseOperator):
+class ReportsLineage(BaseOperator):
+    """Base of the operators that tell OpenLineage, where it is installed, which trials they worked on."""
+
+    ax_conn_id: str
+    lineage_reads = True
+    lineage_writes = False
+    _worked_on: tuple[str, list[dict[str, Any]]] | None = None
+
+    def worked_on(self, experiment: str, trials: Sequence[dict[str, Any]] = ()) -> None:
+        """Note what the task has worked on; what was noted last holds.
+
+        :param trials: JSON objects of the trials.
+        """
+        self._worked_on = (experiment, list(trials))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return the experiment as a dataset and the trials as a facet; called by the OpenLineage provider."""
+        from airflow_provider_axtx.lineage import operator_lineage
+
+        if self._worked_on is None:
+            return None
+        experiment, trials = self._worked_on
+        return operator_lineage(
+            self.ax_conn_id, experiment, trials, reads=self.lineage_reads, writes=self.lineage_writes
+        )
+
+
+class AxOperator(ReportsLineage):
     """Base of the operators that work on the experiment store."""
 
     ui_color = "#e3f0e8"
@@ -60,7 +87,7 @@ class AxOperator(BaseOperator):
         return AxHook(self.ax_conn_id)
 
 
-class CancelsOnKill(BaseOperator):
+class CancelsOnKill(ReportsLineage):
     """Base of the tasks behind an app: when Airflow ends the task, its app is cancelled.
 
     Airflow calls ``on_kill`` in a signal handler and lets the task run on, for 5 s until it is killed. What the task

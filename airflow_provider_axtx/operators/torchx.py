@@ -15,6 +15,7 @@ from airflow_provider_axtx.core.trial import Trial, TrialRun
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors, current_identity
+from airflow_provider_axtx.operators.metrics import count_trial
 from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class _SubmitsTrial(CancelsOnKill):
         self.check_not_killed()
         # Visible before anything waits, so that a killed task can be traced and cancelled by hand.
         context["ti"].xcom_push(key="app_handle", value=run.app_handle)
+        self.worked_on(run.experiment, [run.to_json()])
         return run
 
 
@@ -219,6 +221,7 @@ class TorchXReapTrialsOperator(BaseOperator):
         reaped = reap(self.store, self._engine_for, orphans_of(self.store, ti.dag_id, ti.run_id), self.reason)
         for one in reaped:
             self.log.warning("Reaped %s", one)
+            count_trial(self, one.trial_status)
         return [asdict(one) for one in reaped]
 
     def _engine_for(self, run: RunFact) -> TorchXEngine:

@@ -20,6 +20,7 @@ from airflow_provider_axtx.core.observation import DEFAULT_GRACE_POLLS, DEFAULT_
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.core.trial import TrialOutcome, TrialRun
 from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors
+from airflow_provider_axtx.operators.metrics import count_trial
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -227,6 +228,10 @@ class WaitsForTrial(CancelsOnKill):
 
         outcome = settle(self.ax_hook.store, run, observed)
         self._live_run = None
+        self.worked_on(outcome.experiment, [outcome.to_json()])
+        if outcome.trial_status != "COMPLETED":
+            # A COMPLETED one is counted when its results are recorded.
+            count_trial(self, outcome.trial_status)
         self.log.info(
             "Trial %s: app %s, trial %s. %s",
             outcome.trial_index,

@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+# The triggerer's: it sets up this module, not the one of the Task SDK.
+from airflow.observability import stats
+
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.observation import UNSEEN, AppObservation, Grace
@@ -84,12 +87,21 @@ class Poller:
             await self._poll(loop)
             pause = min(self._interval * 2 ** min(self._failures, 10), max(self._interval, MAX_BACKOFF))
             await asyncio.sleep(max(0.0, started + pause - loop.time()))
+        self._report_in_flight(loop)
+
+    def _report_in_flight(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Of all pollers of the scheduler: those with another interval report under the same name.
+        pollers = _pollers.get(loop, {}).items()
+        apps = sum(len(poller._watches) for (scheduler, _), poller in pollers if scheduler == self._name)
+        stats.gauge(f"axtx.apps_in_flight.{self._name}", apps, tags={"scheduler": self._name})
 
     async def _poll(self, loop: asyncio.AbstractEventLoop) -> None:
         handles = list(self._watches)
         crash_point("poller.before_observe")
         try:
-            seen = await loop.run_in_executor(self._executor, self._observe, handles)
+            self._report_in_flight(loop)
+            with stats.timer(f"axtx.observation.duration.{self._name}", tags={"scheduler": self._name}):
+                seen = await loop.run_in_executor(self._executor, self._observe, handles)
         except SchedulerUnavailableError as error:
             self._failures += 1
             log.warning("Observation %s of %s in a row failed: %s", self._failures, self._name, error)

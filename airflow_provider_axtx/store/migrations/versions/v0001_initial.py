@@ -122,13 +122,13 @@ def _create_runs() -> None:
 
 
 def _create_loops() -> None:
-    op.create_table(
+    create_table(
         "axtx_loops",
         sa.Column("experiment", sa.String(100), nullable=False),
         sa.Column("loop_key", sa.String(250), nullable=False),
         sa.Column("max_tries", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=False),
-        sa.Column("stop_reason", sa.Text()),
+        sa.Column("stop_reason", long_text()),
         sa.PrimaryKeyConstraint("experiment", "loop_key", name="pk_axtx_loops"),
         **_MYSQL,
     )

@@ -1,0 +1,128 @@
+"""The asset scheme ``ax``: an experiment is ``ax://<ax_conn_id>/<experiment>``, each of its results an event.
+
+A DAG that is scheduled on it starts with the trial in the event's ``extra``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from airflow.sdk import Asset
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.experiment import ExperimentSpec, is_experiment_name
+from airflow_provider_axtx.core.standing import goals
+from airflow_provider_axtx.hooks.ax import AxHook
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.sdk import Context
+
+SCHEME = "ax"
+_CONN_ID = re.compile(r"[\w.-]+", re.ASCII)
+#: What may stand in a URI's path as it is; all else that a name may hold is percent-encoded.
+_SAFE = ":@+=,"
+
+
+class AssetUriError(InvalidInputError, ValueError):
+    """An ``ax://`` URI that names no experiment. A ``ValueError``, since that is what Airflow expects of a handler."""
+
+
+def experiment_asset(
+    name: str, *, ax_conn_id: str = AxHook.default_conn_name, extra: dict[str, Any] | None = None
+) -> Asset:
+    """Return the asset of an experiment, to be an outlet of a task or the schedule of a DAG.
+
+    As an outlet of ``AxCompleteTrialOperator`` it has one event for each COMPLETED trial; of ``AxBestTrialOperator``
+    one for each result. The event's ``extra`` is that of ``trial_extra``.
+
+    :param name: the experiment. Airflow does not render templates here: for an experiment of each DAG run choose one
+        name for all of them; which one it was is in the event's ``extra``.
+    :param ax_conn_id: connection of the experiment store.
+    :param extra: of the asset itself.
+    :raises InvalidInputError: when the name or the connection id cannot be used.
+    """
+    return Asset(uri=experiment_uri(name, ax_conn_id), extra=extra)
+
+
+def experiment_uri(name: str, ax_conn_id: str = AxHook.default_conn_name) -> str:
+    """Return the normalised URI of an experiment.
+
+    :raises InvalidInputError: when the name or the connection id cannot be used.
+    """
+    if not isinstance(ax_conn_id, str) or not _CONN_ID.fullmatch(ax_conn_id):
+        raise AssetUriError(
+            f"ax_conn_id {ax_conn_id!r} cannot stand in an asset's URI.", fix="use letters, digits and '_', '-', '.'."
+        )
+    if not isinstance(name, str) or not is_experiment_name(name):
+        raise AssetUriError(
+            f"{name!r} is not usable as an experiment name.",
+            fix="write the experiment's name, without a template: Airflow does not render assets.",
+        )
+    return f"{SCHEME}://{ax_conn_id}/{quote(name, safe=_SAFE)}"
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Return the normalised form of an ``ax://`` URI; Airflow's handler of the scheme.
+
+    :raises AssetUriError: when it is not ``ax://<ax_conn_id>/<experiment>``.
+    """
+    name = uri.path.removeprefix("/")
+    if not uri.netloc or not name or "/" in name or uri.query:
+        raise AssetUriError(
+            f"The asset URI {uri.geturl()!r} names no experiment.",
+            fix="write ax://<ax_conn_id>/<experiment>, or use airflow_provider_axtx.assets.experiment_asset(name).",
+        )
+    return urlsplit(experiment_uri(unquote(name), uri.netloc))
+
+
+def convert_asset_to_openlineage(asset: Asset, lineage_context: object) -> Dataset:
+    """Return the OpenLineage dataset of an experiment's asset; Airflow's converter of the scheme."""
+    from airflow_provider_axtx.lineage import experiment_dataset
+
+    uri = urlsplit(asset.uri)
+    return experiment_dataset(uri.netloc, unquote(uri.path.removeprefix("/")))
+
+
+def is_experiment_asset(outlet: object) -> bool:
+    """Return whether an outlet of a task is an ``ax://`` asset."""
+    return isinstance(outlet, Asset) and outlet.uri.startswith(f"{SCHEME}://")
+
+
+def fill_outlets(context: Context, outlets: Iterable[object], extra: Mapping[str, Any]) -> None:
+    """Give the event of every ``ax://`` outlet of the running task its ``extra``."""
+    for outlet in outlets:
+        if is_experiment_asset(outlet):
+            context["outlet_events"][outlet].extra = dict(extra)  # type: ignore[index]
+
+
+def trial_extra(spec: ExperimentSpec, trial: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an event says about a trial.
+
+    :param trial: ``{trial_index, arm_name, parameters, metrics: {name: {mean, sem}}}``.
+    :return: ``{experiment, trial_index, arm_name, parameters, metrics: {name: mean}, value}``; ``value`` is that of the
+        objective, with several objectives ``{objective: value}``.
+    """
+    means = {name: metric["mean"] for name, metric in trial["metrics"].items()}
+    values = {goal.label: goal.value(means) for goal in goals(spec)}
+    return {
+        "experiment": spec.name,
+        "trial_index": trial["trial_index"],
+        "arm_name": trial["arm_name"],
+        "parameters": dict(trial["parameters"]),
+        "metrics": means,
+        "value": values if spec.is_multi_objective else next(iter(values.values())),
+    }
+
+
+def best_extra(spec: ExperimentSpec, best: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what an event says about the result of an experiment.
+
+    :param best: the best trial, or the trials of the Pareto frontier, as ``trial_extra`` takes them.
+    :return: that of the best trial; with several objectives ``{experiment, frontier: [...]}``.
+    """
+    extras = [trial_extra(spec, trial) for trial in best]
+    return {"experiment": spec.name, "frontier": extras} if spec.is_multi_objective else extras[0]

@@ -1,0 +1,24 @@
+"""What operators report through Airflow's stats; the names are in ``docs/metrics.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from airflow.sdk.observability import stats
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
+
+def count_trial(operator: BaseOperator, status: str) -> None:
+    """Count a trial that this task has settled; ``status`` is its terminal Ax ``TrialStatus`` name."""
+    stats.incr(f"axtx.trials.{status.lower()}", tags={"dag_id": operator.dag_id})
+
+
+@contextmanager
+def generation_timer(operator: BaseOperator) -> Iterator[None]:
+    """Time a request for trials, the import of Ax and the wait for another task's model included."""
+    with stats.timer("axtx.generation.duration", tags={"dag_id": operator.dag_id}):
+        yield

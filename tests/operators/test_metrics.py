@@ -1,0 +1,63 @@
+"""What the operators send to a real StatsD server through Airflow's own client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.sdk.observability import stats
+from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
+
+from airflow_provider_axtx.operators.ax import (
+    AxCompleteTrialOperator,
+    AxCreateExperimentOperator,
+    AxGenerateTrialsOperator,
+)
+from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator, TorchXRunTrialOperator
+from tests.fakes.statsd import StatsdServer
+from tests.operators.conftest import BOOTH, Execute
+
+
+@pytest.fixture
+def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdServer]:
+    """A server to which this process sends, set up as in a task's process."""
+    with StatsdServer() as server:
+        for name, value in server.options().items():
+            monkeypatch.setenv(f"AIRFLOW__{name.replace('.', '__').upper()}", value)
+        stats.initialize(factory=get_stats_factory(), export_legacy_names=True)
+        yield server
+        monkeypatch.undo()
+        stats.initialize(factory=get_stats_factory(), export_legacy_names=True)
+
+
+@pytest.fixture
+def trials(execute: Execute) -> list[dict[str, Any]]:
+    execute(AxCreateExperimentOperator(task_id="create", experiment=BOOTH))
+    return execute(AxGenerateTrialsOperator(task_id="generate", experiment_name="booth", n=3))
+
+
+def run_and_complete(execute: Execute, trial: dict[str, Any], component: str, results: Any = None) -> None:
+    index = trial["trial_index"]
+    run = execute(TorchXRunTrialOperator(task_id=f"run_{index}", trial=trial, component=component, poke_interval=0.05))
+    execute(AxCompleteTrialOperator(task_id=f"complete_{index}", run=run, results=results))
+
+
+def test_each_trial_is_counted_once_by_its_status(
+    statsd: StatsdServer, execute: Execute, trials: list[dict[str, Any]], components: Any
+) -> None:
+    run_and_complete(execute, trials[0], "utils.booth")
+    run_and_complete(execute, trials[1], components("raise SystemExit(1)"))
+    run_and_complete(execute, trials[2], "utils.booth", results={"booth_eval": "good"})
+    # Sent last: what comes before it has arrived.
+    execute(AxGenerateTrialsOperator(task_id="more", experiment_name="booth", n=1))
+    execute(TorchXReapTrialsOperator(task_id="reap"))
+    assert statsd.await_values("airflow.axtx.trials.abandoned") == ["1|c"]
+    assert statsd.await_values("airflow.axtx.trials.failed", 2) == ["1|c", "1|c"]
+    assert statsd.await_values("airflow.axtx.trials.completed") == ["1|c"]
+
+
+def test_a_generation_is_timed(statsd: StatsdServer, trials: list[dict[str, Any]]) -> None:
+    (duration,) = statsd.await_values("airflow.axtx.generation.duration")
+    milliseconds, kind = duration.split("|")
+    assert (float(milliseconds) > 0, kind) == (True, "ms")
