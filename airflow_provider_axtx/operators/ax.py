@@ -120,12 +120,17 @@ class _GenerateOperator(_AxOperator):
         if max_trials is not None and not is_templated(max_trials):
             as_int("max_trials", max_trials, minimum=1)
 
-    def _generate(self, context: Context, n: int) -> Generation:
+    def _generate(self, context: Context, n: int, trials_to_follow: int | None = None) -> Generation:
         from airflow_provider_axtx.generation import generate_trials
 
         limit = None if self.max_trials in (None, "", "None") else as_int("max_trials", self.max_trials, minimum=1)
         generation = generate_trials(
-            self.hook.store, self.experiment_name, n, task_key=current_task_key(context), max_trials=limit
+            self.hook.store,
+            self.experiment_name,
+            n,
+            task_key=current_task_key(context),
+            max_trials=limit,
+            trials_to_follow=trials_to_follow,
         )
         for trial in generation.trials:
             self.log.info("Trial %s (%s): %s", trial.trial_index, trial.arm_name, trial.parameters)
@@ -161,11 +166,13 @@ class AxGenerateTrialsOperator(_GenerateOperator):
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Generate the trials, or return those that this task was granted before."""
-        if self.rounds is not None and self.round_number >= as_int("rounds", self.rounds, minimum=1):
-            self.log.info("This DAG run asks for %s rounds: no trial in round %s.", self.rounds, self.round_number)
+        rounds = None if self.rounds is None else as_int("rounds", self.rounds, minimum=1)
+        if rounds is not None and self.round_number >= rounds:
+            self.log.info("This DAG run asks for %s rounds: no trial in round %s.", rounds, self.round_number)
             return []
         n = as_int("n", self.n, minimum=1)
-        return [trial.to_json() for trial in self._generate(context, n).trials]
+        to_follow = None if rounds is None else n * (rounds - self.round_number - 1)
+        return [trial.to_json() for trial in self._generate(context, n, to_follow).trials]
 
 
 class AxGenerateTrialOperator(_GenerateOperator):
