@@ -23,6 +23,7 @@ def get_provider_info() -> dict[str, Any]:
         "sensors": _modules("sensors.torchx"),
         "hooks": _modules("hooks.ax", "hooks.torchx"),
         "triggers": _modules("triggers.trial"),
+        "extra-links": [f"{_PACKAGE}.links.{name}" for name in ("ExperimentLink", "TrialLink", "AppLink")],
         "cli": [f"{_PACKAGE}.cli.get_commands"],
         "connection-types": [_ax_connection(), _torchx_connection()],
     }

@@ -29,7 +29,7 @@ def named() -> list[str]:
     modules = [
         m for kind in ("operators", "sensors", "hooks", "triggers") for e in INFO[kind] for m in e["python-modules"]
     ]
-    return [*modules, *(c["hook-class-name"] for c in INFO["connection-types"]), *INFO["cli"]]
+    return [*modules, *(c["hook-class-name"] for c in INFO["connection-types"]), *INFO["cli"], *INFO["extra-links"]]
 
 
 @pytest.mark.parametrize("name", named())

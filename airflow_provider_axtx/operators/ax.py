@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_axtx.core.errors import InvalidInputError
@@ -15,6 +15,7 @@ from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_t
 from airflow_provider_axtx.core.trial import TrialOutcome
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators.base import airflow_errors, check_experiment_at_parse, current_task_key
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class _AxOperator(BaseOperator):
     """Base of the operators that work on the experiment store."""
 
     ui_color = "#e3f0e8"
+    operator_extra_links: Collection[BaseOperatorLink] = (ExperimentLink(),)
 
     def __init__(self, *, ax_conn_id: str = AxHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -209,6 +211,7 @@ class AxCompleteTrialOperator(_AxOperator):
 
     template_fields: Sequence[str] = ("run", "results", "ax_conn_id")
     template_fields_renderers = {"run": "json", "results": "json"}
+    operator_extra_links = (ExperimentLink(), TrialLink())
 
     def __init__(self, *, run: Any, results: Results | Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -105,6 +105,13 @@ class CancelsOnKill(BaseOperator):
             cancel_run(self.ax_hook.store, engine, run, f"{KILLED}: {self.task_id} was ended")
 
 
+def push_links(operator: BaseOperator, context: Context) -> None:
+    """Show the operator's links already while it waits: Airflow itself asks for them when the task has ended."""
+    ti: Any = context["ti"]
+    for link in operator.operator_extra_links:
+        ti.xcom_push(key=link.xcom_key, value=link.get_link(operator, ti_key=ti))
+
+
 def check_experiment_at_parse(experiment: object) -> None:
     """Check an experiment that is a literal in the DAG file, so that a mistake shows as an import error of the DAG.
 

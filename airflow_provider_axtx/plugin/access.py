@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_view
+from airflow.configuration import conf
 from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException
 
@@ -51,7 +52,8 @@ class Reader:
 
 def _reader(user: GetUserDep) -> Reader:
     def may_read(dag_id: str, entity: DagAccessEntity | None) -> bool:
-        details = DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id))
+        team = DagModel.get_team_name(dag_id) if conf.getboolean("core", "multi_team") else None
+        details = DagDetails(id=dag_id, team_name=team)
         return get_auth_manager().is_authorized_dag(method="GET", access_entity=entity, details=details, user=user)
 
     return Reader(user, may_read)

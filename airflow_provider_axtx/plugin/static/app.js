@@ -1,7 +1,7 @@
 // The page: a list of experiments, or one experiment; kept up to date while it is looked at.
 
 import { showExperiment } from "./experiment.js";
-import { badge, el, followTheme, framed, load, number, Refused, statusBar, time } from "./ui.js";
+import { badge, el, followTheme, framed, load, number, refreshTimes, Refused, statusBar, time } from "./ui.js";
 
 const main = document.getElementById("main");
 const problem = document.getElementById("problem");
@@ -11,7 +11,7 @@ const PAGE = 50;
 let stop = () => {};
 
 /** Show what went wrong, without taking away what is shown already. */
-export function complain(error) {
+function complain(error) {
   problem.hidden = !error;
   problem.textContent = error ? error.message : "";
 }
@@ -29,6 +29,7 @@ function keepLooking(look) {
     let pause = 10;
     try {
       pause = await look();
+      refreshTimes();
       complain(null);
     } catch (error) {
       complain(error);
@@ -50,10 +51,8 @@ function keepLooking(look) {
   again();
 }
 
-export function experimentUrl(name, trial) {
-  const query = new URLSearchParams({ experiment: name });
-  if (trial !== undefined && trial !== null) query.set("trial", trial);
-  return `?${query}`;
+function experimentUrl(name) {
+  return `?${new URLSearchParams({ experiment: name })}`;
 }
 
 function bestOf(line) {

@@ -5,7 +5,7 @@ import { el, number } from "./ui.js";
 let plotly = null;
 
 /** Load plotly.js once, when a chart is first drawn: it is large. */
-function loadPlotly() {
+export function loadPlotly() {
   plotly ??= new Promise((resolve, reject) => {
     const script = el("script", { src: "static/plotly.min.js" });
     script.addEventListener("load", () => resolve(window.Plotly));
@@ -57,7 +57,9 @@ export async function drawCharts(place, state, select) {
   const key = wanted.map((chart) => chart.id).join();
   if (place.dataset.key !== key) {
     place.dataset.key = key;
-    place.replaceChildren(...wanted.map((chart) => figure(chart)));
+    const narrow = wanted.filter((chart) => !chart.wide);
+    const alone = narrow.length % 2 ? narrow.at(-1) : null;
+    place.replaceChildren(...wanted.map((chart) => figure(chart, chart.wide || chart === alone)));
   }
   const Plotly = await loadPlotly();
   const c = colors();
@@ -83,10 +85,10 @@ export async function drawCharts(place, state, select) {
   place.dataset.drawn = String(performance.now());
 }
 
-function figure(chart) {
+function figure(chart, wide) {
   return el(
     "figure",
-    { id: `chart-${chart.id}`, class: chart.wide ? "wide" : null },
+    { id: `chart-${chart.id}`, class: wide ? "wide" : null },
     el("header", { class: "top" }, el("h2", {}, chart.title), el("span", { class: "choosers" })),
     el("div", { class: "plot", role: "img" }),
     el("figcaption", { class: "small muted" }),
@@ -151,7 +153,7 @@ const objective = {
     const best = state.data.best === null ? "" : ` Best so far ${number(so_far.at(-1)?.[1])} in trial ${state.data.best}.`;
     return {
       traces,
-      axes: { xaxis: { title: { text: "trial" }, rangemode: "tozero" }, yaxis: { title: { text: plain(label) } }, yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true } },
+      axes: { xaxis: { title: { text: "trial" }, }, yaxis: { title: { text: plain(label) } }, yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true } },
       told: `${done.length} completed trials; ${minimize ? "lower" : "higher"} is better.${best}${lost.length ? ` ${lost.length} without a result.` : ""}`,
     };
   },

@@ -1,6 +1,6 @@
 // One experiment: what is best, the charts, the trials, the definition.
 
-import { drawCharts } from "./charts.js";
+import { drawCharts, loadPlotly } from "./charts.js";
 import { trialDetail, trialTable } from "./trials.js";
 import { badge, el, load, measured, number, runUrl, airflowLink, statusBar, time } from "./ui.js";
 
@@ -10,6 +10,7 @@ const news = document.getElementById("news");
 export function showExperiment(main, name, trial) {
   const state = { name, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
   const page = skeleton(name);
+  loadPlotly(); // while the data is on its way
   let last = "";
   let lastCurves = "";
   const select = (index) => {
@@ -30,7 +31,7 @@ export function showExperiment(main, name, trial) {
     trialTable(page.table, state, select);
     drawDefinition(page.definition, state);
   };
-  window.addEventListener("themechange", () => state.data && drawCharts(page.charts, state, select, true));
+  window.addEventListener("themechange", () => state.data && drawCharts(page.charts, state, select));
   return async () => {
     const { text, data } = await load("experiment", { name, since: state.cursor });
     let curves = "";

@@ -36,12 +36,21 @@ export function duration(seconds) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+function ago(at) {
+  const seconds = Math.max(0, (Date.now() - at) / 1000);
+  if (seconds < 5) return "just now";
+  return seconds < 86400 ? `${duration(seconds)} ago` : at.toLocaleString();
+}
+
 export function time(seconds) {
   if (!seconds) return "–";
   const at = new Date(seconds * 1000);
-  const ago = Math.max(0, Date.now() / 1000 - seconds);
-  const shown = ago < 5 ? "just now" : ago < 86400 ? `${duration(ago)} ago` : at.toLocaleString();
-  return el("time", { datetime: at.toISOString(), title: at.toLocaleString() }, shown);
+  return el("time", { datetime: at.toISOString(), title: at.toLocaleString() }, ago(at));
+}
+
+/** Bring "3 min ago" up to date everywhere. */
+export function refreshTimes() {
+  for (const one of document.querySelectorAll("time")) one.textContent = ago(new Date(one.dateTime));
 }
 
 export const STATUSES = ["COMPLETED", "EARLY_STOPPED", "RUNNING", "STAGED", "CANDIDATE", "FAILED", "ABANDONED"];
