@@ -30,24 +30,22 @@ def page_url(experiment: str, trial_index: int | None = None) -> str:
     return urljoin(base, f"plugin/experiments{urlsplit(base).path}axtx/?{urlencode(query)}")
 
 
-def _object(given: Any) -> Mapping[str, Any]:
-    value = given
-    if isinstance(given, str):
+def _object(value: Any) -> dict[str, Any]:
+    """Return an argument that was given as an object, as the JSON text of one, or as an ``ExperimentSpec``."""
+    if isinstance(value, str):
         try:
-            value = json.loads(given)
+            return _object(json.loads(value))
         except ValueError:
-            value = {}
-    # An ExperimentSpec has its name as an attribute.
-    found: Mapping[str, Any] = value if isinstance(value, Mapping) else {"name": getattr(value, "name", None)}
-    return found
+            return {}
+    return dict(value) if isinstance(value, Mapping) else {"name": getattr(value, "name", None)}
 
 
 def trial_of(operator: BaseOperator) -> tuple[str | None, int | None]:
     """Return (experiment, trial index) of an operator whose arguments are rendered; None for what it does not name."""
     for argument in _TRIALS:
-        given = _object(getattr(operator, argument, None))
-        if "trial_index" in given:
-            return str(given["experiment"]), int(given["trial_index"])
+        trial = _object(getattr(operator, argument, None))
+        if "trial_index" in trial:
+            return str(trial["experiment"]), int(trial["trial_index"])
     for argument in _EXPERIMENTS:
         given = getattr(operator, argument, None)
         name = given if argument == "experiment_name" else _object(given).get("name")
