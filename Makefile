@@ -6,13 +6,14 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow faults lint wheel-check clean \
+.PHONY: help install demo serve test test-quick test-airflow test-browser faults lint wheel-check clean \
 	engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
 	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
+	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled or left running"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
@@ -63,6 +64,10 @@ engines-postgres: $(STAMP)
 engines-mysql: $(STAMP)
 	tests/engines/apt_install.sh mariadb-server
 	$(PYTEST) -n auto tests/store -m mysql
+
+test-browser: $(STAMP)
+	tests/engines/browser_install.sh
+	$(PYTEST) -m browser
 
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults

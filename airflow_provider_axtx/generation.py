@@ -59,7 +59,13 @@ def create_experiment(store: ExperimentStore, spec: ExperimentSpec, *, if_exists
 
 
 def generate_trials(
-    store: ExperimentStore, experiment: str, n: int, *, task_key: str, max_trials: int | None = None
+    store: ExperimentStore,
+    experiment: str,
+    n: int,
+    *,
+    task_key: str,
+    max_trials: int | None = None,
+    trials_to_follow: int | None = None,
 ) -> Generation:
     """Return ``n`` trials for the requesting task, those that it was granted before first.
 
@@ -71,6 +77,7 @@ def generate_trials(
     :param n: number of trials wanted.
     :param task_key: identity of the requesting task, see ``names.task_key``.
     :param max_trials: no further trial when the experiment has this many.
+    :param trials_to_follow: how many the same DAG run will ask for after these, if known; for displays of progress.
     :raises ExperimentNotFoundError: when there is no such experiment.
     :raises TrialsPendingError: when Ax waits for results of trials in flight and no trial could be granted.
     """
@@ -87,6 +94,8 @@ def generate_trials(
         ):
             with attempt:
                 facts, proposal = _propose_and_record(store, experiment, n, task_key, max_trials)
+    if facts:
+        _record_plan(store, experiment, facts[-1].index + 1, max_trials, trials_to_follow)
     if not facts and proposal.pending:
         raise TrialsPendingError(
             f"Ax cannot propose a trial for {experiment!r} yet: {proposal.pending}.",
@@ -119,6 +128,14 @@ def _propose_and_record(
     )
     crash_point("generate.after_record")
     return [*granted, *added], proposal
+
+
+def _record_plan(
+    store: ExperimentStore, experiment: str, trials: int, max_trials: int | None, to_follow: int | None
+) -> None:
+    limits = [limit for limit in (max_trials, None if to_follow is None else trials + to_follow) if limit is not None]
+    if limits:
+        store.plan(experiment, min(limits))
 
 
 def _as_trial(experiment: str, fact: TrialFact) -> Trial:

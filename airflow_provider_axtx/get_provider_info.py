@@ -32,6 +32,7 @@ def get_provider_info() -> dict[str, Any]:
                 "to_openlineage_converter": f"{_PACKAGE}.assets.convert_asset_to_openlineage",
             }
         ],
+        "extra-links": [f"{_PACKAGE}.links.{name}" for name in ("ExperimentLink", "TrialLink", "AppLink")],
         "cli": [f"{_PACKAGE}.cli.get_commands"],
         "connection-types": [_ax_connection(), _torchx_connection()],
     }

@@ -1,7 +1,9 @@
-"""Run from the Trigger form: search space, objective, rounds, component and scheduler are chosen there.
+"""Run from the Trigger form: search space, objective, component, scheduler and budget are chosen there.
 
-The defaults run as they are. The component and the scheduler come from fixed lists: a form must not be able to name any
-command.
+The defaults run as they are: TorchX's own example `utils.booth`, four trials. What comes of it is on the page
+*Experiments*; the tab *Experiments* of the DAG run shows the same.
+
+The component and the scheduler come from fixed lists: a form must not be able to name any command.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from airflow_provider_axtx.operators.ax import AxBestTrialOperator
 from airflow_provider_axtx.task_groups import ax_trial_loop
 
 MAX_ROUNDS = 10
-COMPONENTS = ["utils.booth", f"{Path(__file__).parent / 'apps' / 'components.py'}:digits"]
+DIGITS = f"{Path(__file__).parent / 'apps' / 'components.py'}:digits"
+COMPONENTS = ["utils.booth", DIGITS]
 
 PARAMETER_SCHEMA = {
     "type": "object",
@@ -31,12 +34,30 @@ PARAMETER_SCHEMA = {
     },
 }
 
+SEARCH_SPACE = """
+A list of **range** and **choice** parameters, named and typed as the component's arguments. The default fits
+`utils.booth`. For the component `digits`, with the objective `accuracy`:
+
+```json
+[
+  {"type": "range", "name": "c", "parameter_type": "float", "bounds": [0.01, 1000], "scaling": "log"},
+  {"type": "range", "name": "gamma", "parameter_type": "float", "bounds": [0.0001, 1], "scaling": "log"},
+  {"type": "range", "name": "pixels", "parameter_type": "int", "bounds": [2, 64]},
+  {"type": "choice", "name": "kernel", "parameter_type": "str", "values": ["rbf", "sigmoid"], "is_ordered": false}
+]
+```
+"""
+
+WHAT, HOW, BUDGET = "What is tuned", "How a trial is run", "Budget of this run"
+
 PARAMS = {
     "experiment_name": Param(
         "from-ui",
         type="string",
         title="Experiment",
-        description="Resumed when it exists with the same definition.",
+        description="Its name on the page Experiments. An existing one is resumed when its definition is the same; "
+        "choose another name for another search space, objective or constraint.",
+        section=WHAT,
         minLength=1,
         maxLength=80,
         pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$",
@@ -48,7 +69,8 @@ PARAMS = {
         ],
         type="array",
         title="Search space",
-        description="A list of range and choice parameters, named and typed as the component's arguments.",
+        description_md=SEARCH_SPACE,
+        section=WHAT,
         minItems=1,
         items=PARAMETER_SCHEMA,
     ),
@@ -56,19 +78,67 @@ PARAMS = {
         "-booth_eval",
         type="string",
         title="Objective",
-        description="A metric that the app reports; with a minus it is minimised.",
+        description_md="A metric that the app reports: `accuracy` is maximized, `-loss` minimized. Several objectives "
+        "are separated by a comma: `accuracy, -latency`.",
+        section=WHAT,
         minLength=1,
     ),
-    "component": Param(COMPONENTS[0], type="string", title="Component", enum=COMPONENTS),
-    "component_args": Param({}, type="object", title="Constant arguments of the component"),
-    "scheduler": Param("local_detached", type="string", title="Scheduler", enum=["local_detached", "slurm"]),
-    "rounds": Param(2, type="integer", title="Rounds", minimum=1, maximum=MAX_ROUNDS),
-    "trials_per_round": Param(2, type="integer", title="Trials in parallel in each round", minimum=1, maximum=20),
+    "outcome_constraints": Param(
+        [],
+        type="array",
+        title="Outcome constraints",
+        description_md="Bounds on other metrics, one in each line: `latency <= 50`. Empty for none.",
+        section=WHAT,
+        items={"type": "string", "minLength": 1},
+    ),
+    "component": Param(
+        COMPONENTS[0],
+        type="string",
+        title="Component",
+        description="The TorchX component that makes an app of a parameterization.",
+        section=HOW,
+        enum=COMPONENTS,
+        values_display={"utils.booth": "utils.booth (an example of TorchX)", DIGITS: "digits (scikit-learn)"},
+    ),
+    "component_args": Param(
+        {},
+        type="object",
+        title="Constant arguments",
+        description_md='Arguments of the component that are not tuned. The component `digits` takes `{"folds": 5}`.',
+        section=HOW,
+    ),
+    "scheduler": Param(
+        "local_detached",
+        type="string",
+        title="Scheduler",
+        description="Where the apps run.",
+        section=HOW,
+        enum=["local_detached", "slurm"],
+        values_display={"local_detached": "this machine (local_detached)", "slurm": "Slurm"},
+    ),
+    "rounds": Param(
+        2,
+        type="integer",
+        title="Rounds",
+        description="One after the other; each learns from the rounds before.",
+        section=BUDGET,
+        minimum=1,
+        maximum=MAX_ROUNDS,
+    ),
+    "trials_per_round": Param(
+        2,
+        type="integer",
+        title="Trials in each round",
+        description="They run in parallel.",
+        section=BUDGET,
+        minimum=1,
+        maximum=20,
+    ),
 }
 
 EXPERIMENT = (
     '{"name": {{ params.experiment_name | tojson }}, "parameters": {{ params.parameters | tojson }},'
-    ' "objective": {{ params.objective | tojson }}}'
+    ' "objective": {{ params.objective | tojson }}, "outcome_constraints": {{ params.outcome_constraints | tojson }}}'
 )
 
 

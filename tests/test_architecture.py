@@ -31,11 +31,13 @@ ALLOWED: dict[str, set[str]] = {
     "hooks": {"core", "store", "engine", "hooks"},
     "lineage": set(),
     "assets": {"core", "hooks", "lineage"},
+    "links": set(),
     "triggers": {"core", "store", "engine", "outcome", "loop_trials", "hooks", "triggers"},
-    "operators": {"core", "store", "engine", *L2, "hooks", "triggers", "lineage", "assets", "operators"},
-    "sensors": {"core", "operators"},
+    "operators": {"core", "store", "engine", *L2, "hooks", "triggers", "lineage", "assets", "links", "operators"},
+    "sensors": {"core", "links", "operators"},
     "task_groups": {"core", "hooks", "operators", "sensors"},
     "notifications": {"core", "store", "hooks", "assets"},
+    "plugin": {"core", "store", "hooks", "plugin"},
     "cli": {"core", "store", "engine", *L2, "hooks"},
 }
 #: Library -> the only areas or modules that may import it.
@@ -52,6 +54,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "notifications/",
         "assets.py",
         "lineage.py",
+        "links.py",
+        "plugin/",
         "task_groups.py",
         "cli.py",
     ),
@@ -106,6 +110,7 @@ import airflow_provider_axtx.triggers.trial
 import airflow_provider_axtx.assets
 import airflow_provider_axtx.notifications.new_best
 import airflow_provider_axtx.get_provider_info
+import airflow_provider_axtx.plugin
 heavy = {"ax", "torch", "torchx", "botorch", "pandas", "alembic", "openlineage"} & set(sys.modules)
 new_sql = {m for m in set(sys.modules) - before if m.startswith("sqlalchemy.dialects")}
 assert not heavy, heavy

@@ -31,7 +31,7 @@ def named() -> list[str]:
     ]
     assets = [uris[role] for uris in INFO["asset-uris"] for role in ("handler", "factory", "to_openlineage_converter")]
     connections = [c["hook-class-name"] for c in INFO["connection-types"]]
-    return [*modules, *connections, *INFO["cli"], *INFO["notifications"], *assets]
+    return [*modules, *connections, *INFO["cli"], *INFO["notifications"], *INFO["extra-links"], *assets]
 
 
 @pytest.mark.parametrize("name", named())

@@ -53,6 +53,9 @@ _BAD_APP = (
     InvalidRunConfigException,
 )
 
+#: Schedulers that have no page for an app: asking each app for one would be a call for nothing.
+_WITHOUT_PAGES = (LOCAL_DETACHED, "local_docker", "slurm", "kubernetes")
+
 
 class TorchXEngine:
     """One TorchX scheduler with its options.
@@ -222,6 +225,21 @@ class TorchXEngine:
             lines=lines,
             deadline_seconds=deadline_seconds,
         )
+
+    def page_url(self, handle: str) -> str | None:
+        """Return the address of the scheduler's own page of an app, or None where it has none.
+
+        :raises SchedulerUnavailableError: the scheduler did not answer.
+        :raises InvalidInputError: not an app handle of this scheduler.
+        """
+        if self.scheduler in _WITHOUT_PAGES:
+            return None
+        app_id = self.app_id(handle)
+        with self._talking(f"describe {app_id}"):
+            answer = self._schedulers.get(self.scheduler).describe(app_id)
+        url = answer.ui_url if answer else None
+        # Some name a folder of the machine that they run on.
+        return url if url and url.startswith(("http://", "https://")) else None
 
     def app_id(self, handle: str) -> str:
         """Return the scheduler's id of an app.

@@ -13,6 +13,7 @@ from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.core.trial import TrialOutcome
 from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
 from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
@@ -124,13 +125,18 @@ class _GenerateOperator(AxOperator):
         if max_trials is not None and not is_templated(max_trials):
             as_int("max_trials", max_trials, minimum=1)
 
-    def _generate(self, context: Context, n: int) -> Generation:
+    def _generate(self, context: Context, n: int, trials_to_follow: int | None = None) -> Generation:
         from airflow_provider_axtx.generation import generate_trials
 
         limit = None if self.max_trials in (None, "", "None") else as_int("max_trials", self.max_trials, minimum=1)
         with generation_timer(self):
             generation = generate_trials(
-                self.hook.store, self.experiment_name, n, task_key=current_task_key(context), max_trials=limit
+                self.hook.store,
+                self.experiment_name,
+                n,
+                task_key=current_task_key(context),
+                max_trials=limit,
+                trials_to_follow=trials_to_follow,
             )
         self.worked_on(self.experiment_name, [trial.to_json() for trial in generation.trials])
         for trial in generation.trials:
@@ -167,11 +173,13 @@ class AxGenerateTrialsOperator(_GenerateOperator):
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Generate the trials, or return those that this task was granted before."""
-        if self.rounds is not None and self.round_number >= as_int("rounds", self.rounds, minimum=1):
-            self.log.info("This DAG run asks for %s rounds: no trial in round %s.", self.rounds, self.round_number)
+        rounds = None if self.rounds is None else as_int("rounds", self.rounds, minimum=1)
+        if rounds is not None and self.round_number >= rounds:
+            self.log.info("This DAG run asks for %s rounds: no trial in round %s.", rounds, self.round_number)
             return []
         n = as_int("n", self.n, minimum=1)
-        return [trial.to_json() for trial in self._generate(context, n).trials]
+        to_follow = None if rounds is None else n * (rounds - self.round_number - 1)
+        return [trial.to_json() for trial in self._generate(context, n, to_follow).trials]
 
 
 class AxGenerateTrialOperator(_GenerateOperator):
@@ -210,6 +218,7 @@ class AxCompleteTrialOperator(AxOperator):
     template_fields: Sequence[str] = ("run", "results", "ax_conn_id")
     template_fields_renderers = {"run": "json", "results": "json"}
     lineage_reads, lineage_writes = False, True
+    operator_extra_links = (ExperimentLink(), TrialLink())
 
     def __init__(self, *, run: Any, results: Results | Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_provider_axtx.core.errors import AxtxError
@@ -17,6 +17,7 @@ from airflow_provider_axtx.core.inputs import is_templated
 from airflow_provider_axtx.core.names import task_key
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.links import ExperimentLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -76,6 +77,7 @@ class AxOperator(ReportsLineage):
     """Base of the operators that work on the experiment store."""
 
     ui_color = "#e3f0e8"
+    operator_extra_links: Collection[BaseOperatorLink] = (ExperimentLink(),)
 
     def __init__(self, *, ax_conn_id: str = AxHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -148,6 +150,13 @@ class CancelsOnKill(ReportsLineage):
         if (run := self._live_run) is not None:
             engine = self.torchx_hook.get_engine(run.scheduler)
             cancel_run(self.ax_hook.store, engine, run, f"{KILLED}: {self.task_id} was ended")
+
+
+def push_links(operator: BaseOperator, context: Context) -> None:
+    """Show the operator's links already while it waits: Airflow itself asks for them when the task has ended."""
+    ti: Any = context["ti"]
+    for link in operator.operator_extra_links:
+        ti.xcom_push(key=link.xcom_key, value=link.get_link(operator, ti_key=ti))
 
 
 def check_experiment_at_parse(experiment: object) -> None:

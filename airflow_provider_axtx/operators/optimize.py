@@ -21,6 +21,7 @@ from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.core.limits import Limits, as_duration, check_at_parse
 from airflow_provider_axtx.core.observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
+from airflow_provider_axtx.links import ExperimentLink
 from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
     CancelsOnKill,
@@ -28,6 +29,7 @@ from airflow_provider_axtx.operators.base import (
     check_experiment_at_parse,
     current_identity,
     current_task_key,
+    push_links,
 )
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ class AxOptimizeOperator(CancelsOnKill):
     )
     template_fields_renderers = {"experiment": "json", "component_args": "json", "scheduler_args": "json"}
     ui_color = "#e3f0e8"
+    operator_extra_links = (ExperimentLink(),)
 
     def __init__(
         self,
@@ -199,6 +202,7 @@ class AxOptimizeOperator(CancelsOnKill):
     def _run(self, context: Context, ended: Mapping[str, AppObservation]) -> dict[str, Any]:
         loop = self._make_loop(context)
         self._loop = loop
+        push_links(self, context)
         if self._killed:
             self._cancel_live_run()
         self.check_not_killed()

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf, get_current_context
 
+from airflow_provider_axtx.core.errors import AxtxError
 from airflow_provider_axtx.core.inputs import as_int, as_object, is_templated
 from airflow_provider_axtx.core.trial import Trial, TrialRun
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors, current_identity
+from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
+from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors, current_identity, push_links
 from airflow_provider_axtx.operators.metrics import count_trial
 from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
 
@@ -56,6 +58,9 @@ class _SubmitsTrial(CancelsOnKill):
     """
 
     trial_retries = 0
+    operator_extra_links = (ExperimentLink(), TrialLink(), AppLink())
+    #: The scheduler's own page of the app.
+    app_url: str | None = None
 
     def __init__(
         self,
@@ -90,9 +95,10 @@ class _SubmitsTrial(CancelsOnKill):
             tracker_root=self.torchx_hook.settings.tracker_root,
             trial_retries=self.trial_retries,
         )
+        engine = self.torchx_hook.get_engine(self.scheduler or None, as_object("scheduler_args", self.scheduler_args))
         run = submit_trial(
             self.ax_hook.store,
-            self.torchx_hook.get_engine(self.scheduler or None, as_object("scheduler_args", self.scheduler_args)),
+            engine,
             Trial.from_json(as_object("trial", self.trial)),
             request,
             current_identity(context, self.torchx_conn_id),
@@ -102,7 +108,16 @@ class _SubmitsTrial(CancelsOnKill):
         # Visible before anything waits, so that a killed task can be traced and cancelled by hand.
         context["ti"].xcom_push(key="app_handle", value=run.app_handle)
         self.worked_on(run.experiment, [run.to_json()])
+        self.app_url = self._page_of(engine, run)
+        push_links(self, context)
         return run
+
+    def _page_of(self, engine: TorchXEngine, run: TrialRun) -> str | None:
+        try:
+            return engine.page_url(run.app_handle) if run.app_handle else None
+        except AxtxError as error:
+            self.log.warning("The scheduler's page of %s is not known: %s", run.app_handle, error)
+            return None
 
 
 class TorchXSubmitTrialOperator(_SubmitsTrial):

@@ -12,7 +12,8 @@ from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from airflow_provider_axtx.core.inputs import as_object
 from airflow_provider_axtx.core.trial import TrialRun
-from airflow_provider_axtx.operators.base import airflow_errors
+from airflow_provider_axtx.links import ExperimentLink, TrialLink
+from airflow_provider_axtx.operators.base import airflow_errors, push_links
 from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
     template_fields: Sequence[str] = ("run", "torchx_conn_id", "ax_conn_id")
     template_fields_renderers = {"run": "json"}
     ui_color = "#e6e3f5"
+    operator_extra_links = (ExperimentLink(), TrialLink())
 
     def __init__(
         self,
@@ -61,6 +63,7 @@ class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
     @airflow_errors
     def execute(self, context: Context) -> Any:
         """Look once, then wait."""
+        push_links(self, context)
         if not self.deferrable:
             try:
                 return super().execute(context)

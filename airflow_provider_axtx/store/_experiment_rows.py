@@ -29,6 +29,7 @@ class ExperimentSummary:
     :param trial_counts: Ax ``TrialStatus`` name -> number of trials; statuses without a trial are absent.
     :param last_activity_at: when it was created or, later, when a trial last changed its status.
     :param stop_reason: why the experiment has ended, or None while it may go on.
+    :param planned_trials: how many trials it is meant to have, if known.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ExperimentSummary:
     trial_counts: dict[str, int]
     last_activity_at: float
     stop_reason: str | None
+    planned_trials: int | None = None
 
 
 def checked_name(name: str) -> str:
@@ -121,7 +123,14 @@ def summaries(connection: sa.Connection, name: str | None = None) -> list[Experi
     by_status = counted.subquery()
     e = experiments.c
     query = sa.select(
-        e.name, e.created_at, e.ax_version, e.stop_reason, by_status.c.status, by_status.c.number, by_status.c.last
+        e.name,
+        e.created_at,
+        e.ax_version,
+        e.stop_reason,
+        e.planned_trials,
+        by_status.c.status,
+        by_status.c.number,
+        by_status.c.last,
     ).select_from(experiments.outerjoin(by_status, by_status.c.experiment == e.name))
     rows: dict[str, list[Any]] = {}
     for row in connection.execute(query if name is None else query.where(e.name == name)):
@@ -139,6 +148,7 @@ def _summary(rows: list[Any]) -> ExperimentSummary:
         trial_counts={row.status: row.number for row in sorted(counted, key=lambda row: str(row.status))},
         last_activity_at=max([first.created_at, *(row.last for row in counted)]),
         stop_reason=first.stop_reason,
+        planned_trials=first.planned_trials,
     )
 
 
@@ -150,6 +160,14 @@ def finish(connection: sa.Connection, name: str, reason: str) -> str:
         .values(stop_reason=reason, stopped_at=time.time())
     )
     return str(require(connection, name).stop_reason)
+
+
+def plan(connection: sa.Connection, name: str, planned_trials: int) -> None:
+    """Record how many trials the experiment is meant to have."""
+    require(connection, name)
+    c = experiments.c
+    changed = sa.or_(c.planned_trials.is_(None), c.planned_trials != planned_trials)
+    connection.execute(sa.update(experiments).where(c.name == name, changed).values(planned_trials=planned_trials))
 
 
 def is_leased_by_another(connection: sa.Connection, name: str, owner: str) -> bool:

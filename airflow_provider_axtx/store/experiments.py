@@ -138,6 +138,10 @@ class ExperimentStore(LoopRecords):
         """
         return self._db.write("finish", lambda connection: _experiment_rows.finish(connection, name, reason))
 
+    def plan(self, name: str, planned_trials: int) -> None:
+        """Record how many trials the experiment is meant to have when what runs now has ended; for displays only."""
+        self._db.write("plan", lambda connection: _experiment_rows.plan(connection, name, planned_trials))
+
     def lease(self, name: str, owner: str, seconds: float) -> AbstractContextManager[bool]:
         """Hold the experiment's lease, so that two tasks do not fit the same model at once.
 

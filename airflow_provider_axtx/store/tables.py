@@ -104,6 +104,8 @@ experiments = sa.Table(
     _seconds("created_at", nullable=False),
     sa.Column("stop_reason", Message()),
     _seconds("stopped_at"),
+    # How many trials it is meant to have, as the task that generates last knew; for displays only.
+    sa.Column("planned_trials", sa.Integer()),
     **_MYSQL,
 )
 

@@ -38,6 +38,8 @@ from tests.faults.scenarios import SCENARIOS
 ELSEWHERE = {
     "store.before_finish_commit": "tests/store/test_crashes.py",
     "store.after_finish_commit": "tests/store/test_crashes.py",
+    "store.before_plan_commit": "tests/store/test_crashes.py",
+    "store.after_plan_commit": "tests/store/test_crashes.py",
 }
 
 

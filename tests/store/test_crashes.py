@@ -56,6 +56,7 @@ STEPS: dict[str, tuple[Step, Step]] = {
     "finish_run": (_submitted, lambda store: store.finish_run(_run(store), "SUCCEEDED", "")),
     "complete": (_submitted, lambda store: store.complete("digits", 0, status="COMPLETED", observations=_DONE)),
     "finish": (experiment, lambda store: store.finish("digits", "budget spent")),
+    "plan": (experiment, lambda store: store.plan("digits", 10)),
 }
 
 

@@ -46,6 +46,7 @@ def _create_experiments() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("stop_reason", long_text()),
         sa.Column("stopped_at", sa.Double()),
+        sa.Column("planned_trials", sa.Integer()),
         sa.PrimaryKeyConstraint("name", name="pk_axtx_experiments"),
         sa.UniqueConstraint("uid", name="uq_axtx_experiments_uid"),
         **_MYSQL,

@@ -1,0 +1,86 @@
+"""Buttons on a task's page: to its experiment, its trial, and the scheduler's own page of its app.
+
+Airflow calls ``get_link`` in the task's process when the task ends; a task that waits pushes its links before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from airflow.sdk import BaseOperatorLink, conf
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+#: Arguments of the operators that name the experiment or hold the trial, in the order in which they are asked.
+_TRIALS = ("trial", "run")
+_EXPERIMENTS = ("experiment_name", "experiment")
+
+
+def page_url(experiment: str, trial_index: int | None = None) -> str:
+    """Return the address of an experiment's page within Airflow's UI."""
+    base = conf.get("api", "base_url", fallback="") or "/"
+    base = base if base.endswith("/") else f"{base}/"
+    query = {"experiment": experiment} | ({} if trial_index is None else {"trial": trial_index})
+    # Airflow shows the page in a frame, and takes what follows the view's route as the frame's own path.
+    return urljoin(base, f"plugin/experiments{urlsplit(base).path}axtx/?{urlencode(query)}")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """Return an argument that was given as an object, as the JSON text of one, or as an ``ExperimentSpec``."""
+    if isinstance(value, str):
+        try:
+            return _object(json.loads(value))
+        except ValueError:
+            return {}
+    return dict(value) if isinstance(value, Mapping) else {"name": getattr(value, "name", None)}
+
+
+def trial_of(operator: BaseOperator) -> tuple[str | None, int | None]:
+    """Return (experiment, trial index) of an operator whose arguments are rendered; None for what it does not name."""
+    for argument in _TRIALS:
+        trial = _object(getattr(operator, argument, None))
+        if "trial_index" in trial:
+            return str(trial["experiment"]), int(trial["trial_index"])
+    for argument in _EXPERIMENTS:
+        given = getattr(operator, argument, None)
+        name = given if argument == "experiment_name" else _object(given).get("name")
+        if name:
+            return str(name), None
+    return None, None
+
+
+class ExperimentLink(BaseOperatorLink):
+    """To the page of the task's experiment."""
+
+    name = "Experiment"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; empty when the task did not get as far as to know its experiment."""
+        experiment, _ = trial_of(operator)
+        return "" if experiment is None else page_url(experiment)
+
+
+class TrialLink(BaseOperatorLink):
+    """To the task's trial on the page of its experiment."""
+
+    name = "Trial"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address; empty when the task did not get as far as to know its trial."""
+        experiment, index = trial_of(operator)
+        return "" if experiment is None or index is None else page_url(experiment, index)
+
+
+class AppLink(BaseOperatorLink):
+    """To the scheduler's own page of the app, where it has one (AWS Batch, SageMaker)."""
+
+    name = "App"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """Return the address that the scheduler gave when the app was submitted; empty when it gave none."""
+        return getattr(operator, "app_url", None) or ""

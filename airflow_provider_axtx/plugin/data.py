@@ -1,0 +1,123 @@
+"""What the page shows, as JSON objects made from the experiment store's rows. Neither Airflow nor Ax in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_axtx.core.experiment import ExperimentSpec
+from airflow_provider_axtx.core.facts import Observation, RunFact
+from airflow_provider_axtx.core.standing import Goal, Standing, goals, standing
+from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.store.views import ExperimentLine, ExperimentView, TrialView
+
+
+def line_json(line: ExperimentLine, found: Standing, completed: dict[int, dict[str, float]]) -> dict[str, Any]:
+    """Return an experiment's line in the list."""
+    spec = ExperimentSpec.load(line.spec)
+    wanted = goals(spec)
+    best = None if found.best is None else wanted[0].value(completed[found.best])
+    return {
+        **head_json(line),
+        "objective": [_goal_json(goal) for goal in wanted],
+        "best": None if found.best is None else {"trial_index": found.best, "value": best},
+        "frontier": len(found.frontier) if spec.is_multi_objective else None,
+    }
+
+
+def head_json(line: ExperimentLine) -> dict[str, Any]:
+    """Return what is known of an experiment without its trials."""
+    summary, planned = line.summary, line.summary.planned_trials
+    total = sum(summary.trial_counts.values())
+    ended = sum(number for status, number in summary.trial_counts.items() if is_terminal_trial_status(status))
+    if summary.stop_reason:
+        status = "finished"
+    elif ended < total:
+        status = "running"
+    elif not total:
+        status = "new"
+    else:
+        status = "finished" if planned is not None and total >= planned else "idle"
+    return {
+        "name": summary.name,
+        "status": status,
+        "stop_reason": summary.stop_reason,
+        "trial_counts": summary.trial_counts,
+        "trials": total,
+        "ended": ended,
+        "planned_trials": None if planned is None else max(planned, total),
+        "created_at": summary.created_at,
+        "last_activity_at": summary.last_activity_at,
+        "ax_version": summary.ax_version,
+    }
+
+
+def standing_of(spec: ExperimentSpec, view: ExperimentView) -> Standing:
+    """Return where the experiment stands."""
+    return standing(spec, view.completed, view.baseline)
+
+
+def experiment_json(view: ExperimentView) -> dict[str, Any]:
+    """Return an experiment with the trials of the view."""
+    spec = ExperimentSpec.load(view.line.spec)
+    found, wanted = standing_of(spec, view), goals(spec)
+    return {
+        **head_json(view.line),
+        "description": spec.description,
+        "spec": view.line.spec,
+        "objective": [_goal_json(goal) for goal in wanted],
+        "metrics": list(spec.metric_names),
+        "best": found.best,
+        "best_so_far": found.best_so_far,
+        "frontier": found.frontier,
+        "infeasible": found.infeasible,
+        "has_curves": view.has_curves,
+        "cursor": view.cursor,
+        "trial_list": [_trial_json(trial, wanted) for trial in view.trials],
+    }
+
+
+def curves_json(observed: list[Observation]) -> dict[str, dict[str, list[list[float]]]]:
+    """Return ``{metric: {trial index: [[step, mean], ...]}}``."""
+    curves: dict[str, dict[str, list[list[float]]]] = {}
+    for one in observed:
+        if one.step is not None:
+            curves.setdefault(one.metric, {}).setdefault(str(one.trial_index), []).append([one.step, one.mean])
+    return curves
+
+
+def _goal_json(goal: Goal) -> dict[str, Any]:
+    return {"label": goal.label, "minimize": goal.minimize}
+
+
+def _trial_json(trial: TrialView, wanted: list[Goal]) -> dict[str, Any]:
+    means = {one.metric: one.mean for one in trial.observations}
+    return {
+        "index": trial.fact.index,
+        "arm": trial.fact.arm_name,
+        "status": trial.fact.status,
+        "reason": trial.fact.reason,
+        "parameters": trial.fact.parameters,
+        "metrics": {one.metric: [one.mean, one.sem] for one in trial.observations},
+        "values": [goal.value(means) for goal in wanted],
+        "node": trial.fact.generation_node,
+        "origin": trial.fact.origin,
+        "created_at": trial.created_at,
+        "completed_at": trial.completed_at,
+        "runs": [_run_json(run) for run in trial.runs],
+    }
+
+
+def _run_json(run: RunFact) -> dict[str, Any]:
+    who = run.identity
+    return {
+        "attempt": run.attempt,
+        "scheduler": run.scheduler,
+        "app_handle": run.app_handle,
+        "app_state": run.app_state,
+        "message": run.message,
+        "cancel_reason": run.cancel_reason,
+        "requested_at": run.requested_at,
+        "submitted_at": run.submitted_at,
+        "finished_at": run.finished_at,
+        "task": [who.dag_id, who.run_id, who.task_id, who.map_index, who.try_number] if who.dag_id else None,
+    }

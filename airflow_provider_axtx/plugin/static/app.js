@@ -1,0 +1,156 @@
+// The page: a list of experiments, or one experiment; kept up to date while it is looked at.
+
+import { showExperiment } from "./experiment.js";
+import { badge, el, followTheme, framed, load, number, refreshTimes, Refused, statusBar, time } from "./ui.js";
+
+const main = document.getElementById("main");
+const problem = document.getElementById("problem");
+const asked = new URLSearchParams(location.search);
+const PAGE = 50;
+
+let stop = () => {};
+
+/** Show what went wrong, without taking away what is shown already. */
+function complain(error) {
+  problem.hidden = !error;
+  problem.textContent = error ? error.message : "";
+}
+
+/**
+ * Call `look` now and again until the page shows something else; hidden pages wait.
+ * `look` returns the number of seconds to the next call.
+ */
+function keepLooking(look) {
+  let timer = 0;
+  let ended = false;
+  const again = async () => {
+    clearTimeout(timer);
+    if (ended || document.hidden) return;
+    let pause = 10;
+    try {
+      pause = await look();
+      refreshTimes();
+      complain(null);
+    } catch (error) {
+      complain(error);
+      if (error instanceof Refused) {
+        main.setAttribute("aria-busy", "false");
+        if (main.querySelector("h1") === null) main.replaceChildren(el("h1", {}, "Experiments"));
+        return;
+      }
+    }
+    if (!ended) timer = setTimeout(again, pause * 1000);
+  };
+  document.addEventListener("visibilitychange", again);
+  stop();
+  stop = () => {
+    ended = true;
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", again);
+  };
+  again();
+}
+
+function experimentUrl(name) {
+  return `?${new URLSearchParams({ experiment: name })}`;
+}
+
+function bestOf(line) {
+  if (line.objective.length > 1) return line.frontier ? `${line.frontier} on the Pareto frontier` : "–";
+  return line.best === null ? "–" : `${number(line.best.value)} (trial ${line.best.trial_index})`;
+}
+
+function row(line) {
+  const goals = line.objective.map((goal) => `${goal.minimize ? "min" : "max"} ${goal.label}`).join(", ");
+  const progress = line.planned_trials ? `${line.ended} of ${line.planned_trials}` : `${line.ended} of ${line.trials}`;
+  return el(
+    "tr",
+    { "data-experiment": line.name },
+    el("th", { scope: "row" }, el("a", { href: experimentUrl(line.name) }, line.name)),
+    el("td", {}, badge(line.status), line.stop_reason ? el("div", { class: "muted small" }, line.stop_reason) : null),
+    el("td", {}, goals),
+    el("td", { class: "value" }, bestOf(line)),
+    el("td", { class: "progress" }, statusBar(line.trial_counts, line.planned_trials), el("span", {}, progress)),
+    el("td", {}, time(line.last_activity_at)),
+  );
+}
+
+function table(lines, caption) {
+  const heads = ["Experiment", "Status", "Objective", "Best so far", "Trials ended", "Last activity"];
+  return el(
+    "table",
+    { class: "list" },
+    el("caption", { class: "unseen" }, caption),
+    el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
+    el("tbody", {}, lines.map(row)),
+  );
+}
+
+function showList() {
+  let offset = 0;
+  let last = "";
+  const place = el("div", { class: "scroll" });
+  const pager = el("nav", { class: "pager", "aria-label": "Pages of experiments" });
+  const search = el("input", { type: "search", placeholder: "Name contains…", "aria-label": "Search experiments by name" });
+  const look = async () => {
+    const { text, data } = await load("experiments", { search: search.value, limit: PAGE, offset });
+    main.setAttribute("aria-busy", "false");
+    if (text !== last) draw(data);
+    last = text;
+    return data.experiments.some((line) => line.status === "running") ? 3 : 10;
+  };
+  const turn = (to) => {
+    offset = to;
+    keepLooking(look);
+  };
+  const draw = ({ experiments, total }) => {
+    const none = search.value
+      ? "No experiment has such a name."
+      : "There is no experiment yet. A DAG creates one with AxCreateExperimentOperator or ax_trial_loop.";
+    place.replaceChildren(experiments.length ? table(experiments, "Experiments") : el("p", { class: "muted" }, none));
+    const button = (text, to, usable) => el("button", { type: "button", disabled: !usable, onclick: () => turn(to) }, text);
+    const shown = `${offset + 1}–${offset + experiments.length} of ${total}`;
+    const buttons = [button("Previous", offset - PAGE, offset > 0), shown, button("Next", offset + PAGE, offset + PAGE < total)];
+    pager.replaceChildren(...(total > PAGE ? buttons : []));
+  };
+  search.addEventListener("input", () => turn(0));
+  main.replaceChildren(el("header", { class: "top" }, el("h1", {}, "Experiments"), search), place, pager);
+  document.title = "Experiments";
+  keepLooking(look);
+}
+
+function showDagRun(dagId, runId) {
+  let last = "";
+  const look = async () => {
+    const { text, data } = await load("dag-runs", { dag_id: dagId, run_id: runId });
+    main.setAttribute("aria-busy", "false");
+    const lines = data.experiments;
+    if (lines.length === 1) {
+      openExperiment(lines[0].name);
+      return 3600;
+    }
+    if (text !== last) {
+      const none = "No experiment yet: this DAG run has not asked for a trial.";
+      const shown = lines.length ? table(lines, "Experiments of this DAG run") : el("p", { class: "muted" }, none);
+      main.replaceChildren(el("h1", {}, "Experiments of this DAG run"), el("div", { class: "scroll" }, shown));
+    }
+    last = text;
+    return 3;
+  };
+  keepLooking(look);
+}
+
+function openExperiment(name, trial = null) {
+  document.title = name;
+  keepLooking(showExperiment(main, name, trial));
+}
+
+function start() {
+  if (asked.has("experiment")) openExperiment(asked.get("experiment"), asked.get("trial"));
+  else if (asked.has("dag_id")) showDagRun(asked.get("dag_id"), asked.get("run_id"));
+  else showList();
+}
+
+document.documentElement.classList.toggle("framed", framed);
+followTheme(() => window.dispatchEvent(new Event("themechange")));
+start();

@@ -1,0 +1,167 @@
+// One experiment: what is best, the charts, the trials, the definition.
+
+import { drawCharts, loadPlotly } from "./charts.js";
+import { trialDetail, trialTable } from "./trials.js";
+import { badge, el, load, measured, number, runUrl, airflowLink, statusBar, time } from "./ui.js";
+
+const news = document.getElementById("news");
+
+/** Show the experiment in `main`; returns the function that brings it up to date. */
+export function showExperiment(main, name, trial) {
+  const state = { name, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
+  const page = skeleton(name);
+  loadPlotly(); // while the data is on its way
+  let last = "";
+  let lastCurves = "";
+  const select = (index) => {
+    state.selected = index;
+    const query = new URLSearchParams(location.search);
+    if (query.has("experiment")) {
+      if (index === null) query.delete("trial");
+      else query.set("trial", index);
+      history.replaceState(null, "", `?${query}`);
+    }
+    draw();
+    if (index !== null) page.detail.querySelector("h2")?.focus();
+  };
+  const draw = () => {
+    drawHead(page.head, state);
+    page.detail.replaceChildren(...trialDetail(state, select));
+    drawCharts(page.charts, state, select);
+    trialTable(page.table, state, select);
+    drawDefinition(page.definition, state);
+  };
+  window.addEventListener("themechange", () => state.data && drawCharts(page.charts, state, select));
+  return async () => {
+    const { text, data } = await load("experiment", { name, since: state.cursor });
+    let curves = "";
+    if (data.has_curves) {
+      const answer = await load("curves", { name, since: state.cursor });
+      curves = answer.text;
+      for (const [metric, byTrial] of Object.entries(answer.data.curves)) {
+        state.curves[metric] = { ...state.curves[metric], ...byTrial };
+      }
+    }
+    if (!main.contains(page.head)) main.replaceChildren(...page.all);
+    main.setAttribute("aria-busy", "false");
+    if (text !== last || curves !== lastCurves) {
+      announce(state, data);
+      for (const one of data.trial_list) state.trials.set(one.index, one);
+      state.data = data;
+      state.cursor = data.cursor;
+      draw();
+    }
+    last = text;
+    lastCurves = curves;
+    return data.status === "running" ? 2 : 10;
+  };
+}
+
+function skeleton(name) {
+  const part = (id) => el("section", { id, "aria-label": id });
+  const parts = { head: part("overview"), detail: part("trial"), charts: part("charts"), table: part("trials") };
+  parts.definition = part("definition");
+  const crumbs = el("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, el("a", { href: "./" }, "Experiments"), " / ");
+  parts.all = [crumbs, el("h1", {}, name), parts.head, parts.detail, parts.charts, parts.table, parts.definition];
+  return parts;
+}
+
+/** Tell a screen reader what has changed. */
+function announce(state, data) {
+  if (!state.data) return;
+  const ended = data.ended - state.data.ended;
+  const better = data.best !== null && data.best !== state.data.best;
+  const told = [];
+  if (ended > 0) told.push(`${ended} more trial${ended > 1 ? "s have" : " has"} ended, ${data.ended} in all.`);
+  if (better) told.push(`New best: trial ${data.best}.`);
+  if (data.status !== state.data.status) told.push(`The experiment is ${data.status}.`);
+  if (told.length) news.textContent = told.join(" ");
+}
+
+function tile(label, ...content) {
+  return el("div", { class: "tile" }, el("dt", {}, label), el("dd", {}, ...content));
+}
+
+function drawHead(place, state) {
+  const { data } = state;
+  const goals = data.objective.map((goal) => `${goal.minimize ? "minimize" : "maximize"} ${goal.label}`).join(", ");
+  const ended = data.planned_trials ? `${data.ended} of ${data.planned_trials}` : String(data.ended);
+  const runs = new Map();
+  for (const one of state.trials.values()) {
+    for (const { task } of one.runs) if (task) runs.set(`${task[0]}/${task[1]}`, task);
+  }
+  const recent = [...runs.values()].slice(-3).reverse();
+  const links = recent.flatMap((task) => [airflowLink(runUrl(task), `${task[0]} ${task[1]}`), el("br")]);
+  place.replaceChildren(
+    ...[
+      data.description ? el("p", { class: "muted" }, data.description) : "",
+      el(
+        "dl",
+        { class: "tiles" },
+        tile("Status", badge(data.status), data.stop_reason ? el("div", { class: "small" }, data.stop_reason) : ""),
+        tile("Objective", goals),
+        ...bestTiles(state),
+        tile("Trials ended", el("strong", {}, ended), statusBar(data.trial_counts, data.planned_trials), counts(data)),
+        tile("Last activity", time(data.last_activity_at), el("div", { class: "small muted" }, "created ", time(data.created_at))),
+        recent.length ? tile(runs.size > 3 ? `DAG runs (latest of ${runs.size})` : "DAG runs", el("div", { class: "small" }, ...links)) : "",
+      ),
+    ].filter(Boolean),
+  );
+}
+
+function counts(data) {
+  const told = Object.entries(data.trial_counts).map(([status, n]) => `${n} ${status.toLowerCase().replace("_", " ")}`);
+  return el("div", { class: "small muted" }, told.join(", ") || "none yet");
+}
+
+function bestTiles(state) {
+  const { data } = state;
+  if (data.objective.length > 1) {
+    const some = data.frontier.length ? `${data.frontier.length} trials` : "–";
+    return [tile("Pareto frontier", el("strong", {}, some), el("div", { class: "small muted" }, data.frontier.slice(0, 12).join(", ")))];
+  }
+  const best = data.best === null ? null : state.trials.get(data.best);
+  if (!best) return [tile("Best so far", "–")];
+  const metric = best.metrics[data.objective[0].label];
+  const shown = metric ? measured(metric) : number(best.values[0]);
+  const parameters = Object.entries(best.parameters).map(([name, value]) => `${name} = ${number(value)}`);
+  return [
+    tile("Best so far", el("strong", { id: "best-value" }, shown), el("div", { class: "small muted" }, `trial ${best.index}`)),
+    tile("Best parameterization", el("div", { class: "small mono" }, parameters.flatMap((text) => [text, el("br")]))),
+  ];
+}
+
+function drawDefinition(place, state) {
+  const { spec } = state.data;
+  if (place.childElementCount) return;
+  const rows = spec.parameters.map((one) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, one.name),
+      el("td", {}, `${one.type} of ${one.parameter_type}`),
+      el("td", { class: "mono" }, domain(one)),
+    ),
+  );
+  const heads = ["Parameter", "Kind", "Values"].map((head) => el("th", { scope: "col" }, head));
+  place.replaceChildren(
+    el("h2", {}, "Definition"),
+    el(
+      "div",
+      { class: "scroll" },
+      el(
+        "table",
+        {},
+        el("caption", { class: "unseen" }, "Search space"),
+        el("thead", {}, el("tr", {}, heads)),
+        el("tbody", {}, rows),
+      ),
+    ),
+    el("details", {}, el("summary", {}, "As JSON"), el("pre", { tabindex: "0" }, JSON.stringify(spec, null, 2))),
+  );
+}
+
+function domain(one) {
+  if (one.type === "range") return `${number(one.bounds[0])} … ${number(one.bounds[1])}${one.scaling === "log" ? " (log)" : ""}`;
+  return one.type === "choice" ? one.values.map(String).join(", ") : one.expression_str;
+}

@@ -1,0 +1,190 @@
+// The table of trials, and everything about one of them.
+
+import { airflowLink, badge, duration, el, measured, number, taskUrl, time } from "./ui.js";
+
+const PAGE = 100;
+/** What the reader has chosen; kept while the table is redrawn. */
+const view = { sort: "index", down: true, status: "", page: 0 };
+
+function lastRun(trial) {
+  return trial.runs.at(-1) ?? null;
+}
+
+function seconds(trial) {
+  const run = lastRun(trial);
+  if (!run) return null;
+  const from = run.submitted_at ?? run.requested_at;
+  return (run.finished_at ?? (trial.completed_at || Date.now() / 1000)) - from;
+}
+
+function columns(data) {
+  const parameters = data.spec.parameters.map((one) => one.name);
+  const metrics = [...new Set([...data.metrics])];
+  return [
+    { key: "index", label: "Trial", of: (t) => t.index },
+    { key: "status", label: "Status", of: (t) => t.status },
+    ...metrics.map((name) => ({ key: `m:${name}`, label: name, of: (t) => t.metrics[name]?.[0], cell: (t) => measured(t.metrics[name]), numeric: true })),
+    ...parameters.map((name) => ({ key: `p:${name}`, label: name, of: (t) => t.parameters[name], cell: (t) => number(t.parameters[name]), numeric: true })),
+    { key: "attempts", label: "Attempts", of: (t) => t.runs.length, numeric: true },
+    { key: "duration", label: "Duration", of: seconds, cell: (t) => duration(seconds(t)), numeric: true },
+    { key: "app", label: "App", of: (t) => lastRun(t)?.app_handle },
+    { key: "task", label: "Airflow", of: (t) => lastRun(t)?.task?.join("/") },
+  ];
+}
+
+function compare(column, down) {
+  return (one, other) => {
+    const [a, b] = [column.of(one), column.of(other)];
+    const missing = (value) => value === null || value === undefined;
+    if (missing(a) || missing(b)) return missing(a) - missing(b);
+    const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+    return down ? -order : order;
+  };
+}
+
+/** Draw the table into `place`. */
+export function trialTable(place, state, select) {
+  const all = columns(state.data);
+  const again = (change) => {
+    Object.assign(view, change);
+    trialTable(place, state, select);
+  };
+  const focused = document.activeElement?.id;
+  const column = all.find((one) => one.key === view.sort) ?? all[0];
+  const kept = [...state.trials.values()].filter((t) => !view.status || t.status === view.status);
+  kept.sort(compare(column, view.down));
+  const pages = Math.max(1, Math.ceil(kept.length / PAGE));
+  view.page = Math.min(view.page, pages - 1);
+  const shown = kept.slice(view.page * PAGE, (view.page + 1) * PAGE);
+  place.replaceChildren(
+    heading(state, again),
+    el(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of trials" },
+      el(
+        "table",
+        { class: "trials" },
+        el("caption", { class: "unseen" }, `Trials of ${state.name}; the column buttons sort`),
+        el("thead", {}, el("tr", {}, all.map((one) => headCell(one, again)))),
+        el("tbody", {}, shown.map((trial) => row(trial, all, state, select))),
+      ),
+    ),
+    pager(pages, kept.length, again),
+  );
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+}
+
+function heading(state, again) {
+  const statuses = Object.keys(state.data.trial_counts);
+  const options = ["", ...statuses].map((s) => el("option", { value: s, selected: s === view.status }, s ? s.toLowerCase() : "all"));
+  const choose = (event) => again({ status: event.target.value, page: 0 });
+  const chooser = el("select", { id: "status-filter", onchange: choose }, options);
+  return el("header", { class: "top" }, el("h2", {}, "Trials"), el("label", {}, "Status ", chooser));
+}
+
+function headCell(column, again) {
+  const sorted = view.sort === column.key;
+  const click = () => again({ sort: column.key, down: sorted ? !view.down : Boolean(column.numeric), page: 0 });
+  const mark = sorted ? (view.down ? " ▾" : " ▴") : "";
+  const button = el("button", { type: "button", id: `sort-${column.key}`, onclick: click }, column.label, el("span", { "aria-hidden": "true" }, mark));
+  const order = sorted ? (view.down ? "descending" : "ascending") : null;
+  return el("th", { scope: "col", "aria-sort": order, class: column.numeric ? "value" : null }, button);
+}
+
+function row(trial, all, state, select) {
+  const isBest = trial.index === state.data.best || state.data.frontier.includes(trial.index);
+  const cells = all.map((column) => {
+    if (column.key === "index") {
+      const open = () => select(trial.index);
+      const label = `Trial ${trial.index}${isBest ? ", best" : ""}: show details`;
+      const button = el("button", { type: "button", class: "link", id: `trial-${trial.index}`, "aria-label": label, onclick: open }, String(trial.index));
+      return el("th", { scope: "row" }, button, isBest ? el("span", { class: "star", "aria-hidden": "true" }, " ★") : null);
+    }
+    if (column.key === "status") return statusCell(trial, state);
+    if (column.key === "app") return appCell(lastRun(trial));
+    if (column.key === "task") return el("td", {}, ...taskLinks(lastRun(trial)));
+    return el("td", { class: column.numeric ? "value" : null }, column.cell ? column.cell(trial) : String(column.of(trial)));
+  });
+  return el("tr", { "data-trial": trial.index, class: trial.index === state.selected ? "selected" : null }, cells);
+}
+
+function statusCell(trial, state) {
+  const infeasible = state.data.infeasible.includes(trial.index) ? el("div", { class: "small muted" }, "violates a constraint") : null;
+  const reason = trial.reason ? el("div", { class: "small muted clip", title: trial.reason }, trial.reason) : null;
+  return el("td", {}, badge(trial.status), infeasible, reason);
+}
+
+function appCell(run) {
+  if (!run) return el("td", { class: "muted" }, "–");
+  const text = run.app_handle ?? "being submitted";
+  return el("td", { class: "mono small clip", title: text }, text.replace(/^(\w+):\/\/[^/]*\//, "$1 "));
+}
+
+function taskLinks(run) {
+  if (!run?.task) return ["–"];
+  return [airflowLink(taskUrl(run.task), "Task log")];
+}
+
+function pager(pages, total, again) {
+  if (pages < 2) return "";
+  const button = (text, page) => el("button", { type: "button", id: `page-${text}`, disabled: page < 0 || page >= pages, onclick: () => again({ page }) }, text);
+  const shown = `page ${view.page + 1} of ${pages}, ${total} trials`;
+  return el("nav", { class: "pager", "aria-label": "Pages of trials" }, button("Previous", view.page - 1), shown, button("Next", view.page + 1));
+}
+
+/** Everything about the selected trial, as elements; none when no trial is selected. */
+export function trialDetail(state, select) {
+  const trial = state.trials.get(state.selected);
+  if (!trial) return [];
+  const pairs = (entries, shown) => el("dl", { class: "pairs" }, entries.flatMap(([name, value]) => [el("dt", {}, name), el("dd", { class: "mono" }, shown(value))]));
+  const origin = trial.node ? `${trial.origin} by ${trial.node}` : trial.origin;
+  return [
+    el(
+      "div",
+      { class: "card" },
+      el(
+        "header",
+        { class: "top" },
+        el("h2", { tabindex: "-1" }, `Trial ${trial.index} `, badge(trial.status)),
+        el("button", { type: "button", onclick: () => select(null) }, "Close"),
+      ),
+      trial.reason ? el("p", { class: "reason" }, trial.reason) : null,
+      el("p", { class: "small muted" }, `arm ${trial.arm}, ${origin}, created `, time(trial.created_at)),
+      el(
+        "div",
+        { class: "columns" },
+        el("div", {}, el("h3", {}, "Parameters"), pairs(Object.entries(trial.parameters), number)),
+        el("div", {}, el("h3", {}, "Metrics"), Object.keys(trial.metrics).length ? pairs(Object.entries(trial.metrics), measured) : el("p", { class: "muted" }, "none yet")),
+      ),
+      el("h3", {}, "Attempts"),
+      trial.runs.length ? attempts(trial) : el("p", { class: "muted" }, "not submitted yet"),
+    ),
+  ];
+}
+
+function attempts(trial) {
+  const heads = ["Attempt", "App handle", "App state", "Submitted", "Duration", "Message", "Airflow"];
+  const line = (run) => {
+    const from = run.submitted_at ?? run.requested_at;
+    const took = run.finished_at ? run.finished_at - from : null;
+    const cells = [run.app_handle ?? "–", run.app_state ?? "not ended", time(run.submitted_at), duration(took), run.message || run.cancel_reason || "–"];
+    return el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, String(run.attempt)),
+      cells.map((cell, i) => el("td", { class: i === 0 ? "mono small" : null }, cell)),
+      el("td", {}, ...taskLinks(run)),
+    );
+  };
+  return el(
+    "div",
+    { class: "scroll" },
+    el(
+      "table",
+      {},
+      el("caption", { class: "unseen" }, `Attempts of trial ${trial.index}`),
+      el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
+      el("tbody", {}, trial.runs.map(line)),
+    ),
+  );
+}

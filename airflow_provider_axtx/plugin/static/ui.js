@@ -1,0 +1,146 @@
+// Small things that every part of the page uses: elements, numbers, times, links into Airflow, light and dark.
+
+/** Make an element. Text is always set as text, never as markup: names come from users. */
+export function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "class") made.className = value;
+    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return made;
+}
+
+export function number(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value !== "number") return String(value);
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
+  const size = Math.abs(value);
+  return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3) : String(Number(value.toPrecision(5)));
+}
+
+/** A metric as [mean, sem]. */
+export function measured(pair) {
+  if (!pair) return "–";
+  return pair[1] ? `${number(pair[0])} ± ${number(Number(pair[1].toPrecision(2)))}` : number(pair[0]);
+}
+
+export function duration(seconds) {
+  if (seconds === null || seconds === undefined || seconds < 0) return "–";
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+function ago(at) {
+  const seconds = Math.max(0, (Date.now() - at) / 1000);
+  if (seconds < 5) return "just now";
+  return seconds < 86400 ? `${duration(seconds)} ago` : at.toLocaleString();
+}
+
+export function time(seconds) {
+  if (!seconds) return "–";
+  const at = new Date(seconds * 1000);
+  return el("time", { datetime: at.toISOString(), title: at.toLocaleString() }, ago(at));
+}
+
+/** Bring "3 min ago" up to date everywhere. */
+export function refreshTimes() {
+  for (const one of document.querySelectorAll("time")) one.textContent = ago(new Date(one.dateTime));
+}
+
+export const STATUSES = ["COMPLETED", "EARLY_STOPPED", "RUNNING", "STAGED", "CANDIDATE", "FAILED", "ABANDONED"];
+
+export function badge(status) {
+  return el("span", { class: `badge ${String(status).toLowerCase()}` }, String(status).toLowerCase().replace("_", " "));
+}
+
+/** The trials by status as a bar; the numbers are its text. */
+export function statusBar(counts, planned) {
+  const total = Object.values(counts).reduce((sum, one) => sum + one, 0);
+  const told = STATUSES.filter((s) => counts[s]).map((s) => `${counts[s]} ${s.toLowerCase().replace("_", " ")}`);
+  const label = told.join(", ") || "no trial yet";
+  const bar = el("span", { class: "bar", role: "img", "aria-label": label, title: label });
+  for (const status of STATUSES) {
+    if (!counts[status]) continue;
+    const part = el("span", { class: status.toLowerCase() });
+    part.style.flexGrow = counts[status];
+    bar.append(part);
+  }
+  const left = Math.max(0, (planned ?? total) - total);
+  if (left || !total) {
+    const rest = el("span", { class: "rest" });
+    rest.style.flexGrow = left || 1;
+    bar.append(rest);
+  }
+  return bar;
+}
+
+export const framed = window.parent !== window;
+
+/** Where Airflow's own pages begin: this page is at <root>axtx/. */
+const ROOT = location.pathname.replace(/[^/]*\/[^/]*$/, "");
+
+export function taskUrl([dag, run, task, mapIndex, tryNumber]) {
+  const mapped = mapIndex >= 0 ? `/mapped/${mapIndex}` : "";
+  const path = `dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}/tasks/${encodeURIComponent(task)}`;
+  return `${ROOT}${path}${mapped}?try_number=${tryNumber}`;
+}
+
+export function runUrl([dag, run]) {
+  return `${ROOT}dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}`;
+}
+
+/** A link to one of Airflow's own pages. Its frame may not navigate Airflow's window, so a link there is clicked. */
+export function airflowLink(url, ...children) {
+  const leave = (event) => {
+    if (!framed) return;
+    event.preventDefault();
+    const outer = window.parent.document.createElement("a");
+    outer.href = url;
+    if (event.ctrlKey || event.metaKey || event.shiftKey) outer.target = "_blank";
+    window.parent.document.body.append(outer);
+    outer.click();
+    outer.remove();
+  };
+  return el("a", { href: url, onclick: leave, class: "outer" }, ...children);
+}
+
+/** Follow Airflow's light or dark, or the system's when the page stands alone. */
+export function followTheme(changed) {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const outer = framed ? window.parent.document.documentElement : null;
+  const apply = () => {
+    const dark = outer && /\b(dark|light)\b/.test(outer.className) ? outer.classList.contains("dark") : system.matches;
+    const theme = dark ? "dark" : "light";
+    if (document.documentElement.dataset.theme === theme) return;
+    document.documentElement.dataset.theme = theme;
+    changed();
+  };
+  system.addEventListener("change", apply);
+  if (outer) new MutationObserver(apply).observe(outer, { attributes: true, attributeFilter: ["class"] });
+  apply();
+}
+
+export class Refused extends Error {}
+
+/** Fetch JSON from this page's server; the answer's text tells whether anything has changed. */
+export async function load(path, parameters) {
+  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null && value !== ""));
+  const answer = await fetch(`api/${path}?${query}`, { credentials: "same-origin" });
+  const text = await answer.text();
+  if (answer.ok) return { text, data: JSON.parse(text) };
+  if (answer.status === 401) throw new Refused("You are not logged in. Log in to Airflow and load this page again.");
+  if (answer.status === 403) throw new Refused("You do not have the right to see this.");
+  let detail = `The server answered ${answer.status}.`;
+  try {
+    detail = JSON.parse(text).detail ?? detail;
+  } catch {
+    // Not from this page's server: a proxy in between answers in its own words.
+  }
+  throw answer.status === 404 ? new Refused(detail) : new Error(detail);
+}

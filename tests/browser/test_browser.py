@@ -1,0 +1,127 @@
+"""The whole way in a browser: log in, fill in the form, watch the experiment, read a trial's log."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import httpx
+import pytest
+from browser import LONG, Browser
+from realairflow import AirflowEnv
+from selenium.webdriver.common.keys import Keys
+
+pytestmark = pytest.mark.browser
+
+PATHS = (
+    "/axtx/",
+    "/axtx/static/app.js",
+    "/axtx/static/plotly.min.js",
+    "/axtx/api/experiments",
+    "/axtx/api/dag-runs",
+    "/axtx/api/experiment",
+    "/axtx/api/curves",
+)
+QUERY = {"name": "none", "dag_id": "tune_from_ui", "run_id": "none"}
+
+
+def answers(env: AirflowEnv, **options: dict[str, str]) -> set[int]:
+    """Return the statuses with which the page's routes answer."""
+    with httpx.Client(base_url=env.url, trust_env=False, **options) as client:  # type: ignore[arg-type]
+        return {client.get(path, params=QUERY).status_code for path in PATHS}
+
+
+def token(env: AirflowEnv, passwords: dict[str, str], user: str) -> str:
+    answer = httpx.post(f"{env.url}/auth/token", json={"username": user, "password": passwords[user]}, trust_env=False)
+    answer.raise_for_status()
+    return str(answer.json()["access_token"])
+
+
+def test_strangers_get_401_and_users_without_the_right_403(env: AirflowEnv, passwords: dict[str, str]) -> None:
+    assert answers(env) == {401}
+    norman = token(env, passwords, "norman")
+    assert answers(env, headers={"Authorization": f"Bearer {norman}"}) == {403}
+    assert answers(env, cookies={"_token": norman}) == {403}
+    vera = token(env, passwords, "vera")
+    assert answers(env, cookies={"_token": vera}) == {200, 404}  # 404: there is no such experiment
+
+
+def fill_in(browser: Browser, experiment: str) -> None:
+    """Open the Trigger form of ``tune_from_ui``, name the experiment and start."""
+    browser.open("/dags/tune_from_ui")
+    browser.button("Trigger").click()
+    browser.button("What is tuned").click()
+    field = browser.find("#element_experiment_name")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(experiment)
+    browser.button("Trigger", last=True).click()
+    browser.wait(lambda: "/runs/" in browser.driver.current_url, "the page of the new DAG run")
+
+
+def statuses(browser: Browser) -> list[str]:
+    """Return the status of each trial as the page shows it."""
+    script = "return [...document.querySelectorAll('tr[data-trial] .badge')].map((e) => e.textContent)"
+    found: list[str] = browser.js(script)
+    return found
+
+
+def test_from_the_form_to_a_trials_log(browser: Browser, env: AirflowEnv) -> None:
+    fill_in(browser, "in-the-browser")
+    run_id = browser.driver.current_url.partition("/runs/")[2].split("/")[0].split("?")[0]
+
+    # The list shows it as soon as it exists; its name leads to its own page, within Airflow's frame.
+    browser.open("/plugin/experiments")
+    with browser.frame():
+        browser.find("tr[data-experiment='in-the-browser'] a").click()
+        browser.wait(lambda: statuses(browser), "the first trial")
+        open_at_first = len([status for status in statuses(browser) if status != "completed"])
+        assert open_at_first > 0
+        # Nothing is loaded again: the page brings itself up to date.
+        browser.js("window.sameDocument = true")
+        browser.wait(lambda: statuses(browser) == ["completed"] * 4, "four completed trials", LONG)
+        assert browser.js("return window.sameDocument")
+        browser.find("#best-value")
+        browser.wait(lambda: browser.js("return document.querySelectorAll('#charts .main-svg').length >= 3"), "charts")
+        assert browser.js("return document.querySelector('#chart-objective figcaption').textContent").startswith("4 ")
+    assert "experiment=in-the-browser" in browser.driver.current_url
+
+    # A trial's details, and the log of its task through the link there.
+    with browser.frame():
+        browser.find("#trial-0").click()
+        browser.find("#trial a.outer").click()
+    browser.wait(lambda: "/tasks/tune.round_0.submit/mapped/" in browser.driver.current_url, "the task's page")
+    browser.wait(lambda: "local_detached://" in browser.find("body").text, "the app handle in the log")
+    assert not [line for line in browser.console() if "/axtx/" in line]
+
+    # The tab of the DAG run shows the same experiment.
+    browser.open(f"/dags/tune_from_ui/runs/{run_id}")
+    browser.button("Experiments", last=True).click()
+    with browser.frame():
+        assert browser.find("h1").text == "in-the-browser"
+
+
+def test_operator_links_lead_to_the_trial(env: AirflowEnv, browser: Browser) -> None:
+    run = env.api.trigger("tune_from_ui", {"experiment_name": "linked", "rounds": 1})
+    env.api.wait_for_run("tune_from_ui", run, LONG)
+    path = f"/dags/tune_from_ui/dagRuns/{quote(run)}/taskInstances"
+    expected = {
+        "tune.create": {"Experiment"},
+        "tune.generate_0": {"Experiment"},
+        "tune.round_0.submit": {"Experiment", "Trial"},
+        "tune.round_0.wait": {"Experiment", "Trial"},
+        "tune.round_0.complete": {"Experiment", "Trial"},
+        "best": {"Experiment"},
+    }
+    links = {}
+    for task in expected:
+        mapped = {"map_index": 1} if "round" in task else {}
+        answer = env.api.request("GET", f"{path}/{task}/links", params=mapped)
+        links[task] = {name: url for name, url in answer["extra_links"].items() if url}
+    assert {task: set(found) for task, found in links.items()} == expected
+    for url in (links["tune.round_0.wait"]["Trial"], links["best"]["Experiment"]):
+        browser.open(url.removeprefix(env.url))
+        with browser.frame():
+            assert browser.find("h1").text == "linked"
+            shown = browser.wait(lambda: browser.js("return document.querySelector('#trials h2') !== null"), "trials")
+            assert shown
+            detail = browser.js("return document.querySelector('#trial h2')?.textContent ?? ''")
+        assert detail.startswith("Trial 1 ") == ("trial=1" in url)

@@ -1,0 +1,67 @@
+"""The page's application with a store of its own, and users whose rights an auth manager of Airflow's decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from airflow.api_fastapi.app import create_auth_manager, purge_cached_app
+from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.api_fastapi.core_api.security import get_user
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+
+from airflow_provider_axtx.plugin.app import create_app
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.store.views import ExperimentViews
+
+#: The test's stand-in for Airflow's login: who sends the request.
+ROLE = "x-test-role"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'experiments.db'}"
+
+
+@pytest.fixture
+def store(url: str) -> ExperimentStore:
+    return ExperimentStore(url)
+
+
+@pytest.fixture
+def app(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
+    """The application below its prefix; nobody is logged in."""
+    monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.plugin.roles.RolesAuthManager")
+    create_auth_manager()
+    root = FastAPI()
+    root.mount("/axtx", create_app(lambda: ExperimentViews(url)))
+    yield root
+    purge_cached_app()
+
+
+@pytest.fixture
+def application(app: FastAPI) -> FastAPI:
+    """The mounted application itself."""
+    mounted: FastAPI = app.routes[-1].app  # type: ignore[attr-defined]
+    return mounted
+
+
+@pytest.fixture
+def client_of(app: FastAPI, application: FastAPI) -> Callable[[str], TestClient]:
+    """Return a client whose requests come from a user of the role."""
+
+    def user(request: Request) -> SimpleAuthManagerUser:
+        return SimpleAuthManagerUser(username="someone", role=request.headers[ROLE])
+
+    def client(role: str) -> TestClient:
+        application.dependency_overrides[get_user] = user
+        return TestClient(app, headers={ROLE: role})
+
+    return client
+
+
+@pytest.fixture
+def client(client_of: Callable[[str], TestClient]) -> TestClient:
+    return client_of("viewer")

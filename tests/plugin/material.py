@@ -1,0 +1,82 @@
+"""Experiments as they lie in a store: made through the store's own methods, fast."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from airflow_provider_axtx.core.facts import Observation, Proposal, ProposedTrial, TaskIdentity
+from airflow_provider_axtx.core.names import task_key
+from airflow_provider_axtx.store.experiments import ExperimentStore
+
+SINGLE: dict[str, Any] = {
+    "name": "digits",
+    "description": "A classifier of handwritten digits",
+    "parameters": [
+        {"type": "range", "name": "c", "parameter_type": "float", "bounds": [1e-2, 1e3], "scaling": "log"},
+        {"type": "range", "name": "pixels", "parameter_type": "int", "bounds": [2, 64], "scaling": "linear"},
+        {
+            "type": "choice",
+            "name": "kernel",
+            "parameter_type": "str",
+            "values": ["rbf", "sigmoid"],
+            "is_ordered": False,
+        },
+    ],
+    "objective": "accuracy",
+    "outcome_constraints": ["seconds <= 50"],
+}
+SEVERAL: dict[str, Any] = {**SINGLE, "name": "tradeoff", "objective": "accuracy, -seconds", "outcome_constraints": []}
+DAG, RUN = "tune_digits", "manual__2026-01-01T00:00:00+00:00"
+
+
+def fill(
+    store: ExperimentStore,
+    spec: dict[str, Any],
+    n: int,
+    *,
+    dag_id: str = DAG,
+    open_trials: int = 0,
+    steps: int = 0,
+    seed: int = 1,
+) -> str:
+    """Create an experiment with n trials: most completed, every 17th failed, the last ones still running."""
+    name, chance = str(spec["name"]), random.Random(seed)
+    store.create(name, spec, ax_version="1.3.1")
+    trials = tuple(
+        ProposedTrial(
+            f"{i}_0",
+            {
+                "c": 10 ** chance.uniform(-2, 3),
+                "pixels": chance.randint(2, 64),
+                "kernel": chance.choice(["rbf", "sigmoid"]),
+            },
+            "Sobol" if i < 5 else "MBM",
+            {"type": "RUN"},
+        )
+        for i in range(n)
+    )
+    key = task_key(dag_id, RUN, "tune.generate_0", -1)
+    facts = store.add_trials(name, Proposal(trials, {"n": n}), task_key=key, first_slot=0, expected_version=0)
+    for fact in facts:
+        identity = TaskIdentity(dag_id, RUN, "tune.round_0.submit", fact.index, 1, 0, "torchx_default")
+        run = store.begin_run(name, fact.index, scheduler="local_detached", identity=identity, tracker_root="/results")
+        run = store.record_handle(run, f"local_detached://torchx/{run.submission_key}")
+        if fact.index >= n - open_trials:
+            continue
+        if fact.index % 17 == 16:
+            store.finish_run(run, "FAILED", "exit code 1")
+            store.complete(name, fact.index, status="FAILED", reason="exit code 1: <b>out of memory</b>")
+            continue
+        store.finish_run(run, "SUCCEEDED", "")
+        store.complete(name, fact.index, status="COMPLETED", observations=_observed(fact.index, fact.parameters, steps))
+    return name
+
+
+def _observed(index: int, parameters: dict[str, Any], steps: int) -> list[Observation]:
+    closeness = abs(math.log10(parameters["c"]) - 1) / 4 + abs(parameters["pixels"] - 30) / 80
+    accuracy = 0.98 - closeness * 0.6 - (0.08 if parameters["kernel"] == "sigmoid" else 0.0)
+    seconds = 5 + parameters["pixels"] * 0.9 + math.log10(parameters["c"]) * 2
+    curve = [Observation(index, "accuracy", accuracy * (1 - 0.8 ** (s + 1)), None, float(s)) for s in range(steps)]
+    return [*curve, Observation(index, "accuracy", accuracy, 0.004), Observation(index, "seconds", seconds)]

@@ -1,0 +1,178 @@
+"""What the page's data calls answer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.plugin.app import STATIC
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.plugin.material import DAG, RUN, SEVERAL, SINGLE, fill
+
+
+def get(client: TestClient, path: str, **query: Any) -> Any:
+    answer = client.get(f"/axtx/api/{path}", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_line_of_the_list(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 20, open_trials=2)
+    store.plan("digits", 30)
+    (line,) = get(client, "experiments")["experiments"]
+    completed = get(client, "experiment", name="digits")
+    assert line["trial_counts"] == {"COMPLETED": 17, "FAILED": 1, "RUNNING": 2}
+    assert (line["status"], line["ended"], line["trials"], line["planned_trials"]) == ("running", 18, 20, 30)
+    assert line["objective"] == [{"label": "accuracy", "minimize": False}]
+    best = completed["trial_list"][line["best"]["trial_index"]]
+    assert line["best"]["value"] == best["metrics"]["accuracy"][0]
+    assert line["last_activity_at"] >= line["created_at"]
+
+
+def test_a_line_follows_its_experiment(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 4, open_trials=2)
+    assert get(client, "experiments")["experiments"][0]["best"]["trial_index"] == 1
+    better = [Observation(2, "accuracy", 0.999), Observation(2, "seconds", 1.0)]
+    store.complete("digits", 2, status="COMPLETED", observations=better)
+    assert get(client, "experiments")["experiments"][0]["best"] == {"trial_index": 2, "value": 0.999}
+
+
+@pytest.mark.parametrize(
+    ("ended", "planned", "stop_reason", "status"),
+    [
+        (0, None, None, "new"),
+        (2, None, None, "idle"),
+        (2, 2, None, "finished"),
+        (2, 5, None, "idle"),
+        (2, 5, "search space exhausted", "finished"),
+    ],
+)
+def test_the_status_of_an_experiment_at_rest(
+    client: TestClient, store: ExperimentStore, ended: int, planned: int | None, stop_reason: str | None, status: str
+) -> None:
+    if ended:
+        fill(store, SINGLE, ended)
+    else:
+        store.create("digits", SINGLE)
+    if planned:
+        store.plan("digits", planned)
+    if stop_reason:
+        store.finish("digits", stop_reason)
+    assert get(client, "experiments")["experiments"][0]["status"] == status
+
+
+def test_the_list_is_searched_and_paged(client: TestClient, store: ExperimentStore) -> None:
+    for number in range(5):
+        store.create(f"Exp-{number}", {**SINGLE, "name": f"Exp-{number}"})
+    store.create("other", {**SINGLE, "name": "other"})
+    page = get(client, "experiments", search="exp", limit=2, offset=1)
+    assert (len(page["experiments"]), page["total"]) == (2, 5)
+    assert client.get("/axtx/api/experiments", params={"limit": 100000}).status_code == 422
+
+
+def test_an_experiment_with_everything(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 18, steps=3)
+    found = get(client, "experiment", name="digits")
+    failed, first = found["trial_list"][16], found["trial_list"][0]
+    assert (failed["status"], failed["metrics"], failed["values"]) == ("FAILED", {}, [None])
+    assert failed["reason"] == "exit code 1: <b>out of memory</b>"
+    assert set(first["metrics"]) == {"accuracy", "seconds"}
+    assert first["metrics"]["accuracy"][1] == 0.004
+    (run,) = first["runs"]
+    assert (run["attempt"], run["app_state"]) == (1, "SUCCEEDED")
+    assert run["app_handle"].startswith("local_detached://torchx/digits-")
+    assert run["task"] == [DAG, RUN, "tune.round_0.submit", 0, 1]
+    assert found["spec"] == SINGLE
+    assert found["has_curves"] is True
+    values = [pair[1] for pair in found["best_so_far"] if pair[1] is not None]
+    assert values == sorted(values)
+    assert all(found["trial_list"][i]["metrics"]["seconds"][0] > 50 for i in found["infeasible"])
+
+
+def test_learning_curves(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 2, steps=3)
+    curves = get(client, "curves", name="digits")["curves"]
+    assert list(curves) == ["accuracy"]
+    assert {index: [step for step, _ in steps] for index, steps in curves["accuracy"].items()} == {
+        "0": [0.0, 1.0, 2.0],
+        "1": [0.0, 1.0, 2.0],
+    }
+
+
+def test_several_objectives_have_a_frontier(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SEVERAL, 16)
+    found = get(client, "experiment", name="tradeoff")
+    assert found["objective"] == [{"label": "accuracy", "minimize": False}, {"label": "seconds", "minimize": True}]
+    assert found["best"] is None
+    points = [tuple(trial["values"]) for trial in found["trial_list"]]
+    expected = [
+        i for i, (a, s) in enumerate(points) if not any(o != (a, s) and o[0] >= a and o[1] <= s for o in points)
+    ]
+    assert found["frontier"] == expected
+    assert get(client, "experiments")["experiments"][0]["frontier"] == len(expected)
+
+
+def test_a_refresh_brings_what_is_open_or_has_changed(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 10, open_trials=2)
+    cursor = get(client, "experiment", name="digits")["last_activity_at"] + 0.001
+    refreshed = get(client, "experiment", name="digits", since=cursor)
+    assert [trial["index"] for trial in refreshed["trial_list"]] == [8, 9]
+    observed = [Observation(8, "accuracy", 0.5), Observation(8, "seconds", 1.0)]
+    store.complete("digits", 8, status="COMPLETED", observations=observed)
+    refreshed = get(client, "experiment", name="digits", since=cursor)
+    assert [(t["index"], t["status"]) for t in refreshed["trial_list"]] == [(8, "COMPLETED"), (9, "RUNNING")]
+    assert len(refreshed["best_so_far"]) == 9  # of all trials, whatever is sent again
+    assert refreshed["cursor"] < refreshed["last_activity_at"]
+
+
+def test_the_experiments_of_a_dag_run(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 2)
+    fill(store, SEVERAL, 2, dag_id="another")
+    assert [line["name"] for line in get(client, "dag-runs", dag_id=DAG, run_id=RUN)["experiments"]] == ["digits"]
+    assert get(client, "dag-runs", dag_id=DAG, run_id="another run") == {"experiments": [], "total": 0}
+
+
+def test_an_unknown_experiment_is_told(client: TestClient) -> None:
+    answer = client.get("/axtx/api/experiment", params={"name": "<script>"})
+    assert answer.status_code == 404
+    assert "The store has no experiment '<script>'" in answer.json()["detail"]
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_store_that_cannot_be_opened_is_told(client: TestClient, url: str) -> None:
+    Path(url.removeprefix("sqlite:///")).write_bytes(b"no database" * 1000)
+    answer = client.get("/axtx/api/experiments")
+    assert answer.status_code == 503
+    assert "Fix:" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/axtx/", "/axtx/static/app.js", "/axtx/api/experiments"])
+def test_every_answer_forbids_foreign_code(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert "default-src 'none'; script-src 'self'" in headers["content-security-policy"]
+    assert "unsafe-eval" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_plotly_comes_from_here_and_is_kept_by_the_browser(client: TestClient) -> None:
+    answer = client.get("/axtx/static/plotly.min.js")
+    assert answer.status_code == 200
+    assert b"plotly.js v" in answer.content[:100]
+    assert "max-age=604800" in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize("name", ["..%2fapp.py", "%2e%2e%2f__init__.py", "nothing.js", "plotly.js"])
+def test_no_other_file_is_served(client: TestClient, name: str) -> None:
+    assert client.get(f"/axtx/static/{name}").status_code == 404
+
+
+def test_the_page_names_no_other_host_and_writes_no_markup() -> None:
+    for path in STATIC.iterdir():
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?://", text), path.name
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), path.name
