@@ -12,10 +12,14 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
-from airflow_provider_axtx.core.trial import TrialOutcome
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators.base import airflow_errors, check_experiment_at_parse, current_task_key
+from airflow_provider_axtx.operators.base import (
+    airflow_errors,
+    check_experiment_at_parse,
+    complete_from_task,
+    current_task_key,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -211,18 +215,7 @@ class AxCompleteTrialOperator(_AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the results and record the outcome."""
-        from airflow_provider_axtx.outcome import complete_trial
-
-        outcome = TrialOutcome.from_json(as_object("run", self.run))
-        results = self.results
-        if results is not None and not callable(results):
-            results = as_object("results", results)
-        completed = complete_trial(self.hook.store, outcome, results)
-        if completed["trial_status"] == "COMPLETED":
-            self.log.info("Trial %s COMPLETED: %s", outcome.trial_index, completed["metrics"])
-        else:
-            self.log.warning("Trial %s %s: %s", outcome.trial_index, completed["trial_status"], completed["message"])
-        return completed
+        return complete_from_task(self, self.hook.store, as_object("run", self.run), self.results)
 
 
 class AxBestTrialOperator(_AxOperator):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -13,8 +13,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow_provider_axtx.core.errors import AxtxError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.facts import TaskIdentity
-from airflow_provider_axtx.core.inputs import is_templated
+from airflow_provider_axtx.core.inputs import as_object, is_templated
 from airflow_provider_axtx.core.names import task_key
+from airflow_provider_axtx.core.trial import TrialOutcome
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.facts import RunFact
+    from airflow_provider_axtx.store.experiments import ExperimentStore
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -116,6 +118,25 @@ def check_experiment_at_parse(experiment: object) -> None:
         experiment = {**experiment, "name": "templated"}
     if not is_templated(experiment):
         ExperimentSpec.load(experiment)
+
+
+def complete_from_task(
+    task: BaseOperator, store: ExperimentStore, run: Mapping[str, Any], results: object
+) -> dict[str, Any]:
+    """Read the results of a run that has ended, record the outcome and say it in the task's log.
+
+    :param run: the run as JSON, with its terminal ``trial_status``.
+    :param results: as for ``AxCompleteTrialOperator``.
+    """
+    from airflow_provider_axtx.outcome import complete_trial
+
+    given = results if results is None or callable(results) else as_object("results", results)
+    completed = complete_trial(store, TrialOutcome.from_json(run), given)
+    if completed["trial_status"] == "COMPLETED":
+        task.log.info("Trial %(trial_index)s COMPLETED: %(metrics)s", completed)
+    else:
+        task.log.warning("Trial %(trial_index)s %(trial_status)s: %(message)s", completed)
+    return completed
 
 
 def current_task_key(context: Context) -> str:
