@@ -181,9 +181,11 @@ def in_fresh_process(code: str, *arguments: str, **environ: str) -> Any:
     :param arguments: its ``sys.argv[1:]``.
     :param environ: added to the environment.
     """
+    # Byte code is written, as when a package is installed; else this package alone would be compiled at each import.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environ},
+        env={**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environ},
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
@@ -24,6 +23,7 @@ from airflow_provider_axtx.operators.base import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_axtx.core.experiment import ExperimentSpec
     from airflow_provider_axtx.generation import Generation
     from airflow_provider_axtx.outcome import Results
 
@@ -92,6 +92,7 @@ class AxCreateExperimentOperator(_AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> str:
         """Create the experiment, or find that it is there."""
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
         from airflow_provider_axtx.generation import create_experiment
 
         spec = ExperimentSpec.load(self.experiment)
@@ -241,6 +242,7 @@ class AxBestTrialOperator(_AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Ask Ax for the best of what was observed."""
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
         from airflow_provider_axtx.engine import ax_engine
 
         facts = self.hook.store.facts(self.experiment_name)
