@@ -43,6 +43,7 @@ def ax_trial_loop(
     timeout: float | timedelta = timedelta(days=7),
     deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
     trial_retries: int = 0,
+    fused: bool = False,
     results: Any = None,
     outlets: Sequence[Asset] = (),
     default_args: Mapping[str, Any] | None = None,
@@ -51,8 +52,9 @@ def ax_trial_loop(
 ) -> TaskGroup:
     """Return a task group that tunes: rounds one after the other, the trials of a round in parallel.
 
-    Each round is *generate → submit → wait → complete*. The experiment is created (or resumed) first; a teardown ends
-    whatever the DAG run leaves behind. When Ax is finished early, the remaining rounds are skipped.
+    Each round is *generate → submit → wait → complete*, with ``fused`` *generate → run*. The experiment is created (or
+    resumed) first; a teardown ends whatever the DAG run leaves behind. When Ax is finished early, the remaining rounds
+    are skipped.
 
     :param group_id: id of the task group.
     :param experiment: the ``ExperimentSpec``, as for ``AxCreateExperimentOperator``.
@@ -70,6 +72,8 @@ def ax_trial_loop(
     :param deferrable: wait in the triggerer.
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure. When it is
         above 0, one task submits and waits: only it can submit again.
+    :param fused: one task ``run`` for each trial submits, waits and completes. A round then starts two tasks one after
+        the other instead of four, and is as restartable; submission, wait and completion share one log and one state.
     :param results: see ``AxCompleteTrialOperator``.
     :param outlets: of the completing tasks, see ``AxCompleteTrialOperator``.
     :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
@@ -106,7 +110,7 @@ def ax_trial_loop(
                 # A round without trials is skipped, and that alone must not skip the rounds after it.
                 trigger_rule=TriggerRule.NONE_FAILED if number else TriggerRule.ALL_SUCCESS,
             )
-            trials = _round(number, submit, wait, trial_retries, complete)
+            trials = _round(number, submit, wait, trial_retries, fused, complete)
             before >> generate
             before = trials.expand(trial=generate.output)
             # Of every round: when one trial of a round fails hard, the others of it are still waited for.
@@ -122,10 +126,25 @@ def _unrolled(rounds: Any, max_rounds: int | None) -> int:
 
 
 def _round(
-    number: int, submit: dict[str, Any], wait: dict[str, Any], trial_retries: int, complete: dict[str, Any]
+    number: int,
+    submit: dict[str, Any],
+    wait: dict[str, Any],
+    trial_retries: int,
+    fused: bool,
+    complete: dict[str, Any],
 ) -> Any:
     @task_group(group_id=f"round_{number}")
     def trial_chain(trial: Any) -> None:
+        if fused:
+            run_all = {
+                **submit,
+                **wait,
+                "complete": True,
+                "results": complete["results"],
+                "outlets": complete["outlets"],
+            }
+            TorchXRunTrialOperator(task_id="run", trial=trial, trial_retries=trial_retries, **run_all)
+            return
         outcome: BaseOperator
         if trial_retries:
             outcome = TorchXRunTrialOperator(task_id="run", trial=trial, trial_retries=trial_retries, **submit, **wait)

@@ -30,7 +30,7 @@ LOOK_SECONDS = 1
 
 def demo_env() -> AirflowEnv:
     """Return the Airflow of the demo, not started yet; its home is the folder `.airflow` of the project."""
-    return AirflowEnv(ROOT / ".airflow", ROOT / "dags")
+    return AirflowEnv(ROOT / ".airflow", ROOT / "dags", warm_workers=True)
 
 
 def stop_on_signals() -> None:

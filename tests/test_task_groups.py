@@ -40,6 +40,15 @@ def test_with_trial_retries_one_task_submits_and_waits() -> None:
     assert "tune.round_0.submit" not in dag.task_ids
 
 
+def test_fused_one_task_submits_waits_and_completes() -> None:
+    dag, _ = loop(fused=True, trial_retries=1, results={"booth_eval": 1.0})
+    assert {task_id for task_id in dag.task_ids if "round_0" in task_id} == {"tune.round_0.run"}
+    run = dag.get_task("tune.round_0.run")
+    assert (run.complete, run.results, run.trial_retries) == (True, {"booth_eval": 1.0}, 1)
+    assert dag.get_task("tune.generate_1").upstream_task_ids == {"tune.round_0.run"}
+    assert "tune.round_1.run" in dag.get_task("tune.reap").upstream_task_ids
+
+
 @pytest.mark.parametrize(
     ("dag_args", "arguments", "expected"),
     [

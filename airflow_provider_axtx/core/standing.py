@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.expressions import Linear
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.core.experiment import ExperimentSpec
 
 #: Metric name -> observed mean.
 Means = Mapping[str, float]

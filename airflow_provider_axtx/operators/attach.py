@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.operators.base import AxOperator, airflow_errors, current_task_key
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.attachment import Attachment
+    from airflow_provider_axtx.core.experiment import ExperimentSpec
 
 _SOURCES = ("trials", "table", "from_experiment")
 
@@ -66,6 +66,7 @@ class AxAttachTrialsOperator(AxOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check the trials and record them, or return those that this task attached before."""
         from airflow_provider_axtx.attaching import attach_trials
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
 
         spec = ExperimentSpec.load(self.hook.store.spec(self.experiment_name))
         attachments = self._attachments(spec)

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_axtx.assets import best_extra, fill_outlets, is_experiment_asset, trial_extra
+from airflow_provider_axtx.assets import best_extra, fill_outlets
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
-from airflow_provider_axtx.core.trial import TrialOutcome
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
@@ -22,12 +20,14 @@ from airflow_provider_axtx.operators.base import (
     check_experiment_at_parse,
     current_task_key,
 )
-from airflow_provider_axtx.operators.metrics import count_trial, generation_timer
+from airflow_provider_axtx.operators.completing import complete_from_task
+from airflow_provider_axtx.operators.metrics import generation_timer
 from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_axtx.core.experiment import ExperimentSpec
     from airflow_provider_axtx.generation import Generation
     from airflow_provider_axtx.outcome import Results
 
@@ -90,6 +90,7 @@ class AxCreateExperimentOperator(AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> str:
         """Create the experiment, or find that it is there."""
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
         from airflow_provider_axtx.generation import create_experiment
 
         spec = ExperimentSpec.load(self.experiment)
@@ -228,33 +229,7 @@ class AxCompleteTrialOperator(AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the results and record the outcome."""
-        from airflow_provider_axtx.outcome import complete_trial
-
-        outcome = TrialOutcome.from_json(as_object("run", self.run))
-        results = self.results
-        if results is not None and not callable(results):
-            results = as_object("results", results)
-        completed = complete_trial(self.hook.store, outcome, results)
-        if outcome.trial_status == "COMPLETED":
-            # Any other one was counted by the task that saw its app end.
-            count_trial(self, completed["trial_status"])
-        self.worked_on(outcome.experiment, [completed])
-        self._fill_outlets(context, completed)
-        if completed["trial_status"] == "COMPLETED":
-            self.log.info("Trial %s COMPLETED: %s", outcome.trial_index, completed["metrics"])
-        else:
-            self.log.warning("Trial %s %s: %s", outcome.trial_index, completed["trial_status"], completed["message"])
-        return completed
-
-    def _fill_outlets(self, context: Context, completed: dict[str, Any]) -> None:
-        if not any(map(is_experiment_asset, self.outlets)):
-            return
-        if completed["trial_status"] == "COMPLETED":
-            spec = ExperimentSpec.load(self.hook.store.spec(completed["experiment"]))
-            fill_outlets(context, self.outlets, trial_extra(spec, completed))
-        else:
-            # Airflow gives every outlet of a task that succeeds an event; who waits for results wants none of it.
-            self.outlets = [outlet for outlet in self.outlets if not is_experiment_asset(outlet)]
+        return complete_from_task(self, context, self.hook.store, as_object("run", self.run), self.results)
 
 
 class AxBestTrialOperator(AxOperator):
@@ -281,6 +256,7 @@ class AxBestTrialOperator(AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Ask Ax for the best of what was observed."""
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
         from airflow_provider_axtx.engine import ax_engine
 
         facts = self.hook.store.facts(self.experiment_name)

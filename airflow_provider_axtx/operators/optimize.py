@@ -17,7 +17,6 @@ from airflow_provider_axtx.core.errors import (
     TrackerUnavailableError,
     TrialNotFoundError,
 )
-from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.core.limits import Limits, as_duration, check_at_parse
 from airflow_provider_axtx.core.observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
@@ -215,6 +214,7 @@ class AxOptimizeOperator(CancelsOnKill):
             raise
 
     def _make_loop(self, context: Context) -> Loop:
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
         from airflow_provider_axtx.loop import Loop, start_loop
         from airflow_provider_axtx.submission import AppRequest
 
@@ -323,6 +323,7 @@ class AxOptimizeOperator(CancelsOnKill):
         }
 
     def _best(self, facts: Any) -> dict[str, Any] | list[dict[str, Any]] | None:
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
         from airflow_provider_axtx.engine import ax_engine
 
         try:

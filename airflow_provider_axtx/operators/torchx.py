@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf, get_current_context
 
-from airflow_provider_axtx.core.errors import AxtxError
+from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.inputs import as_int, as_object, is_templated
 from airflow_provider_axtx.core.trial import Trial, TrialRun
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
 from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors, current_identity, push_links
+from airflow_provider_axtx.operators.completing import complete_from_task
 from airflow_provider_axtx.operators.metrics import count_trial
 from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
 
@@ -141,7 +142,7 @@ class TorchXSubmitTrialOperator(_SubmitsTrial):
 
 
 class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
-    """Submits the app of a trial and waits for its end, in one task.
+    """Submits the app of a trial and waits for its end, in one task; with ``complete`` it records the outcome too.
 
     The parameters are those of ``TorchXSubmitTrialOperator`` and ``TorchXTrialSensor``.
 
@@ -150,11 +151,13 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
     :param deferrable: wait in the triggerer instead of in a worker slot.
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure (lost,
         preempted, node failure). An app that exits non-zero is an objective failure and is not submitted again.
-    :return: the run with ``trial_status``, ``app_state`` and ``message``.
+    :param complete: do what ``AxCompleteTrialOperator`` does when the app has ended, which saves the start of a task.
+    :param results: with ``complete``, as for ``AxCompleteTrialOperator`` (templated).
+    :return: the run with ``trial_status``, ``app_state`` and ``message``; with ``complete`` also ``metrics``.
     """
 
-    template_fields: Sequence[str] = _APP_FIELDS
-    template_fields_renderers = _APP_RENDERERS
+    template_fields: Sequence[str] = (*_APP_FIELDS, "results")
+    template_fields_renderers = {**_APP_RENDERERS, "results": "json"}
     ui_color = "#e6e3f5"
 
     def __init__(
@@ -164,9 +167,18 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
         timeout: float | timedelta = timedelta(days=7),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         trial_retries: int = 0,
+        complete: bool = False,
+        results: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if results is not None and not complete:
+            raise InvalidInputError(
+                f"results={results!r} is for a task that completes its trial.",
+                fix="pass complete=True, or give results to AxCompleteTrialOperator.",
+            )
+        self.complete = complete
+        self.results = results
         self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
         self.poke_interval = seconds_of("poke_interval", poke_interval)
         self.timeout = seconds_of("timeout", timeout)
@@ -187,7 +199,10 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
 
         store = self.ax_hook.store
         if not (observed.infrastructure and retries_left(store, run, self.trial_retries)):
-            return super().conclude(run, observed)
+            outcome = super().conclude(run, observed)
+            if not self.complete:
+                return outcome
+            return complete_from_task(self, get_current_context(), store, outcome, self.results)
         store.finish_run(run, observed.app_state, observed.message, infrastructure=True)
         self.log.warning(
             "Trial %s, attempt %s: %s. Submitting it again.", run.trial_index, run.attempt, observed.message

@@ -59,7 +59,8 @@ class AirflowEnv:
 
     `dags` is the DAG folder, `parallelism` the number of tasks that run at once. `options` adds or replaces Airflow
     options (`{"operators.default_deferrable": "True"}`), `environ` adds environment variables for all components and
-    tasks (`AIRFLOW_CONN_...`, for instance). `ready_timeout` and `stop_grace` are seconds.
+    tasks (`AIRFLOW_CONN_...`, for instance). With `warm_workers` tasks find Ax imported. `ready_timeout` and
+    `stop_grace` are seconds.
 
     Raises `AirflowEnvError` when a component ends early, is not ready in time, or `home` is in use.
     """
@@ -72,6 +73,7 @@ class AirflowEnv:
         parallelism: int = 4,
         options: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
+        warm_workers: bool = False,
         ready_timeout: float = 180,
         stop_grace: float = 8,
     ) -> None:
@@ -84,6 +86,7 @@ class AirflowEnv:
         self._parallelism = parallelism
         self._options = dict(options or {})
         self._extra_environ = dict(environ or {})
+        self._warm_workers = warm_workers
         self._jwt_secret = secrets.token_urlsafe(32)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, dt.datetime] = {}
@@ -135,6 +138,7 @@ class AirflowEnv:
     def up(self) -> None:
         """Prepare `home`, start all components and wait until they are ready."""
         self._take_home()
+        self._write_local_settings()
         self._migrate()
         tenacity.retry(
             retry=tenacity.retry_if_exception_type(PortTaken),
@@ -183,6 +187,10 @@ class AirflowEnv:
             recorded = json.loads(self.paths.sessions.read_text())
             processes.kill(processes.marked(str(self.paths.home), recorded))
         self._write_password()
+
+    def _write_local_settings(self) -> None:
+        self.paths.local_settings.parent.mkdir(exist_ok=True)
+        self.paths.local_settings.write_text(settings.WARM_WORKERS if self._warm_workers else "")
 
     def _write_password(self) -> None:
         if self.paths.password.exists():

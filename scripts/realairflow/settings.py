@@ -11,6 +11,8 @@ from pathlib import Path
 from realairflow.processes import MARKER
 
 USERNAME = "admin"
+#: Content of ``airflow_local_settings.py`` when the executor's parent imports Ax for all tasks.
+WARM_WORKERS = "from airflow_provider_axtx.preload import preload; preload()\n"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Paths:
     def password(self) -> Path:
         """User name and password of the UI, in the format of Airflow's simple auth manager."""
         return self.home / "password.json"
+
+    @property
+    def local_settings(self) -> Path:
+        """Python that every Airflow process runs at its start."""
+        return self.home / "config" / "airflow_local_settings.py"
 
     @property
     def lock(self) -> Path:

@@ -21,14 +21,6 @@ from airflow_provider_axtx.store.experiments import ExperimentStore
 LONG = 300.0
 DAGS = Path(__file__).parent / "dags_faults"
 
-# The scheduler's workers are forked: what it has imported costs a task nothing. Ax takes six seconds.
-_IMPORTED_ONCE = """
-import sys
-if "scheduler" in sys.argv:
-    import airflow_provider_axtx.engine.ax_engine, airflow_provider_axtx.engine.torchx_engine
-"""
-
-
 # The apps of these tests only wait: all may run at once, on a machine of any size.
 _MANY_SLOTS = json.dumps({"conn_type": "torchx", "extra": {"scheduler_args": {"max_parallel": 50}}})
 
@@ -161,9 +153,7 @@ def fault_world(
     """
     environ = {"AIRFLOW_CONN_TORCHX_DEFAULT": _MANY_SLOTS, **(environ or {})}
     home, scenarios = folder / "home", folder / "scenarios"
-    (home / "config").mkdir(parents=True)
-    (home / "axtx").mkdir()
-    (home / "config" / "airflow_local_settings.py").write_text(_IMPORTED_ONCE)
+    (home / "axtx").mkdir(parents=True)
     scenarios.mkdir()
-    with AirflowEnv(home, dags, environ=environ, **settings) as env:
+    with AirflowEnv(home, dags, environ=environ, warm_workers=True, **settings) as env:
         yield World(env, scenarios, store_url)

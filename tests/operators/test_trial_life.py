@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
+from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.operators.ax import (
     AxBestTrialOperator,
@@ -65,6 +67,37 @@ def test_the_main_job(execute: Execute, trial: dict[str, Any], store: Experiment
 def test_submit_and_wait_in_one_task(execute: Execute, trial: dict[str, Any]) -> None:
     ended = execute(TorchXRunTrialOperator(task_id="run", trial=trial, component="utils.booth", poke_interval=0.05))
     assert (ended["trial_status"], ended["app_state"]) == ("COMPLETED", "SUCCEEDED")
+
+
+def test_submit_wait_and_complete_in_one_task(
+    execute: Execute, trial: dict[str, Any], store: ExperimentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = TorchXRunTrialOperator(
+        task_id="run", trial=trial, component="utils.booth", poke_interval=0.05, complete=True
+    )
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="no tracker"):
+        # Killed between the recorded end of the run and its results: the retry goes on from there.
+        broken.setattr("airflow_provider_axtx.outcome.complete_trial", Mock(side_effect=OSError("no tracker")))
+        execute(fused)
+    assert store.trial("booth", 0).status == "RUNNING"
+    completed = execute(fused, try_number=2)
+    assert completed["trial_status"] == store.trial("booth", 0).status == "COMPLETED"
+    assert completed["metrics"]["booth_eval"]["mean"] == store.observations("booth", 0)[0].mean
+    assert execute(fused, try_number=3) == completed
+    assert len(store.runs("booth")) == 1
+
+
+def test_a_fused_task_reports_a_failed_trial(execute: Execute, trial: dict[str, Any], components: Any) -> None:
+    component = components("import sys; sys.exit(3)")
+    fused = TorchXRunTrialOperator(task_id="run", trial=trial, component=component, poke_interval=0.05, complete=True)
+    ended = execute(fused)
+    assert (ended["trial_status"], ended["metrics"]) == ("FAILED", {})
+    assert "exit code 3" in ended["message"]
+
+
+def test_results_need_a_task_that_completes() -> None:
+    with pytest.raises(InvalidInputError, match="complete=True"):
+        TorchXRunTrialOperator(task_id="run", trial={}, component="utils.booth", results={"a": 1.0})
 
 
 def test_a_generate_task_that_is_retried_gets_its_own_trials_again(execute: Execute, store: ExperimentStore) -> None:

@@ -1,0 +1,195 @@
+"""What every benchmark shares: interleaved sides, medians and spreads, tables, JSON, the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Where each benchmark leaves its result, so that one can be repeated without the others.
+RESULTS = ROOT / ".benchmarks"
+REPEATS = 5
+_PACKAGES = ("apache-airflow", "ax-platform", "torchx", "torch", "sqlalchemy", "submitit")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Repeated measurements of one side."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle value."""
+        return statistics.median(self.values)
+
+    def shown(self, unit: str = "s") -> str:
+        """Return median and range in a unit of ``_UNITS``."""
+        factor, digits = _UNITS[unit]
+        low, middle, high = (value * factor for value in (min(self.values), self.median, max(self.values)))
+        spread = "" if len(self.values) == 1 else f" ({low:.{digits}f} to {high:.{digits}f})"
+        return f"{middle:.{digits}f} {unit}{spread}"
+
+
+_UNITS = {"s": (1.0, 3), "ms": (1e3, 1), "MB": (1 / 2**20, 1), "kB": (1 / 2**10, 1)}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A promise, and what was measured of it.
+
+    :param what: the promise in words.
+    :param value: what was measured.
+    :param limit: the largest value that keeps the promise; with ``at_least`` the smallest.
+    """
+
+    what: str
+    value: float
+    limit: float
+    at_least: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise is kept."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def line(self) -> str:
+        """Return the line for the screen."""
+        word = "at least" if self.at_least else "at most"
+        return f"{'kept  ' if self.kept else 'MISSED'}  {self.what}: {self.value:.3g} ({word} {self.limit:g})"
+
+
+@dataclass
+class Table:
+    """One table of a report."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """Return the table as Markdown."""
+        lines = [self.columns, ["---"] * len(self.columns), *self.rows]
+        return f"**{self.title}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@dataclass
+class Report:
+    """What one benchmark has found.
+
+    :param figures: raw numbers by name, for the JSON file.
+    :param notes: what a reader must know; among it what was left out, and why.
+    """
+
+    name: str
+    quick: bool = False
+    tables: list[Table] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def add(self, name: str, samples: Samples) -> Samples:
+        """Keep the raw values under a name; return the samples."""
+        self.figures[name] = list(samples.values)
+        return samples
+
+    def text(self) -> str:
+        """Return what is printed."""
+        parts = [f"## {self.name}{' (quick)' if self.quick else ''}, {self.seconds:.0f} s"]
+        parts += [table.markdown() for table in self.tables]
+        parts += ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
+        parts += ["\n".join(f"    {check.line()}" for check in self.checks)] if self.checks else []
+        return "\n\n".join(parts)
+
+    def save(self, folder: Path = RESULTS) -> None:
+        """Write ``<name>.json``, as a whole."""
+        folder.mkdir(exist_ok=True)
+        checks = [{**asdict(check), "kept": check.kept} for check in self.checks]
+        content = {**asdict(self), "checks": checks, "machine": machine(), "finished_at": time.strftime("%FT%T%z")}
+        target = folder / f"{self.name}.json"
+        temporary = target.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.replace(target)
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine and the versions that the figures belong to."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": psutil.cpu_count(logical=True),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "python": platform.python_version(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+    }
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def interleaved(sides: Mapping[str, Callable[[], float]], repeats: int = REPEATS) -> dict[str, Samples]:
+    """Measure all sides in turns, so that what else the machine does hits them alike.
+
+    :param sides: name -> a function that returns one measurement.
+    :param repeats: number of turns; each begins with another side.
+    """
+    names = list(sides)
+    values: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(repeats):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            values[name].append(sides[name]())
+    return {name: Samples(tuple(found)) for name, found in values.items()}
+
+
+def in_fresh_process(code: str, *arguments: str, **environ: str) -> Any:
+    """Run Python code in a new interpreter and return what it printed last, decoded from JSON.
+
+    :param code: prints one JSON value as its last line.
+    :param arguments: its ``sys.argv[1:]``.
+    :param environ: added to the environment.
+    """
+    # Byte code is written, as when a package is installed; else this package alone would be compiled at each import.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"the measured process failed:\n{done.stdout}\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,70 @@
+"""One step of a trial's life as its Airflow task does it, in a fresh interpreter: ``python -m benchmarks.paths STEP``.
+
+Prints, as JSON, the seconds of the first execution (with its imports) and of a second one, and what was imported.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+#: Libraries that only a task which asks Ax may load.
+HEAVY = ("ax", "botorch", "gpytorch", "pandas", "scipy", "torch", "alembic")
+STEPS = ("create", "generate", "submit", "wait", "complete")
+
+
+class TaskInstance:
+    """What an operator uses of a task instance."""
+
+    dag_id, run_id, map_index, try_number, max_tries = "dag", "run", -1, 1, 0
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Accept a value."""
+
+
+def _operator(step: str, before: Any, task_id: str) -> Any:
+    """Return the step's operator; importing its module is part of parsing the DAG file, not of the task's work."""
+    from airflow_provider_axtx.operators import ax, torchx
+    from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
+    from benchmarks.booth import EXPERIMENT
+
+    made: dict[str, Callable[[], Any]] = {
+        "create": lambda: ax.AxCreateExperimentOperator(task_id=task_id, experiment=EXPERIMENT),
+        "generate": lambda: ax.AxGenerateTrialOperator(task_id=task_id, experiment_name=before),
+        "submit": lambda: torchx.TorchXSubmitTrialOperator(task_id=task_id, trial=before, component="utils.booth"),
+        "wait": lambda: TorchXTrialSensor(task_id=task_id, run=before, poke_interval=0.05),
+        "complete": lambda: ax.AxCompleteTrialOperator(task_id=task_id, run=before),
+    }
+    return made[step]()
+
+
+def _execute(step: str, before: Any, task_id: str) -> tuple[Any, float]:
+    operator = _operator(step, before, task_id)
+    started = time.perf_counter()
+    answer = operator.execute({"ti": TaskInstance(task_id)})
+    return answer, time.perf_counter() - started
+
+
+def main(step: str, handover: Path) -> None:
+    """Do one step with what the step before left in the file ``handover``."""
+    before = json.loads(handover.read_text()) if handover.exists() else None
+    _operator(step, before, "unused")
+    modules = set(sys.modules)
+    answer, first = _execute(step, before, step)
+    new = set(sys.modules) - modules
+    heavy = [name for name in HEAVY if name in sys.modules]
+    # Another task of the same kind: for generate another trial, for the others the same answer.
+    _, second = _execute(step, before, f"{step}_again" if step == "generate" else step)
+    handover.write_text(json.dumps(answer))
+    print(json.dumps({"first": first, "second": second, "modules": len(new), "heavy": heavy}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
