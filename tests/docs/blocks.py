@@ -95,7 +95,8 @@ def check_json(example: Example, title: str | None) -> None:
         check_connection(Connection(conn_id="page", conn_type="torchx", extra=example.parsed))
         return
     x = {"type": "range", "name": "x", "parameter_type": "float", "bounds": [0.0, 1.0]}
-    ExperimentSpec.load({"name": "page", "parameters": [x], "objective": "objective", **value})
+    objective = {} if "objectives" in value else {"objective": "loss"}
+    ExperimentSpec.load({"name": "page", "parameters": [x], **objective, **value})
 
 
 def check_yaml(example: Example, title: str | None) -> None:
@@ -123,7 +124,9 @@ def evaluate(example: Example) -> None:
     language, _, attributes = info.partition(" ")
     title = re.search(r'title="([^"]+)"', attributes)
     reason = example.namespace.pop(NOT_RUN, None)
-    print(f"--- {Path(example.path).name}:{example.line} {info}" + (f" not run: {reason}" if reason else ""), flush=True)
+    print(
+        f"--- {Path(example.path).name}:{example.line} {info}" + (f" not run: {reason}" if reason else ""), flush=True
+    )
     assert language in RUNNERS, f"{example.path}:{example.line}: a block of language {language!r}"
     if reason is None:
         RUNNERS[language](example, title[1] if title else None)

@@ -27,6 +27,8 @@ def page_environment(home: Path) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # Every process makes up its own otherwise, as long as there is no airflow.cfg.
+        "AIRFLOW__CORE__FERNET_KEY": "",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "PYTHONPATH": str(ROOT),
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",

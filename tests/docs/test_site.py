@@ -27,7 +27,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_browser_loads_nothing_from_another_host(site: Path) -> None:
     pages = [*site.rglob("*.html"), *site.rglob("*.css")]
-    loads = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*>|url\(["']?https?://""")
+    loads = re.compile(
+        r"""<(?:script|img|iframe|link)\b[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*>|url\(["']?https?://"""
+    )
     assert len(pages) > 15
     assert {page.name: found for page in pages if (found := loads.findall(page.read_text()))} == {}
 
