@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow test-browser faults lint wheel-check clean \
+.PHONY: help install demo serve test test-quick test-airflow test-browser docs docs-test faults lint wheel-check clean \
 	engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
@@ -18,6 +18,8 @@ help:
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
 	@echo "make engines      the scheduler contract on all schedulers at once, with the whole table"
+	@echo "make docs         build the documentation's site in build/site; a warning is an error"
+	@echo "make docs-test    run every code block of the documentation"
 	@echo "make lint         ruff and mypy"
 	@echo "make wheel-check  build the wheel and try it in an empty environment"
 	@echo "make clean        remove the environment, the demo's Airflow and caches"
@@ -40,10 +42,16 @@ serve: $(STAMP)
 test: test-quick test-airflow
 
 test-quick: $(STAMP)
-	$(PYTEST) -n auto -m "not airflow"
+	$(PYTEST) -n auto -m "not airflow and not docs"
 
 test-airflow: $(STAMP)
 	$(PYTEST) -m airflow
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+docs-test: $(STAMP)
+	$(PYTEST) -n 2 tests/docs
 
 engines: $(STAMP)
 	$(PYTEST) tests/contracts tests/e2e/test_slurm_airflow.py -m "slurm or docker or not airflow"

@@ -1,0 +1,177 @@
+"""Runs every fenced code block of one page, in order, in the current folder: ``python -m tests.docs.blocks PAGE``.
+
+A block's language, and the title in its info string, say what is done with it:
+
+=====================  ===================================================================================
+``python``             executed; all of a page share a namespace
+``python title=FILE``  written to FILE; a DAG file must load without an error, another module is imported
+``sh``                 executed by bash, see ``prelude.sh`` for what is checked instead of being run
+``json``               a connection's extra, an experiment or a part of one: read by the product's own code
+``yaml``               parsed
+``text``               output or a diagram, nothing to run
+=====================  ===================================================================================
+
+``<!-- not run: REASON -->`` before a block keeps it from being run; Python is compiled all the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from sybil import Document, Example, Region, Sybil
+from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFencedCodeBlockLexer
+
+PRELUDE = Path(__file__).with_name("prelude.sh")
+NOT_RUN = "not run"
+
+
+def run_python(example: Example, title: str | None) -> None:
+    """Execute a block, or write it to its file and load that."""
+    if title is None:
+        # As many lines before it as in the page, so that a traceback names the page's line.
+        code = compile("\n" * example.line + example.parsed, example.path, "exec")
+        exec(code, example.namespace)
+        return
+    path = Path(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(example.parsed)
+    if "@dag" in example.parsed:
+        from airflow.dag_processing.dagbag import DagBag
+
+        bag = DagBag(path.parent)
+        assert bag.import_errors == {}, bag.import_errors
+        assert [dag for dag in bag.dags.values() if Path(dag.fileloc).name == path.name], f"{title} defines no DAG"
+    else:
+        runpy.run_path(str(path))
+
+
+def run_shell(example: Example, title: str | None) -> None:
+    """Execute a block; what it defined as connections must be readable by the hooks."""
+    before = connections()
+    script = PRELUDE.read_text() + example.parsed
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True)
+    for conn_id, connection in connections().items():
+        if conn_id not in before:
+            check_connection(connection)
+
+
+def connections() -> dict[str, Any]:
+    """Return the connections in Airflow's database."""
+    from airflow.models import Connection
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        found = {connection.conn_id: connection for connection in session.scalars(select(Connection))}
+        session.expunge_all()
+    return found
+
+
+def check_connection(connection: Any) -> None:
+    """Read a connection as its hook does."""
+    from airflow_provider_axtx.hooks.ax import connection_url
+    from airflow_provider_axtx.hooks.torchx import read_settings
+
+    (read_settings if connection.conn_type == "torchx" else connection_url)(connection)
+
+
+def check_json(example: Example, title: str | None) -> None:
+    """Read a ``torchx`` connection's extra, an experiment, or some fields of one."""
+    from airflow.sdk import Connection
+
+    from airflow_provider_axtx.core.experiment import ExperimentSpec
+
+    value = json.loads(example.parsed)
+    if "scheduler" in value or "scheduler_args" in value or "allowed_components" in value:
+        check_connection(Connection(conn_id="page", conn_type="torchx", extra=example.parsed))
+        return
+    x = {"type": "range", "name": "x", "parameter_type": "float", "bounds": [0.0, 1.0]}
+    objective = {} if "objectives" in value else {"objective": "loss"}
+    ExperimentSpec.load({"name": "page", "parameters": [x], **objective, **value})
+
+
+def check_yaml(example: Example, title: str | None) -> None:
+    """Parse a block."""
+    assert yaml.safe_load(example.parsed)
+
+
+def nothing_to_run(example: Example, title: str | None) -> None:
+    """Leave output and diagrams alone."""
+
+
+Runner = Callable[[Example, "str | None"], None]
+RUNNERS: dict[str, Runner] = {
+    "python": run_python,
+    "sh": run_shell,
+    "json": check_json,
+    "yaml": check_yaml,
+    "text": nothing_to_run,
+}
+
+
+def evaluate(example: Example) -> None:
+    """Do with a block what its language says."""
+    info = example.region.lexemes["info"].strip()
+    language, _, attributes = info.partition(" ")
+    title = re.search(r'title="([^"]+)"', attributes)
+    reason = example.namespace.pop(NOT_RUN, None)
+    print(
+        f"--- {Path(example.path).name}:{example.line} {info}" + (f" not run: {reason}" if reason else ""), flush=True
+    )
+    assert language in RUNNERS, f"{example.path}:{example.line}: a block of language {language!r}"
+    if reason is None:
+        RUNNERS[language](example, title[1] if title else None)
+    elif language == "python":
+        compile(example.parsed, example.path, "exec")
+    example.namespace["evaluated"] += 1
+
+
+def note_reason(example: Example) -> None:
+    """Remember why the next block is not run."""
+    assert len(example.parsed.split()) > 2, f"{example.path}:{example.line}: say why the block is not run"
+    example.namespace[NOT_RUN] = example.parsed
+
+
+def fences(document: Document) -> list[Region]:
+    """Return every fenced block of a page."""
+    found = list(RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))(document))
+    for region in found:
+        region.parsed, region.evaluator = str(region.lexemes["source"]), evaluate
+    return found
+
+
+def reasons(document: Document) -> list[Region]:
+    """Return every ``not run`` comment of a page."""
+    found = list(DirectiveInHTMLCommentLexer(NOT_RUN)(document))
+    for region in found:
+        region.parsed, region.evaluator = region.lexemes["arguments"].strip(), note_reason
+    return found
+
+
+def parse(page: Path) -> Document:
+    """Return a page with its blocks."""
+    return Sybil([fences, reasons]).parse(page)
+
+
+def main(page: str) -> None:
+    """Run a page; the last line of the output is the number of its blocks."""
+    document = parse(Path(page))
+    sys.path.insert(0, str(Path.cwd() / "airflow" / "dags"))
+    tracker = Path(os.environ["AIRFLOW_HOME"]) / "axtx" / "tracker" / "page"
+    document.namespace.update({"__name__": "page", "evaluated": 0, "trial_idx": 0, "tracker_base": str(tracker)})
+    for example in document:
+        example.evaluate()
+    print(document.namespace["evaluated"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

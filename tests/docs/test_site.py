@@ -1,0 +1,47 @@
+"""The site builds without a warning and needs nothing from another host."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.docs
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
+    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert built.returncode == 0, built.stdout
+    assert "WARNING" not in built.stdout
+    return target
+
+
+def test_the_browser_loads_nothing_from_another_host(site: Path) -> None:
+    pages = [*site.rglob("*.html"), *site.rglob("*.css")]
+    loads = re.compile(
+        r"""<(?:script|img|iframe|link)\b[^>]*(?:src|href)=["']?(?:https?:)?//[^>]*>|url\(["']?https?://"""
+    )
+    assert len(pages) > 15
+    assert {page.name: found for page in pages if (found := loads.findall(page.read_text()))} == {}
+
+
+def test_the_reference_shows_the_public_classes(site: Path) -> None:
+    text = "".join(page.read_text() for page in (site / "reference").rglob("*.html"))
+    for name in ("AxCreateExperimentOperator", "TorchXTrialSensor", "ax_trial_loop", "AxHook", "ExperimentSpec"):
+        assert re.search(rf'id="airflow_provider_axtx\.[\w.]+\.{name}"', text), name
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    assert yaml.safe_load(navigation)["nav"]
+    pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if page not in navigation] == []
