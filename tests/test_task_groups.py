@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, TaskGroup
 
+from airflow_provider_axtx.operators.ax import AxBestTrialOperator
 from airflow_provider_axtx.task_groups import ax_trial_loop
 from tests.operators.conftest import BOOTH
 
@@ -58,3 +59,13 @@ def test_templated_rounds_are_unrolled_to_their_maximum() -> None:
     dag, _ = loop(rounds="{{ params.rounds }}", max_rounds=4)
     assert dag.get_task("tune.generate_3").rounds == "{{ params.rounds }}"
     assert "tune.generate_4" not in dag.task_ids
+
+
+@pytest.mark.parametrize(("given", "rule"), [({}, "none_failed"), ({"trigger_rule": "all_success"}, "all_success")])
+def test_the_best_is_asked_for_when_the_last_rounds_were_skipped(given: dict[str, Any], rule: str) -> None:
+    dag, group = loop()
+    with dag:
+        best = AxBestTrialOperator(task_id="best", experiment_name="booth", **given)
+    group >> best
+    assert best.upstream_task_ids == {"tune.round_1.complete"}
+    assert best.trigger_rule == rule
