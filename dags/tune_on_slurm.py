@@ -60,11 +60,7 @@ def tune_on_slurm() -> None:
         timeout=3600,
         deferrable=True,
     )
-    loop >> AxBestTrialOperator(
-        task_id="best",
-        experiment_name="digits-on-slurm-{{ run_id }}",
-        trigger_rule="none_failed",  # the rounds that were not asked for are skipped
-    )
+    loop >> AxBestTrialOperator(task_id="best", experiment_name="digits-on-slurm-{{ run_id }}")
 
 
 tune_on_slurm()

@@ -7,6 +7,7 @@ import pytest
 from airflow.sdk import DAG, TaskGroup
 
 from airflow_provider_axtx.assets import experiment_asset
+from airflow_provider_axtx.operators.ax import AxBestTrialOperator
 from airflow_provider_axtx.task_groups import ax_trial_loop
 from tests.operators.conftest import BOOTH
 
@@ -75,3 +76,13 @@ def test_outlets_are_those_of_the_completing_tasks() -> None:
     dag, _ = loop(outlets=[asset])
     assert {task.task_id for task in dag.tasks if task.outlets} == {"tune.round_0.complete", "tune.round_1.complete"}
     assert dag.get_task("tune.round_0.complete").outlets == [asset]
+
+
+@pytest.mark.parametrize(("given", "rule"), [({}, "none_failed"), ({"trigger_rule": "all_success"}, "all_success")])
+def test_the_best_is_asked_for_when_the_last_rounds_were_skipped(given: dict[str, Any], rule: str) -> None:
+    dag, group = loop()
+    with dag:
+        best = AxBestTrialOperator(task_id="best", experiment_name="booth", **given)
+    group >> best
+    assert best.upstream_task_ids == {"tune.round_1.complete"}
+    assert best.trigger_rule == rule

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_axtx.assets import best_extra, fill_outlets
@@ -235,6 +236,8 @@ class AxCompleteTrialOperator(AxOperator):
 class AxBestTrialOperator(AxOperator):
     """Returns the best trial of an experiment, or its Pareto frontier when it has several objectives.
 
+    Its default trigger rule is ``none_failed``.
+
     :param experiment_name: the experiment (templated).
     :param use_model_predictions: judge by the model's prediction instead of the observation; fits a model.
     :param ax_conn_id: connection of the experiment store.
@@ -245,7 +248,8 @@ class AxBestTrialOperator(AxOperator):
     template_fields: Sequence[str] = ("experiment_name", "ax_conn_id")
 
     def __init__(self, *, experiment_name: Any, use_model_predictions: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Behind a loop whose last rounds were skipped (it was finished early) there is a best trial all the same.
+        super().__init__(**{"trigger_rule": TriggerRule.NONE_FAILED, **kwargs})
         self.experiment_name = experiment_name
         self.use_model_predictions = use_model_predictions
         if not isinstance(use_model_predictions, bool):
