@@ -18,8 +18,10 @@ from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators.base import (
     ReportsLineage,
     airflow_errors,
+    as_given,
     check_experiment_at_parse,
     current_task_key,
+    uncalled,
 )
 from airflow_provider_axtx.operators.metrics import count_trial, generation_timer
 
@@ -86,7 +88,7 @@ class AxCreateExperimentOperator(_AxOperator):
         self.experiment = experiment
         self.torchx_conn_id = torchx_conn_id
         self.if_exists = if_exists
-        self.component = component
+        self.component = uncalled(component)
         self.component_args = component_args
         check_experiment_at_parse(experiment)
         if not is_templated(if_exists):
@@ -109,7 +111,9 @@ class AxCreateExperimentOperator(_AxOperator):
     def _check_component(self, spec: ExperimentSpec) -> None:
         from airflow_provider_axtx.engine.components import load_component
 
-        component = load_component(self.component, TorchXHook(self.torchx_conn_id).settings.allowed_components)
+        component = load_component(
+            as_given(self.component), TorchXHook(self.torchx_conn_id).settings.allowed_components
+        )
         parameters = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
         component.check(parameters, as_object("component_args", self.component_args))
 
@@ -220,7 +224,7 @@ class AxCompleteTrialOperator(_AxOperator):
     def __init__(self, *, run: Any, results: Results | Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run = run
-        self.results = results
+        self.results = uncalled(results)
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
@@ -228,7 +232,7 @@ class AxCompleteTrialOperator(_AxOperator):
         from airflow_provider_axtx.outcome import complete_trial
 
         outcome = TrialOutcome.from_json(as_object("run", self.run))
-        results = self.results
+        results = as_given(self.results)
         if results is not None and not callable(results):
             results = as_object("results", results)
         completed = complete_trial(self.hook.store, outcome, results)

@@ -14,7 +14,7 @@ from airflow_provider_axtx.core.inputs import as_int, as_object, is_templated
 from airflow_provider_axtx.core.trial import Trial, TrialRun
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors, current_identity
+from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors, as_given, current_identity, uncalled
 from airflow_provider_axtx.operators.metrics import count_trial
 from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
 
@@ -70,7 +70,7 @@ class _SubmitsTrial(CancelsOnKill):
     ) -> None:
         super().__init__(**kwargs)
         self.trial = trial
-        self.component = component
+        self.component = uncalled(component)
         self.component_args = component_args
         self.scheduler = scheduler
         self.scheduler_args = scheduler_args
@@ -84,7 +84,7 @@ class _SubmitsTrial(CancelsOnKill):
         from airflow_provider_axtx.submission import AppRequest, submit_trial
 
         request = AppRequest(
-            component=self.component,
+            component=as_given(self.component),
             component_args=as_object("component_args", self.component_args),
             tracker_base=self.tracker_base or None,
             tracker_root=self.torchx_hook.settings.tracker_root,
