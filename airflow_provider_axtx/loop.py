@@ -71,6 +71,7 @@ class Loop:
     :param early_stopping_interval: seconds between two looks at progressive results.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
     :param on_run: told of each run as soon as it is recorded.
+    :param on_settled: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
     """
 
     store: ExperimentStore
@@ -86,6 +87,7 @@ class Loop:
     grace: Grace = field(default_factory=Grace)
     check: Callable[[], None] = lambda: None
     on_run: Callable[[RunFact], None] = lambda run: None
+    on_settled: Callable[[str], None] = lambda status: None
     _changed: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
     #: The trials by status when Ax last had none to propose.
@@ -181,6 +183,7 @@ class Loop:
         if status == "COMPLETED":
             completed = complete_trial(self.store, outcome)
             status, message, metrics = completed["trial_status"], completed["message"], completed["metrics"]
+        self.on_settled(status)
         if status == "COMPLETED":
             log.info("Trial %s COMPLETED: %s", run.trial_index, _values(metrics))
             return

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_provider_axtx.assets import best_extra, fill_outlets
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.hooks.torchx import TorchXHook
@@ -18,10 +17,12 @@ from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
     AxOperator,
     airflow_errors,
+    as_given,
     check_experiment_at_parse,
     current_task_key,
+    uncalled,
 )
-from airflow_provider_axtx.operators.completing import complete_from_task
+from airflow_provider_axtx.operators.completing import announce_best, complete_from_task
 from airflow_provider_axtx.operators.metrics import generation_timer
 from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 
@@ -82,7 +83,7 @@ class AxCreateExperimentOperator(AxOperator):
         self.experiment = experiment
         self.torchx_conn_id = torchx_conn_id
         self.if_exists = if_exists
-        self.component = component
+        self.component = uncalled(component)
         self.component_args = component_args
         check_experiment_at_parse(experiment)
         if not is_templated(if_exists):
@@ -106,7 +107,9 @@ class AxCreateExperimentOperator(AxOperator):
     def _check_component(self, spec: ExperimentSpec) -> None:
         from airflow_provider_axtx.engine.components import load_component
 
-        component = load_component(self.component, TorchXHook(self.torchx_conn_id).settings.allowed_components)
+        component = load_component(
+            as_given(self.component), TorchXHook(self.torchx_conn_id).settings.allowed_components
+        )
         parameters = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
         component.check(parameters, as_object("component_args", self.component_args))
 
@@ -225,7 +228,7 @@ class AxCompleteTrialOperator(AxOperator):
     def __init__(self, *, run: Any, results: Results | Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.run = run
-        self.results = results
+        self.results = uncalled(results)
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
@@ -265,9 +268,4 @@ class AxBestTrialOperator(AxOperator):
 
         facts = self.hook.store.facts(self.experiment_name)
         best = ax_engine.best(facts, use_model_predictions=self.use_model_predictions)
-        for entry in best:
-            self.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
-        spec = ExperimentSpec.load(facts.spec)
-        self.worked_on(spec.name, best)
-        fill_outlets(context, self.outlets, best_extra(spec, best))
-        return best if spec.is_multi_objective else best[0]
+        return announce_best(self, context, ExperimentSpec.load(facts.spec), best)

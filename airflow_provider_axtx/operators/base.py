@@ -45,6 +45,27 @@ def airflow_errors(method: Callable[_P, _R]) -> Callable[_P, _R]:
     return translated
 
 
+class Uncalled:
+    """A function that was given as the value of a template field: rendering the field, Airflow would call it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __str__(self) -> str:
+        # Without an address in memory: it is part of the serialized DAG, which must not change with each parsing.
+        return f"{self.function.__module__}.{getattr(self.function, '__qualname__', type(self.function).__qualname__)}"
+
+
+def uncalled(value: Any) -> Any:
+    """Return a value for a template field: a function is wrapped, so that Airflow leaves it alone."""
+    return Uncalled(value) if callable(value) else value
+
+
+def as_given(value: Any) -> Any:
+    """Return what was given to ``uncalled``, or what Airflow has rendered of it."""
+    return value.function if isinstance(value, Uncalled) else value
+
+
 class ReportsLineage(BaseOperator):
     """Base of the operators that tell OpenLineage, where it is installed, which trials they worked on."""
 
@@ -165,12 +186,12 @@ def check_experiment_at_parse(experiment: object) -> None:
 
     :raises InvalidInputError: lists every mistake.
     """
-    # Building its models takes 30 ms, which a DAG file without a literal experiment need not pay.
-    from airflow_provider_axtx.core.experiment import ExperimentSpec
-
     if isinstance(experiment, dict) and isinstance(experiment.get("name"), str) and is_templated(experiment["name"]):
         experiment = {**experiment, "name": "templated"}
     if not is_templated(experiment):
+        # Building its models takes 30 ms, which a DAG file without a literal experiment need not pay.
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
+
         ExperimentSpec.load(experiment)
 
 

@@ -1,19 +1,20 @@
-"""Completing a trial from a task: what ``AxCompleteTrialOperator`` and a fused ``TorchXRunTrialOperator`` share."""
+"""What several operators do with an outcome: complete a trial, announce the best."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_axtx.assets import fill_outlets, is_experiment_asset, trial_extra
+from airflow_provider_axtx.assets import best_extra, fill_outlets, is_experiment_asset, trial_extra
 from airflow_provider_axtx.core.inputs import as_object
 from airflow_provider_axtx.core.trial import TrialOutcome
-from airflow_provider_axtx.operators.base import ReportsLineage
+from airflow_provider_axtx.operators.base import ReportsLineage, as_given
 from airflow_provider_axtx.operators.metrics import count_trial
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_axtx.core.experiment import ExperimentSpec
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 
@@ -29,6 +30,7 @@ def complete_from_task(
     from airflow_provider_axtx.outcome import complete_trial
 
     outcome = TrialOutcome.from_json(run)
+    results = as_given(results)
     given = results if results is None or callable(results) else as_object("results", results)
     completed = complete_trial(store, outcome, given)
     if outcome.trial_status == "COMPLETED":
@@ -52,5 +54,27 @@ def _fill_outlets(task: ReportsLineage, context: Context, store: ExperimentStore
         spec = ExperimentSpec.load(store.spec(completed["experiment"]))
         fill_outlets(context, task.outlets, trial_extra(spec, completed))
     else:
-        # Airflow gives every outlet of a task that succeeds an event; who waits for results wants none of it.
-        task.outlets = [outlet for outlet in task.outlets if not is_experiment_asset(outlet)]
+        drop_outlets(task)
+
+
+def drop_outlets(task: ReportsLineage) -> None:
+    """Let no ``ax://`` outlet get an event.
+
+    Airflow gives every outlet of a task that succeeds an event; who waits for results wants none without any.
+    """
+    task.outlets = [outlet for outlet in task.outlets if not is_experiment_asset(outlet)]
+
+
+def announce_best(
+    task: ReportsLineage, context: Context, spec: ExperimentSpec, best: Sequence[dict[str, Any]]
+) -> dict[str, Any] | list[dict[str, Any]]:
+    """Tell what is best: log, lineage, assets.
+
+    :param best: the best trial, or those of the Pareto frontier, as ``ax_engine.best`` returns them.
+    :return: the best trial, or the list for several objectives.
+    """
+    for entry in best:
+        task.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
+    task.worked_on(spec.name, best)
+    fill_outlets(context, task.outlets, best_extra(spec, best))
+    return list(best) if spec.is_multi_objective else best[0]

@@ -25,15 +25,20 @@ from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
     CancelsOnKill,
     airflow_errors,
+    as_given,
     check_experiment_at_parse,
     current_identity,
     current_task_key,
     push_links,
+    uncalled,
 )
+from airflow_provider_axtx.operators.completing import announce_best, drop_outlets
+from airflow_provider_axtx.operators.metrics import count_trial
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_axtx.core.facts import ExperimentFacts
     from airflow_provider_axtx.loop import Loop, Step
 
 _LIMITS = (
@@ -115,6 +120,7 @@ class AxOptimizeOperator(CancelsOnKill):
     template_fields_renderers = {"experiment": "json", "component_args": "json", "scheduler_args": "json"}
     ui_color = "#e3f0e8"
     operator_extra_links = (ExperimentLink(),)
+    lineage_writes = True
 
     def __init__(
         self,
@@ -148,7 +154,7 @@ class AxOptimizeOperator(CancelsOnKill):
     ) -> None:
         super().__init__(**kwargs)
         self.experiment = experiment
-        self.component = component
+        self.component = uncalled(component)
         self.component_args = component_args
         self.scheduler = scheduler
         self.scheduler_args = scheduler_args
@@ -227,7 +233,7 @@ class AxOptimizeOperator(CancelsOnKill):
         identity = current_identity(context, self.torchx_conn_id)
         if store.loop(spec.name, task_key) is None:
             types = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
-            engine.check(self.component, types, component_args)
+            engine.check(as_given(self.component), types, component_args)
         fact = start_loop(store, spec, if_exists=if_exists, task_key=task_key, max_tries=identity.max_tries)
         return Loop(
             store=store,
@@ -237,7 +243,7 @@ class AxOptimizeOperator(CancelsOnKill):
             identity=identity,
             started_at=fact.started_at,
             request=AppRequest(
-                component=self.component,
+                component=as_given(self.component),
                 component_args=component_args,
                 tracker_base=self.tracker_base or None,
                 tracker_root=self.torchx_hook.settings.tracker_root,
@@ -249,6 +255,7 @@ class AxOptimizeOperator(CancelsOnKill):
             grace=self.grace,
             check=self.check_not_killed,
             on_run=self.remember,
+            on_settled=lambda status: count_trial(self, status),
         )
 
     def _steps(self, context: Context, loop: Loop, ended: Mapping[str, AppObservation]) -> dict[str, Any]:
@@ -266,7 +273,7 @@ class AxOptimizeOperator(CancelsOnKill):
                 continue
             failures, ended = 0, {}
             if step.finished is not None:
-                return self._result(loop, step.finished)
+                return self._result(context, loop, step.finished)
             if step.changed:
                 continue
             if self.deferrable:
@@ -301,7 +308,7 @@ class AxOptimizeOperator(CancelsOnKill):
         if self._loop is not None:
             self._loop.cancel_all(f"{KILLED}: {self.task_id} was ended")
 
-    def _result(self, loop: Loop, stop_reason: str) -> dict[str, Any]:
+    def _result(self, context: Context, loop: Loop, stop_reason: str) -> dict[str, Any]:
         facts, counts = loop.store.facts(loop.experiment), loop.store.summary(loop.experiment).trial_counts
         self.log.info("Experiment %r has ended: %s\n%s", loop.experiment, stop_reason, loop.table())
         bad = [f"trial {trial.index}: {trial.reason}" for trial in facts.trials if trial.reason]
@@ -315,14 +322,14 @@ class AxOptimizeOperator(CancelsOnKill):
             raise AirflowFailException(f"Experiment {loop.experiment!r} ended because of {stop_reason}. {reasons}")
         return {
             "experiment": loop.experiment,
-            "best": self._best(facts),
+            "best": self._best(context, facts),
             "trials": counts,
             "n_trials": len(facts.trials),
             "stop_reason": stop_reason,
             "resource_hours": dict(loop.progress().hours or {}),
         }
 
-    def _best(self, facts: Any) -> dict[str, Any] | list[dict[str, Any]] | None:
+    def _best(self, context: Context, facts: ExperimentFacts) -> dict[str, Any] | list[dict[str, Any]] | None:
         from airflow_provider_axtx.core.experiment import ExperimentSpec
         from airflow_provider_axtx.engine import ax_engine
 
@@ -330,7 +337,6 @@ class AxOptimizeOperator(CancelsOnKill):
             best = ax_engine.best(facts)
         except TrialNotFoundError as error:
             self.log.warning("%s", error)
+            drop_outlets(self)
             return None
-        for entry in best:
-            self.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
-        return best if ExperimentSpec.load(facts.spec).is_multi_objective else best[0]
+        return announce_best(self, context, ExperimentSpec.load(facts.spec), best)

@@ -16,7 +16,14 @@ from airflow_provider_axtx.core.trial import Trial, TrialRun
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
-from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors, current_identity, push_links
+from airflow_provider_axtx.operators.base import (
+    CancelsOnKill,
+    airflow_errors,
+    as_given,
+    current_identity,
+    push_links,
+    uncalled,
+)
 from airflow_provider_axtx.operators.completing import complete_from_task
 from airflow_provider_axtx.operators.metrics import count_trial
 from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
@@ -76,7 +83,7 @@ class _SubmitsTrial(CancelsOnKill):
     ) -> None:
         super().__init__(**kwargs)
         self.trial = trial
-        self.component = component
+        self.component = uncalled(component)
         self.component_args = component_args
         self.scheduler = scheduler
         self.scheduler_args = scheduler_args
@@ -90,7 +97,7 @@ class _SubmitsTrial(CancelsOnKill):
         from airflow_provider_axtx.submission import AppRequest, submit_trial
 
         request = AppRequest(
-            component=self.component,
+            component=as_given(self.component),
             component_args=as_object("component_args", self.component_args),
             tracker_base=self.tracker_base or None,
             tracker_root=self.torchx_hook.settings.tracker_root,
@@ -178,7 +185,7 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
                 fix="pass complete=True, or give results to AxCompleteTrialOperator.",
             )
         self.complete = complete
-        self.results = results
+        self.results = uncalled(results)
         self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
         self.poke_interval = seconds_of("poke_interval", poke_interval)
         self.timeout = seconds_of("timeout", timeout)

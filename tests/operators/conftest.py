@@ -49,7 +49,9 @@ def execute() -> Execute:
     """Execute an operator as the given try of a task."""
 
     def run(operator: Any, **identity: Any) -> Any:
-        return operator.execute({"ti": FakeTaskInstance(operator.task_id, **identity)})
+        context = {"ti": FakeTaskInstance(operator.task_id, **identity)}
+        operator.render_template_fields(context)
+        return operator.execute(context)
 
     return run
 

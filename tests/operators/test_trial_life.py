@@ -299,3 +299,11 @@ def test_results_may_be_given_instead_of_the_tracker(
     given: Callable[[Any], Any] | dict[str, float] = (lambda run: results) if as_callable else results
     completed = execute(AxCompleteTrialOperator(task_id="complete", run=ended, results=given))
     assert completed["metrics"]["booth_eval"]["mean"] == 3.0
+
+
+def test_the_component_may_be_a_function(execute: Execute, trial: dict[str, Any]) -> None:
+    from torchx.components.utils import booth
+
+    submitting = TorchXSubmitTrialOperator(task_id="submit", trial=trial, component=booth)
+    assert str(submitting.component) == "torchx.components.utils.booth"
+    assert wait(execute, execute(submitting))["trial_status"] == "COMPLETED"
