@@ -52,6 +52,9 @@ def test_every_statement_uses_an_index(plans: tuple[ExperimentStore, dict[str, l
     store.evidence(name, 0)
     store.run_by_key(run.submission_key)
     store.create(name, SPEC)
+    store.start_loop(name, "task", max_tries=0)
+    store.start_loop(name, "task", max_tries=1)
+    store.stop_loop(name, "task", "enough")
     scans = {statement: plan for statement, plan in collected.items() if any("SCAN axtx" in line for line in plan)}
     assert len(collected) > 25
     assert scans == {}, "these read a whole table"
