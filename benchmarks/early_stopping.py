@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torchx import specs
 
 from airflow_provider_axtx.core.errors import TrialsPendingError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.facts import RunFact, TaskIdentity
+from airflow_provider_axtx.core.names import tracker_step_key
 from airflow_provider_axtx.core.observation import Grace
 from airflow_provider_axtx.early_stopping import stop_early
 from airflow_provider_axtx.engine.results import list_steps
@@ -44,9 +46,9 @@ EARLY_STOPPING = {
 class Setting:
     """The size of one experiment."""
 
-    trials: int = 20
+    trials: int = 16
     parallelism: int = 4
-    epochs: int = 30
+    epochs: int = 25
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def spec(seed: int, early_stopping: dict[str, Any] | None) -> ExperimentSpec:
                 {"name": "decay", "bounds": [1e-6, 1.0], **log_scaled},
             ],
             "objective": "-loss",
-            "generation": {"initialization_random_seed": seed, "random_seed": seed, "initialization_budget": 8},
+            "generation": {"initialization_random_seed": seed, "random_seed": seed, "initialization_budget": 6},
             "early_stopping": early_stopping,
         }
     )
@@ -129,8 +131,9 @@ class Experiment:
 
     def _step(self) -> bool:
         """Let every app go on by one epoch, then do what a loop does between two looks; False when all has ended."""
-        for run in self.store.open_runs(experiment=NAME):
-            self._one_epoch(run)
+        started = [(run, self._begin_epoch(run)) for run in self.store.open_runs(experiment=NAME)]
+        for run, number in started:
+            self._await_epoch(run, number)
         stop_early(self.store, self.engine, NAME, self.store.open_runs(experiment=NAME))
         while (have := len(self.store.trials(NAME))) < self.setting.trials:
             if len(self.store.open_runs(experiment=NAME)) >= self.setting.parallelism:
@@ -142,19 +145,23 @@ class Experiment:
             submit_trial(self.store, self.engine, trial, self.request, TaskIdentity())
         return bool(self.store.open_runs(experiment=NAME))
 
-    def _one_epoch(self, run: RunFact) -> None:
+    def _begin_epoch(self, run: RunFact) -> int:
         go = Path(run.tracker_base, f"{run.trial_index}.epochs")
         go.mkdir(parents=True, exist_ok=True)
         number = len(list(go.iterdir())) + 1
         (go / str(number)).touch()
-        while number not in list_steps(run.tracker_base, run.trial_index):
-            time.sleep(0.005)  # the app is another process, which offers no event to wait for
+        return number
+
+    def _await_epoch(self, run: RunFact, number: int) -> None:
+        step = Path(run.tracker_base, tracker_step_key(run.trial_index, number))
+        while not step.exists():
+            time.sleep(0.01)  # the app is another process, which offers no event to wait for
         while number == self.setting.epochs:
             observed = observe_run(self.store, self.engine, run, Grace())
             if observed.is_terminal:
                 complete_trial(self.store, settle(self.store, run, observed))
                 break
-            time.sleep(0.005)
+            time.sleep(0.01)
 
 
 def compare(seed: int, setting: Setting) -> tuple[Result, Result]:
@@ -168,6 +175,7 @@ def compare(seed: int, setting: Setting) -> tuple[Result, Result]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
+    torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
     seeds = parser.parse_args(arguments).seeds
