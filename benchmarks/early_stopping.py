@@ -35,9 +35,9 @@ from airflow_provider_axtx.submission import AppRequest, submit_trial
 NAME = "curves"
 EARLY_STOPPING = {
     "type": "percentile",
-    "percentile_threshold": 60,
-    "min_progression": 4,
-    "min_curves": 3,
+    "percentile_threshold": 70,
+    "min_progression": 3,
+    "min_curves": 2,
     "n_best_trials_to_complete": 1,
 }
 
@@ -46,9 +46,9 @@ EARLY_STOPPING = {
 class Setting:
     """The size of one experiment."""
 
-    trials: int = 16
+    trials: int = 18
     parallelism: int = 4
-    epochs: int = 25
+    epochs: int = 30
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def spec(seed: int, early_stopping: dict[str, Any] | None) -> ExperimentSpec:
                 {"name": "decay", "bounds": [1e-6, 1.0], **log_scaled},
             ],
             "objective": "-loss",
-            "generation": {"initialization_random_seed": seed, "random_seed": seed, "initialization_budget": 6},
+            "generation": {"initialization_random_seed": seed, "random_seed": seed, "initialization_budget": 8},
             "early_stopping": early_stopping,
         }
     )

@@ -12,6 +12,7 @@ from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.core.trial import TrialOutcome
 from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.operators.analyze import AxAnalyzeOperator
 from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
 from airflow_provider_axtx.operators.base import (
     AxOperator,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.outcome import Results
 
 __all__ = [
+    "AxAnalyzeOperator",
     "AxAttachTrialsOperator",
     "AxBestTrialOperator",
     "AxCompleteTrialOperator",
