@@ -1,6 +1,7 @@
 """What early stopping saves: the same experiment with and without it, real processes on ``local_detached``.
 
-``python -m benchmarks.early_stopping`` prints a table over 10 seeds; exit code 1 when a claim does not hold.
+``python -m benchmarks.early_stopping`` prints a table over 10 seeds; exit code 1 when a claim does not hold. By default
+both sides try the same points (``--method random_search``), so that only the stopping differs.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Setting:
     trials: int = 18
     parallelism: int = 4
     epochs: int = 30
+    method: str = "random_search"
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def curve(lr: float, decay: float, trial_idx: int, tracker_base: str, epochs: in
     return specs.AppDef(name="curve", roles=[role])
 
 
-def spec(seed: int, early_stopping: dict[str, Any] | None) -> ExperimentSpec:
+def spec(seed: int, early_stopping: dict[str, Any] | None, method: str) -> ExperimentSpec:
     """Return the experiment's definition."""
+    generation = {"method": method, "initialization_random_seed": seed, "random_seed": seed}
     log_scaled = {"type": "range", "parameter_type": "float", "scaling": "log"}
     return ExperimentSpec.load(
         {
@@ -97,7 +100,7 @@ def spec(seed: int, early_stopping: dict[str, Any] | None) -> ExperimentSpec:
                 {"name": "decay", "bounds": [1e-6, 1.0], **log_scaled},
             ],
             "objective": "-loss",
-            "generation": {"initialization_random_seed": seed, "random_seed": seed, "initialization_budget": 8},
+            "generation": generation,
             "early_stopping": early_stopping,
         }
     )
@@ -111,7 +114,7 @@ class Experiment:
         self.engine = TorchXEngine("local_detached", scheduler_args={"max_parallel": setting.parallelism})
         self.setting = setting
         self.request = AppRequest(curve, {"epochs": setting.epochs}, tracker_root=str(root / "results"))
-        create_experiment(self.store, spec(seed, early_stopping), if_exists="fail")
+        create_experiment(self.store, spec(seed, early_stopping, setting.method), if_exists="fail")
 
     def run(self) -> Result:
         """Keep as many trials in flight as allowed until all have ended."""
@@ -178,13 +181,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
-    seeds = parser.parse_args(arguments).seeds
+    parser.add_argument("--method", default=Setting.method, choices=["random_search", "fast"])
+    options = parser.parse_args(arguments)
     os.environ.setdefault("AXTX_LOCAL_ROOT", tempfile.mkdtemp(prefix="axtx-apps-"))
     columns = ("seed", "steps", "stopping", "saved", "best loss", "stopping", "stopped", "live")
     print(" ".join(f"{column:>10}" for column in columns))
     pairs = []
-    for seed in seeds:
-        full, early = compare(seed, Setting())
+    for seed in options.seeds:
+        full, early = compare(seed, Setting(method=options.method))
         pairs.append((full, early))
         saved = 1 - early.steps / full.steps
         row = (seed, full.steps, early.steps, f"{saved:.0%}", f"{full.best:.5f}", f"{early.best:.5f}")

@@ -210,7 +210,7 @@ def scalarized_with_tracking() -> Case:
             "seconds": p["width"] / 3,
         }
 
-    return Case(spec, configure, evaluate, one_by_one(0, 11, {3: "FAILED", 7: "FAILED"}))
+    return Case(spec, configure, evaluate, one_by_one(0, 9, {3: "FAILED", 7: "FAILED"}))
 
 
 def constrained_frontier() -> Case:
@@ -219,7 +219,6 @@ def constrained_frontier() -> Case:
     def configure(client: Client) -> None:
         client.configure_experiment(
             [RangeParameterConfig("a", (0.0, 1.0), "float"), RangeParameterConfig("b", (-1.0, 2.0), "float")],
-            parameter_constraints=["a + b <= 2"],
             name="frontier",
         )
         client.configure_optimization(
@@ -233,7 +232,6 @@ def constrained_frontier() -> Case:
             {"type": "range", "name": "a", "bounds": [0, 1], "parameter_type": "float"},
             {"type": "range", "name": "b", "bounds": [-1, 2], "parameter_type": "float"},
         ],
-        "parameter_constraints": ["a + b <= 2"],
         "objective": "quality, -cost",
         "outcome_constraints": ["quality >= 0.2", "latency <= 1.05*baseline"],
         "generation": {**GENERATION, "initialization_budget": 6},
@@ -245,7 +243,7 @@ def constrained_frontier() -> Case:
 
     attached = [{"a": 0.5, "b": 0.5}, {"a": 0.9, "b": 1.0}, {"a": 0.1, "b": 0.3 - 0.2}]
     schedule = [("baseline", 0), ("attach", 1), ("COMPLETED", 0), ("attach", 2), ("COMPLETED", 1)]
-    return Case(spec, configure, evaluate, [*schedule, *one_by_one(3, 10, {5: "FAILED"})], attached)
+    return Case(spec, configure, evaluate, [*schedule, *one_by_one(3, 7, {5: "FAILED"})], attached)
 
 
 def curves() -> Case:
@@ -273,7 +271,7 @@ def curves() -> Case:
         return {"loss": (p["x"] - 0.4) ** 2 + p["y"] / 3, "other": p["y"]}
 
     schedule: list[tuple[str, int]] = []
-    for i in range(11):
+    for i in range(9):
         schedule += [("generate", 1), ("step 1", i), ("step 10", i), ("step 2", i)]
         if i != 4:
             schedule.append(("EARLY_STOPPED" if i % 3 == 2 else "COMPLETED", i))
