@@ -332,8 +332,8 @@ class Loop:
             return None
         from airflow_provider_axtx.engine import ax_engine
 
-        reason: str | None = ax_engine.global_stop(self.store.facts(self.experiment))
-        return reason
+        reason = ax_engine.global_stop(self.store.facts(self.experiment))
+        return reason and f"global_stopping: {reason}"
 
     # Waiting
 

@@ -46,6 +46,7 @@ def ax_trial_loop(
     fused: bool = False,
     results: Any = None,
     outlets: Sequence[Asset] = (),
+    allowed_factories: Sequence[str] = (),
     default_args: Mapping[str, Any] | None = None,
     ax_conn_id: str = AxHook.default_conn_name,
     torchx_conn_id: str = TorchXHook.default_conn_name,
@@ -76,6 +77,7 @@ def ax_trial_loop(
         the other instead of four, and is as restartable; submission, wait and completion share one log and one state.
     :param results: see ``AxCompleteTrialOperator``.
     :param outlets: of the completing tasks, see ``AxCompleteTrialOperator``.
+    :param allowed_factories: see ``AxCreateExperimentOperator``.
     :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
         may be repeated at any time, and a worker that dies must not end the experiment.
     :raises InvalidInputError: at DAG parse, for what is a literal.
@@ -93,7 +95,12 @@ def ax_trial_loop(
     group.default_args = {**_RETRIES, **(group.dag.default_args if group.dag else {}), **(default_args or {})}
     with group:
         create = AxCreateExperimentOperator(
-            task_id="create", experiment=experiment, if_exists=if_exists, **app, **connections
+            task_id="create",
+            experiment=experiment,
+            if_exists=if_exists,
+            allowed_factories=allowed_factories,
+            **app,
+            **connections,
         )
         reap = TorchXReapTrialsOperator(task_id="reap", **connections)
         before: Any = create

@@ -197,3 +197,19 @@ observations = sa.Table(
     sa.UniqueConstraint("experiment", "trial_index", "metric", "step"),
     **_MYSQL,
 )
+
+analyses = sa.Table(
+    "axtx_analyses",
+    metadata,
+    sa.Column("experiment", sa.String(NAME_LENGTH), sa.ForeignKey("axtx_experiments.name"), primary_key=True),
+    sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
+    _key("name"),
+    sa.Column("title", Message(), nullable=False),
+    sa.Column("subtitle", Message(), nullable=False),
+    sa.Column("section", Json(), nullable=False),
+    _key("kind", 20),
+    sa.Column("html", Message(), nullable=False),
+    sa.Column("data", Json(), nullable=False),
+    _seconds("created_at", nullable=False),
+    **_MYSQL,
+)

@@ -78,6 +78,13 @@ class Rig:
         app_id = run.app_handle.rpartition("/")[2]
         return app_id, self.cluster.apps()[app_id]
 
+    def report(self, index: int, step: int, loss: float) -> None:
+        """Let the app of a trial report a progressive result."""
+        _script, _x, trial_index, tracker_base, _folder, _mode = self.app_of(index)[1]["roles"][0]["args"]
+        result = Path(tracker_base, f"{trial_index}.steps", str(step))
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text(json.dumps({"loss": loss}))
+
     def end(self, index: int, state: str = "SUCCEEDED", loss: float | None = None, message: str = "") -> None:
         """Let the app of a trial report and end."""
         app_id, app = self.app_of(index)

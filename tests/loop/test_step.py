@@ -120,6 +120,22 @@ def test_a_scheduler_that_does_not_answer_changes_nothing(rig: Rig) -> None:
     assert indexes(settled(loop)) == [1, 2]
 
 
+def test_a_trial_that_is_stopped_early_keeps_its_data_and_frees_its_slot(rig: Rig) -> None:
+    stopping = {"type": "threshold", "metric_threshold": 1.0, "min_progression": 2, "min_curves": 0}
+    spec = {**SPEC, "early_stopping": stopping}
+    before = time.time()
+    step = settled(rig.loop(spec=spec, parallelism=2))
+    assert step.until is not None
+    assert before + 55 < step.until < time.time() + 60  # the next look at progressive results
+    for number in (1, 2):
+        rig.report(0, number, 0.1)
+        rig.report(1, number, 2.0)
+    assert indexes(settled(rig.loop(spec=spec, parallelism=2))) == [0, 2]
+    assert rig.app_of(1)[1]["state"] == "CANCELLED"
+    assert rig.statuses() == {0: "RUNNING", 1: "EARLY_STOPPED", 2: "RUNNING"}
+    assert [(seen.step, seen.mean) for seen in rig.store.observations("loop", 1)] == [(1.0, 2.0), (2.0, 2.0)]
+
+
 # Restarts
 
 
@@ -202,6 +218,20 @@ def test_an_exhausted_search_space(rig: Rig) -> None:
         rig.end(step.live[0].trial_index)
     assert step.finished.startswith("SearchSpaceExhausted")
     assert rig.statuses() == dict.fromkeys(range(3), "COMPLETED")
+
+
+def test_an_experiment_that_does_not_improve_any_more(rig: Rig) -> None:
+    spec = {**SPEC, "global_stopping": {"min_trials": 3, "window_size": 2}}
+    loop = rig.loop(spec=spec, parallelism=2, on_stop="cancel")
+    settled(loop)
+    for index, loss in enumerate((0.0, 1.0, 1.0)):
+        rig.end(index, loss=loss)
+        step = settled(loop)
+    assert step.finished is not None
+    assert step.finished.startswith("global_stopping: ")
+    assert "improvement" in step.finished
+    assert list(rig.statuses().values()) == ["COMPLETED"] * 3 + ["ABANDONED"]
+    assert rig.app_of(3)[1]["state"] == "CANCELLED"
 
 
 def test_an_experiment_in_which_ax_waits_for_nobody_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

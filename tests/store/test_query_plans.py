@@ -40,6 +40,7 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.request_cancel(run, "why")
     assert store.open_runs(experiment=name) == store.open_runs(dag_id="dag", run_id="manual__1") == store.open_runs()
     store.finish_run(run, "FAILED", "exit 1")
+    store.record_progress(name, index, [Observation(index, "m", 1.0, None, 1.0)])
     store.complete(name, index, status="FAILED", observations=[Observation(index, "m", 1.0)])
     begin(store, name, index, reopen_reason="cleared")
     with store.lease(name, "me", 1):
@@ -53,6 +54,10 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.evidence(name, index)
     store.run_by_key(run.submission_key)
     store.create(name, SPEC)
+    store.start_loop(name, "task", max_tries=0)
+    store.start_loop(name, "task", max_tries=1)
+    store.stop_loop(name, "task", "enough")
+    store.record_analyses(name, store.analyses(name))
 
 
 def test_every_statement_uses_an_index(plans: tuple[ExperimentStore, dict[str, list[str]]]) -> None:

@@ -4,6 +4,20 @@ CREATE TABLE axtx_alembic_version (
 	CONSTRAINT axtx_alembic_version_pkc PRIMARY KEY (version_num)
 );
 INSERT INTO "axtx_alembic_version" VALUES('0001');
+CREATE TABLE axtx_analyses (
+	experiment VARCHAR(100) NOT NULL, 
+	position INTEGER NOT NULL, 
+	name VARCHAR(250) NOT NULL, 
+	title TEXT NOT NULL, 
+	subtitle TEXT NOT NULL, 
+	section TEXT NOT NULL, 
+	kind VARCHAR(20) NOT NULL, 
+	html TEXT NOT NULL, 
+	data TEXT NOT NULL, 
+	created_at DOUBLE NOT NULL, 
+	CONSTRAINT pk_axtx_analyses PRIMARY KEY (experiment, position), 
+	CONSTRAINT fk_axtx_analyses_axtx_experiments FOREIGN KEY(experiment) REFERENCES axtx_experiments (name)
+);
 CREATE TABLE axtx_experiments (
 	name VARCHAR(100) NOT NULL, 
 	uid VARCHAR(32) NOT NULL, 
@@ -16,11 +30,20 @@ CREATE TABLE axtx_experiments (
 	created_at DOUBLE NOT NULL, 
 	stop_reason TEXT, 
 	stopped_at DOUBLE, 
+	planned_trials INTEGER, 
 	CONSTRAINT pk_axtx_experiments PRIMARY KEY (name), 
 	CONSTRAINT uq_axtx_experiments_uid UNIQUE (uid)
 );
-INSERT INTO "axtx_experiments" VALUES('Dígits ''quoted'' "☃" 100 %','4ae13bd9480f43ce940ee8b7033d9b1d','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 6}',1,NULL,NULL,'',1.79555808741421532633e+09,NULL,NULL);
-INSERT INTO "axtx_experiments" VALUES('digits','eb29e6da98364b2facc6adf42797d082','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 2}',1,NULL,NULL,'',1.79555808750472283364e+09,'search space exhausted',1.79555808751293444636e+09);
+INSERT INTO "axtx_experiments" VALUES('Dígits ''quoted'' "☃" 100 %','9c57cea3f93d49ae819c4739c888d2ee','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 6}',1,NULL,NULL,'',1.7955609980112934112e+09,NULL,NULL,NULL);
+INSERT INTO "axtx_experiments" VALUES('digits','7ec952146098444d87a4f9c22eaf3717','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 2}',1,NULL,NULL,'',1795560998.96057,'search space exhausted',1.79556099910266184801e+09,NULL);
+CREATE TABLE axtx_loops (
+	experiment VARCHAR(100) NOT NULL, 
+	loop_key VARCHAR(250) NOT NULL, 
+	max_tries INTEGER NOT NULL, 
+	started_at DOUBLE NOT NULL, 
+	stop_reason TEXT, 
+	CONSTRAINT pk_axtx_loops PRIMARY KEY (experiment, loop_key)
+);
 CREATE TABLE axtx_observations (
 	experiment VARCHAR(100) NOT NULL, 
 	trial_index INTEGER NOT NULL, 
@@ -54,6 +77,8 @@ CREATE TABLE axtx_runs (
 	message TEXT, 
 	unseen_polls INTEGER NOT NULL, 
 	infrastructure BOOLEAN NOT NULL, 
+	cpus INTEGER NOT NULL, 
+	gpus INTEGER NOT NULL, 
 	dag_id VARCHAR(250) NOT NULL, 
 	run_id VARCHAR(250) NOT NULL, 
 	task_id VARCHAR(250) NOT NULL, 
@@ -65,12 +90,12 @@ CREATE TABLE axtx_runs (
 	CONSTRAINT uq_axtx_runs_submission_key UNIQUE (submission_key), 
 	CONSTRAINT fk_axtx_runs_axtx_trials FOREIGN KEY(experiment, trial_index) REFERENCES axtx_trials (experiment, trial_index)
 );
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',0,1,'d-gits-quoted-100-53fadc85e8-t0-a1','8aef2aa65d3741239f2792fcd1c65f8d','local_detached','/results/d-gits-quoted-100-53fadc85e8-t0-a1','slurm://torchx/17',1.7955580874419908524e+09,1.7955580874466826915e+09,1.79555808745006966592e+09,NULL,NULL,'SUCCEEDED','',0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,1,'d-gits-quoted-100-53fadc85e8-t1-a1','8cf7b4031eef4fc4bdf5809240e4b58c','local_detached','/results/d-gits-quoted-100-53fadc85e8-t1-a1','local_docker://torchx/a',1.79555808745864343639e+09,1.79555808746159601208e+09,1.7955580874682588577e+09,NULL,NULL,'FAILED','lost:
-the container is gone \ ''',1,1,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,2,'d-gits-quoted-100-53fadc85e8-t1-a2','cb761f6707b7450caf12602bd01a4dcf','local_detached','/results/d-gits-quoted-100-53fadc85e8-t1-a2',NULL,1.79555808747169184684e+09,NULL,NULL,NULL,NULL,NULL,NULL,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',2,1,'d-gits-quoted-100-53fadc85e8-t2-a1','7385a14468a8471797346868fbee3394','local_detached','/results/d-gits-quoted-100-53fadc85e8-t2-a1','local_detached://torchx/b',1.7955580874752902985e+09,1.79555808747812938692e+09,1.79555808748889350894e+09,1.79555808748093605046e+09,'timeout after 60 s','CANCELLED','',0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',4,1,'d-gits-quoted-100-53fadc85e8-t4-a1','5579352bd473493ebc3a10a8403605a0','local_detached','/results/d-gits-quoted-100-53fadc85e8-t4-a1','kubernetes://torchx/trials:c',1.79555808749876427655e+09,1.79555808750162363045e+09,NULL,NULL,NULL,NULL,NULL,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',0,1,'d-gits-quoted-100-4e07675840-t0-a1','2d1ab6aa9cb74d7f87e22ecfab33fccc','local_detached','/results/d-gits-quoted-100-4e07675840-t0-a1','slurm://torchx/17',1.79556099811484646796e+09,1.79556099817932534211e+09,1.79556099824011254316e+09,NULL,NULL,'SUCCEEDED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,1,'d-gits-quoted-100-4e07675840-t1-a1','ced3e5963b3942368351b0d666a083bf','local_detached','/results/d-gits-quoted-100-4e07675840-t1-a1','local_docker://torchx/a',1.79556099839425873754e+09,1.79556099847489428512e+09,1.79556099852696394916e+09,NULL,NULL,'FAILED','lost:
+the container is gone \ ''',1,1,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,2,'d-gits-quoted-100-4e07675840-t1-a2','9e27cdf30e9547c182836af590f762dc','local_detached','/results/d-gits-quoted-100-4e07675840-t1-a2',NULL,1.79556099854443216318e+09,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',2,1,'d-gits-quoted-100-4e07675840-t2-a1','37120f937a6e4622aac01974691a4363','local_detached','/results/d-gits-quoted-100-4e07675840-t2-a1','local_detached://torchx/b',1.79556099856279730801e+09,1.7955609986691615581e+09,1.79556099874202156063e+09,1.79556099872137975691e+09,'timeout after 60 s','CANCELLED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',4,1,'d-gits-quoted-100-4e07675840-t4-a1','5e017423ea454d7db0d7f1c68d3178a9','local_detached','/results/d-gits-quoted-100-4e07675840-t4-a1','kubernetes://torchx/trials:c',1.79556099891656446455e+09,1.79556099895179533962e+09,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
 CREATE TABLE axtx_trials (
 	experiment VARCHAR(100) NOT NULL, 
 	trial_index INTEGER NOT NULL, 
@@ -91,14 +116,14 @@ CREATE TABLE axtx_trials (
 	CONSTRAINT uq_axtx_trials_experiment_request_key UNIQUE (experiment, request_key), 
 	CONSTRAINT fk_axtx_trials_axtx_experiments FOREIGN KEY(experiment) REFERENCES axtx_experiments (name)
 );
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',0,'0_0','{"x": 0.0, "kind": "a"}','COMPLETED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#0','dag',NULL,NULL,1.79555808743543267248e+09,1.79555808745345544816e+09,1.79555808745345544816e+09);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#1','dag',NULL,NULL,1.79555808743543267248e+09,1.79555808746182274816e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',2,'2_0','{"x": 0.2857142857142857, "kind": "a"}','ABANDONED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#2','dag','timeout after 60 s',NULL,1.79555808743543267248e+09,1.79555808749176645279e+09,1.79555808749176645279e+09);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',3,'3_0','{"x": 0.42857142857142855, "kind": "a"}','FAILED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#3','dag','loss is NaN','{"loss/mean": "NaN"}',1.79555808743543267248e+09,1.79555808749464440349e+09,1.79555808749464440349e+09);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',4,'4_0','{"x": 0.5714285714285714, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#4','dag',NULL,NULL,1.79555808743543267248e+09,1.79555808750184583665e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',5,'5_0','{"x": 0.7142857142857143, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#5','dag',NULL,NULL,1.79555808743543267248e+09,1.79555808743543267248e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('digits',0,'0_0','{"x": 0.0, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#0','dag',NULL,NULL,1.7955580875101549626e+09,1.7955580875101549626e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('digits',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#1','dag',NULL,NULL,1.7955580875101549626e+09,1.7955580875101549626e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',0,'0_0','{"x": 0.0, "kind": "a"}','COMPLETED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#0','dag',NULL,NULL,1.79556099804852628705e+09,1.79556099830468320847e+09,1.79556099830468320847e+09);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#1','dag',NULL,NULL,1.79556099804852628705e+09,1.79556099847538924219e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',2,'2_0','{"x": 0.2857142857142857, "kind": "a"}','ABANDONED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#2','dag','timeout after 60 s',NULL,1.79556099804852628705e+09,1.79556099879331445686e+09,1.79556099879331445686e+09);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',3,'3_0','{"x": 0.42857142857142855, "kind": "a"}','FAILED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#3','dag','loss is NaN','{"loss/mean": "NaN"}',1.79556099804852628705e+09,1.79556099882587552065e+09,1.79556099882587552065e+09);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',4,'4_0','{"x": 0.5714285714285714, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#4','dag',NULL,NULL,1.79556099804852628705e+09,1.79556099895215559008e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',5,'5_0','{"x": 0.7142857142857143, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#5','dag',NULL,NULL,1.79556099804852628705e+09,1.79556099804852628705e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('digits',0,'0_0','{"x": 0.0, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#0','dag',NULL,NULL,1.79556099902779364588e+09,1.79556099902779364588e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('digits',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#1','dag',NULL,NULL,1.79556099902779364588e+09,1.79556099902779364588e+09,NULL);
 CREATE INDEX ix_axtx_trials_experiment_status_updated_at ON axtx_trials (experiment, status, updated_at);
 CREATE INDEX ix_axtx_trials_dag_run_status ON axtx_trials (dag_run, status);
 CREATE INDEX ix_axtx_runs_finished_at ON axtx_runs (finished_at);

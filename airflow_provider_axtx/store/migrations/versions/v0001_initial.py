@@ -1,4 +1,4 @@
-"""The first schema: experiments, trials, runs, loops, observations.
+"""The first schema: experiments, trials, runs, loops, observations, analyses.
 
 Revision ID: 0001
 Revises:
@@ -30,6 +30,7 @@ def upgrade() -> None:
     _create_runs()
     _create_loops()
     _create_observations()
+    _create_analyses()
 
 
 def _create_experiments() -> None:
@@ -158,5 +159,24 @@ def _create_observations() -> None:
             ["axtx_trials.experiment", "axtx_trials.trial_index"],
             name="fk_axtx_observations_axtx_trials",
         ),
+        **_MYSQL,
+    )
+
+
+def _create_analyses() -> None:
+    create_table(
+        "axtx_analyses",
+        sa.Column("experiment", sa.String(100), nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.String(250), nullable=False),
+        sa.Column("title", long_text(), nullable=False),
+        sa.Column("subtitle", long_text(), nullable=False),
+        sa.Column("section", long_text(), nullable=False),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("html", long_text(), nullable=False),
+        sa.Column("data", long_text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("experiment", "position", name="pk_axtx_analyses"),
+        sa.ForeignKeyConstraint(["experiment"], ["axtx_experiments.name"], name="fk_axtx_analyses_axtx_experiments"),
         **_MYSQL,
     )
