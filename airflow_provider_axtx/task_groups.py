@@ -43,6 +43,7 @@ def ax_trial_loop(
     timeout: float | timedelta = timedelta(days=7),
     deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
     trial_retries: int = 0,
+    stream_logs: bool = False,
     results: Any = None,
     default_args: Mapping[str, Any] | None = None,
     ax_conn_id: str = AxHook.default_conn_name,
@@ -69,6 +70,7 @@ def ax_trial_loop(
     :param deferrable: wait in the triggerer.
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure. When it is
         above 0, one task submits and waits: only it can submit again.
+    :param stream_logs: show the apps' output in the log of the tasks that wait for them.
     :param results: see ``AxCompleteTrialOperator``.
     :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
         may be repeated at any time, and a worker that dies must not end the experiment.
@@ -81,7 +83,13 @@ def ax_trial_loop(
     connections = {"ax_conn_id": ax_conn_id, "torchx_conn_id": torchx_conn_id}
     app = {"component": component, "component_args": component_args}
     submit = {**app, "scheduler": scheduler, "scheduler_args": scheduler_args, "tracker_base": tracker_base}
-    wait = {"poke_interval": poke_interval, "timeout": timeout, "deferrable": deferrable, **connections}
+    wait = {
+        "poke_interval": poke_interval,
+        "timeout": timeout,
+        "deferrable": deferrable,
+        "stream_logs": stream_logs,
+        **connections,
+    }
     group = TaskGroup(group_id=group_id)
     group.default_args = {**_RETRIES, **(group.dag.default_args if group.dag else {}), **(default_args or {})}
     with group:
