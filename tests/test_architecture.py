@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "airflow_provider_axtx"
 
-L2 = ("generation", "outcome", "submission", "reaping")
+L2 = ("generation", "outcome", "submission", "reaping", "early_stopping", "attaching")
 #: Area -> areas of the package that its modules may import. An area is a folder or a module of the package.
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
@@ -24,6 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "outcome": {"core", "store", "engine"},
     "submission": {"core", "store", "engine", "outcome"},
     "reaping": {"core", "store", "engine", "outcome"},
+    "early_stopping": {"core", "store", "engine", "outcome"},
+    "attaching": {"core", "store", "engine"},
     "hooks": {"core", "store", "engine", "hooks"},
     "triggers": {"core", "store", "engine", "outcome", "hooks", "triggers"},
     "links": set(),

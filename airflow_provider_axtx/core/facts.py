@@ -78,13 +78,17 @@ class ExperimentFacts:
 
 @dataclass(frozen=True)
 class ProposedTrial:
-    """A trial that Ax proposes and the store has not recorded yet; fields as in ``TrialFact``."""
+    """A trial that the store has not recorded yet; fields as in ``TrialFact``.
+
+    :param results: metric -> (mean, SEM or None) of an attached trial that is COMPLETED from the start.
+    """
 
     arm_name: str
     parameters: Parameters
     generation_node: str | None
     generation: dict[str, Any]
     origin: str = "generated"
+    results: dict[str, tuple[float, float | None]] | None = None
 
 
 @dataclass(frozen=True)

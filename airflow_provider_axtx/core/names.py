@@ -79,6 +79,6 @@ def tracker_key(trial_index: int) -> str:
     return str(trial_index)
 
 
-def tracker_step_key(trial_index: int, step: int) -> str:
-    """Return the key under which an app reports progressive results at ``step``."""
+def tracker_step_key(trial_index: int, step: int | str) -> str:
+    """Return the key under which an app reports progressive results at ``step``; an empty step gives their folder."""
     return f"{trial_index}.steps/{step}"

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.core.trial import TrialOutcome
-from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
-from airflow_provider_axtx.operators.base import airflow_errors, check_experiment_at_parse, current_task_key
+from airflow_provider_axtx.operators.analyze import AxAnalyzeOperator
+from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
+from airflow_provider_axtx.operators.base import (
+    AxOperator,
+    airflow_errors,
+    check_experiment_at_parse,
+    current_task_key,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -24,26 +28,20 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.generation import Generation
     from airflow_provider_axtx.outcome import Results
 
+__all__ = [
+    "AxAnalyzeOperator",
+    "AxAttachTrialsOperator",
+    "AxBestTrialOperator",
+    "AxCompleteTrialOperator",
+    "AxCreateExperimentOperator",
+    "AxGenerateTrialOperator",
+    "AxGenerateTrialsOperator",
+]
+
 IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
 
 
-class _AxOperator(BaseOperator):
-    """Base of the operators that work on the experiment store."""
-
-    ui_color = "#e3f0e8"
-    operator_extra_links: Collection[BaseOperatorLink] = (ExperimentLink(),)
-
-    def __init__(self, *, ax_conn_id: str = AxHook.default_conn_name, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.ax_conn_id = ax_conn_id
-
-    @cached_property
-    def hook(self) -> AxHook:
-        """The hook of ``ax_conn_id``."""
-        return AxHook(self.ax_conn_id)
-
-
-class AxCreateExperimentOperator(_AxOperator):
+class AxCreateExperimentOperator(AxOperator):
     """Puts an experiment into the store.
 
     :param experiment: an ``ExperimentSpec``, a dict, or a JSON string of it (templated). A literal one is checked when
@@ -53,6 +51,9 @@ class AxCreateExperimentOperator(_AxOperator):
     :param component: when given, its signature is compared with the experiment's parameters before anything runs.
     :param component_args: the component's constant arguments (templated).
     :param torchx_conn_id: connection whose ``allowed_components`` the component must match.
+    :param allowed_factories: patterns (``fnmatch``) of what the experiment's ``generation.factory`` may name, for
+        example ``["my_pkg.strategies:*"]``; none by default. Not templated: it is code, and only the DAG file may name
+        code.
     :param ax_conn_id: connection of the experiment store.
     :return: the experiment's name.
     """
@@ -75,10 +76,12 @@ class AxCreateExperimentOperator(_AxOperator):
         component: Any = None,
         component_args: Any = None,
         torchx_conn_id: str = TorchXHook.default_conn_name,
+        allowed_factories: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.experiment = experiment
+        self.allowed_factories = tuple(allowed_factories)
         self.torchx_conn_id = torchx_conn_id
         self.if_exists = if_exists
         self.component = component
@@ -96,7 +99,9 @@ class AxCreateExperimentOperator(_AxOperator):
         if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
         if self.component is not None:
             self._check_component(spec)
-        created = create_experiment(self.hook.store, spec, if_exists=if_exists)
+        created = create_experiment(
+            self.hook.store, spec, if_exists=if_exists, allowed_factories=self.allowed_factories
+        )
         self.log.info("Experiment %r %s.", spec.name, "created" if created else "exists and is resumed")
         return spec.name
 
@@ -108,7 +113,7 @@ class AxCreateExperimentOperator(_AxOperator):
         component.check(parameters, as_object("component_args", self.component_args))
 
 
-class _GenerateOperator(_AxOperator):
+class _GenerateOperator(AxOperator):
     """Base of the two generating operators.
 
     :param experiment_name: the experiment (templated).
@@ -197,7 +202,7 @@ class AxGenerateTrialOperator(_GenerateOperator):
         return generation.trials[0].to_json()
 
 
-class AxCompleteTrialOperator(_AxOperator):
+class AxCompleteTrialOperator(AxOperator):
     """Records the outcome of a trial: its metrics, or why there are none. The same outcome again changes nothing.
 
     A failed trial is data for Ax, not a failed pipeline: the task succeeds and says FAILED with the reason.
@@ -235,7 +240,7 @@ class AxCompleteTrialOperator(_AxOperator):
         return completed
 
 
-class AxBestTrialOperator(_AxOperator):
+class AxBestTrialOperator(AxOperator):
     """Returns the best trial of an experiment, or its Pareto frontier when it has several objectives.
 
     :param experiment_name: the experiment (templated).

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_provider_axtx.core.errors import AxtxError
@@ -17,6 +17,7 @@ from airflow_provider_axtx.core.inputs import is_templated
 from airflow_provider_axtx.core.names import task_key
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.links import ExperimentLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -40,6 +41,22 @@ def airflow_errors(method: Callable[_P, _R]) -> Callable[_P, _R]:
             raise AirflowFailException(str(error)) from error
 
     return translated
+
+
+class AxOperator(BaseOperator):
+    """Base of the operators that work on the experiment store."""
+
+    ui_color = "#e3f0e8"
+    operator_extra_links: Collection[BaseOperatorLink] = (ExperimentLink(),)
+
+    def __init__(self, *, ax_conn_id: str = AxHook.default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ax_conn_id = ax_conn_id
+
+    @cached_property
+    def hook(self) -> AxHook:
+        """The hook of ``ax_conn_id``."""
+        return AxHook(self.ax_conn_id)
 
 
 class CancelsOnKill(BaseOperator):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
-from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, StoreConflictError
+from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.errors import InvalidInputError, StoreConflictError
 from airflow_provider_axtx.core.facts import (
     ExperimentFacts,
     Observation,
@@ -21,15 +20,13 @@ from airflow_provider_axtx.core.facts import (
     TaskIdentity,
     TrialFact,
 )
-from airflow_provider_axtx.store import _experiment_rows, _run_rows, _trial_rows
+from airflow_provider_axtx.store import _analysis_rows, _experiment_rows, _lease, _run_rows, _trial_rows
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store._schema import open_schema
-from airflow_provider_axtx.store.tables import KEY_LENGTH, runs
+from airflow_provider_axtx.store.tables import runs
 
 __all__ = ["ExperimentStore", "ExperimentSummary"]
-
-log = logging.getLogger(__name__)
 
 
 class ExperimentStore:
@@ -145,8 +142,7 @@ class ExperimentStore:
         """Record how many trials the experiment is meant to have when what runs now has ended; for displays only."""
         self._db.write("plan", lambda connection: _experiment_rows.plan(connection, name, planned_trials))
 
-    @contextmanager
-    def lease(self, name: str, owner: str, seconds: float) -> Iterator[bool]:
+    def lease(self, name: str, owner: str, seconds: float) -> AbstractContextManager[bool]:
         """Hold the experiment's lease, so that two tasks do not fit the same model at once.
 
         Only a saving: correctness rests on the compare-and-swap of ``add_trials``.
@@ -155,35 +151,7 @@ class ExperimentStore:
         :param seconds: how long it lasts, and at most how long to wait for another's.
         :return: a context that tells whether the lease was taken; without it the work goes on all the same.
         """
-        owner = owner[-KEY_LENGTH:]
-
-        def take() -> bool:
-            # Look first: waiting with a write transaction every second would hold up SQLite's other writers.
-            if self._db.read(lambda connection: _experiment_rows.is_leased_by_another(connection, name, owner)):
-                return False
-            return self._db.write(
-                "lease", lambda connection: _experiment_rows.take_lease(connection, name, owner, seconds)
-            )
-
-        waiting = Retrying(
-            retry=retry_if_result(lambda taken: not taken),
-            stop=stop_after_delay(seconds),
-            wait=wait_random_exponential(multiplier=0.1, max=2.0),
-            retry_error_callback=lambda _: False,
-        )
-        taken = waiting(take)
-        try:
-            yield taken
-        finally:
-            if taken:
-                self._release(name, owner)
-
-    def _release(self, name: str, owner: str) -> None:
-        try:
-            self._db.write("release", lambda connection: _experiment_rows.release_lease(connection, name, owner))
-        except AxtxError as error:
-            # What was done under the lease is recorded already; an unreleased lease expires by itself.
-            log.warning("The lease on experiment %s was not released and will expire: %s", name, error)
+        return _lease.hold(self._db, name, owner, seconds)
 
     # Trials
 
@@ -254,7 +222,8 @@ class ExperimentStore:
         """Record how a trial ended. The same status and observations again change nothing.
 
         :param status: a terminal Ax ``TrialStatus`` name.
-        :param observations: all of the trial's observations; they replace what was recorded before.
+        :param observations: the trial's final values, which replace those recorded before, and steps that are to be
+            recorded with them. Steps recorded before are kept.
         :param reason: why it failed or was abandoned.
         :param overwrite: replace the outcome of a terminal trial.
         :param evidence: what the app reported, kept as it is when Ax cannot be given it.
@@ -269,9 +238,34 @@ class ExperimentStore:
             lambda connection: _trial_rows.complete(connection, name, index, outcome, overwrite=overwrite),
         )
 
+    def record_progress(self, name: str, index: int, observations: Sequence[Observation]) -> None:
+        """Record progressive results of a trial that has not ended: those (metric, step) that are not recorded yet.
+
+        Nothing changes when the trial has ended.
+
+        :param observations: each with its step.
+        :raises InvalidInputError: for one without a step, or with a value that is not a finite number.
+        """
+        checked = _trial_rows.checked_observations(index, observations)
+        if any(observation.step is None for observation in checked):
+            raise InvalidInputError(
+                f"Trial {index} has a progressive result without a step.", fix="complete the trial with final values."
+            )
+        self._db.write("record_progress", lambda connection: _trial_rows.add_progress(connection, name, index, checked))
+
     def open_trials(self, *, dag_run: str | None = None, experiment: str | None = None) -> list[OpenTrial]:
         """Return the trials that have not ended, of the named DAG run (``names.dag_run_key``) or experiment, or all."""
         return self._db.read(lambda connection: _trial_rows.unsettled(connection, dag_run, experiment))
+
+    # Analyses
+
+    def record_analyses(self, name: str, cards: Sequence[AnalysisCard]) -> None:
+        """Record the experiment's analysis cards in place of those recorded before."""
+        self._db.write("record_analyses", lambda connection: _analysis_rows.replace(connection, name, cards))
+
+    def analyses(self, name: str) -> list[AnalysisCard]:
+        """Return the experiment's newest analysis cards in their order; empty before the first analysis."""
+        return self._db.read(lambda connection: _analysis_rows.recorded(connection, name))
 
     # Runs
 

@@ -39,6 +39,7 @@ def test_every_statement_uses_an_index(plans: tuple[ExperimentStore, dict[str, l
     store.request_cancel(run, "why")
     assert store.open_runs(experiment=name) == store.open_runs(dag_id="dag", run_id="manual__1") == store.open_runs()
     store.finish_run(run, "FAILED", "exit 1")
+    store.record_progress(name, 0, [Observation(0, "m", 1.0, None, 1.0)])
     store.complete(name, 0, status="FAILED", observations=[Observation(0, "m", 1.0)])
     begin(store, name, reopen_reason="cleared")
     with store.lease(name, "me", 1):
@@ -52,6 +53,7 @@ def test_every_statement_uses_an_index(plans: tuple[ExperimentStore, dict[str, l
     store.evidence(name, 0)
     store.run_by_key(run.submission_key)
     store.create(name, SPEC)
+    store.record_analyses(name, store.analyses(name))
     scans = {statement: plan for statement, plan in collected.items() if any("SCAN axtx" in line for line in plan)}
     assert len(collected) > 25
     assert scans == {}, "these read a whole table"
