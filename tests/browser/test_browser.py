@@ -25,8 +25,10 @@ PATHS = (
     "/axtx/api/dag-runs",
     "/axtx/api/experiment",
     "/axtx/api/curves",
+    "/axtx/api/analyses",
+    "/axtx/card",
 )
-QUERY = {"name": "none", "dag_id": "tune_from_ui", "run_id": "none"}
+QUERY = {"name": "none", "dag_id": "tune_from_ui", "run_id": "none", "position": "0"}
 
 
 def answers(env: AirflowEnv, **options: dict[str, str]) -> set[int]:
