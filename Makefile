@@ -7,15 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help install demo serve test test-quick test-airflow test-browser screenshots faults lint wheel-check clean \
-	test-browser: $(STAMP)
-	tests/engines/browser_install.sh
-	$(PYTEST) -m browser
-
-screenshots: $(STAMP)
-	tests/engines/browser_install.sh
-	$(BIN)/python scripts/screenshots.py
-
-engines-slurm engines-docker engines-kubernetes engines-postgres
+	engines-slurm engines-docker engines-kubernetes engines-postgres
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
@@ -52,6 +44,14 @@ test-quick: $(STAMP)
 
 test-airflow: $(STAMP)
 	$(PYTEST) -m airflow
+
+test-browser: $(STAMP)
+	tests/engines/browser_install.sh
+	$(PYTEST) -m browser
+
+screenshots: $(STAMP)
+	tests/engines/browser_install.sh
+	$(BIN)/python scripts/screenshots.py
 
 engines-slurm engines-docker engines-kubernetes: engines-%: $(STAMP)
 	$(PYTEST) -m $*
