@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -54,18 +55,22 @@ class _Standings:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Any, ...], _Known] = OrderedDict()
+        self._lock = threading.Lock()
 
     def of(self, store: ExperimentViews, line: ExperimentLine) -> _Known:
         """Return the standing, and the means of the trials that it names."""
         summary = line.summary
         key = (line.uid, summary.last_activity_at, tuple(summary.trial_counts.items()))
-        if key not in self._kept:
+        known = self._kept.get(key)
+        if known is None:
             completed, baseline = store.completed(summary.name)
             found = standing(ExperimentSpec.load(line.spec), completed, baseline)
-            self._kept[key] = (found, {index: means for index, means in completed if index == found.best})
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+            known = (found, {index: means for index, means in completed if index == found.best})
+            with self._lock:  # requests are answered in threads
+                self._kept[key] = known
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+        return known
 
 
 @cache
