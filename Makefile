@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow test-browser docs docs-test faults lint wheel-check clean \
+.PHONY: help install demo serve test test-quick test-airflow test-browser screenshots docs docs-test faults lint wheel-check clean \
 	engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
 	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
+	@echo "make screenshots  the pictures in docs/images, from the running product"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled or left running"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
@@ -76,6 +77,10 @@ engines-mysql: $(STAMP)
 test-browser: $(STAMP)
 	tests/engines/browser_install.sh
 	$(PYTEST) -m browser
+
+screenshots: $(STAMP)
+	tests/engines/browser_install.sh
+	$(BIN)/python scripts/screenshots.py
 
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults

@@ -44,6 +44,7 @@ def ax_trial_loop(
     deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
     trial_retries: int = 0,
     fused: bool = False,
+    stream_logs: bool = False,
     results: Any = None,
     outlets: Sequence[Asset] = (),
     allowed_factories: Sequence[str] = (),
@@ -75,6 +76,7 @@ def ax_trial_loop(
         above 0, one task submits and waits: only it can submit again.
     :param fused: one task ``run`` for each trial submits, waits and completes. A round then starts two tasks one after
         the other instead of four, and is as restartable; submission, wait and completion share one log and one state.
+    :param stream_logs: show the apps' output in the log of the tasks that wait for them.
     :param results: see ``AxCompleteTrialOperator``.
     :param outlets: of the completing tasks, see ``AxCompleteTrialOperator``.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
@@ -90,7 +92,13 @@ def ax_trial_loop(
     app = {"component": component, "component_args": component_args}
     submit = {**app, "scheduler": scheduler, "scheduler_args": scheduler_args, "tracker_base": tracker_base}
     complete = {"results": results, "outlets": list(outlets), "ax_conn_id": ax_conn_id}
-    wait = {"poke_interval": poke_interval, "timeout": timeout, "deferrable": deferrable, **connections}
+    wait = {
+        "poke_interval": poke_interval,
+        "timeout": timeout,
+        "deferrable": deferrable,
+        "stream_logs": stream_logs,
+        **connections,
+    }
     group = TaskGroup(group_id=group_id)
     group.default_args = {**_RETRIES, **(group.dag.default_args if group.dag else {}), **(default_args or {})}
     with group:

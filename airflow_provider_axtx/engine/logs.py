@@ -1,16 +1,19 @@
-"""The last lines of an app's output, without ever waiting for more of them."""
+"""An app's output: the last lines, or what is new since the last look; never waiting for more."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from airflow_provider_axtx.core.observation import AppObservation
 from airflow_provider_axtx.engine.observers import LogSource
 from airflow_provider_axtx.engine.scheduler_registry import described
 
 _MAX_LINE = 2000
+#: Lines of a replica that a follower gives at once.
+MOST_LINES = 2000
 
 
 def last_lines(
@@ -43,6 +46,74 @@ def last_lines(
     return told or ["[the log is empty]"]
 
 
+class LogFollower:
+    """Gives what an app has written since the last call, line by line, while it runs.
+
+    :param status: looks at the app.
+    :param sources: returns the logs of its replicas.
+    """
+
+    def __init__(self, status: Callable[[], AppObservation], sources: Callable[[], list[LogSource]]) -> None:
+        self._status = status
+        self._sources = sources
+        #: By replica: bytes of its file, or lines, that were given already.
+        self._given: dict[str, int] = {}
+        self._reader: _Reader | None = None
+        self._lock = threading.Lock()
+
+    def new_lines(self, deadline_seconds: float = 10.0) -> list[str]:
+        """Return at most ``MOST_LINES`` new lines of each replica, each with the replica's name in front.
+
+        A log that cannot be read just now has no new lines.
+
+        :param deadline_seconds: seconds after which reading ends; what is left comes with the next call.
+        """
+        if self._reader is not None and self._reader.is_alive():
+            return []  # the scheduler has not answered the last time yet
+        found: list[str] = []
+        reader = _Reader(self._status, lambda: [self._rest(one, reader, found) for one in self._sources()], 1)
+        self._reader = reader
+        reader.start()
+        reader.join(deadline_seconds)
+        with self._lock:
+            # From here on a late reader gives nothing more, so that nothing is lost with it.
+            reader.stopped.set()
+            return found
+
+    def _rest(self, source: LogSource, reader: _Reader, found: list[str]) -> LogSource:
+        unread = self._rest_of_file(source) if source.path else self._rest_of_lines(source)
+
+        def give() -> Iterator[str]:
+            for position, line in itertools.islice(unread, MOST_LINES):
+                with self._lock:
+                    if reader.stopped.is_set():
+                        return
+                    self._given[source.label] = position
+                    found.append(f"{source.label}: {shown(line)}")
+                yield line
+
+        return LogSource(source.label, give)
+
+    def _rest_of_file(self, source: LogSource) -> Iterator[tuple[int, str]]:
+        if source.path is None or not source.path.exists():
+            return
+        with source.path.open("rb") as file:
+            file.seek(self._given.get(source.label, 0))
+            for line in file:
+                if not line.endswith(b"\n") and not self._status().is_terminal:
+                    return  # half written
+                yield file.tell(), line.decode("utf-8", errors="replace")
+
+    def _rest_of_lines(self, source: LogSource) -> Iterator[tuple[int, str]]:
+        given = self._given.get(source.label, 0)
+        return ((number, line) for number, line in enumerate(source.read(), start=1) if number > given)
+
+
+def shown(line: str) -> str:
+    """Return a line without its end, cut to a length that a log can bear."""
+    return line.rstrip("\r\n")[:_MAX_LINE]
+
+
 class _Reader(threading.Thread):
     def __init__(
         self, status: Callable[[], AppObservation], sources: Callable[[], list[LogSource]], lines: int
@@ -61,7 +132,7 @@ class _Reader(threading.Thread):
             tail = self.tails.setdefault(source.label, deque(maxlen=self._lines))
             try:
                 for line in source.read():
-                    tail.append(line.rstrip("\r\n")[:_MAX_LINE])
+                    tail.append(shown(line))
                     if self.stopped.is_set():
                         return
             except Exception as error:  # noqa: BLE001 - a log that cannot be read is told in its place

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
@@ -38,10 +39,12 @@ class LogSource:
 
     :param label: ``role/replica``.
     :param read: opens it; returns its lines and ends at the last line that there is now.
+    :param path: the file that it is in, if it is one: a follower then reads on from where it stopped.
     """
 
     label: str
     read: Callable[[], Iterable[str]]
+    path: Path | None = None
 
 
 class Observer:
@@ -128,6 +131,13 @@ class Observer:
         return AppObservation(answer.state.name, _message(answer))
 
 
+def _lines_of(file: Path) -> Iterable[str]:
+    if not file.exists():
+        return []  # it waits in the queue
+    with file.open(encoding="utf-8", errors="replace") as opened:
+        return list(opened)
+
+
 class LocalDetachedObserver(Observer):
     """One scan of the state directory for all apps; the key is the app's id."""
 
@@ -137,6 +147,11 @@ class LocalDetachedObserver(Observer):
 
     def find(self, submission_key: str) -> str | None:
         return submission_key if self.scheduler.find(submission_key) else None
+
+    def logs(self, app_id: str) -> list[LogSource]:
+        replicas = replicas_of(self.scheduler.describe(app_id))
+        files = [(f"{role}/{replica}", self.scheduler.log_file(app_id, role, replica)) for role, replica in replicas]
+        return [LogSource(label, functools.partial(_lines_of, file), file) for label, file in files]
 
 
 class KubernetesObserver(Observer):

@@ -120,7 +120,7 @@ class SlurmObserver(Observer):
                 f"there is no {folder}/slurm-{job}-*.out on this machine (the scheduler option job_dir names a folder; "
                 "it has to be one that this machine shares with the cluster)"
             )
-        return [LogSource(file.name, functools.partial(_tail, file)) for file in files]
+        return [LogSource(file.name, functools.partial(_tail, file), file) for file in files]
 
 
 def check_submission(app: AppDef) -> None:

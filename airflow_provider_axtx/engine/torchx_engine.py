@@ -21,7 +21,7 @@ from airflow_provider_axtx.core.observation import AppObservation
 from airflow_provider_axtx.engine import slurm
 from airflow_provider_axtx.engine.components import Component, check_component, load_component
 from airflow_provider_axtx.engine.docker_observer import DockerObserver, complete_request
-from airflow_provider_axtx.engine.logs import last_lines
+from airflow_provider_axtx.engine.logs import LogFollower, last_lines
 from airflow_provider_axtx.engine.observers import (
     KubernetesMCADObserver,
     KubernetesObserver,
@@ -225,6 +225,14 @@ class TorchXEngine:
             lines=lines,
             deadline_seconds=deadline_seconds,
         )
+
+    def follow(self, handle: str) -> LogFollower:
+        """Return what gives an app's output piece by piece, while it runs.
+
+        :raises InvalidInputError: not an app handle of this scheduler.
+        """
+        app_id = self.app_id(handle)
+        return LogFollower(lambda: self._observer.observe([app_id])[app_id], lambda: self._observer.logs(app_id))
 
     def page_url(self, handle: str) -> str | None:
         """Return the address of the scheduler's own page of an app, or None where it has none.

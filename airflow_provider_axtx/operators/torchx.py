@@ -156,6 +156,7 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
     :param poke_interval: seconds between two looks at the app.
     :param timeout: seconds since submission after which ``on_timeout`` applies.
     :param deferrable: wait in the triggerer instead of in a worker slot.
+    :param stream_logs: show the app's output in the task's log, see ``WaitsForTrial``.
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure (lost,
         preempted, node failure). An app that exits non-zero is an objective failure and is not submitted again.
     :param complete: do what ``AxCompleteTrialOperator`` does when the app has ended, which saves the start of a task.
@@ -190,6 +191,11 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
         self.poke_interval = seconds_of("poke_interval", poke_interval)
         self.timeout = seconds_of("timeout", timeout)
         self.deferrable = deferrable
+
+    @property
+    def waits_in_process(self) -> bool:
+        """Whether this task's process looks at the app until it ends."""
+        return not self.deferrable
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.facts import RunFact
+    from airflow_provider_axtx.engine.logs import LogFollower
     from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
     from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
 
@@ -45,6 +46,8 @@ class WaitsForTrial(CancelsOnKill):
         data for Ax. The trial's status is recorded either way.
     :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up.
     :param grace_polls: consecutive observations without the app before it is lost.
+    :param stream_logs: show the app's output in the task's log: while it runs when the task waits in its own process,
+        as a whole at the end when it is deferred or rescheduled.
     :param early_stopping_interval: for an experiment with ``early_stopping``, seconds between two looks at the app's
         progressive results while the task is deferred: each takes a worker slot for some seconds. A task that is not
         deferred looks every ``poke_interval``.
@@ -60,6 +63,7 @@ class WaitsForTrial(CancelsOnKill):
         fail_on: Sequence[str] = (),
         grace_seconds: float = DEFAULT_GRACE_SECONDS,
         grace_polls: int = DEFAULT_GRACE_POLLS,
+        stream_logs: bool = False,
         early_stopping_interval: float | timedelta = 60.0,
         **kwargs: Any,
     ) -> None:
@@ -73,10 +77,17 @@ class WaitsForTrial(CancelsOnKill):
             )
         self.grace_seconds = grace_seconds
         self.grace_polls = grace_polls
+        self.stream_logs = stream_logs
         self.early_stopping_interval = seconds_of("early_stopping_interval", early_stopping_interval)
         self._has_early_stopping: bool | None = None
         self._steps_seen = 0
         self._poll_failures = 0
+        self._follower: tuple[str, LogFollower] | None = None
+
+    @property
+    def waits_in_process(self) -> bool:
+        """Whether this task's process looks at the app until it ends."""
+        return True
 
     @property
     def grace(self) -> Grace:
@@ -124,6 +135,8 @@ class WaitsForTrial(CancelsOnKill):
             return AppObservation("PENDING", str(error))
         self._poll_failures = 0
         self.check_not_killed()
+        if self.waits_in_process and not observed.is_terminal:
+            self._show_new_lines(run)
         return observed
 
     def _stops_early(self, run: RunFact) -> bool:
@@ -239,11 +252,24 @@ class WaitsForTrial(CancelsOnKill):
             outcome.trial_status,
             outcome.message,
         )
-        if outcome.trial_status == "FAILED" and outcome.app_handle:
+        while self._show_new_lines(run):
+            pass
+        if outcome.trial_status == "FAILED" and outcome.app_handle and not self.stream_logs:
             self._show_app_log(run, outcome)
         if outcome.trial_status in self.fail_on:
             raise AirflowFailException(f"Trial {outcome.trial_index} is {outcome.trial_status}: {outcome.message}")
         return outcome.to_json()
+
+    def _show_new_lines(self, run: RunFact) -> bool:
+        """Show what the app has written since the last call; return whether there was any."""
+        if not self.stream_logs or run.app_handle is None:
+            return False
+        if self._follower is None or self._follower[0] != run.app_handle:
+            self._follower = (run.app_handle, self.engine_of(run).follow(run.app_handle))
+        lines = self._follower[1].new_lines()
+        for line in lines:
+            self.log.info("%s", line)
+        return bool(lines)
 
     def _show_app_log(self, run: RunFact, outcome: TrialOutcome) -> None:
         try:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
+from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import AxtxError, ExperimentNotFoundError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.standing import Standing, standing
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.plugin.access import MAY_VIEW, ReaderDep
-from airflow_provider_axtx.plugin.data import curves_json, experiment_json, line_json
+from airflow_provider_axtx.plugin.data import cards_json, curves_json, experiment_json, line_json
 from airflow_provider_axtx.store.views import ExperimentLine, ExperimentViews
 
 STATIC = Path(__file__).parent / "static"
@@ -26,6 +29,14 @@ _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+#: A card is HTML that Ax made, with scripts in it: it runs in an origin of its own, which reaches nothing of ours.
+_CARD_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; frame-ancestors 'self'"
+)
+_CARD_STYLE = (
+    "body{margin:8px;font:14px sans-serif;color:#18181b;background:#fff}td,th{padding:3px 8px;text-align:left}"
 )
 _MAX_LINES = 200
 _KEPT = 500
@@ -44,18 +55,22 @@ class _Standings:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[Any, ...], _Known] = OrderedDict()
+        self._lock = threading.Lock()
 
     def of(self, store: ExperimentViews, line: ExperimentLine) -> _Known:
         """Return the standing, and the means of the trials that it names."""
         summary = line.summary
         key = (line.uid, summary.last_activity_at, tuple(summary.trial_counts.items()))
-        if key not in self._kept:
+        known = self._kept.get(key)
+        if known is None:
             completed, baseline = store.completed(summary.name)
             found = standing(ExperimentSpec.load(line.spec), completed, baseline)
-            self._kept[key] = (found, {index: means for index, means in completed if index == found.best})
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[key]
+            known = (found, {index: means for index, means in completed if index == found.best})
+            with self._lock:  # requests are answered in threads
+                self._kept[key] = known
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+        return known
 
 
 @cache
@@ -115,7 +130,29 @@ def create_app(store: Callable[[], ExperimentViews]) -> FastAPI:
         reader.require_any(opened.line(name).dag_ids)
         return JSONResponse({"curves": curves_json(opened.curves(name, since))})
 
+    @app.get("/api/analyses")
+    def analyses(reader: ReaderDep, name: str) -> JSONResponse:
+        opened = store()
+        reader.require_any(opened.line(name).dag_ids)
+        return JSONResponse({"cards": cards_json(opened.analyses(name))})
+
+    @app.get("/card")
+    def card(reader: ReaderDep, name: str, position: int = Query(ge=0)) -> HTMLResponse:
+        opened = store()
+        reader.require_any(opened.line(name).dag_ids)
+        cards = opened.analyses(name)
+        if position >= len(cards):
+            raise HTTPException(404, "No such card")
+        return HTMLResponse(_card_page(cards[position]), headers={"Content-Security-Policy": _CARD_POLICY})
+
     return app
+
+
+def _card_page(card: AnalysisCard) -> str:
+    # Within the document: a sandboxed frame sends no cookie, so that it cannot fetch the script from here.
+    script = f"<script>{plotly().read_text(encoding='utf-8')}</script>" if card.kind == "plotly" else ""
+    head = f'<meta charset="utf-8"><title>{escape(card.title)}</title><style>{_CARD_STYLE}</style>{script}'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{card.html}</body></html>'
 
 
 def _file(name: str) -> FileResponse:
@@ -142,7 +179,7 @@ def plotly() -> Path:
 
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     answer = await call_next(request)
-    answer.headers["Content-Security-Policy"] = _POLICY
+    answer.headers.setdefault("Content-Security-Policy", _POLICY)
     answer.headers["X-Content-Type-Options"] = "nosniff"
     answer.headers["Referrer-Policy"] = "same-origin"
     answer.headers.setdefault("Cache-Control", "no-store")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.facts import Observation, RunFact
 from airflow_provider_axtx.core.standing import Goal, Standing, goals, standing
@@ -71,6 +72,7 @@ def experiment_json(view: ExperimentView) -> dict[str, Any]:
         "frontier": found.frontier,
         "infeasible": found.infeasible,
         "has_curves": view.has_curves,
+        "analysed_at": view.analysed_at,
         "cursor": view.cursor,
         "trial_list": [_trial_json(trial, wanted) for trial in view.trials],
     }
@@ -83,6 +85,13 @@ def curves_json(observed: list[Observation]) -> dict[str, dict[str, list[list[fl
         if one.step is not None:
             curves.setdefault(one.metric, {}).setdefault(str(one.trial_index), []).append([one.step, one.mean])
     return curves
+
+
+def cards_json(cards: list[AnalysisCard]) -> list[dict[str, Any]]:
+    """Return what is told of each analysis card before it is opened."""
+    return [
+        {"title": card.title, "subtitle": card.subtitle, "section": card.section, "kind": card.kind} for card in cards
+    ]
 
 
 def _goal_json(goal: Goal) -> dict[str, Any]:

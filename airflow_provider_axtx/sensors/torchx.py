@@ -31,6 +31,7 @@ class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
     :param deferrable: wait in the triggerer; it looks once before it defers. Without it, ``mode`` is ``poke`` or
         ``reschedule`` as in every sensor.
     :param on_timeout: ``cancel`` reports the trial ABANDONED, ``fail`` fails the task; the app is cancelled either way.
+    :param stream_logs: show the app's output in the task's log, see ``WaitsForTrial``.
     :param fail_on: terminal ``TrialStatus`` names that fail the task.
     :return: the run with ``trial_status``, ``app_state`` and ``message``.
     """
@@ -56,6 +57,11 @@ class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
         )
         self.run = run
         self.deferrable = deferrable
+
+    @property
+    def waits_in_process(self) -> bool:
+        """Whether this task's process looks at the app until it ends."""
+        return not (self.deferrable or self.reschedule)
 
     def _trial(self) -> TrialRun:
         return TrialRun.from_json(as_object("run", self.run))

@@ -8,14 +8,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.facts import Observation, RunFact, TrialFact
 from airflow_provider_axtx.core.names import dag_run_key
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
-from airflow_provider_axtx.store import _experiment_rows, _run_rows, _trial_rows
+from airflow_provider_axtx.store import _analysis_rows, _experiment_rows, _run_rows, _trial_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store._schema import open_schema
-from airflow_provider_axtx.store.tables import experiments, observations, runs, trials
+from airflow_provider_axtx.store.tables import analyses, experiments, observations, runs, trials
 
 #: Seconds before the newest change that are read again: a transaction that began earlier may have committed later.
 OVERLAP_SECONDS = 60.0
@@ -55,6 +56,7 @@ class ExperimentView:
     :param baseline: means of the baseline trial, or None.
     :param cursor: to be given as ``since`` next time.
     :param has_curves: whether there are observations with a step.
+    :param analysed_at: when its analysis cards were recorded, or None.
     """
 
     line: ExperimentLine
@@ -63,6 +65,7 @@ class ExperimentView:
     baseline: dict[str, float] | None
     cursor: float
     has_curves: bool
+    analysed_at: float | None
 
 
 class ExperimentViews:
@@ -103,6 +106,10 @@ class ExperimentViews:
     def curves(self, name: str, since: float | None = None) -> list[Observation]:
         """Return the observations with a step, of the trials that ``experiment`` would return, in order of steps."""
         return self._db.read(lambda connection: _curves(connection, name, since))
+
+    def analyses(self, name: str) -> list[AnalysisCard]:
+        """Return the analysis cards recorded last, in their order."""
+        return self._db.read(lambda connection: _analysis_rows.recorded(connection, name))
 
     def experiments_of(self, dag_id: str, run_id: str) -> list[str]:
         """Return the names of the experiments that a DAG run has asked trials of, or run trials of."""
@@ -161,6 +168,9 @@ def _experiment(connection: sa.Connection, name: str, since: float | None) -> Ex
         baseline=baseline,
         cursor=line.summary.last_activity_at - OVERLAP_SECONDS,
         has_curves=connection.scalar(sa.select(_has_steps(name))) or False,
+        analysed_at=connection.scalar(
+            sa.select(sa.func.max(analyses.c.created_at)).where(analyses.c.experiment == name)
+        ),
     )
 
 

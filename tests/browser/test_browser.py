@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from urllib.parse import quote
 
 import httpx
+import psutil
 import pytest
 from browser import LONG, Browser
 from realairflow import AirflowEnv
 from selenium.webdriver.common.keys import Keys
+
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.plugin.material import SINGLE, fill
 
 pytestmark = pytest.mark.browser
 
@@ -20,8 +25,10 @@ PATHS = (
     "/axtx/api/dag-runs",
     "/axtx/api/experiment",
     "/axtx/api/curves",
+    "/axtx/api/analyses",
+    "/axtx/card",
 )
-QUERY = {"name": "none", "dag_id": "tune_from_ui", "run_id": "none"}
+QUERY = {"name": "none", "dag_id": "tune_from_ui", "run_id": "none", "position": "0"}
 
 
 def answers(env: AirflowEnv, **options: dict[str, str]) -> set[int]:
@@ -125,3 +132,40 @@ def test_operator_links_lead_to_the_trial(env: AirflowEnv, browser: Browser) -> 
             assert shown
             detail = browser.js("return document.querySelector('#trial h2')?.textContent ?? ''")
         assert detail.startswith("Trial 1 ") == ("trial=1" in url)
+
+
+def test_a_thousand_trials(env: AirflowEnv, browser: Browser, capsys: pytest.CaptureFixture[str]) -> None:
+    """Shows all of them, and prints what that costs; a slow machine is no failure."""
+    server = psutil.Process(env.pid("api-server"))
+    before = memory(server)
+    store = ExperimentStore(f"sqlite:///{env.paths.home / 'axtx' / 'experiments.db'}")
+    fill(store, {**SINGLE, "name": "thousand"}, 1000)
+    with httpx.Client(base_url=env.url, trust_env=False) as client:
+        client.cookies.set("_token", browser.driver.get_cookie("_token")["value"])  # type: ignore[index]
+        calls = [client.get("/axtx/api/experiment", params={"name": "thousand"}).elapsed for _ in range(5)]
+        lists = [client.get("/axtx/api/experiments").elapsed for _ in range(5)]
+    drawn = [milliseconds_until_drawn(browser) for _ in range(3)]
+    assert browser.js("return document.querySelectorAll('tr[data-trial]').length") == 100
+    assert browser.find("#trials .pager").text.replace("\n", " ").find("page 1 of 10, 1000 trials") >= 0
+    assert not browser.console()
+    sizes = [f"{size / 2**20:.0f}" for size in (before, memory(server))]
+    with capsys.disabled():
+        print(f"\n1,000 trials: data call {least(calls)} ms, list {least(lists)} ms, drawn after {drawn} ms;", end=" ")
+        print(f"API server {' -> '.join(sizes)} MiB")
+
+
+def milliseconds_until_drawn(browser: Browser) -> int:
+    """Load the page anew; return the time from the start of the navigation to the last chart."""
+    browser.open("/axtx/?experiment=thousand")
+    script = "return Number(document.querySelector('#charts')?.dataset.drawn ?? 0)"
+    return round(browser.wait(lambda: browser.js(script), "the charts"))
+
+
+def least(times: list[timedelta]) -> int:
+    """Return the shortest time in milliseconds."""
+    return round(min(times).total_seconds() * 1000)
+
+
+def memory(process: psutil.Process) -> int:
+    """Return the resident memory of a process and its children, in bytes."""
+    return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))

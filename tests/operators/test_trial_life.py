@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -307,3 +308,28 @@ def test_the_component_may_be_a_function(execute: Execute, trial: dict[str, Any]
     submitting = TorchXSubmitTrialOperator(task_id="submit", trial=trial, component=booth)
     assert str(submitting.component) == "torchx.components.utils.booth"
     assert wait(execute, execute(submitting))["trial_status"] == "COMPLETED"
+
+
+CHATTY = REPORT + (
+    "import time; print('before the gate', flush=True); gate = p / 'gate';\n"
+    "while not gate.exists(): time.sleep(0.05)\n"
+    "print('behind the gate'); sys.exit(3)"
+)
+
+
+def test_the_output_of_an_app_is_shown_while_it_runs(
+    execute: Execute, trial: dict[str, Any], components: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit(execute, trial, components(CHATTY))
+    sensor = TorchXTrialSensor(task_id="wait", run=run, poke_interval=0.05, stream_logs=True)
+    told: list[str] = []
+
+    def hear(text: str, *values: Any) -> None:
+        told.append(text % values)
+        if "before the gate" in told[-1]:
+            (Path(run["tracker_base"]) / "gate").touch()  # so the line was seen while the app ran
+
+    monkeypatch.setattr(sensor.log, "info", hear)
+    assert execute(sensor)["trial_status"] == "FAILED"
+    output = [line for line in told if "the gate" in line]
+    assert output == ["app/0: before the gate", "app/0: behind the gate"]

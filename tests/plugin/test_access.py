@@ -9,11 +9,13 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.plugin.material import DAG, RUN, SINGLE, fill
 from tests.plugin.roles import NO_PLUGINS, NO_SECRETS
 
-QUERY = {"name": "digits", "dag_id": DAG, "run_id": RUN}
+QUERY = {"name": "digits", "dag_id": DAG, "run_id": RUN, "position": "0"}
+CARD = AnalysisCard("Summary", "Summary <b>", "All trials", (), "table", "<table></table>", {})
 
 
 def paths(application: FastAPI) -> list[str]:
@@ -30,6 +32,8 @@ def test_there_is_something_to_protect(application: FastAPI) -> None:
         "/axtx/api/dag-runs",
         "/axtx/api/experiment",
         "/axtx/api/curves",
+        "/axtx/api/analyses",
+        "/axtx/card",
     }
 
 
@@ -53,15 +57,17 @@ def test_a_user_with_the_right_is_answered_everywhere(
     client: TestClient, application: FastAPI, store: ExperimentStore
 ) -> None:
     fill(store, SINGLE, 1)
+    store.record_analyses("digits", [CARD])
     assert {client.get(path, params=QUERY).status_code for path in paths(application)} == {200}
 
 
-@pytest.mark.parametrize("path", ["api/experiment", "api/curves", "api/dag-runs"])
+@pytest.mark.parametrize("path", ["api/experiment", "api/curves", "api/dag-runs", "api/analyses", "card"])
 def test_what_a_hidden_dag_has_run_is_refused(
     client_of: Callable[[str], TestClient], store: ExperimentStore, path: str
 ) -> None:
     fill(store, SINGLE, 1, dag_id="secret_dag")
-    query = {"name": "digits", "dag_id": "secret_dag", "run_id": RUN}
+    store.record_analyses("digits", [CARD])
+    query = {**QUERY, "dag_id": "secret_dag"}
     assert client_of(NO_SECRETS).get(f"/axtx/{path}", params=query).status_code == 403
     assert client_of("viewer").get(f"/axtx/{path}", params=query).status_code == 200
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.facts import Observation
 from airflow_provider_axtx.plugin.app import STATIC
 from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -135,6 +136,28 @@ def test_the_experiments_of_a_dag_run(client: TestClient, store: ExperimentStore
     fill(store, SEVERAL, 2, dag_id="another")
     assert [line["name"] for line in get(client, "dag-runs", dag_id=DAG, run_id=RUN)["experiments"]] == ["digits"]
     assert get(client, "dag-runs", dag_id=DAG, run_id="another run") == {"experiments": [], "total": 0}
+
+
+def test_analysis_cards_are_shown_in_an_origin_of_their_own(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 1)
+    assert get(client, "experiment", name="digits")["analysed_at"] is None
+    cards = [
+        AnalysisCard("Summary", "Summary </title>", "All", ("Overview",), "table", "<table>1</table>", {}),
+        AnalysisCard("Scatter", "Scatter", "", (), "plotly", "<div>plot</div>", {}),
+    ]
+    store.record_analyses("digits", cards)
+    assert get(client, "experiment", name="digits")["analysed_at"] is not None
+    told = {"title": "Summary </title>", "subtitle": "All", "section": ["Overview"], "kind": "table"}
+    assert get(client, "analyses", name="digits")["cards"][0] == told
+    table, plot = (client.get("/axtx/card", params={"name": "digits", "position": i}) for i in range(2))
+    assert "<body><table>1</table></body>" in table.text
+    assert "<title>Summary &lt;/title&gt;</title>" in table.text
+    assert "plotly.js v" in plot.text
+    for answer in (table, plot):
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("sandbox allow-scripts; default-src 'none';")
+        assert "allow-same-origin" not in policy
+    assert client.get("/axtx/card", params={"name": "digits", "position": 2}).status_code == 404
 
 
 def test_an_unknown_experiment_is_told(client: TestClient) -> None:

@@ -239,20 +239,30 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         """
         if since or until:
             warnings.warn(f"{BACKEND} ignores since and until: all log lines are returned", stacklevel=2)
+        file = self.log_file(app_id, role_name, k, streams)
+
+        def ended() -> bool:
+            app = self._known(app_id)
+            seen = app and observe(app)
+            return not seen or seen.is_terminal
+
+        lines = read_lines(file, ended, should_tail=should_tail)
+        return filter_regex(regex, lines) if regex else lines
+
+    def log_file(self, app_id: str, role_name: str, k: int, streams: Stream | None = None) -> Path:
+        """Return the file with the log of a replica; it may not exist yet.
+
+        :raises InvalidInputError: when there is no such app, role or replica.
+        """
         app = self._known(app_id)
         replica = Path(app.logs, role_name, str(k)) if app else None
-        if app is None or replica is None or not replica.is_dir():
+        if replica is None or not replica.is_dir():
             raise InvalidInputError(
                 f"No log of replica {k} of role {role_name!r} of app {app_id!r} under {self.root}.",
                 fix="take app id, role and replica from describe(); replicas count from 0.",
             )
-
-        def ended() -> bool:
-            seen = observe(app)
-            return seen is None or seen.is_terminal
-
-        lines = read_lines(replica / _LOG_FILES[streams], ended, should_tail=should_tail)
-        return filter_regex(regex, lines) if regex else lines
+        name: str = _LOG_FILES[streams]
+        return replica / name
 
     # -- end
 

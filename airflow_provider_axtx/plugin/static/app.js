@@ -93,8 +93,10 @@ function showList() {
   const pager = el("nav", { class: "pager", "aria-label": "Pages of experiments" });
   const search = el("input", { type: "search", placeholder: "Name contains…", "aria-label": "Search experiments by name" });
   const look = async () => {
-    const { text, data } = await load("experiments", { search: search.value, limit: PAGE, offset });
+    const wanted = search.value;
+    const { text, data } = await load("experiments", { search: wanted, limit: PAGE, offset });
     main.setAttribute("aria-busy", "false");
+    if (wanted !== search.value) return 0; // typed on meanwhile
     if (text !== last) draw(data);
     last = text;
     return data.experiments.some((line) => line.status === "running") ? 3 : 10;

@@ -53,7 +53,7 @@ function chooser(id, label, options, redraw) {
 /** Draw all charts into `place`; the figures are made once and brought up to date afterwards. */
 export async function drawCharts(place, state, select) {
   const redraw = () => drawCharts(place, state, select);
-  const wanted = [objective, pareto, parallel, slice, curves].filter((chart) => chart.applies(state));
+  const wanted = [objective, parallel, pareto, slice, curves].filter((chart) => chart.applies(state));
   const key = wanted.map((chart) => chart.id).join();
   if (place.dataset.key !== key) {
     place.dataset.key = key;
@@ -107,6 +107,10 @@ function completed(state) {
   return [...state.trials.values()].filter((t) => t.status === "COMPLETED").sort((a, b) => a.index - b.index);
 }
 
+function hasCompleted(state) {
+  return completed(state).some((trial) => trial.values.every((value) => value !== null));
+}
+
 function hover(trial, state) {
   const values = goalLabels(state).map((label, i) => `${plain(label)}: ${number(trial.values[i])}`);
   const parameters = Object.entries(trial.parameters).map(([name, value]) => `${plain(name)} = ${plain(number(value))}`);
@@ -129,7 +133,7 @@ const objective = {
   id: "objective",
   title: "Objective over trials",
   wide: true,
-  applies: () => true,
+  applies: (state) => state.trials.size > 0,
   choosers: (state, redraw) => [chooser("objective", "Objective", goalLabels(state), redraw)],
   draw(state, c) {
     const goal = goalIndex(state, "objective");
@@ -163,7 +167,7 @@ const pareto = {
   id: "pareto",
   title: "Pareto frontier",
   wide: false,
-  applies: (state) => state.data.objective.length > 1,
+  applies: (state) => hasCompleted(state) && state.data.objective.length > 1,
   choosers(state, redraw) {
     const labels = goalLabels(state);
     if (labels.length === 2) return [];
@@ -208,7 +212,7 @@ const parallel = {
   id: "parallel",
   title: "Parallel coordinates",
   wide: true,
-  applies: () => true,
+  applies: hasCompleted,
   choosers: (state, redraw) => [chooser("parallel", "Colour", goalLabels(state), redraw)],
   draw(state, c) {
     const goal = goalIndex(state, "parallel");
@@ -274,7 +278,7 @@ const slice = {
   id: "slice",
   title: "Parameter against objective",
   wide: false,
-  applies: () => true,
+  applies: hasCompleted,
   choosers: (state, redraw) => [
     chooser("parameter", "Parameter", state.data.spec.parameters.map((p) => p.name), redraw),
     chooser("slicegoal", "Objective", goalLabels(state), redraw),

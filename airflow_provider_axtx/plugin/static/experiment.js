@@ -30,6 +30,7 @@ export function showExperiment(main, name, trial) {
     drawCharts(page.charts, state, select);
     trialTable(page.table, state, select);
     drawDefinition(page.definition, state);
+    drawAnalyses(page.analyses, state);
   };
   window.addEventListener("themechange", () => state.data && drawCharts(page.charts, state, select));
   return async () => {
@@ -60,9 +61,10 @@ export function showExperiment(main, name, trial) {
 function skeleton(name) {
   const part = (id) => el("section", { id, "aria-label": id });
   const parts = { head: part("overview"), detail: part("trial"), charts: part("charts"), table: part("trials") };
+  parts.analyses = part("analyses");
   parts.definition = part("definition");
   const crumbs = el("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, el("a", { href: "./" }, "Experiments"), " / ");
-  parts.all = [crumbs, el("h1", {}, name), parts.head, parts.detail, parts.charts, parts.table, parts.definition];
+  parts.all = [crumbs, el("h1", {}, name), parts.head, parts.detail, parts.charts, parts.table, parts.analyses, parts.definition];
   return parts;
 }
 
@@ -129,6 +131,25 @@ function bestTiles(state) {
     tile("Best so far", el("strong", { id: "best-value" }, shown), el("div", { class: "small muted" }, `trial ${best.index}`)),
     tile("Best parameterization", el("div", { class: "small mono" }, parameters.flatMap((text) => [text, el("br")]))),
   ];
+}
+
+/** Ax's analysis cards; each is loaded when it is opened, into a frame that can reach nothing of this page. */
+async function drawAnalyses(place, state) {
+  const { name, analysed_at: at } = state.data;
+  if (place.dataset.at === String(at) || at === null) return;
+  place.dataset.at = String(at);
+  const { data } = await load("analyses", { name });
+  const cards = data.cards.map((card, position) => {
+    const open = (event) => {
+      if (!event.target.open || event.target.querySelector("iframe")) return;
+      const src = `card?${new URLSearchParams({ name, position })}`;
+      event.target.append(el("iframe", { src, sandbox: "allow-scripts", title: card.title, class: card.kind }));
+    };
+    const where = card.section.length ? el("span", { class: "muted small" }, `${card.section.join(" / ")}: `) : null;
+    const about = el("p", { class: "muted small" }, card.subtitle);
+    return el("details", { class: "card", ontoggle: open }, el("summary", {}, where, card.title), about);
+  });
+  place.replaceChildren(el("header", { class: "top" }, el("h2", {}, "Analyses"), el("span", { class: "muted small" }, time(at))), ...cards);
 }
 
 function drawDefinition(place, state) {

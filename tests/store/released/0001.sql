@@ -34,8 +34,8 @@ CREATE TABLE axtx_experiments (
 	CONSTRAINT pk_axtx_experiments PRIMARY KEY (name), 
 	CONSTRAINT uq_axtx_experiments_uid UNIQUE (uid)
 );
-INSERT INTO "axtx_experiments" VALUES('Dígits ''quoted'' "☃" 100 %','9c57cea3f93d49ae819c4739c888d2ee','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 6}',1,NULL,NULL,'',1.7955609980112934112e+09,NULL,NULL,NULL);
-INSERT INTO "axtx_experiments" VALUES('digits','7ec952146098444d87a4f9c22eaf3717','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 2}',1,NULL,NULL,'',1795560998.96057,'search space exhausted',1.79556099910266184801e+09,NULL);
+INSERT INTO "axtx_experiments" VALUES('Dígits ''quoted'' "☃" 100 %','303603b4dbcf4d2a88750264c160b41a','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 6}',1,NULL,NULL,'',1.79556106132959890364e+09,NULL,NULL,NULL);
+INSERT INTO "axtx_experiments" VALUES('digits','7079d7e4fb6d4661a15d6bc506fc521d','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 2}',1,NULL,NULL,'',1.79556106288401484487e+09,'search space exhausted',1.79556106292494916916e+09,NULL);
 CREATE TABLE axtx_loops (
 	experiment VARCHAR(100) NOT NULL, 
 	loop_key VARCHAR(250) NOT NULL, 
@@ -90,12 +90,12 @@ CREATE TABLE axtx_runs (
 	CONSTRAINT uq_axtx_runs_submission_key UNIQUE (submission_key), 
 	CONSTRAINT fk_axtx_runs_axtx_trials FOREIGN KEY(experiment, trial_index) REFERENCES axtx_trials (experiment, trial_index)
 );
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',0,1,'d-gits-quoted-100-4e07675840-t0-a1','2d1ab6aa9cb74d7f87e22ecfab33fccc','local_detached','/results/d-gits-quoted-100-4e07675840-t0-a1','slurm://torchx/17',1.79556099811484646796e+09,1.79556099817932534211e+09,1.79556099824011254316e+09,NULL,NULL,'SUCCEEDED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,1,'d-gits-quoted-100-4e07675840-t1-a1','ced3e5963b3942368351b0d666a083bf','local_detached','/results/d-gits-quoted-100-4e07675840-t1-a1','local_docker://torchx/a',1.79556099839425873754e+09,1.79556099847489428512e+09,1.79556099852696394916e+09,NULL,NULL,'FAILED','lost:
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',0,1,'d-gits-quoted-100-611225e4d0-t0-a1','1a1105a064c24d4a9a10c98d03424de6','local_detached','/results/d-gits-quoted-100-611225e4d0-t0-a1','slurm://torchx/17',1.79556106160269689556e+09,1.79556106171620368959e+09,1.79556106178002166749e+09,NULL,NULL,'SUCCEEDED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,1,'d-gits-quoted-100-611225e4d0-t1-a1','45d3ed62003b4983ba638c9bfea62bcf','local_detached','/results/d-gits-quoted-100-611225e4d0-t1-a1','local_docker://torchx/a',1.79556106204784655575e+09,1.79556106219688630101e+09,1.79556106232746386531e+09,NULL,NULL,'FAILED','lost:
 the container is gone \ ''',1,1,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,2,'d-gits-quoted-100-4e07675840-t1-a2','9e27cdf30e9547c182836af590f762dc','local_detached','/results/d-gits-quoted-100-4e07675840-t1-a2',NULL,1.79556099854443216318e+09,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',2,1,'d-gits-quoted-100-4e07675840-t2-a1','37120f937a6e4622aac01974691a4363','local_detached','/results/d-gits-quoted-100-4e07675840-t2-a1','local_detached://torchx/b',1.79556099856279730801e+09,1.7955609986691615581e+09,1.79556099874202156063e+09,1.79556099872137975691e+09,'timeout after 60 s','CANCELLED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',4,1,'d-gits-quoted-100-4e07675840-t4-a1','5e017423ea454d7db0d7f1c68d3178a9','local_detached','/results/d-gits-quoted-100-4e07675840-t4-a1','kubernetes://torchx/trials:c',1.79556099891656446455e+09,1.79556099895179533962e+09,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,2,'d-gits-quoted-100-611225e4d0-t1-a2','42bcc931637c4c6bbbb16f7503cbebe9','local_detached','/results/d-gits-quoted-100-611225e4d0-t1-a2',NULL,1.79556106241423487661e+09,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',2,1,'d-gits-quoted-100-611225e4d0-t2-a1','362274574dfa450eb91ac685ac214a1d','local_detached','/results/d-gits-quoted-100-611225e4d0-t2-a1','local_detached://torchx/b',1.79556106251593923569e+09,1.79556106255121231077e+09,1.79556106267397165296e+09,1.79556106261190295218e+09,'timeout after 60 s','CANCELLED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',4,1,'d-gits-quoted-100-611225e4d0-t4-a1','040724ca518e45479448c26d40f12487','local_detached','/results/d-gits-quoted-100-611225e4d0-t4-a1','kubernetes://torchx/trials:c',1.7955610628486020565e+09,1.79556106285921430586e+09,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
 CREATE TABLE axtx_trials (
 	experiment VARCHAR(100) NOT NULL, 
 	trial_index INTEGER NOT NULL, 
@@ -116,14 +116,14 @@ CREATE TABLE axtx_trials (
 	CONSTRAINT uq_axtx_trials_experiment_request_key UNIQUE (experiment, request_key), 
 	CONSTRAINT fk_axtx_trials_axtx_experiments FOREIGN KEY(experiment) REFERENCES axtx_experiments (name)
 );
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',0,'0_0','{"x": 0.0, "kind": "a"}','COMPLETED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#0','dag',NULL,NULL,1.79556099804852628705e+09,1.79556099830468320847e+09,1.79556099830468320847e+09);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#1','dag',NULL,NULL,1.79556099804852628705e+09,1.79556099847538924219e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',2,'2_0','{"x": 0.2857142857142857, "kind": "a"}','ABANDONED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#2','dag','timeout after 60 s',NULL,1.79556099804852628705e+09,1.79556099879331445686e+09,1.79556099879331445686e+09);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',3,'3_0','{"x": 0.42857142857142855, "kind": "a"}','FAILED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#3','dag','loss is NaN','{"loss/mean": "NaN"}',1.79556099804852628705e+09,1.79556099882587552065e+09,1.79556099882587552065e+09);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',4,'4_0','{"x": 0.5714285714285714, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#4','dag',NULL,NULL,1.79556099804852628705e+09,1.79556099895215559008e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',5,'5_0','{"x": 0.7142857142857143, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#5','dag',NULL,NULL,1.79556099804852628705e+09,1.79556099804852628705e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('digits',0,'0_0','{"x": 0.0, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#0','dag',NULL,NULL,1.79556099902779364588e+09,1.79556099902779364588e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('digits',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#1','dag',NULL,NULL,1.79556099902779364588e+09,1.79556099902779364588e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',0,'0_0','{"x": 0.0, "kind": "a"}','COMPLETED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#0','dag',NULL,NULL,1.79556106143863201136e+09,1.79556106186468839641e+09,1.79556106186468839641e+09);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#1','dag',NULL,NULL,1.79556106143863201136e+09,1.79556106219726228714e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',2,'2_0','{"x": 0.2857142857142857, "kind": "a"}','ABANDONED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#2','dag','timeout after 60 s',NULL,1.79556106143863201136e+09,1.79556106274084067344e+09,1.79556106274084067344e+09);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',3,'3_0','{"x": 0.42857142857142855, "kind": "a"}','FAILED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#3','dag','loss is NaN','{"loss/mean": "NaN"}',1.79556106143863201136e+09,1.79556106280781435959e+09,1.79556106280781435959e+09);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',4,'4_0','{"x": 0.5714285714285714, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#4','dag',NULL,NULL,1.79556106143863201136e+09,1.79556106285948157306e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',5,'5_0','{"x": 0.7142857142857143, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#5','dag',NULL,NULL,1.79556106143863201136e+09,1.79556106143863201136e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('digits',0,'0_0','{"x": 0.0, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#0','dag',NULL,NULL,1.79556106290712499612e+09,1.79556106290712499612e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('digits',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#1','dag',NULL,NULL,1.79556106290712499612e+09,1.79556106290712499612e+09,NULL);
 CREATE INDEX ix_axtx_trials_experiment_status_updated_at ON axtx_trials (experiment, status, updated_at);
 CREATE INDEX ix_axtx_trials_dag_run_status ON axtx_trials (dag_run, status);
 CREATE INDEX ix_axtx_runs_finished_at ON axtx_runs (finished_at);

@@ -1,0 +1,64 @@
+"""The buttons on a task's page."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_axtx.core.experiment import ExperimentSpec
+from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink, page_url, trial_of
+
+X = {"type": "range", "name": "x", "parameter_type": "float", "bounds": [0.0, 1.0]}
+SPEC = {"name": "my exp", "parameters": [X], "objective": "acc"}
+TRIAL = {"experiment": "my exp", "trial_index": 7, "arm_name": "7_0", "parameters": {"x": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"experiment_name": "my exp"}, ("my exp", None)),
+        ({"experiment": SPEC}, ("my exp", None)),
+        ({"experiment": json.dumps(SPEC)}, ("my exp", None)),
+        ({"experiment": ExperimentSpec.load(SPEC)}, ("my exp", None)),
+        ({"trial": TRIAL}, ("my exp", 7)),
+        ({"trial": json.dumps(TRIAL)}, ("my exp", 7)),
+        ({"run": TRIAL}, ("my exp", 7)),
+        ({"run": None}, (None, None)),
+        ({"trial": "not rendered"}, (None, None)),
+        ({}, (None, None)),
+    ],
+)
+def test_what_an_operator_is_about(arguments: dict[str, Any], expected: tuple[str | None, int | None]) -> None:
+    assert trial_of(SimpleNamespace(**arguments)) == expected
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [
+        ("", "/plugin/experiments/axtx/?experiment=my+exp&trial=7"),
+        ("https://host:8080", "https://host:8080/plugin/experiments/axtx/?experiment=my+exp&trial=7"),
+        ("https://host/air/flow/", "https://host/air/flow/plugin/experiments/air/flow/axtx/?experiment=my+exp&trial=7"),
+    ],
+)
+def test_the_address_of_a_trial(base_url: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    assert page_url("my exp", 7) == expected
+    key: Any = None
+    assert TrialLink().get_link(SimpleNamespace(run=TRIAL), ti_key=key) == expected  # type: ignore[arg-type]
+
+
+def test_names_cannot_break_out_of_an_address() -> None:
+    assert "experiment=%22%3E%3Cscript%3E%26trial%3D1" in page_url('"><script>&trial=1')
+
+
+def test_there_is_no_link_to_what_is_not_known() -> None:
+    operator: Any = SimpleNamespace(experiment_name="e", app_url=None)
+    key: Any = None
+    assert ExperimentLink().get_link(operator, ti_key=key).endswith("?experiment=e")
+    assert TrialLink().get_link(operator, ti_key=key) == ""
+    assert AppLink().get_link(operator, ti_key=key) == ""
+    operator.app_url = "https://console/job/1"
+    assert AppLink().get_link(operator, ti_key=key) == "https://console/job/1"
