@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow faults lint wheel-check clean \
+.PHONY: help install demo serve test test-quick test-airflow faults bench bench-quick bench-guard lint wheel-check clean \
 	engines-slurm engines-docker engines-kubernetes engines-postgres
 
 help:
@@ -16,6 +16,8 @@ help:
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled or left running"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
+	@echo "make bench        measure side by side with Ax, TorchX and submitit; bench-quick: in three minutes"
+	@echo "make bench-guard  counts and ratios that do not depend on the machine, against the committed baseline"
 	@echo "make lint         ruff and mypy"
 	@echo "make wheel-check  build the wheel and try it in an empty environment"
 	@echo "make clean        remove the environment, the demo's Airflow and caches"
@@ -52,6 +54,16 @@ engines-postgres: $(STAMP)
 
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults
+
+# One torch thread: the sides share the cores with each other and with the apps.
+bench: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
+bench-quick: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --quick
+
+bench-guard: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.guard
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
