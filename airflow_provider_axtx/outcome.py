@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_axtx.core import reported as reports
 from airflow_provider_axtx.core.errors import InvalidResultError, SchedulerUnavailableError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.facts import Observation, RunFact
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 #: Start of the recorded reason when Airflow killed the task behind a run. A retry then begins a new attempt; after any
 #: other cancellation (a timeout, a reaper) the trial is ABANDONED and stays so.
 KILLED = "task killed"
+#: Start of the recorded reason when Ax stopped a trial early: its cancelled app makes it EARLY_STOPPED, not ABANDONED.
+STOPPED_EARLY = "stopped early"
 #: Seconds that a cancelled app gets to disappear: TorchX's local scheduler and Slurm give it 10 s and 5 s after TERM.
 CANCEL_SECONDS = 60.0
 
@@ -137,7 +140,7 @@ def settle(store: ExperimentStore, run: RunFact, observed: AppObservation) -> Tr
     crash_point("settle.after_finish_run")
     fact = store.trial(run.experiment, run.trial_index)
     app_state, message = run.app_state or observed.app_state, run.message or ""
-    status = APP_STATE_TO_TRIAL_STATUS[app_state]
+    status = _trial_status(run, app_state)
     if is_terminal_trial_status(fact.status):
         status, message = fact.status, fact.reason or message
     elif status != "COMPLETED" and not _is_replaced(store, run):
@@ -155,6 +158,12 @@ def settle(store: ExperimentStore, run: RunFact, observed: AppObservation) -> Tr
         app_state=app_state,
         message=message,
     )
+
+
+def _trial_status(run: RunFact, app_state: str) -> str:
+    if app_state == "CANCELLED" and (run.cancel_reason or "").startswith(STOPPED_EARLY):
+        return "EARLY_STOPPED"
+    return APP_STATE_TO_TRIAL_STATUS[app_state]
 
 
 def _is_replaced(store: ExperimentStore, run: RunFact) -> bool:
@@ -190,11 +199,16 @@ def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Resul
     if outcome.trial_status != "COMPLETED":
         reason = outcome.message or f"the app ended as {outcome.app_state}"
         store.complete(outcome.experiment, outcome.trial_index, status=outcome.trial_status, reason=reason)
-        return answer
+        return (
+            answer if outcome.trial_status != "EARLY_STOPPED" else {**answer, "metrics": _last_values(store, outcome)}
+        )
     reported: Mapping[str, Any] | None = None
+    spec = ExperimentSpec.load(store.spec(outcome.experiment))
+    if spec.early_stopping is not None:
+        # Of every trial: Ax compares a curve with those of the completed ones.
+        record_progress(store, outcome.experiment, outcome.trial_index, outcome.tracker_base)
     try:
         reported = _reported(outcome, results)
-        spec = ExperimentSpec.load(store.spec(outcome.experiment))
         for left_out in spec.unusable_results(reported):
             log.warning("Trial %s: %s", outcome.trial_index, left_out)
         metrics = spec.check_results(reported)
@@ -208,6 +222,34 @@ def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Resul
     store.complete(outcome.experiment, outcome.trial_index, status="COMPLETED", observations=observations)
     crash_point("complete.after_record")
     return {**answer, "metrics": {name: {"mean": mean, "sem": sem} for name, (mean, sem) in metrics.items()}}
+
+
+def record_progress(store: ExperimentStore, experiment: str, trial_index: int, tracker_base: str) -> bool:
+    """Record the progressive results that a trial's app has written since the last look.
+
+    Entries that are not finite numbers are left out.
+
+    :return: whether there were any.
+    :raises TrackerUnavailableError: when the tracker cannot be read just now.
+    """
+    from airflow_provider_axtx.engine.results import read_progress
+
+    recorded = store.observations(experiment, trial_index)
+    found = read_progress(tracker_base, trial_index, {o.step for o in recorded if o.step is not None})
+    new = [
+        Observation(trial_index, name, mean, sem, step)
+        for step, reported in found.items()
+        for name, (mean, sem) in reports.read(reported, required=()).items()
+    ]
+    if new:
+        store.record_progress(experiment, trial_index, new)
+    return bool(new)
+
+
+def _last_values(store: ExperimentStore, outcome: TrialOutcome) -> dict[str, Any]:
+    """Return the last value of each metric: observations come in order of their steps."""
+    found = store.observations(outcome.experiment, outcome.trial_index)
+    return {o.metric: {"mean": o.mean, "sem": o.sem} for o in found}
 
 
 def _reported(outcome: TrialOutcome, results: Results) -> Mapping[str, Any]:

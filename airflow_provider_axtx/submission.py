@@ -94,7 +94,7 @@ class _Submission:
         base = self.request.tracker_base or run_tracker_base(
             root, self.trial.experiment, uid, self.trial.trial_index, attempt
         )
-        self._plan(key, base)
+        asked = self._plan(key, base).resources
         if self.request.tracker_base is not None:
             # Shared by all attempts: what an earlier one left there must not be read as this one's result.
             remove_results(base, self.trial.trial_index)
@@ -107,6 +107,8 @@ class _Submission:
             tracker_base=base,
             identity=self.identity,
             reopen_reason="cleared in Airflow, runs again" if reopen else None,
+            cpus=asked.cpu or asked.replicas,
+            gpus=asked.gpu,
         )
 
     def _plan(self, key: str, tracker_base: str) -> SubmissionPlan:

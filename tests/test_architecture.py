@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "airflow_provider_axtx"
 
-L2 = ("generation", "outcome", "submission", "reaping")
+L2 = ("generation", "outcome", "submission", "reaping", "loop", "loop_trials", "early_stopping", "attaching")
 #: Area -> areas of the package that its modules may import. An area is a folder or a module of the package.
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
@@ -25,8 +25,12 @@ ALLOWED: dict[str, set[str]] = {
     "outcome": {"core", "store", "engine"},
     "submission": {"core", "store", "engine", "outcome"},
     "reaping": {"core", "store", "engine", "outcome"},
+    "early_stopping": {"core", "store", "engine", "outcome"},
+    "attaching": {"core", "store", "engine"},
+    "loop_trials": {"core", "store", "engine", "outcome"},
+    "loop": {"core", "store", "engine", "outcome", "submission", "generation", "early_stopping", "loop_trials"},
     "hooks": {"core", "store", "engine", "hooks"},
-    "triggers": {"core", "store", "engine", "outcome", "hooks", "triggers"},
+    "triggers": {"core", "store", "engine", "outcome", "loop_trials", "hooks", "triggers"},
     "operators": {"core", "store", "engine", *L2, "hooks", "triggers", "operators"},
     "sensors": {"core", "operators"},
     "task_groups": {"core", "hooks", "operators", "sensors"},

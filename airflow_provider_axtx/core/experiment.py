@@ -23,8 +23,10 @@ from airflow_provider_axtx.core.expressions import (
     parse_linear,
     parse_objective,
 )
+from airflow_provider_axtx.core.facts import Parameters
 from airflow_provider_axtx.core.generation import GenerationSpec
 from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.parameterization import read_parameterization
 from airflow_provider_axtx.core.parameters import (
     ChoiceParameter,
     DerivedParameter,
@@ -34,6 +36,7 @@ from airflow_provider_axtx.core.parameters import (
 )
 from airflow_provider_axtx.core.problems import Problem, closest, raise_for
 from airflow_provider_axtx.core.service_api import modernize
+from airflow_provider_axtx.core.stopping import EarlyStoppingSpec, GlobalStoppingSpec, metric_problems
 from airflow_provider_axtx.core.validation import problems_of
 
 MAX_NAME = 100
@@ -51,7 +54,11 @@ class ExperimentSpec(Frozen):
     :param outcome_constraints: linear inequalities over metrics, for example ``"latency <= 50"``.
     :param tracking_metrics: metrics that are recorded but neither optimized nor constrained.
     :param pruning_target_parameterization: Ax's pruning target, one value for each parameter.
+    :param baseline: the parameterization of the baseline trial, which relative outcome constraints refer to; it is the
+        first trial that is generated.
     :param generation: how trials are generated.
+    :param early_stopping: when a trial is stopped before its app has ended; needs progressive results.
+    :param global_stopping: when the experiment ends because it does not improve any more.
     :raises InvalidInputError: one error that names every wrong field, its value and the fix.
     """
 
@@ -63,7 +70,10 @@ class ExperimentSpec(Frozen):
     outcome_constraints: tuple[str, ...] = ()
     tracking_metrics: tuple[str, ...] = ()
     pruning_target_parameterization: dict[str, Any] | None = None
+    baseline: dict[str, Any] | None = None
     generation: GenerationSpec = GenerationSpec()
+    early_stopping: EarlyStoppingSpec | None = None
+    global_stopping: GlobalStoppingSpec | None = None
 
     def __init__(self, **given: Any) -> None:
         modern, problems = modernize(given)
@@ -125,6 +135,16 @@ class ExperimentSpec(Frozen):
         """All declared metrics: the required ones, then the tracking metrics."""
         return (*self.required_metrics, *self.tracking_metrics)
 
+    def read_parameters(self, given: Mapping[str, object], path: str = "parameters") -> Parameters:
+        """Return a parameterization in the types of the search space, derived values computed.
+
+        :param path: where it was given, for the error.
+        :raises InvalidInputError: unknown, missing, of another type, out of bounds, or against a parameter constraint.
+        """
+        values, problems = read_parameterization(self.parameters, self.parameter_constraints, given, path)
+        raise_for("The parameterization", problems)
+        return values
+
     def check_results(self, reported: Mapping[str, object]) -> dict[str, tuple[float, float | None]]:
         """Return what an app reported as ``{metric: (mean, sem)}``; ``sem`` None means unknown.
 
@@ -147,6 +167,19 @@ class ExperimentSpec(Frozen):
         for i, text in enumerate(self.parameter_constraints):
             yield from self._parameter_constraint_problems(f"parameter_constraints[{i}]", text)
         yield from self._metric_problems()
+        if self.baseline is not None:
+            yield from self._baseline_problems(self.baseline)
+
+    def _baseline_problems(self, given: Mapping[str, Any]) -> Iterator[Problem]:
+        if any(isinstance(p, ChoiceParameter) and p.dependent_parameters for p in self.parameters):
+            fix = "remove it, and relative outcome constraints with it."
+            yield Problem("baseline", given, "is not possible with dependent parameters in Ax", fix)
+            return
+        try:
+            _, problems = read_parameterization(self.parameters, self.parameter_constraints, given, "baseline")
+        except ExpressionError:
+            return  # of a parameter constraint; a problem of its own
+        yield from problems
 
     def _parameter_problems(self) -> Iterator[Problem]:
         names = [p.name for p in self.parameters]
@@ -188,7 +221,7 @@ class ExperimentSpec(Frozen):
             yield Problem("objective", self.objective, error.text, error.fix)
             return
         weights = {name: weight for part in objectives for name, weight in part.weights.items()}
-        constrained: set[str] = set()
+        constraints: list[Inequality] = []
         for i, text in enumerate(self.outcome_constraints):
             path = f"outcome_constraints[{i}]"
             try:
@@ -196,14 +229,20 @@ class ExperimentSpec(Frozen):
             except ExpressionError as error:
                 yield Problem(path, text, error.text, error.fix)
                 continue
-            constrained.update(constraint.weights)
+            constraints.append(constraint)
             if text in self.outcome_constraints[:i]:
                 yield Problem(path, text, "is given twice", "remove one of them.")
             yield from _outcome_problems(path, text, constraint, weights, len(objectives) > 1)
+        constrained = {name for constraint in constraints for name in constraint.weights}
         for i, name in enumerate(self.tracking_metrics):
             if not name or name in weights or name in constrained or name in self.tracking_metrics[:i]:
                 fix = "list only metrics that neither the objective nor a constraint names, each once."
                 yield Problem(f"tracking_metrics[{i}]", name, "is empty or declared already", fix)
+        if self.early_stopping is not None:
+            yield from metric_problems(self.early_stopping, weights, "early_stopping")
+        if self.global_stopping is not None and (why := _not_improvable(objectives, constraints)):
+            fix = "remove global_stopping; max_trials and time limits end every experiment."
+            yield Problem("global_stopping", "improvement", why, fix)
 
 
 def _not_constrainable(parameter: ParameterSpec) -> str | None:
@@ -217,6 +256,16 @@ def _not_constrainable(parameter: ParameterSpec) -> str | None:
     if len(parameter.values) == 1:
         return "constant"
     return "not ordered" if parameter.is_ordered is False and len(parameter.values) > 2 else None
+
+
+def _not_improvable(objectives: list[Linear], constraints: list[Inequality]) -> str | None:
+    """Return why Ax cannot tell whether the experiment improves, or None."""
+    if any(len(part.weights) > 1 for part in objectives):
+        return "does not work with a scalarized objective"
+    if any(len(constraint.weights) > 1 for constraint in constraints):
+        return "does not work with an outcome constraint on several metrics"
+    # Ax would compare the value itself with the multiple.
+    return "does not work with relative outcome constraints" if any(c.relative for c in constraints) else None
 
 
 def _outcome_problems(

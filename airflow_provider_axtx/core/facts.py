@@ -78,13 +78,17 @@ class ExperimentFacts:
 
 @dataclass(frozen=True)
 class ProposedTrial:
-    """A trial that Ax proposes and the store has not recorded yet; fields as in ``TrialFact``."""
+    """A trial that the store has not recorded yet; fields as in ``TrialFact``.
+
+    :param results: metric -> (mean, SEM or None) of an attached trial that is COMPLETED from the start.
+    """
 
     arm_name: str
     parameters: Parameters
     generation_node: str | None
     generation: dict[str, Any]
     origin: str = "generated"
+    results: dict[str, tuple[float, float | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,8 @@ class RunFact:
     :param cancel_requested_at: when somebody decided to cancel it; recorded before the cancel is attempted.
     :param unseen_polls: consecutive observations in which the scheduler did not know the app.
     :param infrastructure: it ended through no fault of its own (lost, preempted, node failure).
+    :param cpus: cores that its app asks for, all replicas together; a replica that names none counts as one.
+    :param gpus: GPUs that its app asks for.
     """
 
     experiment: str
@@ -149,3 +155,17 @@ class RunFact:
     message: str | None = None
     unseen_polls: int = 0
     infrastructure: bool = False
+    cpus: int = 0
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class LoopFact:
+    """The loop that one Airflow task runs over an experiment, across its tries and deferrals.
+
+    :param started_at: when its first try began, in seconds since the epoch.
+    :param stop_reason: why it has no further trial, or None.
+    """
+
+    started_at: float
+    stop_reason: str | None

@@ -60,7 +60,15 @@ def request_key(task: str, slot: int) -> str:
 
     A database index has a limit on its key's length, so a long key is cut and made unique by a hash.
     """
-    key = f"{task}#{slot}"
+    return _indexable(f"{task}#{slot}")
+
+
+def loop_key(task: str) -> str:
+    """Return the key of the loop that a task runs over an experiment."""
+    return _indexable(task)
+
+
+def _indexable(key: str) -> str:
     if len(key) <= _MAX_REQUEST_KEY:
         return key
     return f"{key[: _MAX_REQUEST_KEY - 41]}~{hashlib.sha256(key.encode()).hexdigest()[:40]}"
@@ -79,6 +87,6 @@ def tracker_key(trial_index: int) -> str:
     return str(trial_index)
 
 
-def tracker_step_key(trial_index: int, step: int) -> str:
-    """Return the key under which an app reports progressive results at ``step``."""
+def tracker_step_key(trial_index: int, step: int | str) -> str:
+    """Return the key under which an app reports progressive results at ``step``; an empty step gives their folder."""
     return f"{trial_index}.steps/{step}"

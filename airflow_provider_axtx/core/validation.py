@@ -10,11 +10,13 @@ from pydantic import BaseModel, ValidationError
 from airflow_provider_axtx.core.generation import GenerationSpec
 from airflow_provider_axtx.core.parameters import ChoiceParameter, DerivedParameter, RangeParameter
 from airflow_provider_axtx.core.problems import Problem, closest
+from airflow_provider_axtx.core.stopping import STRATEGIES, GlobalStoppingSpec
 
 _PARAMETERS: dict[str, type[BaseModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model
     for model in (RangeParameter, ChoiceParameter, DerivedParameter)
 }
+_PARTS: dict[str, type[BaseModel]] = {"generation": GenerationSpec, "global_stopping": GlobalStoppingSpec}
 _FIXES = {
     "bool": "write true or false.",
     "dict": "write an object.",
@@ -47,7 +49,8 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
             yield Problem(path, value, "unknown key", closest(location[-1], _fields(location, model)))
         elif kind.startswith("union_tag"):
             given = value.get("type") if isinstance(value, dict) else value
-            yield Problem(f"{path}.type", given, "is not a parameter type", closest(given, _PARAMETERS))
+            what, known = ("parameter", _PARAMETERS) if location[0] == "parameters" else ("strategy", STRATEGIES)
+            yield Problem(f"{path}.type", given, f"is not a {what} type", closest(given, known))
         else:
             yield Problem(path, value, _text(item["msg"]), _fix(kind, context))
 
@@ -62,13 +65,16 @@ def _fix(kind: str, context: dict[str, Any]) -> str:
     limits = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
     for key, words in limits.items():
         if key in context:
-            return f"write a whole number of {words} {context[key]}."
+            return f"write a number of {words} {context[key]:g}."
     return _FIXES.get(kind.split("_")[0], "correct the value.")
 
 
 def _path(location: Sequence[str | int]) -> str:
-    """Return ``parameters[1].bounds[0]`` of a location, without the parameter's type that Pydantic puts in."""
-    parts = [part for i, part in enumerate(location) if not (i == 2 and location[0] == "parameters")]
+    """Return ``parameters[1].bounds[0]`` of a location, without the types that Pydantic puts in."""
+    if location and location[0] == "early_stopping":
+        parts = [part for part in location if part not in STRATEGIES]
+    else:
+        parts = [part for i, part in enumerate(location) if not (i == 2 and location[0] == "parameters")]
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 
@@ -76,4 +82,6 @@ def _fields(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
     """Return the keys that are known where an unknown one was found."""
     if location[0] == "parameters" and len(location) > 2:
         return list(_PARAMETERS[str(location[2])].model_fields)
-    return list((GenerationSpec if location[0] == "generation" and len(location) > 1 else model).model_fields)
+    if location[0] == "early_stopping" and len(location) > 1:
+        return list(STRATEGIES[str(location[-2])].model_fields)
+    return list((_PARTS.get(str(location[0]), model) if len(location) > 1 else model).model_fields)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_axtx.core.attachment import Attachment
 from airflow_provider_axtx.core.errors import InvalidInputError, TrialNotFoundError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.facts import ExperimentFacts, Parameters, Proposal, ProposedTrial
@@ -31,6 +32,7 @@ with quiet_import():
     from ax.utils.common.random import with_rng_seed
     from botorch.exceptions.errors import InfeasibilityError
 
+    from airflow_provider_axtx.engine.ax_attach import attach_one
     from airflow_provider_axtx.engine.ax_kernel import without_stale_build_lock
     from airflow_provider_axtx.engine.ax_rebuild import (
         Rebuilt,
@@ -40,6 +42,15 @@ with quiet_import():
         next_state,
         rebuild,
     )
+    from airflow_provider_axtx.engine.ax_stopping import (
+        early_stop,
+        early_stopping_strategy,
+        global_stop,
+        global_stopping_strategy,
+        improvement_stop,
+    )
+
+__all__ = ["best", "client", "early_stop", "export_json", "global_stop", "propose", "validate"]
 
 _Metrics = dict[str, dict[str, float | None]]
 _PENDING = (DataRequiredError, MaxParallelismReachedException)
@@ -62,12 +73,14 @@ def propose(facts: ExperimentFacts, n: int) -> Proposal:
             f"n must be a whole number of at least 1, not {n!r}.", fix="ask for one or more trials."
         )
     rebuilt = rebuild(facts)
+    first = _baseline_first(rebuilt)
+    n -= len(first)
     _require_baseline(rebuilt)
     generated: list[Trial] = []
-    finished = pending = None
+    finished, pending = _improved_enough(rebuilt), None
     # One at a time: Ax ignores the initialization budget when asked for several, and gives none at all when fewer
     # than that are left in a discrete space.
-    while len(generated) < n and not (pending := _too_many_running(rebuilt)):
+    while len(generated) < n and not finished and not (pending := _too_many_running(rebuilt)):
         if finished := _exhausted(rebuilt.experiment):
             break
         try:
@@ -81,7 +94,16 @@ def propose(facts: ExperimentFacts, n: int) -> Proposal:
             break
         generated.append(rebuilt.experiment.trials[index])
     state = next_state(facts.generator_state, rebuilt.strategy, generated) if generated else facts.generator_state
-    return Proposal(tuple(_proposed(rebuilt.experiment, trial) for trial in generated), state, finished, pending)
+    new = (*first, *(_proposed(rebuilt.experiment, trial) for trial in generated))
+    return Proposal(new, state, finished, pending)
+
+
+def _baseline_first(rebuilt: Rebuilt) -> list[ProposedTrial]:
+    """Return the baseline of the definition as the first trial, if it is not there yet."""
+    given = rebuilt.spec.baseline
+    if given is None or rebuilt.experiment.status_quo is not None:
+        return []
+    return [attach_one(rebuilt, Attachment(rebuilt.spec.read_parameters(given, "baseline"), baseline=True))]
 
 
 def _kernel_lock(rebuilt: Rebuilt) -> contextlib.AbstractContextManager[None]:
@@ -149,6 +171,10 @@ def validate(spec: ExperimentSpec) -> None:
     try:
         _, experiment = configured_client(spec, spec.name)
         new_strategy(spec)
+        if spec.early_stopping is not None:
+            early_stopping_strategy(spec.early_stopping, experiment)
+        if spec.global_stopping is not None:
+            global_stopping_strategy(spec.global_stopping)
     except (AxError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise InvalidInputError(
             f"Ax refuses experiment {spec.name!r} with {_summary(spec)}: {type(error).__name__}: {error}",
@@ -197,12 +223,28 @@ def _readable_errors(experiment: str) -> Iterator[None]:
 
 
 def _require_baseline(rebuilt: Rebuilt) -> None:
-    if rebuilt.spec.needs_baseline and rebuilt.experiment.status_quo is None:
+    """Raise when outcome constraints refer to a baseline that is not there, or will never have a value."""
+    if not rebuilt.spec.needs_baseline:
+        return
+    status_quo = rebuilt.experiment.status_quo
+    own = [t for t in rebuilt.experiment.trials.values() if status_quo is not None and t.arm.name == status_quo.name]
+    if own and not all(t.status.is_failed or t.status.is_abandoned for t in own):
+        return
+    constraints = f"outcome_constraints {list(rebuilt.spec.outcome_constraints)!r} refer to the baseline"
+    if not own:
         raise InvalidInputError(
-            f"outcome_constraints {list(rebuilt.spec.outcome_constraints)!r} refer to the baseline, and experiment "
-            f"{rebuilt.experiment.name!r} has no baseline trial.",
-            fix="attach a baseline trial first, or give an absolute bound.",
+            f"{constraints}, and experiment {rebuilt.experiment.name!r} has no baseline trial.",
+            fix="give its baseline in the definition, attach a baseline trial first, or give an absolute bound.",
         )
+    raise InvalidInputError(
+        f"{constraints}, and the baseline trial {own[-1].index} is {own[-1].status.name}.",
+        fix="clear the task that submitted it so that it runs again, or give an absolute bound in a new experiment.",
+    )
+
+
+def _improved_enough(rebuilt: Rebuilt) -> str | None:
+    reason = improvement_stop(rebuilt)
+    return reason and f"OptimizationShouldStop: {reason}"
 
 
 def _too_many_running(rebuilt: Rebuilt) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import fsspec
@@ -15,7 +16,7 @@ from airflow_provider_axtx.core.errors import (
     InvalidResultError,
     TrackerUnavailableError,
 )
-from airflow_provider_axtx.core.names import tracker_key
+from airflow_provider_axtx.core.names import tracker_key, tracker_step_key
 
 #: A result is a handful of numbers; a larger file is something else.
 MAX_RESULT_BYTES = 1024 * 1024
@@ -32,7 +33,7 @@ def read_results(tracker_base: str, trial_index: int) -> dict[str, Any] | None:
     :raises TrackerUnavailableError: it cannot be read just now (permission, network).
     :raises InvalidInputError: the URL is of an unknown kind, or its fsspec package is not installed.
     """
-    content = _read(tracker_base, trial_index)
+    content = _read(tracker_base, tracker_key(trial_index))
     return None if content is None else _parsed(content, f"{tracker_base.rstrip('/')}/{tracker_key(trial_index)}")
 
 
@@ -43,7 +44,7 @@ def remove_results(tracker_base: str, trial_index: int) -> None:
     :raises InvalidInputError: as for ``read_results``.
     """
     with _tracker_errors(tracker_base):
-        files, path = _locate(tracker_base, trial_index)
+        files, path = _locate(tracker_base, tracker_key(trial_index))
         files.invalidate_cache()
         # Never ``rm``: it takes ``*`` and ``[`` in a path for patterns.
         for stale in [path, *files.find(f"{path}.steps")]:
@@ -51,9 +52,54 @@ def remove_results(tracker_base: str, trial_index: int) -> None:
                 files.rm_file(stale)
 
 
-def _read(tracker_base: str, trial_index: int) -> bytes | None:
+def list_steps(tracker_base: str, trial_index: int) -> set[float]:
+    """Return the steps for which an app has written progressive results, whatever is in them.
+
+    :raises TrackerUnavailableError: they cannot be listed just now.
+    :raises InvalidInputError: as for ``read_results``.
+    """
+    return set(_step_files(tracker_base, trial_index))
+
+
+def read_progress(tracker_base: str, trial_index: int, known: Collection[float] = ()) -> dict[float, dict[str, Any]]:
+    """Return the progressive results of a trial by step, unchecked.
+
+    A file without a JSON object is left out: the app may be writing it, and the next look takes it.
+
+    :param known: steps that need not be read again.
+    :raises TrackerUnavailableError: they cannot be read just now.
+    :raises InvalidInputError: as for ``read_results``.
+    """
+    found: dict[float, dict[str, Any]] = {}
+    for step, key in sorted(_step_files(tracker_base, trial_index).items()):
+        if step in known:
+            continue
+        content = _read(tracker_base, key)
+        with contextlib.suppress(InvalidResultError):
+            found |= {} if content is None else {step: _parsed(content, key)}
+    return found
+
+
+def _step_files(tracker_base: str, trial_index: int) -> dict[float, str]:
+    """Return the tracker key of each step; names that are no number are no steps."""
     with _tracker_errors(tracker_base):
-        files, path = _locate(tracker_base, trial_index)
+        files, path = _locate(tracker_base, tracker_step_key(trial_index, ""))
+        files.invalidate_cache()
+        try:
+            names = [entry.rsplit("/", 1)[-1] for entry in files.ls(path.rstrip("/"), detail=False)]
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+    found = {}
+    for name in sorted(names):
+        with contextlib.suppress(ValueError):
+            if math.isfinite(step := float(name)):
+                found[step] = tracker_step_key(trial_index, name)
+    return found
+
+
+def _read(tracker_base: str, key: str) -> bytes | None:
+    with _tracker_errors(tracker_base):
+        files, path = _locate(tracker_base, key)
         # The app wrote from another process: what this one remembers of the folder may be older.
         files.invalidate_cache()
         try:
@@ -86,7 +132,7 @@ def _parsed(content: bytes, place: str) -> dict[str, Any]:
     return value
 
 
-def _locate(tracker_base: str, trial_index: int) -> tuple[Any, str]:
+def _locate(tracker_base: str, key: str) -> tuple[Any, str]:
     try:
         files, root = fsspec.core.url_to_fs(tracker_base)
     except (ValueError, ImportError) as error:
@@ -94,7 +140,7 @@ def _locate(tracker_base: str, trial_index: int) -> tuple[Any, str]:
             f"tracker_base {tracker_base!r} cannot be used: {error}.",
             fix="give an absolute path or an fsspec URL, and install its package (s3fs for s3://, gcsfs for gs://).",
         ) from error
-    return files, f"{root.rstrip('/')}/{tracker_key(trial_index)}"
+    return files, f"{root.rstrip('/')}/{key}"
 
 
 @contextlib.contextmanager

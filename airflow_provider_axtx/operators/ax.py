@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
-from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
 from airflow_provider_axtx.operators.base import (
+    IF_EXISTS,
+    AxOperator,
     airflow_errors,
     check_experiment_at_parse,
     complete_from_task,
     current_task_key,
 )
+from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,25 +28,18 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.generation import Generation
     from airflow_provider_axtx.outcome import Results
 
-IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
+__all__ = [
+    "AxAttachTrialsOperator",
+    "AxBestTrialOperator",
+    "AxCompleteTrialOperator",
+    "AxCreateExperimentOperator",
+    "AxGenerateTrialOperator",
+    "AxGenerateTrialsOperator",
+    "AxOptimizeOperator",
+]
 
 
-class _AxOperator(BaseOperator):
-    """Base of the operators that work on the experiment store."""
-
-    ui_color = "#e3f0e8"
-
-    def __init__(self, *, ax_conn_id: str = AxHook.default_conn_name, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.ax_conn_id = ax_conn_id
-
-    @cached_property
-    def hook(self) -> AxHook:
-        """The hook of ``ax_conn_id``."""
-        return AxHook(self.ax_conn_id)
-
-
-class AxCreateExperimentOperator(_AxOperator):
+class AxCreateExperimentOperator(AxOperator):
     """Puts an experiment into the store.
 
     :param experiment: an ``ExperimentSpec``, a dict, or a JSON string of it (templated). A literal one is checked when
@@ -111,7 +105,7 @@ class AxCreateExperimentOperator(_AxOperator):
         component.check(parameters, as_object("component_args", self.component_args))
 
 
-class _GenerateOperator(_AxOperator):
+class _GenerateOperator(AxOperator):
     """Base of the two generating operators.
 
     :param experiment_name: the experiment (templated).
@@ -193,7 +187,7 @@ class AxGenerateTrialOperator(_GenerateOperator):
         return generation.trials[0].to_json()
 
 
-class AxCompleteTrialOperator(_AxOperator):
+class AxCompleteTrialOperator(AxOperator):
     """Records the outcome of a trial: its metrics, or why there are none. The same outcome again changes nothing.
 
     A failed trial is data for Ax, not a failed pipeline: the task succeeds and says FAILED with the reason.
@@ -219,7 +213,7 @@ class AxCompleteTrialOperator(_AxOperator):
         return complete_from_task(self, self.hook.store, as_object("run", self.run), self.results)
 
 
-class AxBestTrialOperator(_AxOperator):
+class AxBestTrialOperator(AxOperator):
     """Returns the best trial of an experiment, or its Pareto frontier when it has several objectives.
 
     :param experiment_name: the experiment (templated).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.core.facts import RunFact
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
+#: What ``if_exists`` may be.
+IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -41,6 +44,21 @@ def airflow_errors(method: Callable[_P, _R]) -> Callable[_P, _R]:
             raise AirflowFailException(str(error)) from error
 
     return translated
+
+
+class AxOperator(BaseOperator):
+    """Base of the operators that work on the experiment store."""
+
+    ui_color = "#e3f0e8"
+
+    def __init__(self, *, ax_conn_id: str = AxHook.default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ax_conn_id = ax_conn_id
+
+    @cached_property
+    def hook(self) -> AxHook:
+        """The hook of ``ax_conn_id``."""
+        return AxHook(self.ax_conn_id)
 
 
 class CancelsOnKill(BaseOperator):

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import (
+    AxtxError,
+    InvalidInputError,
+    SchedulerUnavailableError,
+    TrackerUnavailableError,
+)
 from airflow_provider_axtx.core.inputs import as_choice, as_seconds
 from airflow_provider_axtx.core.observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
@@ -39,6 +44,9 @@ class WaitsForTrial(CancelsOnKill):
         data for Ax. The trial's status is recorded either way.
     :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up.
     :param grace_polls: consecutive observations without the app before it is lost.
+    :param early_stopping_interval: for an experiment with ``early_stopping``, seconds between two looks at the app's
+        progressive results while the task is deferred: each takes a worker slot for some seconds. A task that is not
+        deferred looks every ``poke_interval``.
     """
 
     poke_interval: float
@@ -51,6 +59,7 @@ class WaitsForTrial(CancelsOnKill):
         fail_on: Sequence[str] = (),
         grace_seconds: float = DEFAULT_GRACE_SECONDS,
         grace_polls: int = DEFAULT_GRACE_POLLS,
+        early_stopping_interval: float | timedelta = 60.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,6 +72,9 @@ class WaitsForTrial(CancelsOnKill):
             )
         self.grace_seconds = grace_seconds
         self.grace_polls = grace_polls
+        self.early_stopping_interval = seconds_of("early_stopping_interval", early_stopping_interval)
+        self._has_early_stopping: bool | None = None
+        self._steps_seen = 0
         self._poll_failures = 0
 
     @property
@@ -93,15 +105,17 @@ class WaitsForTrial(CancelsOnKill):
         return (run.submitted_at or run.requested_at) + self.timeout
 
     def look(self, run: RunFact) -> AppObservation:
-        """Look once at the app; a scheduler that does not answer counts as "look again", up to a limit.
+        """Look once at the app, and whether Ax stops its trial early; what does not answer counts as "look again".
 
-        :raises SchedulerUnavailableError: after ``MAX_POLL_FAILURES`` failures in a row.
+        :raises SchedulerUnavailableError: or TrackerUnavailableError, after ``MAX_POLL_FAILURES`` failures in a row.
         """
         from airflow_provider_axtx.outcome import observe_run
 
         try:
             observed = observe_run(self.ax_hook.store, self.engine_of(run), run, self.grace)
-        except SchedulerUnavailableError as error:
+            if not observed.is_terminal and self._stops_early(run):
+                observed = AppObservation("CANCELLED")
+        except (SchedulerUnavailableError, TrackerUnavailableError) as error:
             self._poll_failures += 1
             self.log.warning("Look %s in a row failed: %s", self._poll_failures, error)
             if self._poll_failures >= MAX_POLL_FAILURES:
@@ -110,6 +124,19 @@ class WaitsForTrial(CancelsOnKill):
         self._poll_failures = 0
         self.check_not_killed()
         return observed
+
+    def _stops_early(self, run: RunFact) -> bool:
+        """Return whether the trial was stopped early, which is then recorded and the app gone."""
+        from airflow_provider_axtx.early_stopping import has_early_stopping, stop_early
+        from airflow_provider_axtx.engine.results import list_steps
+
+        if self._has_early_stopping is None:
+            self._has_early_stopping = has_early_stopping(self.ax_hook.store, run.experiment)
+        if not self._has_early_stopping:
+            return False
+        # Counted before they are read: what is written in between wakes the task again.
+        self._steps_seen = len(list_steps(run.tracker_base, run.trial_index))
+        return bool(stop_early(self.ax_hook.store, self.engine_of(run), run.experiment, [run]))
 
     def wait_in_process(self, trial: TrialRun) -> dict[str, Any]:
         """Poll until the app has ended or its time is up; return the outcome as JSON."""
@@ -154,6 +181,8 @@ class WaitsForTrial(CancelsOnKill):
             poll_interval=self.poke_interval,
             grace_seconds=self.grace_seconds,
             grace_polls=self.grace_polls,
+            early_stopping_interval=self.early_stopping_interval if self._has_early_stopping else None,
+            steps_seen=self._steps_seen,
             ax_conn_id=self.ax_conn_id,
             torchx_conn_id=self.torchx_conn_id,
         )
@@ -161,12 +190,14 @@ class WaitsForTrial(CancelsOnKill):
     @airflow_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger's event; an event that is missing or unknown is an error, never a success."""
-        if not event or event.get("status") not in ("observed", "timeout", "error"):
+        if not event or event.get("status") not in ("observed", "timeout", "error", "progress"):
             raise AirflowException(f"The trigger sent no event that can be used: {event!r}. The task can be retried.")
         trial = TrialRun.from_json(event["run"])
         run = self.find_run(trial)
         if run.attempt != trial.attempt:
             self.log.info("Attempt %s was replaced; waiting for attempt %s.", trial.attempt, run.attempt)
+            return self.wait_deferred(trial)
+        if event["status"] == "progress":
             return self.wait_deferred(trial)
         if event["status"] == "timeout":
             return self.time_out(run)

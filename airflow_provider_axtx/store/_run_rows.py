@@ -32,6 +32,8 @@ class NewRun:
     identity: TaskIdentity
     expected_attempt: int | None
     reopen_reason: str | None
+    cpus: int = 0
+    gpus: int = 0
 
 
 def fact(row: sa.Row[Any]) -> RunFact:
@@ -62,6 +64,8 @@ def fact(row: sa.Row[Any]) -> RunFact:
         message=row.message,
         unseen_polls=row.unseen_polls,
         infrastructure=row.infrastructure,
+        cpus=row.cpus,
+        gpus=row.gpus,
     )
 
 
@@ -138,6 +142,8 @@ def begin(connection: sa.Connection, name: str, index: int, new: NewRun) -> RunF
             requested_at=time.time(),
             unseen_polls=0,
             infrastructure=False,
+            cpus=new.cpus,
+            gpus=new.gpus,
             dag_id=new.identity.dag_id,
             run_id=new.identity.run_id,
             task_id=new.identity.task_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -66,13 +66,17 @@ def all_facts(connection: sa.Connection, name: str) -> tuple[TrialFact, ...]:
 
 def observed(connection: sa.Connection, name: str, index: int | None = None) -> tuple[Observation, ...]:
     """Return the observations of the experiment, or of one trial, in order of trial index, metric, step."""
-    c = observations.c
-    query = sa.select(observations).where(c.experiment == name).order_by(c.trial_index, c.position)
+    query = sa.select(observations).where(observations.c.experiment == name)
     if index is not None:
-        query = query.where(c.trial_index == index)
-    return tuple(
-        Observation(row.trial_index, row.metric, row.mean, row.sem, row.step) for row in connection.execute(query)
-    )
+        query = query.where(observations.c.trial_index == index)
+    rows = connection.execute(query)
+    # Sorted here: databases sort text by their own collations, and Ax's candidates depend on the order.
+    return _in_order(Observation(row.trial_index, row.metric, row.mean, row.sem, row.step) for row in rows)
+
+
+def _in_order(given: Iterable[Observation]) -> tuple[Observation, ...]:
+    """Return observations by trial, metric and step, the final value last."""
+    return tuple(sorted(given, key=lambda o: (o.trial_index, o.metric, o.step is None, o.step or 0.0)))
 
 
 def require(connection: sa.Connection, name: str, index: int, *, lock: bool = False) -> sa.Row[Any]:
@@ -125,7 +129,7 @@ def add(
             "trial_index": start + offset,
             "arm_name": proposed.arm_name,
             "parameters": proposed.parameters,
-            "status": "CANDIDATE",
+            "status": "CANDIDATE" if proposed.results is None else "COMPLETED",
             "generation_node": proposed.generation_node,
             "generation": proposed.generation,
             "origin": proposed.origin,
@@ -133,10 +137,14 @@ def add(
             "dag_run": dag_run_of(task),
             "created_at": now,
             "updated_at": now,
+            "completed_at": None if proposed.results is None else now,
         }
         for offset, proposed in enumerate(proposal.trials)
     ]
     connection.execute(sa.insert(trials), rows)
+    for index, proposed in enumerate(proposal.trials, start):
+        results = [Observation(index, metric, mean, sem) for metric, (mean, sem) in (proposed.results or {}).items()]
+        _insert_observations(connection, name, index, checked_observations(index, results), first=0)
     return granted(connection, name, task, first=first_slot)[: len(rows)]
 
 
@@ -169,14 +177,21 @@ def checked_outcome(
             f"A trial cannot be completed with status {status!r}.",
             fix=f"one of {', '.join(sorted(TERMINAL_TRIAL_STATUSES))}.",
         )
-    checked = [_checked_observation(index, observation) for observation in given]
-    ordered = sorted(checked, key=lambda o: (o.metric, o.step is None, o.step or 0.0))
+    return Outcome(status, checked_observations(index, given), reason, evidence)
+
+
+def checked_observations(index: int, given: Iterable[Observation]) -> tuple[Observation, ...]:
+    """Return a trial's observations in order.
+
+    :raises InvalidInputError: for those that cannot be kept.
+    """
+    ordered = _in_order(_checked_observation(index, observation) for observation in given)
     for one, other in pairwise(ordered):
         if (one.metric, one.step) == (other.metric, other.step):
             raise InvalidInputError(
                 f"Trial {index} has metric {one.metric!r} twice for step {one.step}.", fix="report each value once."
             )
-    return Outcome(status, tuple(ordered), reason, evidence)
+    return ordered
 
 
 def _checked_observation(index: int, given: Observation) -> Observation:
@@ -198,9 +213,9 @@ def _checked_observation(index: int, given: Observation) -> Observation:
 def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome, *, overwrite: bool) -> TrialFact:
     """Record the outcome; see ``ExperimentStore``."""
     row = require(connection, name, index, lock=True)
+    recorded = observed(connection, name, index)
     if is_terminal_trial_status(row.status) and not overwrite:
-        same = row.status == outcome.status and observed(connection, name, index) == outcome.observations
-        if same:
+        if row.status == outcome.status and _says_the_same(recorded, outcome.observations):
             return fact(row)
         raise TrialStateError(
             f"Trial {index} of {name!r} is {row.status} already and cannot become {outcome.status} with other results.",
@@ -216,8 +231,27 @@ def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome,
     if outcome.evidence is not None:
         values["evidence"] = outcome.evidence
     _update(connection, row, values)
-    _replace_observations(connection, row, outcome.observations)
+    given = {(o.metric, o.step) for o in outcome.observations}
+    steps = [o for o in recorded if o.step is not None and (o.metric, o.step) not in given]
+    _replace_observations(connection, row, [*steps, *outcome.observations])
     return fact(require(connection, name, index))
+
+
+def _says_the_same(recorded: Sequence[Observation], given: Sequence[Observation]) -> bool:
+    """Return whether a terminal trial's outcome is given again: its final values, and no step that is not recorded."""
+    final = [[o for o in part if o.step is None] for part in (recorded, given)]
+    return final[0] == final[1] and set(given) <= set(recorded)
+
+
+def add_progress(connection: sa.Connection, name: str, index: int, given: Sequence[Observation]) -> None:
+    """Insert the steps that are not recorded yet; see ``ExperimentStore.record_progress``."""
+    row = require(connection, name, index, lock=True)
+    if is_terminal_trial_status(row.status):
+        return
+    recorded = observed(connection, name, index)
+    known = {(o.metric, o.step) for o in recorded}
+    new = [o for o in given if (o.metric, o.step) not in known]
+    _insert_observations(connection, name, index, new, first=len(recorded))
 
 
 def stage(connection: sa.Connection, row: sa.Row[Any], reopen_reason: str | None) -> None:
@@ -258,20 +292,27 @@ def _update(connection: sa.Connection, row: sa.Row[Any], values: dict[str, Any])
 def _replace_observations(connection: sa.Connection, row: sa.Row[Any], given: Sequence[Observation]) -> None:
     c = observations.c
     connection.execute(sa.delete(observations).where(c.experiment == row.experiment, c.trial_index == row.trial_index))
+    _insert_observations(connection, row.experiment, row.trial_index, given, first=0)
+
+
+def _insert_observations(
+    connection: sa.Connection, name: str, index: int, given: Sequence[Observation], *, first: int
+) -> None:
+    """Insert observations at positions from ``first`` on, which is how many the trial has."""
     if given:
         connection.execute(
             sa.insert(observations),
             [
                 {
-                    "experiment": row.experiment,
-                    "trial_index": row.trial_index,
+                    "experiment": name,
+                    "trial_index": index,
                     "position": position,
                     "metric": observation.metric,
                     "mean": observation.mean,
                     "sem": observation.sem,
                     "step": observation.step,
                 }
-                for position, observation in enumerate(given)
+                for position, observation in enumerate(given, first)
             ],
         )
 

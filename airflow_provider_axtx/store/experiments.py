@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
-from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, StoreConflictError
+from airflow_provider_axtx.core.errors import InvalidInputError, StoreConflictError
 from airflow_provider_axtx.core.facts import (
     ExperimentFacts,
     Observation,
@@ -21,18 +19,17 @@ from airflow_provider_axtx.core.facts import (
     TaskIdentity,
     TrialFact,
 )
-from airflow_provider_axtx.store import _experiment_rows, _run_rows, _trial_rows
+from airflow_provider_axtx.store import _experiment_rows, _lease, _run_rows, _trial_rows
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
+from airflow_provider_axtx.store._loop_rows import LoopRecords
 from airflow_provider_axtx.store._schema import open_schema
-from airflow_provider_axtx.store.tables import KEY_LENGTH, runs
+from airflow_provider_axtx.store.tables import runs
 
 __all__ = ["ExperimentStore", "ExperimentSummary"]
 
-log = logging.getLogger(__name__)
 
-
-class ExperimentStore:
+class ExperimentStore(LoopRecords):
     """Experiments, trials, runs and observations in an SQL database.
 
     Contract, on every database and for any number of processes and threads:
@@ -141,8 +138,7 @@ class ExperimentStore:
         """
         return self._db.write("finish", lambda connection: _experiment_rows.finish(connection, name, reason))
 
-    @contextmanager
-    def lease(self, name: str, owner: str, seconds: float) -> Iterator[bool]:
+    def lease(self, name: str, owner: str, seconds: float) -> AbstractContextManager[bool]:
         """Hold the experiment's lease, so that two tasks do not fit the same model at once.
 
         Only a saving: correctness rests on the compare-and-swap of ``add_trials``.
@@ -151,35 +147,7 @@ class ExperimentStore:
         :param seconds: how long it lasts, and at most how long to wait for another's.
         :return: a context that tells whether the lease was taken; without it the work goes on all the same.
         """
-        owner = owner[-KEY_LENGTH:]
-
-        def take() -> bool:
-            # Look first: waiting with a write transaction every second would hold up SQLite's other writers.
-            if self._db.read(lambda connection: _experiment_rows.is_leased_by_another(connection, name, owner)):
-                return False
-            return self._db.write(
-                "lease", lambda connection: _experiment_rows.take_lease(connection, name, owner, seconds)
-            )
-
-        waiting = Retrying(
-            retry=retry_if_result(lambda taken: not taken),
-            stop=stop_after_delay(seconds),
-            wait=wait_random_exponential(multiplier=0.1, max=2.0),
-            retry_error_callback=lambda _: False,
-        )
-        taken = waiting(take)
-        try:
-            yield taken
-        finally:
-            if taken:
-                self._release(name, owner)
-
-    def _release(self, name: str, owner: str) -> None:
-        try:
-            self._db.write("release", lambda connection: _experiment_rows.release_lease(connection, name, owner))
-        except AxtxError as error:
-            # What was done under the lease is recorded already; an unreleased lease expires by itself.
-            log.warning("The lease on experiment %s was not released and will expire: %s", name, error)
+        return _lease.hold(self._db, name, owner, seconds)
 
     # Trials
 
@@ -250,7 +218,8 @@ class ExperimentStore:
         """Record how a trial ended. The same status and observations again change nothing.
 
         :param status: a terminal Ax ``TrialStatus`` name.
-        :param observations: all of the trial's observations; they replace what was recorded before.
+        :param observations: the trial's final values, which replace those recorded before, and steps that are to be
+            recorded with them. Steps recorded before are kept.
         :param reason: why it failed or was abandoned.
         :param overwrite: replace the outcome of a terminal trial.
         :param evidence: what the app reported, kept as it is when Ax cannot be given it.
@@ -264,6 +233,21 @@ class ExperimentStore:
             "complete",
             lambda connection: _trial_rows.complete(connection, name, index, outcome, overwrite=overwrite),
         )
+
+    def record_progress(self, name: str, index: int, observations: Sequence[Observation]) -> None:
+        """Record progressive results of a trial that has not ended: those (metric, step) that are not recorded yet.
+
+        Nothing changes when the trial has ended.
+
+        :param observations: each with its step.
+        :raises InvalidInputError: for one without a step, or with a value that is not a finite number.
+        """
+        checked = _trial_rows.checked_observations(index, observations)
+        if any(observation.step is None for observation in checked):
+            raise InvalidInputError(
+                f"Trial {index} has a progressive result without a step.", fix="complete the trial with final values."
+            )
+        self._db.write("record_progress", lambda connection: _trial_rows.add_progress(connection, name, index, checked))
 
     def open_trials(self, *, dag_run: str | None = None, experiment: str | None = None) -> list[OpenTrial]:
         """Return the trials that have not ended, of the named DAG run (``names.dag_run_key``) or experiment, or all."""
@@ -282,6 +266,8 @@ class ExperimentStore:
         tracker_root: str | None = None,
         expected_attempt: int | None = None,
         reopen_reason: str | None = None,
+        cpus: int = 0,
+        gpus: int = 0,
     ) -> RunFact:
         """Record that the trial's next attempt is about to be submitted; a CANDIDATE trial becomes STAGED.
 
@@ -289,6 +275,7 @@ class ExperimentStore:
         :param expected_attempt: number of the last run that the caller has seen, plus 1. Of two processes that race
             for the same attempt one gets the run and the other ``StoreConflictError``. None takes the next number.
         :param reopen_reason: run a FAILED or ABANDONED trial again; the reason is recorded, old observations go.
+        :param cpus: cores that the app asks for, with ``gpus`` the base of the resource-hours.
         :raises InvalidInputError: without ``tracker_base`` and ``tracker_root``.
         :raises StoreConflictError: when ``expected_attempt`` is not the next one; read the latest run again.
         :raises TrialStateError: when the attempt before has not ended, or the trial is terminal and not reopened.
@@ -301,6 +288,8 @@ class ExperimentStore:
             identity=identity,
             expected_attempt=expected_attempt,
             reopen_reason=reopen_reason,
+            cpus=cpus,
+            gpus=gpus,
         )
         return self._db.write("begin_run", lambda connection: _run_rows.begin(connection, name, index, new))
 

@@ -152,6 +152,8 @@ runs = sa.Table(
     sa.Column("message", Message()),
     sa.Column("unseen_polls", sa.Integer(), nullable=False),
     sa.Column("infrastructure", sa.Boolean(), nullable=False),
+    sa.Column("cpus", sa.Integer(), nullable=False),
+    sa.Column("gpus", sa.Integer(), nullable=False),
     _key("dag_id"),
     _key("run_id"),
     _key("task_id"),
@@ -165,13 +167,24 @@ runs = sa.Table(
     **_MYSQL,
 )
 
+loops = sa.Table(
+    "axtx_loops",
+    metadata,
+    # No foreign key: recorded before its experiment, so that a retry knows an experiment that it has created itself.
+    sa.Column("experiment", sa.String(NAME_LENGTH), primary_key=True),
+    _key("loop_key", primary_key=True),
+    sa.Column("max_tries", sa.Integer(), nullable=False),
+    _seconds("started_at", nullable=False),
+    sa.Column("stop_reason", Message()),
+    **_MYSQL,
+)
+
 observations = sa.Table(
     "axtx_observations",
     metadata,
     sa.Column("experiment", sa.String(NAME_LENGTH), primary_key=True),
     sa.Column("trial_index", sa.Integer(), primary_key=True, autoincrement=False),
-    # The order (metric, step) fixed when written: databases sort text by their own collations, and Ax's candidates
-    # depend on the order of the rows.
+    # Only a number: those of a trial are 0, 1, ... without gaps. A key on (metric, step) cannot hold a step of NULL.
     sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
     _key("metric"),
     _exact("mean", nullable=False),

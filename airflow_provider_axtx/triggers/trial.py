@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import SchedulerUnavailableError, TrackerUnavailableError
 from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.observation import AppObservation, Grace
 from airflow_provider_axtx.hooks.ax import AxHook
@@ -18,9 +19,13 @@ from airflow_provider_axtx.triggers.poller import Observe, poller_for
 if TYPE_CHECKING:
     from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
 
+log = logging.getLogger(__name__)
+
 
 class TorchXTrialTrigger(BaseTrigger):
     """Fires once: when the app has ended (``observed``), its time is up (``timeout``), or nobody can say (``error``).
+
+    For an experiment with early stopping also when the app has reported another step (``progress``).
 
     All arguments are plain JSON values: they are stored in Airflow's database and survive a restart of the triggerer.
 
@@ -31,6 +36,8 @@ class TorchXTrialTrigger(BaseTrigger):
     :param poll_interval: seconds between two observations of the scheduler.
     :param grace_seconds: how long after submission an unknown app may still turn up.
     :param grace_polls: consecutive observations without the app before it is lost.
+    :param early_stopping_interval: seconds between two looks for progressive results; None looks for none.
+    :param steps_seen: how many steps the task has seen.
     """
 
     def __init__(
@@ -45,6 +52,8 @@ class TorchXTrialTrigger(BaseTrigger):
         grace_polls: int,
         ax_conn_id: str,
         torchx_conn_id: str,
+        early_stopping_interval: float | None = None,
+        steps_seen: int = 0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments: dict[str, Any] = {
@@ -57,6 +66,8 @@ class TorchXTrialTrigger(BaseTrigger):
             "grace_polls": grace_polls,
             "ax_conn_id": ax_conn_id,
             "torchx_conn_id": torchx_conn_id,
+            "early_stopping_interval": early_stopping_interval,
+            "steps_seen": steps_seen,
         }
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -71,24 +82,48 @@ class TorchXTrialTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         a = self.arguments
-        poller = poller_for(a["scheduler"], a["poll_interval"], _make_observe)
+        waits = [asyncio.create_task(self._ended())]
+        if a["early_stopping_interval"] is not None:
+            waits.append(asyncio.create_task(self._progressed()))
         try:
             async with asyncio.timeout(max(0.0, a["deadline"] - time.time())):
-                observed = await poller.watch(
-                    a["run"]["app_handle"],
-                    submitted_at=a["submitted_at"],
-                    grace=Grace(a["grace_seconds"], a["grace_polls"]),
-                )
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            # The end of the app counts more than its progress.
+            return next(wait for wait in waits if wait.done()).result()
         except TimeoutError:
             return {"status": "timeout"}
         except SchedulerUnavailableError as error:
             return {"status": "error", "message": str(error)}
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _ended(self) -> dict[str, Any]:
+        a = self.arguments
+        observed = await poller_for(a["scheduler"], a["poll_interval"], make_observe).watch(
+            a["run"]["app_handle"],
+            submitted_at=a["submitted_at"],
+            grace=Grace(a["grace_seconds"], a["grace_polls"]),
+        )
         return {
             "status": "observed",
             "app_state": observed.app_state,
             "message": observed.message,
             "infrastructure": observed.infrastructure,
         }
+
+    async def _progressed(self) -> dict[str, Any]:
+        a = self.arguments
+        while True:
+            await asyncio.sleep(a["early_stopping_interval"])
+            try:
+                steps = await asyncio.to_thread(_count_steps, a["run"]["tracker_base"], a["run"]["trial_index"])
+            except TrackerUnavailableError as error:
+                log.warning("Looking for progressive results again later: %s", error)
+                continue
+            if steps > a["steps_seen"]:
+                return {"status": "progress"}
 
     async def on_kill(self) -> None:
         """Cancel the app: a user cleared, failed or marked as success the deferred task.
@@ -99,7 +134,8 @@ class TorchXTrialTrigger(BaseTrigger):
         await asyncio.to_thread(_cancel, url, self.arguments["run"])
 
 
-def _make_observe(scheduler: str) -> Observe:
+def make_observe(scheduler: str) -> Observe:
+    """Return what observes the apps of a scheduler for its poller."""
     engine: TorchXEngine | None = None
 
     def observe(handles: Sequence[str]) -> Mapping[str, AppObservation]:
@@ -112,6 +148,12 @@ def _make_observe(scheduler: str) -> Observe:
         return engine.observe(handles)
 
     return observe
+
+
+def _count_steps(tracker_base: str, trial_index: int) -> int:
+    from airflow_provider_axtx.engine.results import list_steps
+
+    return len(list_steps(tracker_base, trial_index))
 
 
 def _cancel(url: str, run: Mapping[str, Any]) -> None:

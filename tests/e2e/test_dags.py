@@ -117,6 +117,26 @@ def test_an_example_runs_its_trials_and_returns_the_best(
             assert measured[trial.index] == pytest.approx((x1 + 2 * x2 - 7) ** 2 + (2 * x1 + x2 - 5) ** 2)
 
 
+def test_the_pipeline_publishes_the_winner_and_the_second_dag_gets_it(world: World) -> None:
+    api = world.env.api
+    for dag_id in ("platform_pipeline", "deploy_digits"):
+        api.wait_for_dag(dag_id, LONG)
+    api.pause("deploy_digits", False)
+    run_id = api.trigger("platform_pipeline", {"trials": 5}, timeout=LONG)
+    api.wait_for_run("platform_pipeline", run_id, LONG * 2)
+    tuned = api.xcom("platform_pipeline", run_id, "optimize")
+    facts = world.store.facts(f"platform-{run_id}")
+    assert (tuned["n_trials"], tuned["trials"]) == (5, {"COMPLETED": 5})
+    measured = {seen.trial_index: seen.mean for seen in facts.observations if seen.metric == "accuracy"}
+    assert measured[tuned["best"]["trial_index"]] == max(measured.values())
+    (deployed,) = poll(lambda: api.request("GET", "/dags/deploy_digits/dagRuns")["dag_runs"], LONG, "the second DAG")
+    api.wait_for_run("deploy_digits", deployed["dag_run_id"], LONG)
+    model = api.xcom("deploy_digits", deployed["dag_run_id"], "deploy")
+    assert model["parameters"] == tuned["best"]["parameters"]
+    assert model["experiment"] == facts.name
+    assert model["held_out_accuracy"] > 0.5
+
+
 def test_each_night_adds_trials_to_the_same_experiment(world: World) -> None:
     api = world.env.api
     api.wait_for_dag("nightly_tuning", LONG)

@@ -89,6 +89,7 @@ class SeparateProcesses:
         run_child(facts, n, answer)
         proposal = json.loads(answer.read_text())
         for new in proposal["trials"]:
+            del new["results"]
             self.trials.append(TrialFact(index=len(self.trials), status="RUNNING", **new))
         self.state = proposal["generator_state"]
         self.stopped.append(proposal["finished"] or proposal["pending"])

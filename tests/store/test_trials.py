@@ -222,3 +222,44 @@ def test_completing_does_not_move_the_version(store: ExperimentStore) -> None:
     store.complete(name, 0, status="COMPLETED", observations=[Observation(0, "m", 1.0)])
     added = store.add_trials(name, proposal(first=2), task_key="t", first_slot=0, expected_version=read.version)
     assert [trial.index for trial in added] == [2]
+
+
+def test_progress_is_recorded_once_and_stays(store: ExperimentStore) -> None:
+    name = experiment(store)
+    steps = [Observation(0, metric, 0.1 + 0.2, None, step) for step in (1.0, 10.0, 2.0) for metric in ("b", "B", "a")]
+    store.record_progress(name, 0, steps[:4])
+    store.record_progress(name, 0, [replace(steps[0], mean=7.0), *steps[2:]])  # what was recorded first stays
+    store.record_progress(name, 0, steps)
+    assert store.observations(name, 0) == sorted(steps, key=lambda o: (o.metric, o.step))
+    final = [Observation(0, "a", 1.0, 0.5), Observation(0, "B", -0.0)]
+    for _ in range(2):
+        assert store.complete(name, 0, status="COMPLETED", observations=final).status == "COMPLETED"
+    store.record_progress(name, 0, [Observation(0, "a", 1.0, None, 99.0)])
+    found = store.observations(name, 0)
+    assert found == list(store.facts(name).observations)
+    assert [(o.metric, o.step) for o in found if o.metric != "b"] == [
+        *(("B", 1.0), ("B", 2.0), ("B", 10.0), ("B", None)),
+        *(("a", 1.0), ("a", 2.0), ("a", 10.0), ("a", None)),
+    ]
+
+
+def test_a_trial_is_stopped_early_with_its_data_kept(store: ExperimentStore) -> None:
+    name = experiment(store)
+    steps = [Observation(0, "m", 1.0, None, 1.0), Observation(0, "m", 2.0, None, 2.0)]
+    store.record_progress(name, 0, steps)
+    for _ in range(2):
+        store.complete(name, 0, status="EARLY_STOPPED", reason="the worst")
+    assert store.observations(name, 0) == steps
+    with pytest.raises(TrialStateError):
+        store.complete(name, 0, status="EARLY_STOPPED", observations=[Observation(0, "m", 3.0, None, 3.0)])
+    store.complete(name, 0, status="COMPLETED", observations=[Observation(0, "m", 9.0)], overwrite=True)
+    assert store.observations(name, 0) == [*steps, Observation(0, "m", 9.0)]
+
+
+def test_progress_that_cannot_be_kept(store: ExperimentStore) -> None:
+    name = experiment(store)
+    twice = [Observation(0, "m", 1.0, None, 1.0), Observation(0, "m", 2.0, None, 1.0)]
+    for given in ([Observation(0, "m", 1.0)], [Observation(0, "m", math.nan, None, 1.0)], twice):
+        with pytest.raises(InvalidInputError):
+            store.record_progress(name, 0, given)
+    assert store.observations(name, 0) == []

@@ -9,7 +9,11 @@ from typing import Any
 
 from airflow.sdk import Context, dag
 
-from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator, AxGenerateTrialsOperator
+from airflow_provider_axtx.operators.ax import (
+    AxCreateExperimentOperator,
+    AxGenerateTrialsOperator,
+    AxOptimizeOperator,
+)
 from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
 from airflow_provider_axtx.task_groups import ax_trial_loop
 
@@ -91,9 +95,35 @@ def never_submits() -> None:
     AxGenerateTrialsOperator(task_id="generate", experiment_name=create.output)
 
 
+def optimize(**wait: Any) -> None:
+    AxOptimizeOperator(
+        task_id="optimize",
+        experiment=EXPERIMENT,
+        component=COMPONENT,
+        component_args=COMPONENT_ARGS,
+        max_trials="{{ params.trials }}",
+        parallelism=2,
+        poll_interval=1,
+        trial_timeout=900,
+        **wait,
+    )
+
+
+@dag(**SETTINGS)
+def optimizing() -> None:
+    optimize(deferrable=True)
+
+
+@dag(**SETTINGS)
+def optimizing_in_process() -> None:
+    optimize(deferrable=False)
+
+
 deferred_loop()
 poking_loop()
 resubmitting_loop()
 resubmitting_poking_loop()
 never_waits()
 never_submits()
+optimizing()
+optimizing_in_process()

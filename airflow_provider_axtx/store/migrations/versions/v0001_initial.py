@@ -1,4 +1,4 @@
-"""The first schema: experiments, trials, runs, observations.
+"""The first schema: experiments, trials, runs, loops, observations.
 
 Revision ID: 0001
 Revises:
@@ -33,6 +33,7 @@ def upgrade() -> None:
     _create_experiments()
     _create_trials()
     _create_runs()
+    _create_loops()
     _create_observations()
 
 
@@ -105,6 +106,8 @@ def _create_runs() -> None:
         sa.Column("message", sa.Text()),
         sa.Column("unseen_polls", sa.Integer(), nullable=False),
         sa.Column("infrastructure", sa.Boolean(), nullable=False),
+        sa.Column("cpus", sa.Integer(), nullable=False),
+        sa.Column("gpus", sa.Integer(), nullable=False),
         sa.Column("dag_id", sa.String(250), nullable=False),
         sa.Column("run_id", sa.String(250), nullable=False),
         sa.Column("task_id", sa.String(250), nullable=False),
@@ -123,6 +126,19 @@ def _create_runs() -> None:
     )
     op.create_index("ix_axtx_runs_finished_at", "axtx_runs", ["finished_at"])
     op.create_index("ix_axtx_runs_dag_id_run_id", "axtx_runs", ["dag_id", "run_id"])
+
+
+def _create_loops() -> None:
+    op.create_table(
+        "axtx_loops",
+        sa.Column("experiment", sa.String(100), nullable=False),
+        sa.Column("loop_key", sa.String(250), nullable=False),
+        sa.Column("max_tries", sa.Integer(), nullable=False),
+        sa.Column("started_at", sa.Double(), nullable=False),
+        sa.Column("stop_reason", sa.Text()),
+        sa.PrimaryKeyConstraint("experiment", "loop_key", name="pk_axtx_loops"),
+        **_MYSQL,
+    )
 
 
 def _create_observations() -> None:

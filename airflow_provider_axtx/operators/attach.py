@@ -1,0 +1,101 @@
+"""The operator that attaches trials which Ax did not propose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.operators.base import AxOperator, airflow_errors, current_task_key
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_axtx.core.attachment import Attachment
+    from airflow_provider_axtx.core.experiment import ExperimentSpec
+
+_SOURCES = ("trials", "table", "from_experiment")
+
+
+class AxAttachTrialsOperator(AxOperator):
+    """Attaches trials to an experiment: a baseline, points that somebody knows to be good, results of earlier work.
+
+    Values out of bounds, of a wrong type, or of an unknown parameter are refused before anything is recorded. All
+    trials are attached or none; a retry of the task attaches nothing more. Give one of ``trials``, ``table`` and
+    ``from_experiment``.
+
+    :param experiment_name: the experiment (templated).
+    :param trials: a list of ``{"parameters": {...}, "results": {...}, "baseline": false}``, one of them, or the JSON
+        text of either (templated). ``results`` are ``{metric: mean}`` or ``{metric/mean: m, metric/sem: s}``; a trial
+        without them is to be run.
+    :param table: rows as a list of objects, or the path or fsspec URL of a CSV file: a column for each parameter and
+        each known metric, and optionally ``baseline`` (templated).
+    :param from_experiment: another experiment of the store, whose completed trials that fit the search space are
+        attached with their results: a warm start (templated).
+    :param ax_conn_id: connection of the experiment store.
+    :return: the trials that are to be run, ready for ``expand(trial=...)``; those with results are not among them.
+    """
+
+    template_fields: Sequence[str] = ("experiment_name", *_SOURCES, "ax_conn_id")
+    template_fields_renderers = {"trials": "json", "table": "json"}
+
+    def __init__(
+        self,
+        *,
+        experiment_name: Any,
+        trials: Any = None,
+        table: Any = None,
+        from_experiment: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.experiment_name = experiment_name
+        self.trials = trials
+        self.table = table
+        self.from_experiment = from_experiment
+        given = [
+            name for name, value in zip(_SOURCES, (trials, table, from_experiment), strict=True) if value is not None
+        ]
+        if len(given) != 1:
+            raise InvalidInputError(
+                f"{' and '.join(given) or 'Nothing'} is given to attach.", fix=f"give one of {', '.join(_SOURCES)}."
+            )
+
+    @airflow_errors
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Check the trials and record them, or return those that this task attached before."""
+        from airflow_provider_axtx.attaching import attach_trials
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
+
+        spec = ExperimentSpec.load(self.hook.store.spec(self.experiment_name))
+        attachments = self._attachments(spec)
+        to_run = attach_trials(self.hook.store, self.experiment_name, attachments, task_key=current_task_key(context))
+        self.log.info("%s trials attached to %r, %s are to be run.", len(attachments), spec.name, len(to_run))
+        return [trial.to_json() for trial in to_run]
+
+    def _attachments(self, spec: ExperimentSpec) -> list[Attachment]:
+        from airflow_provider_axtx.attaching import trials_of
+        from airflow_provider_axtx.core.attachment import read_rows, read_trials
+
+        if self.trials is not None:
+            return read_trials(spec, self.trials)
+        if self.table is not None:
+            return read_rows(spec, self._rows())
+        if self.from_experiment == self.experiment_name:
+            raise InvalidInputError(
+                f"from_experiment is {self.from_experiment!r} itself.", fix="name another experiment."
+            )
+        return trials_of(self.hook.store, str(self.from_experiment), spec)
+
+    def _rows(self) -> Sequence[Mapping[str, Any]]:
+        from airflow_provider_axtx.attaching import read_csv
+
+        if isinstance(self.table, str):
+            return read_csv(self.table)
+        if not isinstance(self.table, (list, tuple)) or not all(isinstance(row, Mapping) for row in self.table):
+            raise InvalidInputError(
+                f"table must be a list of objects or the path of a CSV file, not {shorten(self.table)}.",
+                fix="give one object for each row.",
+            )
+        return self.table

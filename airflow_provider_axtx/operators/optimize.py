@@ -1,0 +1,332 @@
+"""``AxOptimizeOperator``: a whole experiment in one task, trials in parallel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from airflow.sdk import conf
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from airflow_provider_axtx.core.errors import (
+    AxtxError,
+    SchedulerUnavailableError,
+    TrackerUnavailableError,
+    TrialNotFoundError,
+)
+from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
+from airflow_provider_axtx.core.limits import Limits, as_duration, check_at_parse
+from airflow_provider_axtx.core.observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
+from airflow_provider_axtx.operators.base import (
+    IF_EXISTS,
+    CancelsOnKill,
+    airflow_errors,
+    check_experiment_at_parse,
+    current_identity,
+    current_task_key,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_axtx.loop import Loop, Step
+
+_LIMITS = (
+    "max_trials",
+    "parallelism",
+    "max_failed_trials",
+    "max_failure_rate",
+    "min_trials_for_rate",
+    "deadline",
+    "max_seconds",
+    "max_resource_hours",
+    "resource",
+    "on_trial_failure",
+    "on_stop",
+)
+#: Consecutive steps that the scheduler has not answered, after which the task fails, to be retried.
+MAX_FAILURES = 20
+_MAX_PAUSE = 300.0
+_SHOWN_REASONS = 5
+
+
+class AxOptimizeOperator(CancelsOnKill):
+    """Runs a whole experiment: generates trials, keeps ``parallelism`` apps running, refills a slot at once.
+
+    While it waits deferred it holds no worker slot. It can be killed at any moment: a retry re-attaches to the live
+    apps and goes on. So does a user's Clear; its trials whose apps were cancelled by it run again, those that a reaper
+    has ended meanwhile stay ABANDONED, and further trials follow up to ``max_trials``. A Clear of a task that had
+    finished returns the result again, unless a limit was raised. A retry, a Clear and another DAG run with the same
+    experiment count what is there: ``max_trials`` is the experiment's, ``max_seconds`` counts from the task's first
+    start. When the task fails for good, its live apps are cancelled.
+
+    :param experiment: an ``ExperimentSpec``, a dict, or a JSON string of it (templated). A literal one is checked when
+        the DAG is parsed.
+    :param component: TorchX component, as for ``TorchXSubmitTrialOperator``.
+    :param max_trials: no further trial when the experiment has this many (templated).
+    :param parallelism: trials in flight at once (templated).
+    :param component_args: the component's constant arguments (templated).
+    :param scheduler: TorchX scheduler; None means the connection's, ``local_detached`` without one (templated).
+    :param scheduler_args: run options of the scheduler, added to the connection's (templated).
+    :param tracker_base: passed to the component as it is; None gives every attempt a folder of its own (templated).
+    :param if_exists: ``resume`` goes on with an experiment of the same name and definition; ``fail`` refuses one that
+        this task has not created itself (templated).
+    :param max_failed_trials: ends when this many trials of this task have failed or timed out (templated).
+    :param max_failure_rate: ends when a greater share of its ended trials has failed or timed out (templated).
+    :param min_trials_for_rate: trials that must have ended before the rate counts, 5 by default (templated).
+    :param deadline: ends at this point in time, a ``datetime`` or ISO text with a time zone (templated).
+    :param max_seconds: ends so long after the first start of the task (templated).
+    :param max_resource_hours: ends when the apps' core-hours or GPU-hours, from submission to end, reach this; an app
+        that names no cores counts as one for each replica (templated).
+    :param resource: ``cpu`` or ``gpu``: which hours ``max_resource_hours`` limits (templated).
+    :param on_stop: what a limit does to the apps that still run: ``drain`` lets them end, ``cancel`` cancels them.
+    :param on_trial_failure: ``continue``, since a failed trial is data for Ax; or ``fail``, which ends the experiment
+        at the first one and fails the task.
+    :param trial_timeout: seconds since its submission after which an app is cancelled and its trial ABANDONED.
+    :param trial_retries: how often the same parameters are submitted again after an infrastructure failure.
+    :param poll_interval: seconds between two looks at the apps.
+    :param early_stopping_interval: seconds between two looks at progressive results, if the experiment stops early.
+    :param deferrable: wait in the triggerer instead of in a worker slot.
+    :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up.
+    :param grace_polls: consecutive observations without the app before it is lost.
+    :param torchx_conn_id: connection of the scheduler.
+    :param ax_conn_id: connection of the experiment store.
+    :return: ``{experiment, best, trials: {status: n}, n_trials, stop_reason, resource_hours: {cpu, gpu}}``; ``best``
+        is one trial, the Pareto frontier as a list for several objectives, or None if no trial is feasible.
+    """
+
+    template_fields: Sequence[str] = (
+        "experiment",
+        "component",
+        "component_args",
+        "scheduler",
+        "scheduler_args",
+        "tracker_base",
+        "if_exists",
+        *_LIMITS,
+        "torchx_conn_id",
+        "ax_conn_id",
+    )
+    template_fields_renderers = {"experiment": "json", "component_args": "json", "scheduler_args": "json"}
+    ui_color = "#e3f0e8"
+
+    def __init__(
+        self,
+        *,
+        experiment: Any,
+        component: Any,
+        max_trials: Any,
+        parallelism: Any = 1,
+        component_args: Any = None,
+        scheduler: str | None = None,
+        scheduler_args: Any = None,
+        tracker_base: str | None = None,
+        if_exists: str = "resume",
+        max_failed_trials: Any = None,
+        max_failure_rate: Any = None,
+        min_trials_for_rate: Any = None,
+        deadline: datetime | str | None = None,
+        max_seconds: Any = None,
+        max_resource_hours: Any = None,
+        resource: str = "cpu",
+        on_trial_failure: str = "continue",
+        on_stop: str = "drain",
+        trial_timeout: float | timedelta = timedelta(days=7),
+        trial_retries: int = 0,
+        poll_interval: float | timedelta = 10.0,
+        early_stopping_interval: float | timedelta = 60.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        grace_polls: int = DEFAULT_GRACE_POLLS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.experiment = experiment
+        self.component = component
+        self.component_args = component_args
+        self.scheduler = scheduler
+        self.scheduler_args = scheduler_args
+        self.tracker_base = tracker_base
+        self.if_exists = if_exists
+        self.max_trials = max_trials
+        self.parallelism = parallelism
+        self.max_failed_trials = max_failed_trials
+        self.max_failure_rate = max_failure_rate
+        self.min_trials_for_rate = min_trials_for_rate
+        self.deadline = deadline
+        self.max_seconds = max_seconds
+        self.max_resource_hours = max_resource_hours
+        self.resource = resource
+        self.on_trial_failure = on_trial_failure
+        self.on_stop = on_stop
+        self.trial_timeout = as_duration("trial_timeout", trial_timeout)
+        self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
+        self.poll_interval = as_duration("poll_interval", poll_interval)
+        self.early_stopping_interval = as_duration("early_stopping_interval", early_stopping_interval)
+        self.deferrable = deferrable
+        self.grace = Grace(grace_seconds, grace_polls)
+        self._loop: Loop | None = None
+        self._check_at_parse()
+
+    def _check_at_parse(self) -> None:
+        check_experiment_at_parse(self.experiment)
+        check_at_parse(**{name: getattr(self, name) for name in _LIMITS})
+        if not is_templated(self.if_exists):
+            as_choice("if_exists", self.if_exists, IF_EXISTS)
+        for name in ("component_args", "scheduler_args"):
+            if not is_templated(getattr(self, name)):
+                as_object(name, getattr(self, name))
+
+    @airflow_errors
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the experiment, or go on with it."""
+        return self._run(context, {})
+
+    @airflow_errors
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on after the trigger's event; an event that is missing or unknown is an error, never a success."""
+        if not event or event.get("status") not in ("ended", "due", "error"):
+            raise AirflowException(f"The trigger sent no event that can be used: {event!r}. The task can be retried.")
+        if event["status"] == "error":
+            # Looked at from here, with pauses: this may be a machine that reaches the scheduler.
+            self.log.warning("The apps could not be observed: %s", event["message"])
+        return self._run(context, {h: AppObservation(**seen) for h, seen in event.get("apps", {}).items()})
+
+    def _run(self, context: Context, ended: Mapping[str, AppObservation]) -> dict[str, Any]:
+        loop = self._make_loop(context)
+        self._loop = loop
+        if self._killed:
+            self._cancel_live_run()
+        self.check_not_killed()
+        try:
+            return self._steps(context, loop, ended)
+        except AxtxError as error:
+            ti = context["ti"]
+            if not error.retryable or ti.try_number > getattr(ti, "max_tries", 0):
+                self._cancel_live_run()
+            raise
+
+    def _make_loop(self, context: Context) -> Loop:
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
+        from airflow_provider_axtx.loop import Loop, start_loop
+        from airflow_provider_axtx.submission import AppRequest
+
+        spec = ExperimentSpec.load(self.experiment)
+        limits = Limits.load(**{name: getattr(self, name) for name in _LIMITS})
+        if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
+        component_args = as_object("component_args", self.component_args)
+        engine = self.torchx_hook.get_engine(self.scheduler or None, as_object("scheduler_args", self.scheduler_args))
+        store, task_key = self.ax_hook.store, current_task_key(context)
+        identity = current_identity(context, self.torchx_conn_id)
+        if store.loop(spec.name, task_key) is None:
+            types = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
+            engine.check(self.component, types, component_args)
+        fact = start_loop(store, spec, if_exists=if_exists, task_key=task_key, max_tries=identity.max_tries)
+        return Loop(
+            store=store,
+            engine=engine,
+            experiment=spec.name,
+            task_key=task_key,
+            identity=identity,
+            started_at=fact.started_at,
+            request=AppRequest(
+                component=self.component,
+                component_args=component_args,
+                tracker_base=self.tracker_base or None,
+                tracker_root=self.torchx_hook.settings.tracker_root,
+                trial_retries=self.trial_retries,
+            ),
+            limits=limits,
+            trial_timeout=self.trial_timeout,
+            early_stopping_interval=self.early_stopping_interval,
+            grace=self.grace,
+            check=self.check_not_killed,
+            on_run=self.remember,
+        )
+
+    def _steps(self, context: Context, loop: Loop, ended: Mapping[str, AppObservation]) -> dict[str, Any]:
+        failures = 0
+        while True:
+            try:
+                step = loop.step(ended)
+            except (SchedulerUnavailableError, TrackerUnavailableError) as error:
+                failures += 1
+                self.log.warning("Step %s in a row failed: %s", failures, error)
+                if failures >= MAX_FAILURES:
+                    raise
+                time.sleep(min(self.poll_interval * 2 ** min(failures, 10), max(self.poll_interval, _MAX_PAUSE)))
+                self.check_not_killed()
+                continue
+            failures, ended = 0, {}
+            if step.finished is not None:
+                return self._result(loop, step.finished)
+            if step.changed:
+                continue
+            if self.deferrable:
+                self._defer(context, loop, step)
+            left = self.poll_interval if step.until is None else step.until - time.time()
+            time.sleep(max(0.0, min(self.poll_interval, left)))
+            self.check_not_killed()
+
+    def _defer(self, context: Context, loop: Loop, step: Step) -> NoReturn:
+        from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
+
+        submitted = {str(run.app_handle): run.submitted_at or run.requested_at for run in step.live}
+        # Visible while it waits, so that a killed task can be traced and cancelled by hand.
+        context["ti"].xcom_push(key="app_handles", value=list(submitted))
+        trigger = AxOptimizeTrigger(
+            experiment=loop.experiment,
+            submitted=submitted,
+            identity=asdict(loop.identity),
+            scheduler=loop.engine.scheduler,
+            until=step.until,
+            poll_interval=self.poll_interval,
+            grace_seconds=self.grace.seconds,
+            grace_polls=self.grace.polls,
+            ax_conn_id=self.ax_conn_id,
+        )
+        # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=None)
+
+    def _cancel_live_run(self) -> None:
+        from airflow_provider_axtx.outcome import KILLED
+
+        if self._loop is not None:
+            self._loop.cancel_all(f"{KILLED}: {self.task_id} was ended")
+
+    def _result(self, loop: Loop, stop_reason: str) -> dict[str, Any]:
+        facts, counts = loop.store.facts(loop.experiment), loop.store.summary(loop.experiment).trial_counts
+        self.log.info("Experiment %r has ended: %s\n%s", loop.experiment, stop_reason, loop.table())
+        bad = [f"trial {trial.index}: {trial.reason}" for trial in facts.trials if trial.reason]
+        reasons = "; ".join(bad[:_SHOWN_REASONS]) + (f"; and {len(bad) - _SHOWN_REASONS} more" if bad[5:] else "")
+        if not counts.get("COMPLETED") and not counts.get("EARLY_STOPPED"):
+            raise AirflowFailException(
+                f"No trial of experiment {loop.experiment!r} has succeeded ({len(facts.trials)} were run). "
+                f"It ended because of {stop_reason}. {reasons}"
+            )
+        if stop_reason.startswith("on_trial_failure"):
+            raise AirflowFailException(f"Experiment {loop.experiment!r} ended because of {stop_reason}. {reasons}")
+        return {
+            "experiment": loop.experiment,
+            "best": self._best(facts),
+            "trials": counts,
+            "n_trials": len(facts.trials),
+            "stop_reason": stop_reason,
+            "resource_hours": dict(loop.progress().hours or {}),
+        }
+
+    def _best(self, facts: Any) -> dict[str, Any] | list[dict[str, Any]] | None:
+        from airflow_provider_axtx.core.experiment import ExperimentSpec
+        from airflow_provider_axtx.engine import ax_engine
+
+        try:
+            best = ax_engine.best(facts)
+        except TrialNotFoundError as error:
+            self.log.warning("%s", error)
+            return None
+        for entry in best:
+            self.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
+        return best if ExperimentSpec.load(facts.spec).is_multi_objective else best[0]

@@ -1,0 +1,85 @@
+"""The loop that a task runs over an experiment: when it first started, and why it has no further trial."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_provider_axtx.core.errors import StoreConflictError
+from airflow_provider_axtx.core.facts import LoopFact
+from airflow_provider_axtx.core.names import loop_key
+from airflow_provider_axtx.store import _experiment_rows
+from airflow_provider_axtx.store._database import Database
+from airflow_provider_axtx.store.tables import experiments, loops
+
+
+class LoopRecords:
+    """The part of ``ExperimentStore`` that is about loops."""
+
+    _db: Database
+
+    def loop(self, name: str, task_key: str) -> LoopFact | None:
+        """Return the loop of this task, or None before its first start."""
+        row = self._db.read(lambda connection: _row(connection, name, task_key))
+        return None if row is None else LoopFact(row.started_at, row.stop_reason)
+
+    def start_loop(self, name: str, task_key: str, max_tries: int) -> LoopFact:
+        """Record that the task starts, or goes on with, its loop. The experiment need not exist yet.
+
+        The time of the first start stays. A retry finds the recorded stop reason; a user's Clear, which changes
+        ``max_tries``, and another task take it back: what has been reached is decided anew.
+        """
+        row = self._db.read(lambda connection: _row(connection, name, task_key))
+        if row is not None and row.max_tries == max_tries:
+            return LoopFact(row.started_at, row.stop_reason)
+
+        def work(connection: sa.Connection) -> LoopFact:
+            return _start(connection, name, task_key, max_tries)
+
+        try:
+            return self._db.write("start_loop", work)
+        except StoreConflictError:
+            # Another process of the same task inserted the row between our look and our insert; now we see it.
+            return self._db.write("start_loop", work)
+
+    def stop_loop(self, name: str, task_key: str, reason: str) -> str:
+        """Record why the loop, and with it the experiment, has no further trial; the first reason stays.
+
+        :return: the recorded reason.
+        """
+
+        def work(connection: sa.Connection) -> str:
+            first = (*_is(name, task_key), loops.c.stop_reason.is_(None))
+            connection.execute(sa.update(loops).where(*first).values(stop_reason=reason))
+            _experiment_rows.finish(connection, name, reason)
+            row = _row(connection, name, task_key)
+            return reason if row is None else str(row.stop_reason)
+
+        return self._db.write("stop_loop", work)
+
+
+def _is(name: str, task_key: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return loops.c.experiment == name, loops.c.loop_key == loop_key(task_key)
+
+
+def _row(connection: sa.Connection, name: str, task_key: str) -> sa.Row[Any] | None:
+    return connection.execute(sa.select(loops).where(*_is(name, task_key))).one_or_none()
+
+
+def _start(connection: sa.Connection, name: str, task_key: str, max_tries: int) -> LoopFact:
+    row = _row(connection, name, task_key)
+    if row is None:
+        started_at = time.time()
+        key = {"experiment": name, "loop_key": loop_key(task_key)}
+        connection.execute(sa.insert(loops).values(**key, max_tries=max_tries, started_at=started_at))
+    elif row.max_tries == max_tries:
+        return LoopFact(row.started_at, row.stop_reason)
+    else:
+        started_at = row.started_at
+        again = {"max_tries": max_tries, "stop_reason": None}
+        connection.execute(sa.update(loops).where(*_is(name, task_key)).values(**again))
+    resumed = {"stop_reason": None, "stopped_at": None}
+    connection.execute(sa.update(experiments).where(experiments.c.name == name).values(**resumed))
+    return LoopFact(started_at, None)

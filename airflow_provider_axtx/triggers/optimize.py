@@ -1,0 +1,123 @@
+"""The trigger that waits in the triggerer until any of an experiment's apps has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.core.facts import TaskIdentity
+from airflow_provider_axtx.core.faults import crash_point
+from airflow_provider_axtx.core.observation import Grace
+from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.triggers.poller import poller_for
+from airflow_provider_axtx.triggers.trial import make_observe
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.core.facts import RunFact
+    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+
+
+class AxOptimizeTrigger(BaseTrigger):
+    """Fires once: when an app has ended (``ended``), it is time to look (``due``), or nobody can say (``error``).
+
+    All arguments are plain JSON values: they are stored in Airflow's database and survive a restart of the triggerer.
+
+    :param experiment: name of the experiment.
+    :param submitted: when each live app was submitted, by app handle.
+    :param identity: the waiting task (``TaskIdentity`` as JSON).
+    :param scheduler: TorchX scheduler on which the apps run.
+    :param until: when to fire even if no app has ended, in seconds since the epoch; None is never.
+    :param poll_interval: seconds between two observations of the scheduler.
+    :param grace_seconds: how long after submission an unknown app may still turn up.
+    :param grace_polls: consecutive observations without the app before it is lost.
+    :param ax_conn_id: connection of the experiment store.
+    """
+
+    def __init__(
+        self,
+        *,
+        experiment: str,
+        submitted: dict[str, float],
+        identity: dict[str, Any],
+        scheduler: str,
+        until: float | None,
+        poll_interval: float,
+        grace_seconds: float,
+        grace_polls: int,
+        ax_conn_id: str,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.arguments: dict[str, Any] = {
+            "experiment": experiment,
+            "submitted": submitted,
+            "identity": identity,
+            "scheduler": scheduler,
+            "until": until,
+            "poll_interval": poll_interval,
+            "grace_seconds": grace_seconds,
+            "grace_polls": grace_polls,
+            "ax_conn_id": ax_conn_id,
+        }
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", self.arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait for the shared poller of the scheduler to see the end of an app."""
+        event = await self._wait()
+        crash_point("trigger.before_event")
+        yield TriggerEvent(event)
+
+    async def _wait(self) -> dict[str, Any]:
+        a = self.arguments
+        poller = poller_for(a["scheduler"], a["poll_interval"], make_observe)
+        grace = Grace(a["grace_seconds"], a["grace_polls"])
+        left = None if a["until"] is None else max(0.0, a["until"] - time.time())
+        if not a["submitted"]:
+            await asyncio.sleep(left or 0.0)
+            return {"status": "due"}
+        watching = {
+            asyncio.create_task(poller.watch(handle, submitted_at=submitted_at, grace=grace)): handle
+            for handle, submitted_at in a["submitted"].items()
+        }
+        try:
+            done, _ = await asyncio.wait(watching, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
+        try:
+            apps = {watching[task]: asdict(task.result()) for task in done}
+        except SchedulerUnavailableError as error:
+            return {"status": "error", "message": str(error)}
+        return {"status": "ended", "apps": apps} if apps else {"status": "due"}
+
+    async def on_kill(self) -> None:
+        """Cancel all apps: a user cleared, failed or marked as success the deferred task.
+
+        Never in ``cleanup()``, which also runs when a triggerer restarts.
+        """
+        a = self.arguments
+        url = await AxHook(a["ax_conn_id"]).aget_url()
+        # Only what it has waited for: a cleared task may be running again already, with new apps.
+        await asyncio.to_thread(_cancel, url, a["experiment"], a["identity"], a["submitted"])
+
+
+def _cancel(url: str, experiment: str, identity: Mapping[str, Any], handles: Collection[str]) -> None:
+    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+    from airflow_provider_axtx.loop_trials import cancel_task_runs
+    from airflow_provider_axtx.outcome import KILLED
+    from airflow_provider_axtx.store.experiments import ExperimentStore
+
+    def engine_for(run: RunFact) -> TorchXEngine:
+        return TorchXEngine(run.scheduler)
+
+    reason = f"{KILLED}: cleared, failed or marked as success while it was deferred"
+    cancel_task_runs(ExperimentStore(url), engine_for, experiment, TaskIdentity(**identity), reason, handles=handles)

@@ -1,0 +1,191 @@
+"""What early stopping saves: the same experiment with and without it, real processes on ``local_detached``.
+
+``python -m benchmarks.early_stopping`` prints a table over 10 seeds; exit code 1 when a claim does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torchx import specs
+
+from airflow_provider_axtx.core.errors import TrialsPendingError
+from airflow_provider_axtx.core.experiment import ExperimentSpec
+from airflow_provider_axtx.core.facts import RunFact, TaskIdentity
+from airflow_provider_axtx.core.observation import Grace
+from airflow_provider_axtx.early_stopping import stop_early
+from airflow_provider_axtx.engine.results import list_steps
+from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+from airflow_provider_axtx.generation import create_experiment, generate_trials
+from airflow_provider_axtx.outcome import complete_trial, observe_run, settle
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.submission import AppRequest, submit_trial
+
+NAME = "curves"
+EARLY_STOPPING = {
+    "type": "percentile",
+    "percentile_threshold": 60,
+    "min_progression": 4,
+    "min_curves": 3,
+    "n_best_trials_to_complete": 1,
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The size of one experiment."""
+
+    trials: int = 20
+    parallelism: int = 4
+    epochs: int = 30
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one experiment took and found.
+
+    :param live_apps: apps that the scheduler still has when the experiment has ended.
+    """
+
+    steps: int
+    best: float
+    stopped: int
+    live_apps: int
+
+
+def curve(lr: float, decay: float, trial_idx: int, tracker_base: str, epochs: int) -> specs.AppDef:
+    """Fit a curve.
+
+    Args:
+        lr: learning rate
+        decay: weight decay
+        trial_idx: index of the trial
+        tracker_base: where to report
+        epochs: how many progressive results
+    """
+    app = str(Path(__file__).with_name("curve_fit.py"))
+    arguments = [lr, decay, tracker_base, trial_idx, epochs]
+    role = specs.Role(
+        name="fit",
+        image="",
+        entrypoint=sys.executable,
+        args=["-S", "-I", app, *map(str, arguments)],
+        resource=specs.Resource(cpu=1, gpu=0, memMB=100),
+    )
+    return specs.AppDef(name="curve", roles=[role])
+
+
+def spec(seed: int, early_stopping: dict[str, Any] | None) -> ExperimentSpec:
+    """Return the experiment's definition."""
+    log_scaled = {"type": "range", "parameter_type": "float", "scaling": "log"}
+    return ExperimentSpec.load(
+        {
+            "name": NAME,
+            "parameters": [
+                {"name": "lr", "bounds": [1e-3, 2.0], **log_scaled},
+                {"name": "decay", "bounds": [1e-6, 1.0], **log_scaled},
+            ],
+            "objective": "-loss",
+            "generation": {"initialization_random_seed": seed, "random_seed": seed, "initialization_budget": 8},
+            "early_stopping": early_stopping,
+        }
+    )
+
+
+class Experiment:
+    """One experiment in a folder of its own, run to its end by the package's own functions."""
+
+    def __init__(self, root: Path, seed: int, early_stopping: dict[str, Any] | None, setting: Setting) -> None:
+        self.store = ExperimentStore(f"sqlite:///{root / 'store.db'}")
+        self.engine = TorchXEngine("local_detached", scheduler_args={"max_parallel": setting.parallelism})
+        self.setting = setting
+        self.request = AppRequest(curve, {"epochs": setting.epochs}, tracker_root=str(root / "results"))
+        create_experiment(self.store, spec(seed, early_stopping), if_exists="fail")
+
+    def run(self) -> Result:
+        """Keep as many trials in flight as allowed until all have ended."""
+        while self._step():
+            pass
+        runs = self.store.runs(NAME)
+        seen = self.engine.observe([run.app_handle or "" for run in runs])
+        trials = self.store.trials(NAME)
+        completed = {trial.index for trial in trials if trial.status == "COMPLETED"}
+        finals = [o for o in self.store.facts(NAME).observations if o.step is None and o.trial_index in completed]
+        return Result(
+            steps=sum(len(list_steps(run.tracker_base, run.trial_index)) for run in runs),
+            best=min(o.mean for o in finals),
+            stopped=sum(trial.status == "EARLY_STOPPED" for trial in trials),
+            live_apps=sum(not observed.is_terminal for observed in seen.values()),
+        )
+
+    def _step(self) -> bool:
+        """Let every app go on by one epoch, then do what a loop does between two looks; False when all has ended."""
+        for run in self.store.open_runs(experiment=NAME):
+            self._one_epoch(run)
+        stop_early(self.store, self.engine, NAME, self.store.open_runs(experiment=NAME))
+        while (have := len(self.store.trials(NAME))) < self.setting.trials:
+            if len(self.store.open_runs(experiment=NAME)) >= self.setting.parallelism:
+                break
+            try:
+                (trial,) = generate_trials(self.store, NAME, 1, task_key=f"benchmark/{have}").trials
+            except TrialsPendingError:
+                break
+            submit_trial(self.store, self.engine, trial, self.request, TaskIdentity())
+        return bool(self.store.open_runs(experiment=NAME))
+
+    def _one_epoch(self, run: RunFact) -> None:
+        go = Path(run.tracker_base, f"{run.trial_index}.epochs")
+        go.mkdir(parents=True, exist_ok=True)
+        number = len(list(go.iterdir())) + 1
+        (go / str(number)).touch()
+        while number not in list_steps(run.tracker_base, run.trial_index):
+            time.sleep(0.005)  # the app is another process, which offers no event to wait for
+        while number == self.setting.epochs:
+            observed = observe_run(self.store, self.engine, run, Grace())
+            if observed.is_terminal:
+                complete_trial(self.store, settle(self.store, run, observed))
+                break
+            time.sleep(0.005)
+
+
+def compare(seed: int, setting: Setting) -> tuple[Result, Result]:
+    """Run the experiment of a seed without and with early stopping."""
+    results = []
+    for early_stopping in (None, EARLY_STOPPING):
+        with tempfile.TemporaryDirectory(prefix="axtx-early-") as folder:
+            results.append(Experiment(Path(folder), seed, early_stopping, setting).run())
+    return results[0], results[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    seeds = parser.parse_args(arguments).seeds
+    os.environ.setdefault("AXTX_LOCAL_ROOT", tempfile.mkdtemp(prefix="axtx-apps-"))
+    columns = ("seed", "steps", "stopping", "saved", "best loss", "stopping", "stopped", "live")
+    print(" ".join(f"{column:>10}" for column in columns))
+    pairs = []
+    for seed in seeds:
+        full, early = compare(seed, Setting())
+        pairs.append((full, early))
+        saved = 1 - early.steps / full.steps
+        row = (seed, full.steps, early.steps, f"{saved:.0%}", f"{full.best:.5f}", f"{early.best:.5f}")
+        print(" ".join(f"{value:>10}" for value in (*row, early.stopped, early.live_apps)), flush=True)
+    saved = 1 - sum(early.steps for _, early in pairs) / sum(full.steps for full, _ in pairs)
+    best = [statistics.median(result.best for result in side) for side in zip(*pairs, strict=True)]
+    print(f"all: {saved:.0%} of the steps saved, median best loss {best[0]:.5f} without, {best[1]:.5f} with stopping")
+    return int(saved < 0.3 or best[1] > best[0] * 1.01 or any(early.live_apps for _, early in pairs))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

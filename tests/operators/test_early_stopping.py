@@ -1,0 +1,111 @@
+"""Early stopping in the tasks that wait: in process, and from the triggerer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from airflow_provider_axtx.operators.ax import (
+    AxCompleteTrialOperator,
+    AxCreateExperimentOperator,
+    AxGenerateTrialOperator,
+)
+from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator, TorchXSubmitTrialOperator
+from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
+from tests.operators.conftest import BOOTH, Execute, app_state
+
+SPEC = {
+    **BOOTH,
+    "early_stopping": {"type": "threshold", "metric_threshold": 1.0, "min_progression": 2, "min_curves": 0},
+}
+#: Writes a plateau, step after step, and would go on for minutes.
+PLATEAU = (
+    "import sys, json, pathlib, time; a = dict(v.split('=', 1) for v in sys.argv[1:]);"
+    "p = pathlib.Path(a['tracker_base'], a['trial_idx'] + '.steps'); p.mkdir(parents=True, exist_ok=True)\n"
+    "for step in range(6000):\n"
+    "    (p / str(step)).write_text(json.dumps({'booth_eval': 50.0})); time.sleep(0.1)\n"
+)
+Components = Callable[[str], str]
+
+
+@pytest.fixture
+def trial(execute: Execute) -> dict[str, Any]:
+    execute(AxCreateExperimentOperator(task_id="create", experiment=SPEC))
+    return execute(AxGenerateTrialOperator(task_id="generate", experiment_name="booth"))
+
+
+def check_stopped(execute: Execute, store: ExperimentStore, outcome: dict[str, Any]) -> None:
+    assert (outcome["trial_status"], outcome["app_state"]) == ("EARLY_STOPPED", "CANCELLED")
+    assert "worse than the metric threshold" in outcome["message"]
+    assert app_state(outcome["app_handle"]) in ("CANCELLED", "FAILED")
+    completed = execute(AxCompleteTrialOperator(task_id="complete", run=outcome))
+    assert completed["trial_status"] == "EARLY_STOPPED"
+    assert completed["metrics"] == {"booth_eval": {"mean": 50.0, "sem": None}}
+    assert store.trial("booth", 0).status == "EARLY_STOPPED"
+    written = len(list(Path(outcome["tracker_base"], "0.steps").iterdir()))
+    # The last file may have been cut by the end of the app.
+    assert 3 <= len(store.observations("booth", 0)) in (written, written - 1)
+
+
+def test_a_sensor_that_polls(
+    execute: Execute, trial: dict[str, Any], components: Components, store: ExperimentStore
+) -> None:
+    run = execute(TorchXSubmitTrialOperator(task_id="submit", trial=trial, component=components(PLATEAU)))
+    check_stopped(execute, store, execute(TorchXTrialSensor(task_id="wait", run=run, poke_interval=0.05)))
+
+
+def test_a_task_that_submits_and_waits(
+    execute: Execute, trial: dict[str, Any], components: Components, store: ExperimentStore
+) -> None:
+    run = TorchXRunTrialOperator(
+        task_id="run", trial=trial, component=components(PLATEAU), poke_interval=0.05, trial_retries=1
+    )
+    check_stopped(execute, store, execute(run))
+    assert len(store.runs("booth")) == 1
+
+
+async def test_a_deferred_task_is_woken_by_progress_until_its_trial_is_stopped(
+    execute: Execute, trial: dict[str, Any], components: Components, store: ExperimentStore
+) -> None:
+    run = execute(
+        TorchXSubmitTrialOperator(task_id="submit", trial=trial, component=components(PLATEAU.replace("0.1)", "0.5)")))
+    )
+    sensor = TorchXTrialSensor(task_id="wait", run=run, deferrable=True, poke_interval=60, early_stopping_interval=0.05)
+    outcome, events = None, []
+    try:
+        outcome = execute(sensor)
+    except TaskDeferred as deferred:
+        waiting = deferred
+    while outcome is None:
+        _, arguments = waiting.trigger.serialize()
+        events += [event.payload async for event in TorchXTrialTrigger(**arguments).run()]
+        try:
+            outcome = sensor.execute_complete({}, events[-1])
+        except TaskDeferred as deferred:
+            waiting = deferred
+    assert {event["status"] for event in events} == {"progress"}
+    check_stopped(execute, store, outcome)
+
+
+async def test_without_early_stopping_progress_wakes_nobody(
+    execute: Execute, components: Components, store: ExperimentStore
+) -> None:
+    execute(AxCreateExperimentOperator(task_id="create", experiment=BOOTH))
+    trial = execute(AxGenerateTrialOperator(task_id="generate", experiment_name="booth"))
+    run = execute(TorchXSubmitTrialOperator(task_id="submit", trial=trial, component=components(PLATEAU)))
+    sensor = TorchXTrialSensor(
+        task_id="wait", run=run, deferrable=True, poke_interval=0.05, timeout=3, early_stopping_interval=0.05
+    )
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(sensor)
+    _, arguments = deferred.value.trigger.serialize()
+    (event,) = [event.payload async for event in TorchXTrialTrigger(**arguments).run()]
+    assert event["status"] == "timeout"
+    assert sensor.execute_complete({}, event)["trial_status"] == "ABANDONED"
+    assert store.observations("booth", 0) == []

@@ -1,0 +1,248 @@
+"""``AxOptimizeOperator`` on the real local scheduler, in process and deferred."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.operators.ax import AxOptimizeOperator
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
+from tests.operators.conftest import BOOTH, Execute, FakeTaskInstance, app_state, wait_until
+
+APP = (
+    "import sys, json, pathlib, time; a = dict(v.split('=', 1) for v in sys.argv[1:]);"
+    "p = pathlib.Path(a['tracker_base']); p.mkdir(parents=True, exist_ok=True);"
+)
+REPORT = APP + "(p / a['trial_idx']).write_text(json.dumps({'booth_eval': float(a['x1'])}))"
+SLEEP = "import time; time.sleep(600)"
+
+
+def operator(component: str, **arguments: Any) -> AxOptimizeOperator:
+    given: dict[str, Any] = {"max_trials": 3, "parallelism": 2, "poll_interval": 0.05, "deferrable": False}
+    given |= {"scheduler_args": {"max_parallel": 10, "term_grace": 1}, **arguments}
+    return AxOptimizeOperator(task_id="optimize", experiment=BOOTH, component=component, **given)
+
+
+def run_deferred(make: Any, **identity: Any) -> tuple[dict[str, Any], int]:
+    """Run the task to its end as worker and triggerer do; return its result, and how often it was deferred."""
+    context: Any = {"ti": FakeTaskInstance("optimize", **identity)}
+    event: dict[str, Any] | None = None
+    for deferrals in range(100):
+        task = make()
+        try:
+            if event is None:
+                return task.execute(context), deferrals
+            return task.execute_complete(context, event), deferrals
+        except TaskDeferred as deferred:
+            assert (deferred.method_name, deferred.timeout) == ("execute_complete", None)
+            event = fire(deferred.trigger)
+    raise AssertionError("deferred for ever")
+
+
+def fire(trigger: Any) -> dict[str, Any]:
+    """Run a trigger, made anew from what Airflow stores of it, until it fires."""
+    _, arguments = trigger.serialize()
+    again = AxOptimizeTrigger(**json.loads(json.dumps(arguments)))
+
+    async def first() -> TriggerEvent:
+        return await anext(again.run())
+
+    payload: dict[str, Any] = asyncio.run(first()).payload
+    return json.loads(json.dumps(payload))
+
+
+def test_the_whole_experiment_in_process(execute: Execute, components: Any, store: ExperimentStore) -> None:
+    result = execute(operator(components(REPORT)))
+    trials = store.trials("booth")
+    best = min(trials, key=lambda trial: trial.parameters["x1"])
+    assert result["best"]["trial_index"] == best.index
+    assert result["best"]["parameters"] == best.parameters
+    assert result["best"]["metrics"] == {"booth_eval": {"mean": best.parameters["x1"], "sem": None}}
+    assert result["trials"] == {"COMPLETED": 3}
+    assert (result["n_trials"], result["experiment"]) == (3, "booth")
+    assert result["stop_reason"] == "max_trials: the experiment has 3 trials"
+    hours = sum((run.finished_at or 0) - (run.submitted_at or 0) for run in store.runs("booth")) / 3600
+    assert result["resource_hours"] == {"cpu": pytest.approx(hours), "gpu": 0.0}
+    assert hours > 0
+
+
+def test_deferred_it_waits_for_any_app_and_gives_the_same_result(components: Any, store: ExperimentStore) -> None:
+    component = components(APP + "time.sleep(0.3);" + REPORT.removeprefix(APP))
+    result, deferrals = run_deferred(lambda: operator(component, deferrable=True))
+    assert 1 <= deferrals <= 3  # it looks once before it waits, and each end wakes it at most once
+    assert result["trials"] == {"COMPLETED": 3}
+    assert [run.attempt for run in store.runs("booth")] == [1, 1, 1]
+
+
+def test_a_retry_goes_on_and_a_clear_of_a_finished_task_returns_the_result(
+    execute: Execute, components: Any, store: ExperimentStore
+) -> None:
+    component = components(REPORT)
+    first = execute(operator(component, max_trials=2))
+    assert execute(operator(component, max_trials=2), try_number=2, max_tries=1) == first
+    assert execute(operator(component, max_trials=3), try_number=3, max_tries=2)["n_trials"] == 3
+    assert len(store.runs("booth")) == 3
+
+
+def deferred(execute: Execute, component: str, **arguments: Any) -> AxOptimizeTrigger:
+    with pytest.raises(TaskDeferred) as raised:
+        execute(operator(component, deferrable=True, **arguments))
+    trigger = raised.value.trigger
+    assert isinstance(trigger, AxOptimizeTrigger)
+    return trigger
+
+
+async def test_ending_a_deferred_task_cancels_all_its_apps(execute: Execute, components: Any) -> None:
+    trigger = deferred(execute, components(SLEEP))
+    handles = list(trigger.arguments["submitted"])
+    assert len(handles) == 2
+    await trigger.on_kill()
+    for handle in handles:
+        wait_until(lambda handle=handle: app_state(handle) == "CANCELLED")
+
+
+def test_ending_a_running_task_cancels_all_its_apps_and_its_retry_runs_them_again(
+    execute: Execute, components: Any, store: ExperimentStore
+) -> None:
+    task = operator(components(SLEEP))
+    handles: list[str] = []
+
+    def end_when_both_run() -> None:
+        both = wait_until(lambda: runs if len(runs := store.open_runs()) == 2 and runs[1].app_handle else None)
+        handles.extend(run.app_handle for run in both)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: task.on_kill())
+    ending = threading.Thread(target=end_when_both_run)
+    ending.start()
+    try:
+        with pytest.raises(AirflowException, match="was ended by Airflow"):
+            execute(task)
+    finally:
+        ending.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert len(handles) == 2
+    for handle in handles:
+        wait_until(lambda handle=handle: app_state(handle) == "CANCELLED")
+    assert {trial.status for trial in store.trials("booth")} == {"RUNNING"}
+    result = execute(operator(components(REPORT)), try_number=2)
+    assert result["trials"] == {"COMPLETED": 3}
+    assert [(run.trial_index, run.attempt) for run in store.runs("booth")] == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)]
+
+
+def test_the_trigger_fires_when_it_is_time_to_look(execute: Execute, components: Any) -> None:
+    trigger = deferred(execute, components(SLEEP), trial_timeout=1)
+    event = fire(trigger)
+    assert event == {"status": "due"}
+    with pytest.raises(AirflowFailException, match="timeout: still running 1 s"):
+        run_on(components(SLEEP), event)
+
+
+def run_on(component: str, event: dict[str, Any]) -> Any:
+    """Go on after the event; every app times out, until three have."""
+    context: Any = {"ti": FakeTaskInstance("optimize")}
+    while True:
+        try:
+            return operator(component, deferrable=True, trial_timeout=1).execute_complete(context, event)
+        except TaskDeferred as again:
+            event = fire(again.trigger)
+
+
+@pytest.mark.parametrize("event", [None, {}, {"status": "splendid"}])
+def test_an_event_that_says_nothing_is_no_success(components: Any, event: Any) -> None:
+    with pytest.raises(AirflowException, match="no event that can be used"):
+        operator(components(REPORT)).execute_complete({"ti": FakeTaskInstance("optimize")}, event)
+
+
+def test_without_a_successful_trial_the_task_fails_and_names_the_reasons(execute: Execute, components: Any) -> None:
+    with pytest.raises(AirflowFailException) as failed:
+        execute(operator(components("import sys; sys.exit(3)"), max_failed_trials=2))
+    for said in ("No trial of experiment 'booth' has succeeded", "max_failed_trials: 2", "exit code 3"):
+        assert said in str(failed.value)
+
+
+def test_the_first_failure_fails_the_task_when_asked_for(execute: Execute, components: Any) -> None:
+    code = REPORT + ";sys.exit(int(a['trial_idx']) > 0)"
+    with pytest.raises(AirflowFailException, match=r"on_trial_failure: 1 of 2 trials have failed.*exit code 1"):
+        execute(operator(components(code), on_trial_failure="fail", parallelism=1))
+
+
+def test_a_task_that_fails_for_good_leaves_no_app_running(
+    execute: Execute, components: Any, store: ExperimentStore
+) -> None:
+    trigger = deferred(execute, components(SLEEP))
+    handles = list(trigger.arguments["submitted"])
+    with pytest.raises(AirflowFailException, match="does not fit"):
+        execute(operator(components(REPORT, "x1: float, other: int"), parallelism=3), try_number=2, max_tries=5)
+    for handle in handles:
+        wait_until(lambda handle=handle: app_state(handle) == "CANCELLED")
+
+
+def test_a_component_that_does_not_fit_is_refused_before_anything_is_recorded(
+    execute: Execute, components: Any, store: ExperimentStore
+) -> None:
+    with pytest.raises(AirflowFailException, match="x2"):
+        execute(operator(components(REPORT, "x1: float, trial_idx: int, tracker_base: str")))
+    assert store.summaries() == []
+
+
+def test_two_objectives_give_the_frontier(execute: Execute, components: Any) -> None:
+    code = APP + "(p / a['trial_idx']).write_text(json.dumps({'a': float(a['x1']), 'b': -float(a['x1'])}))"
+    task = AxOptimizeOperator(
+        task_id="optimize",
+        experiment={**BOOTH, "objective": "a, b"},
+        component=components(code),
+        max_trials=2,
+        poll_interval=0.05,
+    )
+    assert [entry["trial_index"] for entry in execute(task)["best"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_trials": 0}, "max_trials"),
+        ({"parallelism": -1}, "parallelism"),
+        ({"max_failed_trials": 0}, "max_failed_trials"),
+        ({"max_failure_rate": 0}, "max_failure_rate"),
+        ({"min_trials_for_rate": 0}, "min_trials_for_rate"),
+        ({"max_seconds": -5}, "max_seconds"),
+        ({"deadline": "tomorrow"}, "deadline"),
+        ({"max_resource_hours": 0}, "max_resource_hours"),
+        ({"trial_timeout": 0}, "trial_timeout"),
+        ({"trial_retries": -1}, "trial_retries"),
+        ({"poll_interval": 0}, "poll_interval"),
+        ({"early_stopping_interval": 0}, "early_stopping_interval"),
+        ({"parallelism": 4, "max_trials": 3}, "parallelism=4 is more than max_trials=3"),
+        ({"on_stop": "shrug"}, "on_stop"),
+        ({"on_trial_failure": "fail", "max_failed_trials": 1}, "can never be reached"),
+        ({"if_exists": "overwrite"}, "if_exists"),
+        ({"component_args": "{"}, "component_args"),
+    ],
+)
+def test_bad_arguments_are_refused_at_dag_parse(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        operator("utils.booth", **given)
+
+
+def test_what_is_templated_waits_for_the_start() -> None:
+    task = operator("utils.booth", max_trials="{{ params.n }}", parallelism=50, max_seconds="{{ params.s }}")
+    assert task.max_trials == "{{ params.n }}"
+
+
+def test_apps_are_found_under_the_tracker_base_that_was_named(
+    execute: Execute, components: Any, tmp_path: Path
+) -> None:
+    execute(operator(components(REPORT), tracker_base=str(tmp_path / "named"), max_trials=2))
+    assert sorted(path.name for path in (tmp_path / "named").iterdir()) == ["0", "1"]
