@@ -12,7 +12,9 @@ import warnings
 from benchmarks.harness import Report, machine
 
 #: Each in a module of its name with ``run(quick) -> Report``.
-BENCHMARKS = ("store", "parse", "imports", "waiting", "local_scheduler", "memory")
+BENCHMARKS = ("store", "parse", "imports", "waiting", "local_scheduler", "memory", "loop", "dag")
+#: These take longer than three minutes together even when quick.
+NOT_QUICK = ("loop", "dag")
 
 
 def main(arguments: list[str]) -> int:
@@ -26,7 +28,8 @@ def main(arguments: list[str]) -> int:
     warnings.simplefilter("ignore")  # of the libraries underneath, one for each of Ax's loads
     print(json.dumps(machine(), indent=1), flush=True)
     missed = 0
-    for name in options.names or BENCHMARKS:
+    default = [name for name in BENCHMARKS if not (options.quick and name in NOT_QUICK)]
+    for name in options.names or default:
         started = time.monotonic()
         report: Report = importlib.import_module(f"benchmarks.{name}").run(options.quick)
         report.seconds = time.monotonic() - started
