@@ -42,8 +42,6 @@ def through_the_operator(trials: int, folder: Path) -> Trials:
 
 def through_the_orchestrator(trials: int, folder: Path) -> Trials:
     """Run it through Ax's Orchestrator, which looks as often at its apps and runs one at a time too."""
-    from ax.core.objective import Objective
-    from ax.core.optimization_config import OptimizationConfig
     from ax.metrics.torchx import TorchXMetric
     from ax.orchestration.orchestrator import Orchestrator, OrchestratorOptions
     from ax.runners.torchx import TorchXRunner
@@ -55,8 +53,7 @@ def through_the_orchestrator(trials: int, folder: Path) -> Trials:
     spec = ExperimentSpec.load(EXPERIMENT)
     _, experiment = configured_client(spec, spec.name)
     tracker = str(folder / "tracker")
-    metric = TorchXMetric(name="booth_eval")
-    experiment.optimization_config = OptimizationConfig(Objective(metric=metric, minimize=True))
+    experiment.update_metric(TorchXMetric(name="booth_eval"))
     experiment.runner = TorchXRunner(
         tracker_base=tracker, component=booth, orchestrator="local_cwd", cfg={"log_dir": str(folder / "logs")}
     )
@@ -68,6 +65,7 @@ def through_the_orchestrator(trials: int, folder: Path) -> Trials:
     )
     orchestrator = Orchestrator(experiment, new_strategy(spec), options)
     orchestrator.run_n_trials(max_trials=trials)
+    assert all(trial.status.is_completed for trial in experiment.trials.values())
     return [dict(trial.arm.parameters) for _, trial in sorted(experiment.trials.items())]
 
 
@@ -104,7 +102,9 @@ def _in_own_process(side: str, trials: int, kept: dict[str, list[dict[str, Any]]
         environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         answer = Path(folder, "answer.json")
         command = [sys.executable, "-m", "benchmarks.loop", side, str(trials), str(answer)]
-        subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True)
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{side} failed:\n{done.stdout}\n{done.stderr}")
         kept[side].append(json.loads(answer.read_text()))
     return float(kept[side][-1]["wall"])
 
