@@ -6,8 +6,8 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow test-browser screenshots docs docs-test faults lint wheel-check clean \
-	engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
+.PHONY: help install demo serve test test-quick test-airflow test-browser screenshots docs docs-test faults \
+	bench bench-quick bench-guard lint wheel-check clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
@@ -21,6 +21,8 @@ help:
 	@echo "make engines      the scheduler contract on all schedulers at once, with the whole table"
 	@echo "make docs         build the documentation's site in build/site; a warning is an error"
 	@echo "make docs-test    run every code block of the documentation"
+	@echo "make bench        measure side by side with Ax, TorchX and submitit; bench-quick: in three minutes"
+	@echo "make bench-guard  counts and ratios that do not depend on the machine, against the committed baseline"
 	@echo "make lint         ruff and mypy"
 	@echo "make wheel-check  build the wheel and try it in an empty environment"
 	@echo "make clean        remove the environment, the demo's Airflow and caches"
@@ -84,6 +86,16 @@ screenshots: $(STAMP)
 
 faults: $(STAMP)
 	$(BIN)/python -m tests.faults
+
+# One torch thread: the sides share the cores with each other and with the apps.
+bench: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+
+bench-quick: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --quick
+
+bench-guard: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.guard
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ MODULES = (
     "airflow_provider_axtx.engine.results",
     "airflow_provider_axtx.engine.torchx_engine",
     "airflow_provider_axtx.generation",
+    "airflow_provider_axtx.loop",
     "airflow_provider_axtx.reaping",
     "airflow_provider_axtx.store.experiments",
     "airflow_provider_axtx.submission",

@@ -1,39 +1,79 @@
-"""``python -m benchmarks [NAME ...]``: measures, prints tables, writes ``.benchmarks/<name>.json``."""
+"""``python -m benchmarks [NAME ...]``: measures, prints tables, writes ``.benchmarks/<name>.json``.
+
+Several benchmarks run one after the other, each in a process of its own; one that fails does not keep the next from
+running. Exit code 1 when one has failed or a promise is missed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import json
+import subprocess
 import sys
 import time
 import warnings
 
-from benchmarks.harness import Report, machine
+from benchmarks.harness import RESULTS, ROOT, Report, machine
 
 #: Each in a module of its name with ``run(quick) -> Report``.
-BENCHMARKS = ("store", "parse", "imports", "waiting", "local_scheduler", "memory")
+BENCHMARKS = ("store", "parse", "imports", "waiting", "local_scheduler", "memory", "loop", "dag")
+#: These take longer than three minutes even when quick.
+NOT_QUICK = ("loop", "dag")
+DOCS = ROOT / "docs" / "performance.md"
+_BEGIN, _END = "<!-- results -->\n", "<!-- end of results -->\n"
+
+
+def _run(name: str, quick: bool) -> int:
+    warnings.simplefilter("ignore")  # of the libraries underneath, one for each of Ax's loads
+    started = time.monotonic()
+    report: Report = importlib.import_module(f"benchmarks.{name}").run(quick)
+    report.seconds = time.monotonic() - started
+    report.save()
+    print(f"\n{report.text()}", flush=True)
+    return 0 if all(check.kept for check in report.checks) else 1
+
+
+def _run_each(names: list[str], quick: bool) -> int:
+    print(json.dumps(machine(), indent=1), flush=True)
+    options = ["--quick"] if quick else []
+    codes = [
+        subprocess.run([sys.executable, "-m", "benchmarks", name, *options], cwd=ROOT).returncode for name in names
+    ]
+    if bad := [name for name, code in zip(names, codes, strict=True) if code]:
+        print(f"\nfailed, or a promise is missed: {', '.join(bad)}; again with: python -m benchmarks {' '.join(bad)}")
+    return 1 if bad else 0
+
+
+def _write_docs() -> None:
+    """Put the last results into the documentation."""
+    found = [json.loads(file.read_text()) for name in BENCHMARKS if (file := RESULTS / f"{name}.json").exists()]
+    if not found:
+        sys.exit("There are no results yet: run the benchmarks first.")
+    on = found[-1]["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in on["packages"].items())
+    where = f"{on['cores']} cores ({on['processor']}), {on['memory_gb']:g} GB, Python {on['python']}; {versions}."
+    text = "\n\n".join([where, *(each["text"].replace("## ", "### ", 1) for each in found)])
+    before, _, rest = DOCS.read_text().partition(_BEGIN)
+    DOCS.write_text(f"{before}{_BEGIN}\n{text}\n\n{_END}{rest.partition(_END)[2]}")
 
 
 def main(arguments: list[str]) -> int:
-    """Run the named benchmarks, all by default; return 1 when a promise is missed."""
+    """Run the named benchmarks, all by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--quick", action="store_true", help="fewer sizes; all together under three minutes")
+    parser.add_argument("--docs", action="store_true", help="run nothing; put the last results into the documentation")
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.names) - set(BENCHMARKS)):
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    warnings.simplefilter("ignore")  # of the libraries underneath, one for each of Ax's loads
-    print(json.dumps(machine(), indent=1), flush=True)
-    missed = 0
-    for name in options.names or BENCHMARKS:
-        started = time.monotonic()
-        report: Report = importlib.import_module(f"benchmarks.{name}").run(options.quick)
-        report.seconds = time.monotonic() - started
-        report.save()
-        print(f"\n{report.text()}", flush=True)
-        missed += sum(not check.kept for check in report.checks)
-    return 1 if missed else 0
+    if options.docs:
+        _write_docs()
+        return 0
+    if len(options.names) == 1:
+        return _run(options.names[0], options.quick)
+    default = [name for name in BENCHMARKS if not (options.quick and name in NOT_QUICK)]
+    return _run_each(options.names or default, options.quick)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,8 @@ class Report:
         """Write ``<name>.json``, as a whole."""
         folder.mkdir(exist_ok=True)
         checks = [{**asdict(check), "kept": check.kept} for check in self.checks]
-        content = {**asdict(self), "checks": checks, "machine": machine(), "finished_at": time.strftime("%FT%T%z")}
+        content = {**asdict(self), "checks": checks, "text": self.text(), "machine": machine()}
+        content["finished_at"] = time.strftime("%FT%T%z")
         target = folder / f"{self.name}.json"
         temporary = target.with_suffix(".tmp")
         temporary.write_text(json.dumps(content, indent=1) + "\n")

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_axtx.core.facts import Observation, Proposal, ProposedTrial
+from airflow_provider_axtx.core.facts import ExperimentFacts, Observation, Proposal, ProposedTrial
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from benchmarks.harness import Check, Report, Table, interleaved, timed
 
@@ -56,7 +56,7 @@ def filled(url: str, trials: int) -> ExperimentStore:
     proposal = ax_engine.propose(facts, 1)
     store.add_trials(NAME, proposal, task_key=_TASK, first_slot=trials - 1, expected_version=facts.version)
     for index in range(trials):
-        store.complete(NAME, index, status="COMPLETED", observations=[Observation(index, "loss", loss(index), 0.01)])
+        complete_one(store, index)
     return store
 
 
@@ -68,20 +68,25 @@ def our_step(store: ExperimentStore) -> Step:
 
     def step() -> None:
         nonlocal facts
-        index = len(facts.trials)
-        proposed = ProposedTrial(f"{index}_0", parameters(index), "Sobol", {"generator_key": "Sobol"})
-        store.add_trials(
-            NAME,
-            Proposal((proposed,), facts.generator_state),
-            task_key=_TASK,
-            first_slot=index,
-            expected_version=facts.version,
-        )
-        store.complete(NAME, index, status="COMPLETED", observations=[Observation(index, "loss", loss(index), 0.01)])
+        complete_one(store, add_one(store, facts))
         facts = store.facts(NAME)
         rebuild(facts)
 
     return step
+
+
+def add_one(store: ExperimentStore, facts: ExperimentFacts) -> int:
+    """Record one more trial, as a generating task does that has read the facts; return its index."""
+    index = len(facts.trials)
+    proposed = ProposedTrial(f"{index}_0", parameters(index), "Sobol", {"generator_key": "Sobol"})
+    proposal = Proposal((proposed,), facts.generator_state)
+    (added,) = store.add_trials(NAME, proposal, task_key=_TASK, first_slot=index, expected_version=facts.version)
+    return added.index
+
+
+def complete_one(store: ExperimentStore, index: int) -> None:
+    """Record the trial's outcome as a completing task does."""
+    store.complete(NAME, index, status="COMPLETED", observations=[Observation(index, "loss", loss(index), 0.01)])
 
 
 def json_step(store: ExperimentStore, path: Path) -> Step:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from realairflow import ApiError, poll
+from realairflow.env import COMPONENTS
 
 from tests.e2e.world import LONG, World, fault_world
 
@@ -192,3 +193,20 @@ def test_a_failing_app_fails_its_trial_with_a_reason_and_the_loop_goes_on(world:
         assert f"Trial {index} FAILED: {reasons[index]}" in log
     assert "the training data is missing" in scenario.log("tune.round_0.wait", 0)
     assert scenario.starts() == dict.fromkeys(range(6), 1)
+
+
+def test_a_fused_trial_that_is_killed_before_its_results_are_read_goes_on(world: World) -> None:
+    scenario = world.scenario("fused_loop", rounds=2, kill={"tune.round_0.run": "settle.after_finish_run"})
+    scenario.let_go()
+    scenario.await_end()
+    assert scenario.statuses() == {0: "COMPLETED", 1: "COMPLETED"}
+    assert scenario.starts() == {0: 1, 1: 1}
+    assert (scenario.tries("tune.round_0.run"), scenario.tries("tune.round_1.run")) == ([2], [1])
+
+
+def test_tasks_find_ax_imported_and_no_other_process_loads_it(world: World) -> None:
+    run_id = world.env.api.trigger("warm", timeout=LONG)
+    world.env.api.wait_for_run("warm", run_id, LONG)
+    assert world.env.api.xcom("warm", run_id, "look") == ["ax", "torchx"]
+    mapped = {name: Path(f"/proc/{world.env.pid(name)}/maps").read_text() for name in COMPONENTS}
+    assert [name for name, libraries in mapped.items() if "libtorch" in libraries] == ["scheduler"]

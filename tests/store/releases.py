@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.facts import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.tables import HEAD_REVISION
@@ -51,6 +52,7 @@ def content(store: ExperimentStore) -> dict[str, Any]:
             "facts": asdict(facts),
             "summary": asdict(summary),
             "runs": [asdict(run) for run in store.runs(summary.name)],
+            "analyses": [asdict(card) for card in store.analyses(summary.name)],
             "evidence": [store.evidence(summary.name, trial.index) for trial in facts.trials],
         }
     loaded: dict[str, Any] = json.loads(json.dumps(found))
@@ -91,7 +93,12 @@ def _fill(store: ExperimentStore) -> None:
     store.complete(name, 3, status="FAILED", reason="loss is NaN", evidence={"loss/mean": "NaN"})
     store.record_handle(begin(store, name, 4), "kubernetes://torchx/trials:c")
     add(store, "digits" if store.create("digits", SPEC) else "", 2, task="dag/manual__2/generate/-1")
+    store.plan("digits", 10)
     store.finish("digits", "search space exhausted")
+    store.start_loop("digits", "dag/manual__2/tune/-1", max_tries=2)
+    store.stop_loop("digits", "dag/manual__2/tune/-1", "max_trials: the experiment has 2 trials")
+    table = {"columns": ["trial_index", "loss"], "data": [[0, 0.1 + 0.2], [1, None]]}
+    store.record_analyses("digits", [AnalysisCard("Summary", "Dígits", "", ("All",), "table", "<p>☃ '1'</p>", table)])
 
 
 def main() -> None:

@@ -33,6 +33,26 @@ def plans(migrated_file: Path, tmp_path: Path) -> tuple[ExperimentStore, dict[st
     return store, collected
 
 
+#: Not in the test: the overview has one of its own, closing asks nothing.
+ELSEWHERE = {"summaries", "close"}
+
+
+def counted(store: ExperimentStore, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return the set that the names of the store's methods go into when they are called."""
+    called: set[str] = set()
+
+    def wrap(name: str, method: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            called.add(name)
+            return method(*arguments, **options)
+
+        return call
+
+    for name in (name for name in dir(ExperimentStore) if not name.startswith("_")):
+        monkeypatch.setattr(store, name, wrap(name, getattr(store, name)))
+    return called
+
+
 def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     """Call whatever the store can do with one experiment and a trial of it that has no run yet."""
     run = store.record_handle(begin(store, name, index, expected_attempt=1), "local://s/app")
@@ -45,10 +65,17 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     begin(store, name, index, reopen_reason="cleared")
     with store.lease(name, "me", 1):
         add(store, name)
-    for call in (store.facts, store.trials, store.runs, store.summary, lambda n: store.finish(n, "x")):
+    for call in (store.facts, store.trials, store.runs, store.summary, store.uid, store.spec):
         call(name)
     store.observations(name, index)
     store.run(name, index, 1)
+    store.finish(name, "x")
+    store.plan(name, 10)
+    store.trial(name, index)
+    store.latest_run(name, index)
+    store.runs(name, index)
+    store.loop(name, "task")
+    store.open_trials()
     store.open_trials(dag_run="dag")
     store.open_trials(experiment=name)
     store.evidence(name, index)
@@ -60,11 +87,14 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.record_analyses(name, store.analyses(name))
 
 
-def test_every_statement_uses_an_index(plans: tuple[ExperimentStore, dict[str, list[str]]]) -> None:
+def test_every_statement_uses_an_index(
+    plans: tuple[ExperimentStore, dict[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, collected = plans
+    called = counted(store, monkeypatch)
     exercise(store, experiment(store, 3))
     scans = {statement: plan for statement, plan in collected.items() if any("SCAN axtx" in line for line in plan)}
-    assert len(collected) > 25
+    assert called == {name for name in dir(ExperimentStore) if not name.startswith("_")} - ELSEWHERE
     assert scans == {}, "these read a whole table"
 
 

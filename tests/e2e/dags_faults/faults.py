@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import Context, dag
 
 from airflow_provider_axtx.operators.ax import (
@@ -110,6 +112,21 @@ def optimize(**wait: Any) -> None:
 
 
 @dag(**SETTINGS)
+def fused_loop() -> None:
+    loop(fused=True)
+
+
+def loaded() -> list[str]:
+    """Return which of the slow libraries this task has found imported."""
+    return sorted({"ax", "torchx"} & set(sys.modules))
+
+
+@dag(**SETTINGS)
+def warm() -> None:
+    PythonOperator(task_id="look", python_callable=loaded)
+
+
+@dag(**SETTINGS)
 def optimizing() -> None:
     optimize(deferrable=True)
 
@@ -125,5 +142,7 @@ resubmitting_loop()
 resubmitting_poking_loop()
 never_waits()
 never_submits()
+fused_loop()
+warm()
 optimizing()
 optimizing_in_process()

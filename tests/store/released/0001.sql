@@ -18,6 +18,7 @@ CREATE TABLE axtx_analyses (
 	CONSTRAINT pk_axtx_analyses PRIMARY KEY (experiment, position), 
 	CONSTRAINT fk_axtx_analyses_axtx_experiments FOREIGN KEY(experiment) REFERENCES axtx_experiments (name)
 );
+INSERT INTO "axtx_analyses" VALUES('digits',0,'Summary','Dígits','','["All"]','table','<p>☃ ''1''</p>','{"columns": ["trial_index", "loss"], "data": [[0, 0.30000000000000004], [1, null]]}',1.79556123706522870065e+09);
 CREATE TABLE axtx_experiments (
 	name VARCHAR(100) NOT NULL, 
 	uid VARCHAR(32) NOT NULL, 
@@ -34,8 +35,8 @@ CREATE TABLE axtx_experiments (
 	CONSTRAINT pk_axtx_experiments PRIMARY KEY (name), 
 	CONSTRAINT uq_axtx_experiments_uid UNIQUE (uid)
 );
-INSERT INTO "axtx_experiments" VALUES('Dígits ''quoted'' "☃" 100 %','303603b4dbcf4d2a88750264c160b41a','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 6}',1,NULL,NULL,'',1.79556106132959890364e+09,NULL,NULL,NULL);
-INSERT INTO "axtx_experiments" VALUES('digits','7079d7e4fb6d4661a15d6bc506fc521d','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 2}',1,NULL,NULL,'',1.79556106288401484487e+09,'search space exhausted',1.79556106292494916916e+09,NULL);
+INSERT INTO "axtx_experiments" VALUES('Dígits ''quoted'' "☃" 100 %','11b5f182561e417d81ee58f327745f1d','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 6}',1,NULL,NULL,'',1.79556123456455397607e+09,NULL,NULL,NULL);
+INSERT INTO "axtx_experiments" VALUES('digits','291d4dceb359409b9c13c263b702d1a0','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 2}',1,NULL,NULL,'',1.79556123676109385487e+09,'max_trials: the experiment has 2 trials',1.79556123701731324198e+09,10);
 CREATE TABLE axtx_loops (
 	experiment VARCHAR(100) NOT NULL, 
 	loop_key VARCHAR(250) NOT NULL, 
@@ -44,6 +45,7 @@ CREATE TABLE axtx_loops (
 	stop_reason TEXT, 
 	CONSTRAINT pk_axtx_loops PRIMARY KEY (experiment, loop_key)
 );
+INSERT INTO "axtx_loops" VALUES('digits','dag/manual__2/tune/-1',2,1795561236.84379,'max_trials: the experiment has 2 trials');
 CREATE TABLE axtx_observations (
 	experiment VARCHAR(100) NOT NULL, 
 	trial_index INTEGER NOT NULL, 
@@ -90,12 +92,12 @@ CREATE TABLE axtx_runs (
 	CONSTRAINT uq_axtx_runs_submission_key UNIQUE (submission_key), 
 	CONSTRAINT fk_axtx_runs_axtx_trials FOREIGN KEY(experiment, trial_index) REFERENCES axtx_trials (experiment, trial_index)
 );
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',0,1,'d-gits-quoted-100-611225e4d0-t0-a1','1a1105a064c24d4a9a10c98d03424de6','local_detached','/results/d-gits-quoted-100-611225e4d0-t0-a1','slurm://torchx/17',1.79556106160269689556e+09,1.79556106171620368959e+09,1.79556106178002166749e+09,NULL,NULL,'SUCCEEDED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,1,'d-gits-quoted-100-611225e4d0-t1-a1','45d3ed62003b4983ba638c9bfea62bcf','local_detached','/results/d-gits-quoted-100-611225e4d0-t1-a1','local_docker://torchx/a',1.79556106204784655575e+09,1.79556106219688630101e+09,1.79556106232746386531e+09,NULL,NULL,'FAILED','lost:
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',0,1,'d-gits-quoted-100-c8de27d2f9-t0-a1','43e17188e7dc400a928242478a6d31c8','local_detached','/results/d-gits-quoted-100-c8de27d2f9-t0-a1','slurm://torchx/17',1.79556123542896628377e+09,1.79556123560783290863e+09,1.79556123574983382226e+09,NULL,NULL,'SUCCEEDED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,1,'d-gits-quoted-100-c8de27d2f9-t1-a1','f0f909d79e9d4aafad11b26384ec15b0','local_detached','/results/d-gits-quoted-100-c8de27d2f9-t1-a1','local_docker://torchx/a',1.79556123591702508929e+09,1.79556123598477840428e+09,1.79556123628030204772e+09,NULL,NULL,'FAILED','lost:
 the container is gone \ ''',1,1,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,2,'d-gits-quoted-100-611225e4d0-t1-a2','42bcc931637c4c6bbbb16f7503cbebe9','local_detached','/results/d-gits-quoted-100-611225e4d0-t1-a2',NULL,1.79556106241423487661e+09,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',2,1,'d-gits-quoted-100-611225e4d0-t2-a1','362274574dfa450eb91ac685ac214a1d','local_detached','/results/d-gits-quoted-100-611225e4d0-t2-a1','local_detached://torchx/b',1.79556106251593923569e+09,1.79556106255121231077e+09,1.79556106267397165296e+09,1.79556106261190295218e+09,'timeout after 60 s','CANCELLED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',4,1,'d-gits-quoted-100-611225e4d0-t4-a1','040724ca518e45479448c26d40f12487','local_detached','/results/d-gits-quoted-100-611225e4d0-t4-a1','kubernetes://torchx/trials:c',1.7955610628486020565e+09,1.79556106285921430586e+09,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,2,'d-gits-quoted-100-c8de27d2f9-t1-a2','8a09019c4e024724be8134d515ceace1','local_detached','/results/d-gits-quoted-100-c8de27d2f9-t1-a2',NULL,1.79556123635264945027e+09,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',2,1,'d-gits-quoted-100-c8de27d2f9-t2-a1','590c4a9259674ef9b01338b1e3da7ed4','local_detached','/results/d-gits-quoted-100-c8de27d2f9-t2-a1','local_detached://torchx/b',1.79556123639402341845e+09,1.79556123643324136735e+09,1.79556123649876403806e+09,1.79556123648258185391e+09,'timeout after 60 s','CANCELLED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
+INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',4,1,'d-gits-quoted-100-c8de27d2f9-t4-a1','301a33f22943410891a2d4f4b326472e','local_detached','/results/d-gits-quoted-100-c8de27d2f9-t4-a1','kubernetes://torchx/trials:c',1.79556123668044328688e+09,1795561236.71825,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default');
 CREATE TABLE axtx_trials (
 	experiment VARCHAR(100) NOT NULL, 
 	trial_index INTEGER NOT NULL, 
@@ -116,16 +118,16 @@ CREATE TABLE axtx_trials (
 	CONSTRAINT uq_axtx_trials_experiment_request_key UNIQUE (experiment, request_key), 
 	CONSTRAINT fk_axtx_trials_axtx_experiments FOREIGN KEY(experiment) REFERENCES axtx_experiments (name)
 );
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',0,'0_0','{"x": 0.0, "kind": "a"}','COMPLETED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#0','dag',NULL,NULL,1.79556106143863201136e+09,1.79556106186468839641e+09,1.79556106186468839641e+09);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#1','dag',NULL,NULL,1.79556106143863201136e+09,1.79556106219726228714e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',2,'2_0','{"x": 0.2857142857142857, "kind": "a"}','ABANDONED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#2','dag','timeout after 60 s',NULL,1.79556106143863201136e+09,1.79556106274084067344e+09,1.79556106274084067344e+09);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',3,'3_0','{"x": 0.42857142857142855, "kind": "a"}','FAILED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#3','dag','loss is NaN','{"loss/mean": "NaN"}',1.79556106143863201136e+09,1.79556106280781435959e+09,1.79556106280781435959e+09);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',4,'4_0','{"x": 0.5714285714285714, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#4','dag',NULL,NULL,1.79556106143863201136e+09,1.79556106285948157306e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',5,'5_0','{"x": 0.7142857142857143, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#5','dag',NULL,NULL,1.79556106143863201136e+09,1.79556106143863201136e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('digits',0,'0_0','{"x": 0.0, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#0','dag',NULL,NULL,1.79556106290712499612e+09,1.79556106290712499612e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('digits',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#1','dag',NULL,NULL,1.79556106290712499612e+09,1.79556106290712499612e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',0,'0_0','{"x": 0.0, "kind": "a"}','COMPLETED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#0','dag',NULL,NULL,1.79556123517385649683e+09,1.7955612358005588055e+09,1.7955612358005588055e+09);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#1','dag',NULL,NULL,1.79556123517385649683e+09,1.7955612359850590229e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',2,'2_0','{"x": 0.2857142857142857, "kind": "a"}','ABANDONED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#2','dag','timeout after 60 s',NULL,1.79556123517385649683e+09,1.79556123657198548311e+09,1.79556123657198548311e+09);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',3,'3_0','{"x": 0.42857142857142855, "kind": "a"}','FAILED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#3','dag','loss is NaN','{"loss/mean": "NaN"}',1.79556123517385649683e+09,1.79556123662751626968e+09,1.79556123662751626968e+09);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',4,'4_0','{"x": 0.5714285714285714, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#4','dag',NULL,NULL,1.79556123517385649683e+09,1.79556123674714779858e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',5,'5_0','{"x": 0.7142857142857143, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#5','dag',NULL,NULL,1.79556123517385649683e+09,1.79556123517385649683e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('digits',0,'0_0','{"x": 0.0, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#0','dag',NULL,NULL,1.7955612367883245945e+09,1.7955612367883245945e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('digits',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#1','dag',NULL,NULL,1.7955612367883245945e+09,1.7955612367883245945e+09,NULL);
 CREATE INDEX ix_axtx_trials_experiment_status_updated_at ON axtx_trials (experiment, status, updated_at);
-CREATE INDEX ix_axtx_trials_dag_run_status ON axtx_trials (dag_run, status);
+CREATE INDEX ix_axtx_trials_status_dag_run ON axtx_trials (status, dag_run);
 CREATE INDEX ix_axtx_runs_finished_at ON axtx_runs (finished_at);
 CREATE INDEX ix_axtx_runs_dag_id_run_id ON axtx_runs (dag_id, run_id);
 COMMIT;

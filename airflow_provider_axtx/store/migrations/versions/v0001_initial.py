@@ -78,7 +78,7 @@ def _create_trials() -> None:
         **_MYSQL,
     )
     create_index("ix_axtx_trials_experiment_status_updated_at", "axtx_trials", ["experiment", "status", "updated_at"])
-    create_index("ix_axtx_trials_dag_run_status", "axtx_trials", ["dag_run", "status"])
+    create_index("ix_axtx_trials_status_dag_run", "axtx_trials", ["status", "dag_run"])
 
 
 def _create_runs() -> None:

@@ -1,0 +1,166 @@
+"""``python -m benchmarks.guard``: counts and ratios, which do not depend on the machine, against ``baseline.json``.
+
+Exit code 1 when one is worse. ``--write`` makes what was measured the new baseline.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+
+from airflow_provider_axtx.core.facts import TaskIdentity
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from benchmarks import imports, parse, store, waiting
+from benchmarks.harness import Report, interleaved, timed
+from benchmarks.local_scheduler import Detached
+from benchmarks.memory import is_supervisor
+
+BASELINE = Path(__file__).with_name("baseline.json")
+#: A ratio of two times varies from run to run and from machine to machine; what doubles it is a change of the code.
+RATIO_TOLERANCE = 2.0
+#: The number of modules depends a little on the versions of the libraries underneath.
+MODULE_TOLERANCE = 1.15
+
+Figures = dict[str, float]
+
+
+@contextmanager
+def _statements() -> Iterator[list[str]]:
+    """Collect the SQL statements of every engine."""
+    seen: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+
+def _calls(opened: ExperimentStore, trials: int) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield the calls that one more trial makes, in their order."""
+    name = store.NAME
+    facts = opened.facts(name)
+    yield "add_trials", lambda: store.add_one(opened, facts)
+    run = opened.begin_run(name, trials, scheduler="local_detached", identity=TaskIdentity(), tracker_root="/results")
+    yield "record_handle", lambda: opened.record_handle(run, "local_detached://torchx/app")
+    yield "latest_run", lambda: opened.latest_run(name, trials)
+    yield "note_unseen", lambda: opened.note_unseen(run, seen=True)
+    yield "finish_run", lambda: opened.finish_run(run, "SUCCEEDED", "")
+    yield "complete", lambda: store.complete_one(opened, trials)
+    yield "granted", lambda: opened.granted(name, "dag/run/another/-1")
+    yield "facts", lambda: opened.facts(name)
+    yield "summary", lambda: opened.summary(name)
+
+
+def queries(trials: int, folder: Path) -> Figures:
+    """Count the statements of each call on an experiment of this size, transactions included."""
+    opened = store.filled(f"sqlite:///{folder / f'{trials}.db'}", trials)
+    found: Figures = {}
+    for call, work in _calls(opened, trials):
+        with _statements() as seen:
+            work()
+        found[f"queries of {call} at {trials} trials"] = len(seen)
+    return found
+
+
+def imported() -> Figures:
+    """Count what the tasks that do not ask Ax load."""
+    life = imports.one_life()
+    steps = [step for step in life if step not in imports.ASK_AX]
+    heavy: Figures = {f"heavy libraries loaded by {step}": len(life[step]["heavy"]) for step in steps}
+    return heavy | {f"modules loaded by {step}": life[step]["modules"] for step in steps}
+
+
+def observed() -> Figures:
+    """Count the looks at a scheduler by 100 waiting trials."""
+    found = waiting.in_own_process(100, 2)
+    intervals = found["seconds"] / waiting.INTERVAL
+    return {
+        "observations beyond one in an interval": max(0, found["observations"] - math.ceil(intervals)),
+        "waiting trials left out of an observation": 100 - found["largest"],
+    }
+
+
+def processes(folder: Path) -> Figures:
+    """Count the processes behind running apps."""
+    side = Detached(folder)
+    before = {p.pid for p in psutil.process_iter()}
+    handles = [side.submit(3.0) for _ in range(2)]
+    new = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
+    mine = [p for p in new if is_supervisor(p, folder)]
+    while side.ended(handles) < len(handles):
+        psutil.wait_procs(mine, timeout=0.1)
+    return {"supervisors of two running apps": len(mine)}
+
+
+def ratios(folder: Path) -> Figures:
+    """Compare times of one process with each other; smaller is better."""
+    small = store.filled(f"sqlite:///{folder / 'small.db'}", 100)
+    large = store.filled(f"sqlite:///{folder / 'large.db'}", 1000)
+    steps = {
+        "small": store.our_step(small),
+        "large": store.our_step(large),
+        "ax": store.json_step(small, folder / "ax"),
+    }
+    found = interleaved({name: functools.partial(timed, step) for name, step in steps.items()}, 3)
+    report = Report("parse")
+    parse.measure(report, 3, ("98 empty operators in the groups of ax_trial_loop", "ax_trial_loop, 98 tasks"))
+    empty, loop = (min(values) for values in report.figures.values())
+    return {
+        "store: 1000 trials over 100": found["large"].median / found["small"].median,
+        "store: this over Ax JSON at 100 trials": found["small"].median / found["ax"].median,
+        "parse: ax_trial_loop over empty operators": loop / empty,
+    }
+
+
+def measure() -> dict[str, Figures]:
+    """Return all counts and ratios."""
+    with tempfile.TemporaryDirectory(prefix="axtx-bench-") as name:
+        folder = Path(name)
+        counts = queries(10, folder) | queries(1000, folder) | imported() | observed() | processes(folder)
+        return {"counts": counts, "ratios": ratios(folder)}
+
+
+def limit(kind: str, name: str, value: float) -> float:
+    """Return the largest value that is as good as this one of the baseline."""
+    if kind == "ratios":
+        return value * RATIO_TOLERANCE
+    return value * MODULE_TOLERANCE if name.startswith("modules") else value
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and compare; return 1 when something is worse than the baseline."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("ax").setLevel(logging.WARNING)
+    found = measure()
+    if arguments == ["--write"]:
+        BASELINE.write_text(json.dumps(found, indent=1) + "\n")
+        print(f"wrote {BASELINE}")
+        return 0
+    baseline = json.loads(BASELINE.read_text())
+    worse = 0
+    for kind, figures in baseline.items():
+        for name, value in figures.items():
+            now, most = found[kind][name], limit(kind, name, value)
+            worse += now > most
+            print(f"{'WORSE' if now > most else 'kept '}  {name}: {now:.3g} (baseline {value:.3g}, at most {most:.3g})")
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""Deferred trials in one event loop, as in a triggerer: processor, loop lag, observations, memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.harness import REPEATS, ROOT, Check, Report, Samples, Table
+
+#: The default of the sensor is 10; a shorter one asks more of the triggerer.
+INTERVAL = 2.0
+MAX_CPU_SHARE = 0.25
+MAX_LAG_SECONDS = 0.2
+MAX_MEMORY = 50 * 1024
+
+
+async def _wait(name: str) -> None:
+    from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
+
+    trigger = TorchXTrialTrigger(
+        run={"experiment": "booth", "trial_index": 0, "attempt": 1, "app_handle": f"local_detached://torchx/{name}"},
+        scheduler="local_detached",
+        submitted_at=time.time(),
+        deadline=time.time() + 3600,
+        poll_interval=INTERVAL,
+        grace_seconds=60.0,
+        grace_polls=3,
+        ax_conn_id="ax_default",
+        torchx_conn_id="torchx_default",
+    )
+    async for _ in trigger.run():
+        raise AssertionError("no app of this benchmark ends")
+
+
+async def _figures(names: list[str], intervals: int, traced: bool) -> dict[str, Any]:
+    process, loop = psutil.Process(), asyncio.get_running_loop()
+    if traced:
+        tracemalloc.start()
+    # The first brings the scheduler's client, once for the triggerer; the others are what grows.
+    waiting = [asyncio.create_task(_wait(names[0]))]
+    await asyncio.sleep(INTERVAL + 1)
+    memory, _ = tracemalloc.get_traced_memory()
+    waiting += [asyncio.create_task(_wait(name)) for name in names[1:]]
+    await asyncio.sleep(INTERVAL)
+    cpu, started, lags = process.cpu_times(), time.monotonic(), []
+    end = loop.time() + INTERVAL * intervals
+    while (before := loop.time()) < end:
+        await asyncio.sleep(0.01)
+        lags.append(loop.time() - before - 0.01)
+    after, seconds = process.cpu_times(), time.monotonic() - started
+    found = {
+        "cpu_share": (after.user + after.system - cpu.user - cpu.system) / seconds,
+        "lag": max(lags),
+        "memory": (tracemalloc.get_traced_memory()[0] - memory) / max(len(names) - 1, 1),
+    }
+    for each in waiting:
+        each.cancel()
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
+    return found
+
+
+def measure(trials: int, intervals: int, traced: bool) -> dict[str, Any]:
+    """Let this many triggers wait for apps that do not end, and return the figures."""
+    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+    from tests.faults.thousand import FakeApps
+
+    looked: list[int] = []
+    observe = TorchXEngine.observe
+
+    def counted(engine: TorchXEngine, handles: Any) -> Any:
+        looked.append(len(handles))
+        return observe(engine, handles)
+
+    TorchXEngine.observe = counted  # type: ignore[method-assign]
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="axtx-bench-") as folder:
+        os.environ["AXTX_LOCAL_ROOT"] = folder
+        figures = asyncio.run(_figures(FakeApps(Path(folder), trials).names(), intervals, traced))
+    seconds = time.monotonic() - started
+    looks = {"observations": len(looked), "a_minute": 60 * len(looked) / seconds, "largest": max(looked)}
+    return {**figures, **looks, "seconds": seconds}
+
+
+def in_own_process(trials: int, intervals: int, *, traced: bool = False) -> dict[str, Any]:
+    """Measure in a process of its own, whose memory nobody else has grown."""
+    command = [sys.executable, "-m", "benchmarks.waiting", str(trials), str(intervals), "traced" if traced else ""]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def run(quick: bool) -> Report:
+    """Measure growing numbers of waiting trials."""
+    report = Report("waiting", quick)
+    table = Table(
+        f"Deferred trials on local_detached, one look in {INTERVAL:g} s",
+        ["trials", "share of a core", "longest hold of the event loop", "observations a minute", "memory for each"],
+    )
+    sizes = (10, 1000) if quick else (10, 100, 1000)
+    memory = {size: in_own_process(size, 1, traced=True)["memory"] for size in sizes}
+    found = {size: [in_own_process(size, 2 if quick else 5) for _ in range(2 if quick else REPEATS)] for size in sizes}
+    for size, runs in found.items():
+        share, lag, minute = (
+            report.add(f"{figure}_{size}", Samples(tuple(one[figure] for one in runs)))
+            for figure in ("cpu_share", "lag", "a_minute")
+        )
+        kilobytes = report.add(f"memory_{size}", Samples((memory[size],))).shown("kB")
+        shown = [f"{100 * share.median:.1f} %", lag.shown("ms"), f"{minute.median:.0f}", kilobytes]
+        table.rows.append([str(size), *shown])
+    report.tables.append(table)
+    report.checks += [
+        Check("share of a core for 1000 waiting trials", share.median, MAX_CPU_SHARE),
+        Check("seconds for which the event loop was held", lag.median, MAX_LAG_SECONDS),
+        Check("bytes for each of 1000 waiting trials", memory[1000], MAX_MEMORY),
+    ]
+    report.notes.append(
+        "The apps are directories whose lock is held, as a supervisor does; the observer is the real one."
+    )
+    report.notes.append("Memory for each of 10 trials is dominated by what the process allocates meanwhile.")
+    return report
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]), int(sys.argv[2]), bool(sys.argv[3]))))
