@@ -25,6 +25,7 @@ with quiet_import():
     )
     from ax.utils.common.random import with_rng_seed
 
+    from airflow_provider_axtx.engine.ax_kernel import without_stale_build_lock
     from airflow_provider_axtx.engine.ax_rebuild import rebuild
 
 
@@ -37,7 +38,7 @@ def analyse(facts: ExperimentFacts) -> list[AnalysisCard]:
     :raises InvalidInputError: when spec or facts are not usable.
     """
     rebuilt = rebuild(facts)
-    with with_rng_seed(rebuilt.spec.generation.random_seed):
+    with without_stale_build_lock(), with_rng_seed(rebuilt.spec.generation.random_seed):
         cards = rebuilt.client.compute_analyses(display=False)
     return [card for top in cards for card in _flat(top, ())]
 
