@@ -49,7 +49,7 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 docs-test: $(STAMP)
-	$(PYTEST) -n 2 tests/docs
+	$(PYTEST) -n 2 --dist worksteal tests/docs
 
 engines-slurm engines-docker engines-kubernetes: engines-%: $(STAMP)
 	$(PYTEST) -m $*
