@@ -54,7 +54,7 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 docs-test: $(STAMP)
-	$(PYTEST) -n 2 tests/docs
+	$(PYTEST) -n 2 --dist worksteal tests/docs
 
 engines: $(STAMP)
 	$(PYTEST) tests/contracts tests/e2e/test_slurm_airflow.py -m "slurm or docker or not airflow"

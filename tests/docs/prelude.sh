@@ -13,6 +13,11 @@ python3() { command python3 "$@" $([[ "${*:1:2}" == "-m venv" ]] && echo --witho
 # A target must exist, with all it depends on.
 make() { command make --dry-run -C "$DOCS_ROOT" "$@" > /dev/null; }
 
+# Benchmarks take minutes: the module must be there and have these options.
+python() {
+    if [[ "${*:1:2}" == "-m benchmarks"* ]]; then command python "$@" --help > /dev/null; else command python "$@"; fi
+}
+
 # What stays in the foreground must be a command with these options.
 airflow() {
     case "$1" in
