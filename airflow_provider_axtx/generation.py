@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fnmatch
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 import tenacity
 
-from airflow_provider_axtx.core.errors import ExperimentNotFoundError, StoreConflictError, TrialsPendingError
+from airflow_provider_axtx.core.errors import (
+    ExperimentNotFoundError,
+    InvalidInputError,
+    StoreConflictError,
+    TrialsPendingError,
+)
 from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.trial import Trial
 
@@ -40,14 +47,28 @@ class Generation:
     pending: str | None = None
 
 
-def create_experiment(store: ExperimentStore, spec: ExperimentSpec, *, if_exists: Literal["resume", "fail"]) -> bool:
+def create_experiment(
+    store: ExperimentStore,
+    spec: ExperimentSpec,
+    *,
+    if_exists: Literal["resume", "fail"],
+    allowed_factories: Sequence[str] = (),
+) -> bool:
     """Put an experiment into the store, checked by Ax itself.
 
     :param if_exists: ``resume`` or ``fail``.
+    :param allowed_factories: patterns (``fnmatch``) of what ``generation.factory`` may name: it is code, and the
+        definition may come from a form.
     :return: True when it was created, False when it was there with the same definition.
-    :raises InvalidInputError: when Ax refuses the definition.
+    :raises InvalidInputError: when Ax refuses the definition, or its factory is not allowed.
     :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
     """
+    factory = spec.generation.factory
+    if factory is not None and not any(fnmatch.fnmatchcase(factory, pattern) for pattern in allowed_factories):
+        raise InvalidInputError(
+            f"generation.factory {factory!r} is not allowed; allowed are {list(allowed_factories)}.",
+            fix=f"pass allowed_factories=[{factory!r}] in the DAG's code, if it is to run.",
+        )
     try:
         store.spec(spec.name)
     except ExperimentNotFoundError:

@@ -116,7 +116,9 @@ def cancel_task_runs(
     task = (identity.task_id, identity.map_index)
     failed: AxtxError | None = None
     for run in store.open_runs(experiment=experiment, dag_id=identity.dag_id, run_id=identity.run_id):
-        if (run.identity.task_id, run.identity.map_index) != task or (handles and run.app_handle not in handles):
+        if (run.identity.task_id, run.identity.map_index) != task or (
+            handles is not None and run.app_handle not in handles
+        ):
             continue
         try:
             cancel_run(store, engine_for(run), run, reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -45,6 +45,7 @@ def ax_trial_loop(
     trial_retries: int = 0,
     fused: bool = False,
     results: Any = None,
+    allowed_factories: Sequence[str] = (),
     default_args: Mapping[str, Any] | None = None,
     ax_conn_id: str = AxHook.default_conn_name,
     torchx_conn_id: str = TorchXHook.default_conn_name,
@@ -74,6 +75,7 @@ def ax_trial_loop(
     :param fused: one task ``run`` for each trial submits, waits and completes. A round then starts two tasks one after
         the other instead of four, and is as restartable; submission, wait and completion share one log and one state.
     :param results: see ``AxCompleteTrialOperator``.
+    :param allowed_factories: see ``AxCreateExperimentOperator``.
     :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
         may be repeated at any time, and a worker that dies must not end the experiment.
     :raises InvalidInputError: at DAG parse, for what is a literal.
@@ -90,7 +92,12 @@ def ax_trial_loop(
     group.default_args = {**_RETRIES, **(group.dag.default_args if group.dag else {}), **(default_args or {})}
     with group:
         create = AxCreateExperimentOperator(
-            task_id="create", experiment=experiment, if_exists=if_exists, **app, **connections
+            task_id="create",
+            experiment=experiment,
+            if_exists=if_exists,
+            allowed_factories=allowed_factories,
+            **app,
+            **connections,
         )
         reap = TorchXReapTrialsOperator(task_id="reap", **connections)
         before: Any = create

@@ -1,6 +1,7 @@
 """What early stopping saves: the same experiment with and without it, real processes on ``local_detached``.
 
-``python -m benchmarks.early_stopping`` prints a table over 10 seeds; exit code 1 when a claim does not hold.
+``python -m benchmarks.early_stopping`` prints a table over 10 seeds; exit code 1 when a claim does not hold. By default
+both sides try the same points (``--method random_search``), so that only the stopping differs.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torchx import specs
 
 from airflow_provider_axtx.core.errors import TrialsPendingError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.facts import RunFact, TaskIdentity
+from airflow_provider_axtx.core.names import tracker_step_key
 from airflow_provider_axtx.core.observation import Grace
 from airflow_provider_axtx.early_stopping import stop_early
 from airflow_provider_axtx.engine.results import list_steps
@@ -33,9 +36,9 @@ from airflow_provider_axtx.submission import AppRequest, submit_trial
 NAME = "curves"
 EARLY_STOPPING = {
     "type": "percentile",
-    "percentile_threshold": 60,
-    "min_progression": 4,
-    "min_curves": 3,
+    "percentile_threshold": 70,
+    "min_progression": 3,
+    "min_curves": 2,
     "n_best_trials_to_complete": 1,
 }
 
@@ -44,9 +47,10 @@ EARLY_STOPPING = {
 class Setting:
     """The size of one experiment."""
 
-    trials: int = 20
+    trials: int = 18
     parallelism: int = 4
     epochs: int = 30
+    method: str = "random_search"
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,9 @@ def curve(lr: float, decay: float, trial_idx: int, tracker_base: str, epochs: in
     return specs.AppDef(name="curve", roles=[role])
 
 
-def spec(seed: int, early_stopping: dict[str, Any] | None) -> ExperimentSpec:
+def spec(seed: int, early_stopping: dict[str, Any] | None, method: str) -> ExperimentSpec:
     """Return the experiment's definition."""
+    generation = {"method": method, "initialization_random_seed": seed, "random_seed": seed}
     log_scaled = {"type": "range", "parameter_type": "float", "scaling": "log"}
     return ExperimentSpec.load(
         {
@@ -95,7 +100,7 @@ def spec(seed: int, early_stopping: dict[str, Any] | None) -> ExperimentSpec:
                 {"name": "decay", "bounds": [1e-6, 1.0], **log_scaled},
             ],
             "objective": "-loss",
-            "generation": {"initialization_random_seed": seed, "random_seed": seed, "initialization_budget": 8},
+            "generation": generation,
             "early_stopping": early_stopping,
         }
     )
@@ -109,7 +114,7 @@ class Experiment:
         self.engine = TorchXEngine("local_detached", scheduler_args={"max_parallel": setting.parallelism})
         self.setting = setting
         self.request = AppRequest(curve, {"epochs": setting.epochs}, tracker_root=str(root / "results"))
-        create_experiment(self.store, spec(seed, early_stopping), if_exists="fail")
+        create_experiment(self.store, spec(seed, early_stopping, setting.method), if_exists="fail")
 
     def run(self) -> Result:
         """Keep as many trials in flight as allowed until all have ended."""
@@ -129,8 +134,9 @@ class Experiment:
 
     def _step(self) -> bool:
         """Let every app go on by one epoch, then do what a loop does between two looks; False when all has ended."""
-        for run in self.store.open_runs(experiment=NAME):
-            self._one_epoch(run)
+        started = [(run, self._begin_epoch(run)) for run in self.store.open_runs(experiment=NAME)]
+        for run, number in started:
+            self._await_epoch(run, number)
         stop_early(self.store, self.engine, NAME, self.store.open_runs(experiment=NAME))
         while (have := len(self.store.trials(NAME))) < self.setting.trials:
             if len(self.store.open_runs(experiment=NAME)) >= self.setting.parallelism:
@@ -142,19 +148,23 @@ class Experiment:
             submit_trial(self.store, self.engine, trial, self.request, TaskIdentity())
         return bool(self.store.open_runs(experiment=NAME))
 
-    def _one_epoch(self, run: RunFact) -> None:
+    def _begin_epoch(self, run: RunFact) -> int:
         go = Path(run.tracker_base, f"{run.trial_index}.epochs")
         go.mkdir(parents=True, exist_ok=True)
         number = len(list(go.iterdir())) + 1
         (go / str(number)).touch()
-        while number not in list_steps(run.tracker_base, run.trial_index):
-            time.sleep(0.005)  # the app is another process, which offers no event to wait for
+        return number
+
+    def _await_epoch(self, run: RunFact, number: int) -> None:
+        step = Path(run.tracker_base, tracker_step_key(run.trial_index, number))
+        while not step.exists():
+            time.sleep(0.01)  # the app is another process, which offers no event to wait for
         while number == self.setting.epochs:
             observed = observe_run(self.store, self.engine, run, Grace())
             if observed.is_terminal:
                 complete_trial(self.store, settle(self.store, run, observed))
                 break
-            time.sleep(0.005)
+            time.sleep(0.01)
 
 
 def compare(seed: int, setting: Setting) -> tuple[Result, Result]:
@@ -168,15 +178,17 @@ def compare(seed: int, setting: Setting) -> tuple[Result, Result]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
+    torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
-    seeds = parser.parse_args(arguments).seeds
+    parser.add_argument("--method", default=Setting.method, choices=["random_search", "fast"])
+    options = parser.parse_args(arguments)
     os.environ.setdefault("AXTX_LOCAL_ROOT", tempfile.mkdtemp(prefix="axtx-apps-"))
     columns = ("seed", "steps", "stopping", "saved", "best loss", "stopping", "stopped", "live")
     print(" ".join(f"{column:>10}" for column in columns))
     pairs = []
-    for seed in seeds:
-        full, early = compare(seed, Setting())
+    for seed in options.seeds:
+        full, early = compare(seed, Setting(method=options.method))
         pairs.append((full, early))
         saved = 1 - early.steps / full.steps
         row = (seed, full.steps, early.steps, f"{saved:.0%}", f"{full.best:.5f}", f"{early.best:.5f}")

@@ -143,7 +143,7 @@ def through_the_client(name: str, seed: int) -> list[float]:
     return values
 
 
-def utilisation(trials: int = 24, slow: float = 1.0) -> float:
+def utilisation(trials: int = 20, slow: float = 2.0) -> float:
     """Return the share of slot time in which an app runs, from the first submission to the last, generation left out.
 
     The lengths of the trials are ``slow`` times 1, 6, 4, 2, 7, 5, 3, and so on.

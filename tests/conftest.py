@@ -10,6 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+# Many tests fork processes that fit a model: a child does not get the threads of its parent's pool, and would wait for
+# them for ever.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def airflow_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -26,9 +26,11 @@ def crash_point(name: str) -> None:
     if armed is None:
         return
     wanted, passage, record = (*armed.split(":", 2), "", "")[:3]
-    _passages[name] = _passages.get(name, 0) + 1
     if record:
         with open(record, "a", encoding="utf-8") as file:  # noqa: PTH123 - loaded by the supervisor, without pathlib
             file.write(f"{name} {os.getpid()}\n")
-    if wanted == name and _passages[name] == int(passage or 1):
+    if wanted != name:
+        return
+    _passages[name] = _passages.get(name, 0) + 1
+    if _passages[name] == int(passage or 1):
         os.kill(os.getpid(), signal.SIGKILL)

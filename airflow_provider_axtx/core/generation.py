@@ -21,6 +21,9 @@ _Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 class GenerationSpec(Frozen):
     """How trials are generated; names and defaults are Ax's.
 
+    :param factory: instead of all that defines a strategy here: ``my_pkg.module:function``, which returns any Ax
+        ``GenerationStrategy`` without trials, the same one at each call. It is code, called by the generating tasks;
+        whoever creates the experiment must allow it.
     :param method: ``fast`` (Bayesian optimization), ``quality`` (slower, fully Bayesian) or ``random_search``.
     :param initialization_budget: number of Sobol trials before the model takes over; None lets Ax decide (5).
     :param initialization_random_seed: seed of the Sobol sequence.
@@ -34,6 +37,7 @@ class GenerationSpec(Frozen):
     :param max_parallelism: trials that may be in flight at once; None is no limit. (Ours, not Ax's.)
     """
 
+    factory: str | None = None
     method: Literal["quality", "fast", "random_search"] = "fast"
     initialization_budget: _Count | None = None
     initialization_random_seed: _Seed | None = None
@@ -48,6 +52,8 @@ class GenerationSpec(Frozen):
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong, with paths relative to this part."""
+        if self.factory is not None:
+            yield from self._factory_problems(self.factory)
         budget = self.initialization_budget or DEFAULT_INITIALIZATION_BUDGET
         observed = self.min_observed_initialization_trials
         if observed is not None and observed > budget and not self.allow_exceeding_initialization_budget:
@@ -60,3 +66,12 @@ class GenerationSpec(Frozen):
             )
         if self.torch_device is not None and not re.fullmatch(r"cpu|mps|cuda(:\d+)?", self.torch_device):
             yield Problem("torch_device", self.torch_device, "is not a torch device", "write cpu, mps, cuda or cuda:0.")
+
+    def _factory_problems(self, factory: str) -> Iterator[Problem]:
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", factory):
+            yield Problem("factory", factory, "is no reference to a function", "write 'package.module:function'.")
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name not in ("factory", "random_seed", "max_parallelism") and value != info.default:
+                fix = "remove it; the factory's strategy decides that."
+                yield Problem(name, value, "has no effect together with factory", fix)

@@ -45,7 +45,8 @@ def attach_one(rebuilt: Rebuilt, attachment: Attachment) -> ProposedTrial:
         with warnings.catch_warnings():
             # A value that is out of the search space by more than rounding has been refused before.
             warnings.simplefilter("ignore", RuntimeWarning)
-            index = attach_to_client(parameters)
+            # A copy: in a hierarchical space Ax adds to the object what does not exist with these values.
+            index = attach_to_client(dict(parameters))
     except (AxError, ValueError) as error:
         raise InvalidInputError(
             f"Ax refuses to attach {attachment.parameters}: {type(error).__name__}: {error}", fix="change the values."

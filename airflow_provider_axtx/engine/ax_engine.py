@@ -37,6 +37,7 @@ with quiet_import():
     from airflow_provider_axtx.engine.ax_rebuild import (
         Rebuilt,
         configured_client,
+        full_parameterization,
         generation_facts,
         new_strategy,
         next_state,
@@ -274,7 +275,11 @@ def _proposed(experiment: Experiment, trial: Trial) -> ProposedTrial:
     # Ax hands out numpy scalars now and then; the parameter knows its Python type.
     space = experiment.search_space.parameters
     parameters: Parameters = {name: space[name].cast(value) for name, value in trial.arm.parameters.items()}
-    generation = {"generator_key": key, "type": trial.generator_run.generator_run_type}
+    generation = {
+        "generator_key": key,
+        "type": trial.generator_run.generator_run_type,
+        "full_parameterization": full_parameterization(experiment, trial),
+    }
     return ProposedTrial(trial.arm.name, parameters, node, {k: v for k, v in generation.items() if v is not None})
 
 

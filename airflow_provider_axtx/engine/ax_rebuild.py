@@ -9,6 +9,7 @@ tests guard them.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import warnings
@@ -36,9 +37,11 @@ with quiet_import():
     from ax.core.trial import Trial
     from ax.core.trial_status import TrialStatus
     from ax.exceptions.core import AxParameterWarning
+    from ax.exceptions.storage import JSONEncodeError
     from ax.generation_strategy.generation_strategy import GenerationStrategy
     from ax.storage.json_store.decoder import generation_strategy_from_json
     from ax.storage.json_store.encoder import object_to_json
+    from ax.utils.common.constants import Keys
 
 _log = logging.getLogger(__name__)
 
@@ -99,8 +102,13 @@ def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experime
 
 
 def new_strategy(spec: ExperimentSpec) -> GenerationStrategy:
-    """Return the generation strategy of ``spec`` before its first trial."""
+    """Return the generation strategy of ``spec`` before its first trial.
+
+    :raises InvalidInputError: when it comes from a factory that cannot be used.
+    """
     generation = spec.generation
+    if generation.factory is not None:
+        return _made_by(generation.factory)
     return choose_generation_strategy(
         struct=GenerationStrategyDispatchStruct(
             method=generation.method,
@@ -116,11 +124,41 @@ def new_strategy(spec: ExperimentSpec) -> GenerationStrategy:
     )
 
 
+def _made_by(factory: str) -> GenerationStrategy:
+    module, _, function = factory.partition(":")
+    try:
+        strategy = getattr(importlib.import_module(module), function)()
+    except Exception as error:
+        raise InvalidInputError(
+            f"generation.factory {factory!r} cannot be used: {type(error).__name__}: {error}.",
+            fix="name a function without arguments in a module that every worker can import.",
+        ) from error
+    if not isinstance(strategy, GenerationStrategy):
+        raise InvalidInputError(
+            f"generation.factory {factory!r} returned {type(strategy).__name__}.",
+            fix="return an ax.generation_strategy.generation_strategy.GenerationStrategy.",
+        )
+    return strategy
+
+
 def generation_facts(trial: Trial) -> tuple[str | None, str | None, dict[str, Any]]:
     """Return node, generator key and generator state behind a generated trial."""
     encoded = object_to_json(trial.generator_run)
     state = encoded["generator_state_after_gen"] or {}
     return encoded["generation_node_name"], encoded["generator_key"], dict(state)
+
+
+def full_parameterization(experiment: Experiment, trial: Trial) -> dict[str, Any] | None:
+    """Return the values of all parameters behind a trial of a hierarchical space, those that do not exist included.
+
+    Ax proposes in the full space, and its models see the values that were left out.
+    """
+    if not experiment.search_space.is_hierarchical:
+        return None
+    metadata = (trial.generator_run.candidate_metadata_by_arm_signature or {}).get(trial.arm.signature) or {}
+    full = metadata.get(Keys.FULL_PARAMETERIZATION)
+    space = experiment.search_space.parameters
+    return full and {name: space[name].cast(value) for name, value in full.items()}
 
 
 def next_state(before: dict[str, Any] | None, strategy: GenerationStrategy, trials: Iterable[Trial]) -> dict[str, Any]:
@@ -151,7 +189,11 @@ def _strategy(spec: ExperimentSpec, experiment: Experiment, state: dict[str, Any
         )
         return fresh
     # The way through JSON is the public way to set the current node and the generator runs.
-    encoded = object_to_json(fresh)
+    try:
+        encoded = object_to_json(fresh)
+    except JSONEncodeError:
+        # A node of somebody's own: it sees the whole experiment at each call, and Ax finds the current node from that.
+        return fresh
     encoded["curr_node_name"] = state["node"]
     encoded["generator_runs"] = [
         object_to_json(
@@ -192,9 +234,15 @@ def _add_trial(experiment: Experiment, fact: TrialFact) -> None:
         )
     # Ax tells arms apart by the text of their values; JSON may have made 1 of 1.0.
     arm = Arm({name: parameters[name].cast(value) for name, value in fact.parameters.items()}, name=fact.arm_name)
+    full = fact.generation.get("full_parameterization")
+    metadata = None
+    if full is not None:
+        typed = {name: parameters[name].cast(value) for name, value in full.items()}
+        metadata = {arm.signature: {Keys.FULL_PARAMETERIZATION: typed}}
     experiment.new_trial(
         generator_run=GeneratorRun(
             arms=[arm],
+            candidate_metadata_by_arm_signature=metadata,
             type=GeneratorRunType.MANUAL.name if fact.origin != "generated" else fact.generation.get("type"),
             generator_key=fact.generation.get("generator_key"),
             generation_node_name=fact.generation_node,

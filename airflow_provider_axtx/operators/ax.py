@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.operators.analyze import AxAnalyzeOperator
 from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
 from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.outcome import Results
 
 __all__ = [
+    "AxAnalyzeOperator",
     "AxAttachTrialsOperator",
     "AxBestTrialOperator",
     "AxCompleteTrialOperator",
@@ -49,6 +51,9 @@ class AxCreateExperimentOperator(AxOperator):
     :param component: when given, its signature is compared with the experiment's parameters before anything runs.
     :param component_args: the component's constant arguments (templated).
     :param torchx_conn_id: connection whose ``allowed_components`` the component must match.
+    :param allowed_factories: patterns (``fnmatch``) of what the experiment's ``generation.factory`` may name, for
+        example ``["my_pkg.strategies:*"]``; none by default. Not templated: it is code, and only the DAG file may name
+        code.
     :param ax_conn_id: connection of the experiment store.
     :return: the experiment's name.
     """
@@ -71,10 +76,12 @@ class AxCreateExperimentOperator(AxOperator):
         component: Any = None,
         component_args: Any = None,
         torchx_conn_id: str = TorchXHook.default_conn_name,
+        allowed_factories: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.experiment = experiment
+        self.allowed_factories = tuple(allowed_factories)
         self.torchx_conn_id = torchx_conn_id
         self.if_exists = if_exists
         self.component = component
@@ -93,7 +100,9 @@ class AxCreateExperimentOperator(AxOperator):
         if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
         if self.component is not None:
             self._check_component(spec)
-        created = create_experiment(self.hook.store, spec, if_exists=if_exists)
+        created = create_experiment(
+            self.hook.store, spec, if_exists=if_exists, allowed_factories=self.allowed_factories
+        )
         self.log.info("Experiment %r %s.", spec.name, "created" if created else "exists and is resumed")
         return spec.name
 

@@ -35,7 +35,9 @@ def _code(error: BaseException) -> int | str | None:
     """Return the driver's own error code: SQLite's primary code, an SQLSTATE or a MySQL number."""
     original = getattr(error, "orig", None)
     if isinstance(original, sqlite3.Error):
-        return getattr(original, "sqlite_errorcode", 0) & 0xFF
+        code: int = getattr(original, "sqlite_errorcode", 0)
+        # How a full disk shows before any page is written: the file shared by a log's readers cannot be made.
+        return sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF
     state = getattr(original, "sqlstate", None)
     if state is not None:
         return str(state)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import InvalidInputError, StoreConflictError
 from airflow_provider_axtx.core.facts import (
     ExperimentFacts,
@@ -19,7 +20,7 @@ from airflow_provider_axtx.core.facts import (
     TaskIdentity,
     TrialFact,
 )
-from airflow_provider_axtx.store import _experiment_rows, _lease, _run_rows, _trial_rows
+from airflow_provider_axtx.store import _analysis_rows, _experiment_rows, _lease, _run_rows, _trial_rows
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store._loop_rows import LoopRecords
@@ -252,6 +253,16 @@ class ExperimentStore(LoopRecords):
     def open_trials(self, *, dag_run: str | None = None, experiment: str | None = None) -> list[OpenTrial]:
         """Return the trials that have not ended, of the named DAG run (``names.dag_run_key``) or experiment, or all."""
         return self._db.read(lambda connection: _trial_rows.unsettled(connection, dag_run, experiment))
+
+    # Analyses
+
+    def record_analyses(self, name: str, cards: Sequence[AnalysisCard]) -> None:
+        """Record the experiment's analysis cards in place of those recorded before."""
+        self._db.write("record_analyses", lambda connection: _analysis_rows.replace(connection, name, cards))
+
+    def analyses(self, name: str) -> list[AnalysisCard]:
+        """Return the experiment's newest analysis cards in their order; empty before the first analysis."""
+        return self._db.read(lambda connection: _analysis_rows.recorded(connection, name))
 
     # Runs
 

@@ -41,8 +41,8 @@ class Json(sa.types.TypeDecorator[Any]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        """Return the column type on this database; MySQL's TEXT ends at 64 kB, below the size of a generator state."""
-        return mysql.LONGTEXT() if dialect.name in ("mysql", "mariadb") else self.impl_instance
+        """Return the column type on this database."""
+        return _long(dialect, self.impl_instance)
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
         """Return the text to store; None stays NULL."""
@@ -51,6 +51,11 @@ class Json(sa.types.TypeDecorator[Any]):
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
         """Return the stored object."""
         return None if value is None else json.loads(value)
+
+
+def _long(dialect: sa.Dialect, otherwise: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
+    """Return the type of a long text: MySQL's TEXT ends at 64 kB, below the size of a generator state or a plot."""
+    return mysql.LONGTEXT() if dialect.name in ("mysql", "mariadb") else otherwise
 
 
 class Message(sa.types.TypeDecorator[str]):
@@ -62,6 +67,16 @@ class Message(sa.types.TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         """Return the text with what cannot be stored replaced."""
         return None if value is None else value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+class Html(Message):
+    """A fragment of HTML; may be long."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Return the column type on this database."""
+        return _long(dialect, self.impl_instance)
 
 
 metadata = sa.MetaData(
@@ -193,5 +208,21 @@ observations = sa.Table(
     _exact("step"),
     sa.ForeignKeyConstraint(["experiment", "trial_index"], ["axtx_trials.experiment", "axtx_trials.trial_index"]),
     sa.UniqueConstraint("experiment", "trial_index", "metric", "step"),
+    **_MYSQL,
+)
+
+analyses = sa.Table(
+    "axtx_analyses",
+    metadata,
+    sa.Column("experiment", sa.String(NAME_LENGTH), sa.ForeignKey("axtx_experiments.name"), primary_key=True),
+    sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
+    _key("name"),
+    sa.Column("title", Message(), nullable=False),
+    sa.Column("subtitle", Message(), nullable=False),
+    sa.Column("section", Json(), nullable=False),
+    _key("kind", 20),
+    sa.Column("html", Html(), nullable=False),
+    sa.Column("data", Json(), nullable=False),
+    _seconds("created_at", nullable=False),
     **_MYSQL,
 )

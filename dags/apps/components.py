@@ -48,3 +48,25 @@ def digits(
             )
         ],
     )
+
+
+def compress(level: int, window: int, memory: int, trial_idx: int, tracker_base: str) -> specs.AppDef:
+    """Compress a text.
+
+    Args:
+        level: how hard zlib tries
+        window: binary logarithm of its window
+        memory: how much memory it uses for its state
+        trial_idx: index of the trial, passed by the provider
+        tracker_base: where to report, passed by the provider
+    """
+    values = {"level": level, "window": window, "memory": memory, "trial-idx": trial_idx, "tracker-base": tracker_base}
+    script = str(Path(__file__).with_name("compress.py"))
+    role = specs.Role(
+        name="compressor",
+        image="",
+        entrypoint=sys.executable,
+        args=[script, *[f"--{name}={value}" for name, value in values.items()]],
+        resource=specs.Resource(cpu=1, gpu=0, memMB=512),
+    )
+    return specs.AppDef(name="compress", roles=[role])

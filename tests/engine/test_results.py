@@ -11,7 +11,13 @@ import pytest
 from torchx.runtime.tracking import FsspecResultTracker
 
 from airflow_provider_axtx.core.errors import InvalidInputError, InvalidResultError, TrackerUnavailableError
-from airflow_provider_axtx.engine.results import MAX_RESULT_BYTES, read_results, remove_results
+from airflow_provider_axtx.engine.results import (
+    MAX_RESULT_BYTES,
+    list_steps,
+    read_progress,
+    read_results,
+    remove_results,
+)
 
 
 @pytest.mark.parametrize(
@@ -128,3 +134,17 @@ def test_remove(tmp_path: Path, folder: str) -> None:
     assert sorted(str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file()) == ["11", "11.steps/1"]
     remove_results(str(tmp_path), 1)
     remove_results(str(tmp_path / "absent"), 1)
+
+
+def test_progressive_results_by_step(tmp_path: Path) -> None:
+    tracker = FsspecResultTracker(str(tmp_path))
+    for step in (10, 9, 2.5):
+        tracker[f"3.steps/{step}"] = {"loss": step / 7}
+    tracker["3.steps/notes"] = {"loss": 1}
+    tracker["30.steps/1"] = {"loss": 1}
+    (tmp_path / "3.steps" / "11").write_text('{"loss": 0.')
+    (tmp_path / "3.steps" / "nan").write_text("{}")
+    assert list_steps(str(tmp_path), 3) == {2.5, 9.0, 10.0, 11.0}
+    assert read_progress(str(tmp_path), 3) == {2.5: {"loss": 2.5 / 7}, 9.0: {"loss": 9 / 7}, 10.0: {"loss": 10 / 7}}
+    assert read_progress(str(tmp_path), 3, known={9.0, 10.0}) == {2.5: {"loss": 2.5 / 7}}
+    assert (list_steps(str(tmp_path), 4), read_progress(f"{tmp_path}/none", 3)) == (set(), {})

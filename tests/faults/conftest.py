@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.engines.postgres import PostgresServer, postgres_server
@@ -16,7 +14,6 @@ __all__ = ["postgres_server"]
 @pytest.fixture(scope="session")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
     """Stores to start from."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     folder = tmp_path_factory.mktemp("templates")
     preload(folder)
     return Templates(folder)

@@ -55,6 +55,27 @@ def _creating(play: Play) -> None:
     play.task("rest", tasks.rest, play.trials)
 
 
+def _optimizing(play: Play) -> None:
+    play.world.let_finish()
+    result = play.task("optimize", tasks.optimize, {})
+    _all_of(play, result)
+    assert result["trials"] == {"COMPLETED": 3}, result
+
+
+def _optimizing_till_stopped(play: Play) -> None:
+    play.world.let_finish()
+    result = play.task("optimize", tasks.optimize, {"max_resource_hours": 1e-9})
+    _all_of(play, result)
+    assert result["stop_reason"].startswith("max_resource_hours"), result
+
+
+def _all_of(play: Play, result: Run) -> None:
+    """Let the trials of a whole experiment count as requested."""
+    trials = play.world.store.trials(result["experiment"])
+    assert len(trials) == result["n_trials"] == sum(result["trials"].values()), result
+    play.trials = [{"trial_index": trial.index, "parameters": trial.parameters} for trial in trials]
+
+
 def _submitting(play: Play) -> None:
     runs = [play.task(f"submit_{trial['trial_index']}", tasks.submit, trial) for trial in play.trials]
     _end(play, runs)
@@ -218,6 +239,8 @@ _SILENT = Expected(("FAILED",), "reported nothing")
 _TIMEOUT = Expected(("ABANDONED",), "timeout")
 _LOST = Expected(("FAILED",), "lost")
 _REAPED = Expected(("ABANDONED",), "reaped")
+#: The budget is spent by the first app: the second trial may not have been submitted by then.
+_STOPPED = Expected(("COMPLETED", "ABANDONED"), "stopped: max_resource_hours")
 #: A supervisor that is killed after its app has ended loses nothing.
 _LOST_OR_NOT = Expected(("FAILED", "COMPLETED"), "lost")
 _KILLED = Expected(("ABANDONED",))
@@ -226,6 +249,8 @@ _ON_FAKE = {"scheduler": "fake"}
 SCENARIOS = [
     Scenario("creating worker", "create", _creating, "empty"),
     Scenario("generating worker", "generate", _creating, "migrated"),
+    Scenario("optimizing worker", "optimize", _optimizing, "migrated"),
+    Scenario("optimizing worker, stopped", "optimize", _optimizing_till_stopped, "migrated", expected={1: _STOPPED}),
     Scenario("submitting worker", "submit_0", _submitting),
     Scenario("submitting worker, fake", "submit_0", _submitting, **_ON_FAKE),
     Scenario("run worker", "run", _running),

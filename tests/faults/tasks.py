@@ -21,6 +21,7 @@ from airflow_provider_axtx.operators.ax import (
     AxCompleteTrialOperator,
     AxCreateExperimentOperator,
     AxGenerateTrialsOperator,
+    AxOptimizeOperator,
 )
 from airflow_provider_axtx.operators.torchx import (
     TorchXReapTrialsOperator,
@@ -84,6 +85,20 @@ def generate(ti: TaskInstance, n: int) -> Any:
 
 def _app(ti: TaskInstance, mode: str) -> dict[str, Any]:
     return {"component": COMPONENT, "component_args": {"folder": str(ti.folder), "mode": mode}}
+
+
+def optimize(ti: TaskInstance, limits: dict[str, Any]) -> Any:
+    operator = AxOptimizeOperator(
+        task_id="optimize",
+        experiment=SPEC,
+        max_trials=3,
+        parallelism=2,
+        poll_interval=POLL_SECONDS,
+        deferrable=False,
+        **limits,
+        **_app(ti, ""),
+    )
+    return execute(operator, ti)
 
 
 def submit(ti: TaskInstance, trial: dict[str, Any], mode: str = "") -> Any:

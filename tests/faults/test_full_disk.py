@@ -74,8 +74,8 @@ def _store_on_a_full_disk(folder: Path) -> dict[str, Any]:
         said = ""
     except StoreUnavailableError as error:
         said = str(error)
-    unharmed = store.facts(EXPERIMENT) == before
     filler.unlink()
+    unharmed = store.facts(EXPERIMENT) == before
     completed = store.complete(EXPERIMENT, 0, status="COMPLETED", observations=_MANY)
     return {"said": said, "unharmed": unharmed, "then": completed.status}
 

@@ -15,6 +15,13 @@ _SCENARIOS = {scenario.name: scenario for scenario in SCENARIOS}
 DANGEROUS = [
     ("creating worker", "store.after_create_commit"),
     ("generating worker", "generate.after_record"),
+    ("optimizing worker", "store.after_start_loop_commit"),
+    ("optimizing worker", "loop.after_generate"),
+    ("optimizing worker", "torchx.after_submit"),
+    ("optimizing worker", "loop.after_observe"),
+    ("optimizing worker", "settle.after_finish_run"),
+    ("optimizing worker", "store.after_stop_loop_commit"),
+    ("optimizing worker, stopped", "loop.after_decide"),
     ("submitting worker", "local.after_commit"),
     ("submitting worker", "torchx.after_submit"),
     ("submitting worker, fake", "torchx.after_submit"),

@@ -62,6 +62,7 @@ def test_every_statement_uses_an_index(
     store.request_cancel(run, "why")
     assert store.open_runs(experiment=name) == store.open_runs(dag_id="dag", run_id="manual__1") == store.open_runs()
     store.finish_run(run, "FAILED", "exit 1")
+    store.record_progress(name, 0, [Observation(0, "m", 1.0, None, 1.0)])
     store.complete(name, 0, status="FAILED", observations=[Observation(0, "m", 1.0)])
     begin(store, name, reopen_reason="cleared")
     with store.lease(name, "me", 1):
@@ -84,6 +85,10 @@ def test_every_statement_uses_an_index(
     store.evidence(name, 0)
     store.run_by_key(run.submission_key)
     store.create(name, SPEC)
+    store.start_loop(name, "task", max_tries=0)
+    store.start_loop(name, "task", max_tries=1)
+    store.stop_loop(name, "task", "enough")
+    store.record_analyses(name, store.analyses(name))
     scans = {statement: plan for statement, plan in collected.items() if any("SCAN axtx" in line for line in plan)}
     assert called == {name for name in dir(ExperimentStore) if not name.startswith("_")} - ELSEWHERE
     assert scans == {}, "these read a whole table"

@@ -1,4 +1,4 @@
-"""The first schema: experiments, trials, runs, loops, observations.
+"""The first schema: experiments, trials, runs, loops, observations, analyses.
 
 Revision ID: 0001
 Revises:
@@ -20,7 +20,7 @@ down_revision = None
 _MYSQL: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
-def _json() -> sa.types.TypeEngine[str]:
+def _long_text() -> sa.types.TypeEngine[str]:
     return sa.Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 
 
@@ -35,6 +35,7 @@ def upgrade() -> None:
     _create_runs()
     _create_loops()
     _create_observations()
+    _create_analyses()
 
 
 def _create_experiments() -> None:
@@ -42,8 +43,8 @@ def _create_experiments() -> None:
         "axtx_experiments",
         sa.Column("name", sa.String(100), nullable=False),
         sa.Column("uid", sa.String(32), nullable=False),
-        sa.Column("spec", _json(), nullable=False),
-        sa.Column("generator_state", _json()),
+        sa.Column("spec", _long_text(), nullable=False),
+        sa.Column("generator_state", _long_text()),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("lease_owner", sa.String(250)),
         sa.Column("lease_expires_at", sa.Double()),
@@ -63,15 +64,15 @@ def _create_trials() -> None:
         sa.Column("experiment", sa.String(100), nullable=False),
         sa.Column("trial_index", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("arm_name", sa.String(250), nullable=False),
-        sa.Column("parameters", _json(), nullable=False),
+        sa.Column("parameters", _long_text(), nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
         sa.Column("generation_node", sa.String(250)),
-        sa.Column("generation", _json(), nullable=False),
+        sa.Column("generation", _long_text(), nullable=False),
         sa.Column("origin", sa.String(20), nullable=False),
         sa.Column("request_key", sa.String(250)),
         sa.Column("dag_run", sa.String(100)),
         sa.Column("reason", sa.Text()),
-        sa.Column("evidence", _json()),
+        sa.Column("evidence", _long_text()),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
         sa.Column("completed_at", sa.Double()),
@@ -164,5 +165,24 @@ def _create_observations() -> None:
             ["axtx_trials.experiment", "axtx_trials.trial_index"],
             name="fk_axtx_observations_axtx_trials",
         ),
+        **_MYSQL,
+    )
+
+
+def _create_analyses() -> None:
+    op.create_table(
+        "axtx_analyses",
+        sa.Column("experiment", sa.String(100), nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.String(250), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("subtitle", sa.Text(), nullable=False),
+        sa.Column("section", _long_text(), nullable=False),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("html", _long_text(), nullable=False),
+        sa.Column("data", _long_text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("experiment", "position", name="pk_axtx_analyses"),
+        sa.ForeignKeyConstraint(["experiment"], ["axtx_experiments.name"], name="fk_axtx_analyses_axtx_experiments"),
         **_MYSQL,
     )

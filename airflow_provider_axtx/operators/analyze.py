@@ -1,0 +1,39 @@
+"""The operator that stores Ax's analyses of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_axtx.operators.base import AxOperator, airflow_errors
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class AxAnalyzeOperator(AxOperator):
+    """Computes Ax's analysis cards (which parameters matter, how well the model fits, the best arms) and stores them.
+
+    The store keeps the newest cards of each experiment, as HTML and data: ``AxHook(...).store.analyses(name)``.
+
+    :param experiment_name: the experiment (templated).
+    :param ax_conn_id: connection of the experiment store.
+    :return: ``[{name, title}]`` of the stored cards.
+    """
+
+    template_fields: Sequence[str] = ("experiment_name", "ax_conn_id")
+
+    def __init__(self, *, experiment_name: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.experiment_name = experiment_name
+
+    @airflow_errors
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Compute the cards and put them in place of those before."""
+        from airflow_provider_axtx.engine.ax_analysis import analyse
+
+        cards = analyse(self.hook.store.facts(self.experiment_name))
+        self.hook.store.record_analyses(self.experiment_name, cards)
+        for card in cards:
+            self.log.info("%s (%s): %s", card.title, card.kind, card.subtitle)
+        return [{"name": card.name, "title": card.title} for card in cards]

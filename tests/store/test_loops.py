@@ -1,0 +1,53 @@
+"""The loop that a task runs over an experiment, as it is recorded."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from airflow_provider_axtx.core.facts import LoopFact
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.store.material import experiment
+
+TASK = "dag-run/" + "a-very-long-task-id" * 20 + "/-1"
+
+
+def test_the_first_start_stays_and_the_first_reason_too(store: ExperimentStore) -> None:
+    before = time.time()
+    assert store.loop("later", TASK) is None
+    first = store.start_loop("later", TASK, max_tries=2)  # its experiment need not be there
+    assert before <= first.started_at <= time.time()
+    assert store.start_loop("later", TASK, max_tries=2) == first == store.loop("later", TASK)
+    store.create("later", {})
+    assert store.stop_loop("later", TASK, "the time was up") == "the time was up"
+    assert store.stop_loop("later", TASK, "too many failures") == "the time was up"
+    assert store.start_loop("later", TASK, max_tries=2) == LoopFact(first.started_at, "the time was up")
+    assert store.summary("later").stop_reason == "the time was up"
+
+
+def test_a_clear_takes_the_reason_back_but_not_the_start(store: ExperimentStore) -> None:
+    name = experiment(store)
+    first = store.start_loop(name, TASK, max_tries=2)
+    store.stop_loop(name, TASK, "enough")
+    assert store.start_loop(name, TASK, max_tries=3) == LoopFact(first.started_at, None)
+    assert store.summary(name).stop_reason is None
+    assert store.stop_loop(name, TASK, "now really") == "now really"
+
+
+def test_another_task_has_a_loop_of_its_own(store: ExperimentStore) -> None:
+    name = experiment(store)
+    store.start_loop(name, TASK, max_tries=0)
+    store.stop_loop(name, TASK, "enough")
+    other = store.start_loop(name, f"{TASK}x", max_tries=0)
+    assert other.stop_reason is None
+    assert store.summary(name).stop_reason is None  # the experiment goes on
+    mine = store.loop(name, TASK)
+    assert mine is not None
+    assert mine.stop_reason == "enough"
+
+
+def test_a_task_that_runs_twice_has_one_loop(store: ExperimentStore) -> None:
+    name = experiment(store)
+    with ThreadPoolExecutor(8) as pool:
+        facts = set(pool.map(lambda _: store.start_loop(name, TASK, max_tries=0), range(8)))
+    assert len(facts) == 1
