@@ -10,12 +10,13 @@ from airflow.dag_processing.dagbag import DagBag
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_the_dag_in_the_readme_is_a_dag(tmp_path: Path) -> None:
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "@dag" in block]
-    (tmp_path / "readme_dag.py").write_text(code)
+def test_the_dags_in_the_readme_are_dags(tmp_path: Path) -> None:
+    code = [block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "@dag" in block]
+    for number, block in enumerate(code):
+        (tmp_path / f"readme_{number}.py").write_text(block)
     bag = DagBag(tmp_path)
     assert bag.import_errors == {}
-    assert len(bag.dags["booth"].tasks) == 23
+    assert {name: len(dag.tasks) for name, dag in bag.dags.items()} == {"booth": 23, "booth_in_one_task": 1}
 
 
 def test_the_make_targets_in_the_readme_exist() -> None:
