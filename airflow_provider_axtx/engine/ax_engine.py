@@ -295,8 +295,38 @@ def _best_observed(rebuilt: Rebuilt) -> list[int]:
     # points beyond it. The frontier of what was observed needs neither.
     completed = [t.index for t in experiment.trials.values() if t.status.is_completed]
     adapter = get_tensor_converter_adapter(experiment=experiment, data=experiment.lookup_data(completed))
-    frontier = observed_pareto_frontier(adapter=adapter, optimization_config=experiment.optimization_config)
-    return [int(observation.features.trial_index) for observation in frontier]
+    # Bounds on objectives are applied here: Ax finds no frontier at all unless every objective has one. A point that
+    # violates a bound dominates none that keeps it, so the order does not matter.
+    unbounded = experiment.optimization_config.clone_with_args(objective_thresholds=[])
+    frontier = observed_pareto_frontier(adapter=adapter, optimization_config=unbounded)
+    return [int(o.features.trial_index) for o in frontier if _within_bounds(rebuilt, o.data.means_dict)]
+
+
+def _within_bounds(rebuilt: Rebuilt, means: dict[str, float]) -> bool:
+    """Return whether a point keeps the bounds that outcome constraints put on objectives."""
+    objectives = {name for part in rebuilt.spec.objectives for name in part.weights}
+    for constraint in rebuilt.spec.constraints:
+        if set(constraint.weights) <= objectives:
+            bound = constraint.bound
+            if constraint.relative:
+                bound *= _baseline_mean(rebuilt.experiment, *constraint.weights)
+            value = sum(weight * means[name] for name, weight in constraint.weights.items())
+            if value > bound if constraint.operator == "<=" else value < bound:
+                return False
+    return True
+
+
+def _baseline_mean(experiment: Experiment, metric: str) -> float:
+    status_quo = experiment.status_quo
+    own = [t.index for t in experiment.trials.values() if status_quo is not None and t.arm.name == status_quo.name]
+    data = experiment.lookup_data(own).df
+    means = data[data["metric_name"] == metric]["mean"].tolist() if own else []
+    if not means:
+        raise InvalidInputError(
+            f"An outcome constraint bounds {metric!r} by the baseline, which has no value in {experiment.name!r}.",
+            fix="let the baseline trial complete first.",
+        )
+    return float(means[-1])
 
 
 def _best_predicted(rebuilt: Rebuilt) -> dict[int, _Metrics | None]:
