@@ -142,7 +142,8 @@ PARAMS = {
 
 EXPERIMENT = (
     '{"name": {{ params.experiment_name | tojson }}, "parameters": {{ params.parameters | tojson }},'
-    ' "objective": {{ params.objective | tojson }}, "outcome_constraints": {{ (params.outcome_constraints or []) | tojson }}}'
+    ' "objective": {{ params.objective | tojson }},'
+    ' "outcome_constraints": {{ (params.outcome_constraints or []) | tojson }}}'
 )
 
 
