@@ -40,10 +40,14 @@ A list of **range** and **choice** parameters, named and typed as the component'
 
 ```json
 [
-  {"type": "range", "name": "c", "parameter_type": "float", "bounds": [0.01, 1000], "scaling": "log"},
-  {"type": "range", "name": "gamma", "parameter_type": "float", "bounds": [0.0001, 1], "scaling": "log"},
-  {"type": "range", "name": "pixels", "parameter_type": "int", "bounds": [2, 64]},
-  {"type": "choice", "name": "kernel", "parameter_type": "str", "values": ["rbf", "sigmoid"], "is_ordered": false}
+  {"type": "range", "name": "c", "parameter_type": "float",
+   "bounds": [0.01, 1000], "scaling": "log"},
+  {"type": "range", "name": "gamma", "parameter_type": "float",
+   "bounds": [0.0001, 1], "scaling": "log"},
+  {"type": "range", "name": "pixels", "parameter_type": "int",
+   "bounds": [2, 64]},
+  {"type": "choice", "name": "kernel", "parameter_type": "str",
+   "values": ["rbf", "sigmoid"], "is_ordered": false}
 ]
 ```
 """
@@ -85,7 +89,7 @@ PARAMS = {
     ),
     "outcome_constraints": Param(
         [],
-        type="array",
+        type=["null", "array"],
         title="Outcome constraints",
         description_md="Bounds on other metrics, one in each line: `latency <= 50`. Empty for none.",
         section=WHAT,
@@ -138,7 +142,8 @@ PARAMS = {
 
 EXPERIMENT = (
     '{"name": {{ params.experiment_name | tojson }}, "parameters": {{ params.parameters | tojson }},'
-    ' "objective": {{ params.objective | tojson }}, "outcome_constraints": {{ params.outcome_constraints | tojson }}}'
+    ' "objective": {{ params.objective | tojson }},'
+    ' "outcome_constraints": {{ (params.outcome_constraints or []) | tojson }}}'
 )
 
 

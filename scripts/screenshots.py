@@ -88,10 +88,7 @@ def form(browser: Browser) -> None:
 
 def links(browser: Browser, run: str) -> None:
     """The links on the page of a task."""
-    browser.open(f"/dags/tune_from_ui/runs/{quote(run)}/tasks/tune.round_0.wait/mapped/0")
-    browser.wait(
-        lambda: "Trial" in browser.find("body").text and "Experiment" in browser.find("body").text, "the links"
-    )
+    browser.open(f"/dags/tune_from_ui/runs/{quote(run)}/tasks/tune.round_0.wait/mapped/0/details")
     browser.button("Trial")
     save(browser, "links", height=480)
 

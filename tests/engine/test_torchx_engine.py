@@ -19,7 +19,7 @@ from airflow_provider_axtx.core.errors import InvalidInputError, SchedulerUnavai
 from airflow_provider_axtx.core.observation import AppObservation
 from airflow_provider_axtx.engine.scheduler_registry import Schedulers
 from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
-from tests.fakes.scheduler import FakeCluster
+from tests.fakes.scheduler import FakeCluster, FakeScheduler
 
 KEY = "digits-0123456789-t1-a1"
 
@@ -412,3 +412,21 @@ def test_crash_points(cluster: FakeCluster, point: str, submitted: int, cancelle
     ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert (cluster.calls("schedule"), cluster.calls("cancel")) == (submitted, cancelled)
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"), [("https://console/jobs/1", "https://console/jobs/1"), ("file:///logs", None), (None, None)]
+)
+def test_the_schedulers_own_page_of_an_app(
+    engine: TorchXEngine, monkeypatch: pytest.MonkeyPatch, told: str | None, shown: str | None
+) -> None:
+    handle = engine.submit(plan(engine))
+    describe = FakeScheduler.describe
+
+    def with_page(self: FakeScheduler, app_id: str) -> Any:
+        answer = describe(self, app_id)
+        answer.ui_url = told
+        return answer
+
+    monkeypatch.setattr(FakeScheduler, "describe", with_page)
+    assert engine.page_url(handle) == shown

@@ -333,3 +333,12 @@ def test_the_output_of_an_app_is_shown_while_it_runs(
     assert execute(sensor)["trial_status"] == "FAILED"
     output = [line for line in told if "the gate" in line]
     assert output == ["app/0: before the gate", "app/0: behind the gate"]
+
+
+@pytest.mark.parametrize(("limits", "planned"), [({}, None), ({"rounds": 3}, 6), ({"rounds": 3, "max_trials": 4}, 4)])
+def test_how_many_trials_are_planned_is_recorded_for_displays(
+    execute: Execute, store: ExperimentStore, limits: dict[str, int], planned: int | None
+) -> None:
+    execute(AxCreateExperimentOperator(task_id="create", experiment=BOOTH))
+    execute(AxGenerateTrialsOperator(task_id="generate", experiment_name="booth", n=2, **limits))
+    assert store.summary("booth").planned_trials == planned
