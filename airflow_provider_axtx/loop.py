@@ -7,6 +7,7 @@ next one, in whatever process, goes on from what is recorded. Ax is imported onl
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -95,6 +96,8 @@ class Loop:
     on_settled: Callable[[str], None] = lambda status: None
     _changed: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
+    #: What this step has read and not changed since; None outside of a step, when others may change it.
+    _read: OwnTrials | None = field(default=None, init=False)
     #: The trials by status when Ax last had none to propose.
     _refused_at: dict[str, int] | None = field(default=None, init=False)
 
@@ -104,8 +107,14 @@ class Loop:
         :param ended: terminal observations by app handle that somebody who has waited has made already.
         :raises SchedulerUnavailableError: when the scheduler does not answer; the next call goes on from here.
         """
-        self._changed = False
-        self._record_ends(ended or {})
+        self._changed, self._read = False, None
+        try:
+            return self._step(ended or {})
+        finally:
+            self._read = None
+
+    def _step(self, ended: Mapping[str, AppObservation]) -> Step:
+        self._record_ends(ended)
         self._stop_early()
         reason = self._decide() or self._fill()
         if reason is not None:
@@ -125,14 +134,22 @@ class Loop:
 
     def progress(self) -> Progress:
         """Return how far the trials of this loop have come."""
-        return self._own().progress(self.started_at)
+        return read_own(self.store, self.experiment, self.task_key).progress(self.started_at)
 
     def table(self) -> str:
         """Return a line for each trial of this loop: status, attempts, run time, metrics, parameters."""
-        return self._own().table(self.store.facts(self.experiment).observations)
+        return read_own(self.store, self.experiment, self.task_key).table(
+            self.store.facts(self.experiment).observations
+        )
 
     def _own(self) -> OwnTrials:
-        return read_own(self.store, self.experiment, self.task_key)
+        """Return this loop's trials and their runs; read again only after this step has changed something."""
+        if self._read is None:
+            self._read = read_own(self.store, self.experiment, self.task_key)
+        return self._read
+
+    def _note_change(self) -> None:
+        self._changed, self._read = True, None
 
     # Ends
 
@@ -180,7 +197,7 @@ class Loop:
             log.warning("Trial %s: its app has run for %.0f s and is cancelled.", run.trial_index, now - since)
             reason = f"{TIMEOUT}: still running {self.trial_timeout:.0f} s after its submission"
             cancel_run(self.store, self.engine, run, reason)
-            self._changed = True
+            self._note_change()
 
     def _record_end(self, run: RunFact, observed: AppObservation) -> None:
         """Record the end of a run and, unless the trial runs again, its outcome."""
@@ -189,11 +206,11 @@ class Loop:
             if run.finished_at is None:
                 self.store.finish_run(run, observed.app_state, observed.message, infrastructure=observed.infrastructure)
                 log.warning("Trial %s, attempt %s: %s. It runs again.", run.trial_index, run.attempt, observed.message)
-                self._changed = True
+                self._note_change()
             return
         before = self.store.trial(run.experiment, run.trial_index)
         outcome = settle(self.store, run, observed)
-        self._changed = True
+        self._note_change()
         if is_terminal_trial_status(before.status):
             return
         status, message, metrics = outcome.trial_status, outcome.message, {}
@@ -225,6 +242,7 @@ class Loop:
 
     # Stopping
 
+    @functools.cached_property
     def _spec(self) -> ExperimentSpec:
         return ExperimentSpec.load(self.store.spec(self.experiment))
 
@@ -234,20 +252,20 @@ class Loop:
         if not live or now < self._looked_at + self.early_stopping_interval:
             return
         self._looked_at = now
-        if self._spec().early_stopping is None:
+        if self._spec.early_stopping is None:
             return
         from airflow_provider_axtx.early_stopping import stop_early
 
         for index in stop_early(self.store, self.engine, self.experiment, live):
             log.info("Trial %s EARLY_STOPPED", index)
-            self._changed = True
+            self._note_change()
 
     def _decide(self) -> str | None:
         """Return why there will be no further trial, recorded before anything is done about it, or None."""
         recorded = self.store.loop(self.experiment, self.task_key)
         if recorded is not None and recorded.stop_reason is not None:
             return recorded.stop_reason
-        reason = self.limits.reached(self.progress(), time.time())
+        reason = self.limits.reached(self._own().progress(self.started_at), time.time())
         return None if reason is None else self._stop(reason)
 
     def _stop(self, reason: str) -> str:
@@ -264,7 +282,7 @@ class Loop:
             if run.cancel_requested_at is None:
                 self.check()
                 cancel_run(self.store, self.engine, run, why)
-                self._changed = True
+                self._note_change()
         for trial in own.unsubmitted():
             self.check()
             last = own.last_run(trial)
@@ -279,7 +297,7 @@ class Loop:
                 )
                 settle(self.store, run, AppObservation(run.app_state or "CANCELLED", run.message or why))
             log.warning("Trial %s is given up: %s", trial.index, why)
-            self._changed = True
+            self._note_change()
 
     # Trials
 
@@ -304,7 +322,7 @@ class Loop:
         self.check()
         travelling = Trial(self.experiment, trial.index, trial.arm_name, trial.parameters)
         run = submit_trial(self.store, self.engine, travelling, self.request, self.identity, on_run=self.on_run)
-        self._changed = True
+        self._note_change()
         last = self.store.latest_run(self.experiment, trial.index)
         if last is not None and last.finished_at is not None:
             # Cancelled by somebody before it could be submitted.
@@ -345,7 +363,7 @@ class Loop:
         return None, finished or f"Ax has no trial to propose, and none is in flight: {pending}"
 
     def _global_stop(self, counts: Mapping[str, int]) -> str | None:
-        if not counts.get("COMPLETED") or self._spec().global_stopping is None:
+        if not counts.get("COMPLETED") or self._spec.global_stopping is None:
             return None
         from airflow_provider_axtx.engine import ax_engine
 
@@ -363,7 +381,7 @@ class Loop:
             times.append(timeout if run.cancel_requested_at is None else now + LOOK_SECONDS)
         if not own.live:
             times.append(now + LOOK_SECONDS)
-        elif self._spec().early_stopping is not None:
+        elif self._spec.early_stopping is not None:
             times.append(now + self.early_stopping_interval)
         return min((at for at in times if at is not None), default=None)
 

@@ -124,10 +124,10 @@ def run(quick: bool) -> Report:
         Check("seconds for which the event loop was held", lag.median, MAX_LAG_SECONDS),
         Check("bytes for each of 1000 waiting trials", memory[1000], MAX_MEMORY),
     ]
-    report.notes.append(
-        "The apps are directories whose lock is held, as a supervisor does; the observer is the real one."
-    )
-    report.notes.append("Memory for each of 10 trials is dominated by what the process allocates meanwhile.")
+    report.notes += [
+        "The apps are directories with a held lock, as of a supervisor; the observer is the real one.",
+        "Memory as Python has allocated it (tracemalloc, in a run of its own), the observer's included.",
+    ]
     return report
 
 
