@@ -14,7 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_axtx.core.errors import AxtxError, ExperimentNotFoundError, TrialsPendingError
+from airflow_provider_axtx.core.errors import (
+    AxtxError,
+    ExperimentNotFoundError,
+    InvalidInputError,
+    TrialsPendingError,
+)
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.facts import LoopFact, RunFact, TaskIdentity, TrialFact
 from airflow_provider_axtx.core.faults import crash_point
@@ -117,12 +122,13 @@ class Loop:
             return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
         return Step(self._changed, tuple(own.live), self._until(own), None)
 
-    def cancel_all(self, reason: str) -> None:
+    def cancel_all(self, reason: str, engine_for: Callable[[RunFact], TorchXEngine] | None = None) -> None:
         """Cancel every live app of this task: nobody waits for them any more.
 
         :param reason: recorded; one that starts with ``KILLED`` lets a retry run the trials again.
+        :param engine_for: gives the engine through which a run was submitted; None means this loop's.
         """
-        cancel_task_runs(self.store, lambda run: self.engine, self.experiment, self.identity, reason)
+        cancel_task_runs(self.store, engine_for or (lambda run: self.engine), self.experiment, self.identity, reason)
 
     def progress(self) -> Progress:
         """Return how far the trials of this loop have come."""
@@ -148,6 +154,7 @@ class Loop:
     def _record_ends(self, ended: Mapping[str, AppObservation]) -> None:
         """Look at all live apps at once; record what has ended, cancel what has had its time."""
         own = self._own()
+        self._refuse_another_scheduler(own)
         handles = [str(run.app_handle) for run in own.live]
         seen = {**self.engine.observe([handle for handle in handles if handle not in ended]), **ended}
         crash_point("loop.after_observe")
@@ -158,6 +165,16 @@ class Loop:
             if last is not None and last.finished_at is not None and not is_terminal_trial_status(trial.status):
                 # The process that recorded its end came no further.
                 self._record_recorded(last)
+
+    def _refuse_another_scheduler(self, own: OwnTrials) -> None:
+        """Raise when a live app runs elsewhere: nobody could look at it, and it would be lost while it runs."""
+        for run in own.live:
+            if run.scheduler != self.engine.scheduler:
+                raise InvalidInputError(
+                    f"scheduler is {self.engine.scheduler!r} now, and {run.app_handle} of trial {run.trial_index} "
+                    f"still runs on {run.scheduler!r}.",
+                    fix="set scheduler back, or end that app with 'airflow ax reap' first.",
+                )
 
     def _record_recorded(self, run: RunFact) -> None:
         self._record_end(run, AppObservation(run.app_state or "FAILED", run.message or "", run.infrastructure))

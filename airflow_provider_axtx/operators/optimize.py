@@ -295,7 +295,9 @@ class AxOptimizeOperator(CancelsOnKill):
         from airflow_provider_axtx.outcome import KILLED
 
         if self._loop is not None:
-            self._loop.cancel_all(f"{KILLED}: {self.task_id} was ended")
+            self._loop.cancel_all(
+                f"{KILLED}: {self.task_id} was ended", lambda run: self.torchx_hook.get_engine(run.scheduler)
+            )
 
     def _result(self, loop: Loop, stop_reason: str) -> dict[str, Any]:
         facts, counts = loop.store.facts(loop.experiment), loop.store.summary(loop.experiment).trial_counts

@@ -52,7 +52,7 @@ def test_killed_task_and_triggerer_lose_and_double_nothing(world: World) -> None
 def test_a_cleared_deferred_task_cancels_its_apps_and_runs_the_trials_again(world: World) -> None:
     scenario = world.scenario("optimizing", trials=3)
     await_deferred(scenario)
-    world.env.api.clear(scenario.dag_id, scenario.run_id, [("optimize", -1)])
+    world.env.api.clear(scenario.dag_id, scenario.run_id, ["optimize"])
     scenario.await_starts(4)
     scenario.let_go()
     scenario.await_end()

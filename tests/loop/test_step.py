@@ -12,6 +12,7 @@ from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.facts import Observation, Proposal
 from airflow_provider_axtx.core.observation import AppObservation
 from airflow_provider_axtx.engine import ax_engine
+from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
 from airflow_provider_axtx.generation import create_experiment, generate_trials
 from airflow_provider_axtx.loop import start_loop
 from airflow_provider_axtx.outcome import KILLED, cancel_run
@@ -197,6 +198,14 @@ def test_a_component_that_does_not_fit_submits_nothing(rig: Rig) -> None:
     with pytest.raises(InvalidInputError, match="no_such"):
         rig.loop(component="no_such_module:app").step()
     assert rig.cluster.apps() == {}
+
+
+def test_another_scheduler_is_refused_while_an_app_runs_on_the_old_one(rig: Rig) -> None:
+    settled(rig.loop())
+    elsewhere = TorchXEngine("other", scheduler_factories={"other": rig.cluster.factory})
+    with pytest.raises(InvalidInputError, match=r"scheduler is 'other' now, and fake://.* still runs on 'fake'"):
+        rig.loop(try_number=2, engine=elsewhere).step()
+    assert rig.statuses() == {0: "RUNNING"}
 
 
 # Every reason to stop

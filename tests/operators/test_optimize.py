@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,9 @@ def test_ending_a_running_task_cancels_all_its_apps_and_its_retry_runs_them_agai
 
 
 def test_the_trigger_fires_when_it_is_time_to_look(execute: Execute, components: Any) -> None:
-    trigger = deferred(execute, components(SLEEP), trial_timeout=1)
+    trigger = deferred(execute, components(SLEEP))
+    assert trigger.arguments["until"] > time.time() + 86400  # the trials' own timeout
+    trigger.arguments["until"] = time.time() + 0.1
     event = fire(trigger)
     assert event == {"status": "due"}
     with pytest.raises(AirflowFailException, match="timeout: still running 1 s"):
@@ -173,7 +176,7 @@ def test_an_event_that_says_nothing_is_no_success(components: Any, event: Any) -
 
 def test_without_a_successful_trial_the_task_fails_and_names_the_reasons(execute: Execute, components: Any) -> None:
     with pytest.raises(AirflowFailException) as failed:
-        execute(operator(components("import sys; sys.exit(3)"), max_failed_trials=2))
+        execute(operator(components("import sys; sys.exit(3)"), max_failed_trials=2, parallelism=1))
     for said in ("No trial of experiment 'booth' has succeeded", "max_failed_trials: 2", "exit code 3"):
         assert said in str(failed.value)
 
