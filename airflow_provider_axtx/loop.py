@@ -10,7 +10,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -387,12 +387,19 @@ class Loop:
 
 
 def start_loop(
-    store: ExperimentStore, spec: ExperimentSpec, *, if_exists: Literal["resume", "fail"], task_key: str, max_tries: int
+    store: ExperimentStore,
+    spec: ExperimentSpec,
+    *,
+    if_exists: Literal["resume", "fail"],
+    task_key: str,
+    max_tries: int,
+    allowed_factories: Sequence[str] = (),
 ) -> LoopFact:
     """Create the experiment and record that the task's loop over it begins, or goes on.
 
     :param if_exists: ``fail`` refuses an experiment that this task has not created itself.
     :param max_tries: Airflow's; another one than before means that a user has cleared the task.
+    :param allowed_factories: see ``generation.create_experiment``.
     :raises InvalidInputError: when Ax refuses the definition.
     :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
     """
@@ -403,7 +410,8 @@ def start_loop(
             store.create(spec.name, spec.to_json(), if_exists="fail")
     # First: a retry after a crash between the two must not take the experiment for somebody else's.
     fact = store.start_loop(spec.name, task_key, max_tries)
-    create_experiment(store, spec, if_exists="resume" if known is not None else if_exists)
+    resumed: Literal["resume", "fail"] = "resume" if known is not None else if_exists
+    create_experiment(store, spec, if_exists=resumed, allowed_factories=allowed_factories)
     return fact
 
 

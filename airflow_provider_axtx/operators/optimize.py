@@ -96,6 +96,7 @@ class AxOptimizeOperator(CancelsOnKill):
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure.
     :param poll_interval: seconds between two looks at the apps.
     :param early_stopping_interval: seconds between two looks at progressive results, if the experiment stops early.
+    :param allowed_factories: see ``AxCreateExperimentOperator``.
     :param deferrable: wait in the triggerer instead of in a worker slot.
     :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up.
     :param grace_polls: consecutive observations without the app before it is lost.
@@ -147,6 +148,7 @@ class AxOptimizeOperator(CancelsOnKill):
         trial_retries: int = 0,
         poll_interval: float | timedelta = 10.0,
         early_stopping_interval: float | timedelta = 60.0,
+        allowed_factories: Sequence[str] = (),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         grace_seconds: float = DEFAULT_GRACE_SECONDS,
         grace_polls: int = DEFAULT_GRACE_POLLS,
@@ -175,6 +177,7 @@ class AxOptimizeOperator(CancelsOnKill):
         self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
         self.poll_interval = as_duration("poll_interval", poll_interval)
         self.early_stopping_interval = as_duration("early_stopping_interval", early_stopping_interval)
+        self.allowed_factories = tuple(allowed_factories)
         self.deferrable = deferrable
         self.grace = Grace(grace_seconds, grace_polls)
         self._loop: Loop | None = None
@@ -234,7 +237,14 @@ class AxOptimizeOperator(CancelsOnKill):
         if store.loop(spec.name, task_key) is None:
             types = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
             engine.check(as_given(self.component), types, component_args)
-        fact = start_loop(store, spec, if_exists=if_exists, task_key=task_key, max_tries=identity.max_tries)
+        fact = start_loop(
+            store,
+            spec,
+            if_exists=if_exists,
+            task_key=task_key,
+            max_tries=identity.max_tries,
+            allowed_factories=self.allowed_factories,
+        )
         return Loop(
             store=store,
             engine=engine,
