@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import logging
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from airflow_provider_axtx.core.trial import Trial
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.core.experiment import ExperimentSpec
-    from airflow_provider_axtx.core.facts import Proposal, TrialFact
+    from airflow_provider_axtx.core.facts import LoopFact, Proposal, TrialFact
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,35 @@ def create_experiment(
 
         ax_engine.validate(spec)
     return store.create(spec.name, spec.to_json(), if_exists=if_exists, ax_version=version("ax-platform"))
+
+
+def start_loop(
+    store: ExperimentStore,
+    spec: ExperimentSpec,
+    *,
+    if_exists: Literal["resume", "fail"],
+    task_key: str,
+    max_tries: int,
+    allowed_factories: Sequence[str] = (),
+) -> LoopFact:
+    """Create the experiment and record that the task's loop over it begins, or goes on.
+
+    :param if_exists: ``fail`` refuses an experiment that this task has not created itself.
+    :param max_tries: Airflow's; another one than before means that a user has cleared the task.
+    :param allowed_factories: see ``create_experiment``.
+    :raises InvalidInputError: when Ax refuses the definition.
+    :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
+    """
+    known = store.loop(spec.name, task_key)
+    if known is None and if_exists == "fail":
+        with contextlib.suppress(ExperimentNotFoundError):
+            store.spec(spec.name)
+            store.create(spec.name, spec.to_json(), if_exists="fail")
+    # First: a retry after a crash between the two must not take the experiment for somebody else's.
+    fact = store.start_loop(spec.name, task_key, max_tries)
+    resumed: Literal["resume", "fail"] = "resume" if known is not None else if_exists
+    create_experiment(store, spec, if_exists=resumed, allowed_factories=allowed_factories)
+    return fact
 
 
 def generate_trials(

@@ -6,28 +6,26 @@ next one, in whatever process, goes on from what is recorded. Ax is imported onl
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.errors import (
     AxtxError,
-    ExperimentNotFoundError,
     InvalidInputError,
     TrialsPendingError,
 )
 from airflow_provider_axtx.core.experiment import ExperimentSpec
-from airflow_provider_axtx.core.facts import LoopFact, RunFact, TaskIdentity, TrialFact
+from airflow_provider_axtx.core.facts import RunFact, TaskIdentity, TrialFact
 from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.limits import Limits, Progress
 from airflow_provider_axtx.core.observation import AppObservation, Grace
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.trial import Trial
-from airflow_provider_axtx.generation import create_experiment, generate_trials
+from airflow_provider_axtx.generation import generate_trials
 from airflow_provider_axtx.loop_trials import TIMEOUT, OwnTrials, cancel_task_runs, read_own
 from airflow_provider_axtx.outcome import KILLED, await_cancelled, cancel_run, complete_trial, settle
 from airflow_provider_axtx.submission import AppRequest, retries_left, submit_trial
@@ -384,35 +382,6 @@ class Loop:
         elif self._spec.early_stopping is not None:
             times.append(now + self.early_stopping_interval)
         return min((at for at in times if at is not None), default=None)
-
-
-def start_loop(
-    store: ExperimentStore,
-    spec: ExperimentSpec,
-    *,
-    if_exists: Literal["resume", "fail"],
-    task_key: str,
-    max_tries: int,
-    allowed_factories: Sequence[str] = (),
-) -> LoopFact:
-    """Create the experiment and record that the task's loop over it begins, or goes on.
-
-    :param if_exists: ``fail`` refuses an experiment that this task has not created itself.
-    :param max_tries: Airflow's; another one than before means that a user has cleared the task.
-    :param allowed_factories: see ``generation.create_experiment``.
-    :raises InvalidInputError: when Ax refuses the definition.
-    :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
-    """
-    known = store.loop(spec.name, task_key)
-    if known is None and if_exists == "fail":
-        with contextlib.suppress(ExperimentNotFoundError):
-            store.spec(spec.name)
-            store.create(spec.name, spec.to_json(), if_exists="fail")
-    # First: a retry after a crash between the two must not take the experiment for somebody else's.
-    fact = store.start_loop(spec.name, task_key, max_tries)
-    resumed: Literal["resume", "fail"] = "resume" if known is not None else if_exists
-    create_experiment(store, spec, if_exists=resumed, allowed_factories=allowed_factories)
-    return fact
 
 
 def _values(metrics: Mapping[str, Mapping[str, float | None]]) -> str:

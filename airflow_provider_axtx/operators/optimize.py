@@ -224,7 +224,8 @@ class AxOptimizeOperator(CancelsOnKill):
 
     def _make_loop(self, context: Context) -> Loop:
         from airflow_provider_axtx.core.experiment import ExperimentSpec
-        from airflow_provider_axtx.loop import Loop, start_loop
+        from airflow_provider_axtx.generation import start_loop
+        from airflow_provider_axtx.loop import Loop
         from airflow_provider_axtx.submission import AppRequest
 
         spec = ExperimentSpec.load(self.experiment)

@@ -13,7 +13,8 @@ from airflow_provider_axtx.core.limits import Limits
 from airflow_provider_axtx.core.names import task_key
 from airflow_provider_axtx.core.observation import Grace
 from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
-from airflow_provider_axtx.loop import Loop, Step, start_loop
+from airflow_provider_axtx.generation import start_loop
+from airflow_provider_axtx.loop import Loop, Step
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.submission import AppRequest
 from tests.fakes.scheduler import FakeCluster

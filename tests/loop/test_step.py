@@ -13,8 +13,7 @@ from airflow_provider_axtx.core.facts import Observation, Proposal
 from airflow_provider_axtx.core.observation import AppObservation
 from airflow_provider_axtx.engine import ax_engine
 from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
-from airflow_provider_axtx.generation import create_experiment, generate_trials
-from airflow_provider_axtx.loop import start_loop
+from airflow_provider_axtx.generation import create_experiment, generate_trials, start_loop
 from airflow_provider_axtx.outcome import KILLED, cancel_run
 from tests.loop.rig import SPEC, Rig, indexes, settled
 
