@@ -94,7 +94,6 @@ class Loop:
     on_settled: Callable[[str], None] = lambda status: None
     _changed: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
-    #: What this step has read and not changed since; None outside of a step, when others may change it.
     _read: OwnTrials | None = field(default=None, init=False)
     #: The trials by status when Ax last had none to propose.
     _refused_at: dict[str, int] | None = field(default=None, init=False)
@@ -106,13 +105,7 @@ class Loop:
         :raises SchedulerUnavailableError: when the scheduler does not answer; the next call goes on from here.
         """
         self._changed, self._read = False, None
-        try:
-            return self._step(ended or {})
-        finally:
-            self._read = None
-
-    def _step(self, ended: Mapping[str, AppObservation]) -> Step:
-        self._record_ends(ended)
+        self._record_ends(ended or {})
         self._stop_early()
         reason = self._decide() or self._fill()
         if reason is not None:
@@ -245,8 +238,7 @@ class Loop:
         return ExperimentSpec.load(self.store.spec(self.experiment))
 
     def _stop_early(self) -> None:
-        live = self._own().live
-        now = time.time()
+        live, now = self._own().live, time.time()
         if not live or now < self._looked_at + self.early_stopping_interval:
             return
         self._looked_at = now
