@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.context import set_current_context
 
 from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
 from airflow_provider_axtx.hooks.ax import AxHook
@@ -51,7 +52,8 @@ def execute() -> Execute:
     def run(operator: Any, **identity: Any) -> Any:
         context = {"ti": FakeTaskInstance(operator.task_id, **identity)}
         operator.render_template_fields(context)
-        return operator.execute(context)
+        with set_current_context(context):
+            return operator.execute(context)
 
     return run
 
