@@ -13,10 +13,12 @@ from airflow.sdk import Context, dag
 
 from airflow_provider_axtx.operators.ax import (
     AxCreateExperimentOperator,
+    AxGenerateTrialOperator,
     AxGenerateTrialsOperator,
     AxOptimizeOperator,
 )
 from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
+from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
 from airflow_provider_axtx.task_groups import ax_trial_loop
 
 COMPONENT = f"{Path(__file__).parent / 'apps' / 'components.py'}:app"
@@ -83,6 +85,17 @@ def resubmitting_poking_loop() -> None:
 
 
 @dag(**SETTINGS)
+def deferred_alone() -> None:
+    """No teardown: whatever cancels the app, it is the sensor's trigger."""
+    create = AxCreateExperimentOperator(task_id="create", experiment=EXPERIMENT)
+    trial = AxGenerateTrialOperator(task_id="generate", experiment_name=create.output)
+    run = TorchXSubmitTrialOperator(
+        task_id="submit", trial=trial.output, component=COMPONENT, component_args=COMPONENT_ARGS
+    )
+    TorchXTrialSensor(task_id="wait", run=run.output, poke_interval=1, timeout=900, deferrable=True)
+
+
+@dag(**SETTINGS)
 def never_waits() -> None:
     create = AxCreateExperimentOperator(task_id="create", experiment=EXPERIMENT)
     trials = AxGenerateTrialsOperator(task_id="generate", experiment_name=create.output, n="{{ params.trials }}")
@@ -136,6 +149,7 @@ def optimizing_in_process() -> None:
     optimize(deferrable=False)
 
 
+deferred_alone()
 deferred_loop()
 poking_loop()
 resubmitting_loop()
