@@ -50,7 +50,8 @@ def approve_before_spending() -> None:
         task_id="run", component="utils.booth", poke_interval=1, timeout=600, deferrable=True
     ).expand(trial=generate.output)
     complete = AxCompleteTrialOperator.partial(task_id="complete").expand(run=run.output)
-    best = AxBestTrialOperator(task_id="best", experiment_name=name)
+    # Of a rejected run there is none; the operator's own rule would ask for it behind skipped tasks.
+    best = AxBestTrialOperator(task_id="best", experiment_name=name, trigger_rule="all_success")
     # Rejected trials were never submitted; the teardown abandons them, so that Ax does not wait for their results.
     reap = TorchXReapTrialsOperator(task_id="reap", reason="rejected, or left behind by its DAG run")
     create >> generate >> approve >> run

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from realairflow import poll
 
 from tests.e2e.world import LONG, World, fault_world
 from tests.engine.frontier import observed_frontier
@@ -36,6 +38,13 @@ def answer(world: World, run: tuple[str, str], option: str) -> None:
     """Answer as a person does who looks at the request, and wait for the DAG run's end."""
     api, (dag_id, run_id) = world.env.api, run
     api.wait_for_task(dag_id, run_id, "approve", ["awaiting_input"], LONG)
+    # Airflow takes an answer that is there before the scheduler has seen the asking process end for a killed task, and
+    # asks again.
+    seen = re.compile(
+        rf"TaskInstance Finished: dag_id={dag_id}, task_id=approve, run_id={run_id},.*state=awaiting_input"
+    )
+    scheduler = world.env.paths.home / "logs" / "scheduler.log"
+    poll(lambda: seen.search(scheduler.read_text()), LONG, "the scheduler to see the end of the asking process")
     path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
     asked: dict[str, Any] = api.request("GET", path)
     assert asked["options"] == ["Approve", "Reject"]
