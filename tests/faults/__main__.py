@@ -40,6 +40,15 @@ ELSEWHERE = {
     "store.after_finish_commit": "tests/store/test_crashes.py",
     "store.before_plan_commit": "tests/store/test_crashes.py",
     "store.after_plan_commit": "tests/store/test_crashes.py",
+    **{
+        f"store.{moment}_{step}_commit": "tests/store/test_crashes.py"
+        for step in ("record_progress", "record_analyses")
+        for moment in ("before", "after")
+    },
+    "attach.before_record": "tests/test_attaching.py",
+    "attach.after_record": "tests/test_attaching.py",
+    "early.after_progress": "tests/test_early_stopping.py",
+    "early.after_cancelled": "tests/test_early_stopping.py",
 }
 
 

@@ -122,7 +122,8 @@ class Play:
         stopped = (
             self.injection is not None and ended.answer is not None and 0 < self.injection.line <= ended.answer["lines"]
         )
-        self.kills += ended.signal == signal.SIGKILL or stopped
+        # Before a task has told Python what to do about SIGTERM, that one kills it too.
+        self.kills += ended.signal in (signal.SIGKILL, signal.SIGTERM) or stopped
         self.seconds = ended.seconds
         self.lines = ended.answer["lines"] if ended.answer else 0
         self.victim_pids.append(ended.pid)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
+from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.facts import Observation, RunFact
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, begin, experiment, killed_at, proposal
@@ -42,6 +43,7 @@ def _begin_or_attach(store: ExperimentStore) -> RunFact:
     return store.latest_run("digits", 0) or begin(store, "digits", expected_attempt=1)
 
 
+_CARD = AnalysisCard("Summary", "Summary", "", (), "table", "<p></p>", {"columns": ["loss"], "data": [[0.1]]})
 _DONE = [Observation(0, "loss", 0.1), Observation(0, "loss", 0.3, step=1.0)]
 STEPS: dict[str, tuple[Step, Step]] = {
     "create": (_nothing, lambda store: store.create("digits", SPEC)),
@@ -56,6 +58,11 @@ STEPS: dict[str, tuple[Step, Step]] = {
     "finish_run": (_submitted, lambda store: store.finish_run(_run(store), "SUCCEEDED", "")),
     "complete": (_submitted, lambda store: store.complete("digits", 0, status="COMPLETED", observations=_DONE)),
     "finish": (experiment, lambda store: store.finish("digits", "budget spent")),
+    "record_progress": (
+        _submitted,
+        lambda store: store.record_progress("digits", 0, [Observation(0, "loss", 0.5, step=1.0)]),
+    ),
+    "record_analyses": (experiment, lambda store: store.record_analyses("digits", [_CARD])),
     "plan": (experiment, lambda store: store.plan("digits", 10)),
 }
 
@@ -71,7 +78,7 @@ def recorded(store: ExperimentStore) -> Any:
         assert run.pop("submission_key") in run.pop("tracker_base")
     summary = {key: value for key, value in asdict(store.summary("digits")).items() if key not in _TIMES}
     assert uid
-    return facts, runs, summary
+    return facts, runs, summary, [replace(card, created_at=None) for card in store.analyses("digits")]
 
 
 @pytest.fixture(params=STEPS)
