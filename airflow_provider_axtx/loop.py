@@ -53,12 +53,14 @@ class Step:
     :param live: runs whose end is to be waited for.
     :param until: when to look again even if none has ended, in seconds since the epoch; None is never.
     :param finished: why the experiment has ended, or None while it goes on.
+    :param last_seconds: how long the app that ended last took, in seconds; None before the first.
     """
 
     changed: bool
     live: tuple[RunFact, ...]
     until: float | None
     finished: str | None
+    last_seconds: float | None = None
 
 
 @dataclass
@@ -116,7 +118,7 @@ class Loop:
         own = self._own()
         if reason is not None and not own.live:
             return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
-        return Step(self._changed, tuple(own.live), self._until(own), None)
+        return Step(self._changed, tuple(own.live), self._until(own), None, own.last_seconds)
 
     def cancel_all(self, reason: str, engine_for: Callable[[RunFact], TorchXEngine] | None = None) -> None:
         """Cancel every live app of this task: nobody waits for them any more.

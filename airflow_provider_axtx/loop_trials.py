@@ -56,6 +56,17 @@ class OwnTrials:
                 found.append(trial)
         return found
 
+    @property
+    def last_seconds(self) -> float | None:
+        """Seconds from its submission to its recorded end of the run that ended last; None before the first."""
+        spans = [
+            (run.finished_at, run.finished_at - run.submitted_at)
+            for runs in self.runs.values()
+            for run in runs
+            if run.finished_at is not None and run.submitted_at is not None
+        ]
+        return max(spans)[1] if spans else None
+
     def progress(self, started_at: float) -> Progress:
         """Return how far the trials have come."""
         now = time.time()

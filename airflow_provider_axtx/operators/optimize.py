@@ -57,13 +57,17 @@ _LIMITS = (
 #: Consecutive steps that the scheduler has not answered, after which the task fails, to be retried.
 MAX_FAILURES = 20
 _MAX_PAUSE = 300.0
+#: A deferral takes a second start of the task and the triggerer's pace: about 3 s, and six more where Ax is imported
+#: again. When the app that ended last took less than this, the next one is awaited for as long before the task defers.
+BRIEF_SECONDS = 10.0
 _SHOWN_REASONS = 5
 
 
 class AxOptimizeOperator(CancelsOnKill):
     """Runs a whole experiment: generates trials, keeps ``parallelism`` apps running, refills a slot at once.
 
-    While it waits deferred it holds no worker slot. It can be killed at any moment: a retry re-attaches to the live
+    While it waits deferred it holds no worker slot; for apps that take less than ``BRIEF_SECONDS`` it does not defer,
+    if ``poll_interval`` is shorter, too. It can be killed at any moment: a retry re-attaches to the live
     apps and goes on. So does a user's Clear; its trials whose apps were cancelled by it run again, those that a reaper
     has ended meanwhile stay ABANDONED, and further trials follow up to ``max_trials``. A Clear of a task that had
     finished returns the result again, unless a limit was raised. A retry, a Clear and another DAG run with the same
@@ -288,11 +292,17 @@ class AxOptimizeOperator(CancelsOnKill):
                 return self._result(context, loop, step.finished)
             if step.changed:
                 continue
-            if self.deferrable:
+            if self.deferrable and not self._ends_soon(step):
                 self._defer(context, loop, step)
             left = self.poll_interval if step.until is None else step.until - time.time()
             time.sleep(max(0.0, min(self.poll_interval, left)))
             self.check_not_killed()
+
+    def _ends_soon(self, step: Step) -> bool:
+        """Return whether an app is likely to end before a deferral to it would be over."""
+        if step.last_seconds is None or max(step.last_seconds, self.poll_interval) >= BRIEF_SECONDS:
+            return False
+        return any(time.time() - (run.submitted_at or 0) < BRIEF_SECONDS for run in step.live)
 
     def _defer(self, context: Context, loop: Loop, step: Step) -> NoReturn:
         from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger

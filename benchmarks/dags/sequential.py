@@ -28,9 +28,13 @@ APP: dict[str, Any] = {
 }
 
 
+def _do_nothing() -> None:
+    pass
+
+
 @dag(schedule=None)
 def nothing() -> None:
-    chain(*(PythonOperator(task_id=f"task_{k}", python_callable=int) for k in range(TRIALS)))
+    chain(*(PythonOperator(task_id=f"task_{k}", python_callable=_do_nothing) for k in range(TRIALS)))
 
 
 def _loop(**options: Any) -> None:

@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.operators import optimize
 from airflow_provider_axtx.operators.ax import AxOptimizeOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
@@ -90,6 +91,25 @@ def test_deferred_it_waits_for_any_app_and_gives_the_same_result(
     assert 1 <= deferrals <= 3  # each end of an app wakes it at most once
     assert result["trials"] == {"COMPLETED": 3}
     assert [run.attempt for run in store.runs("booth")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("brief_seconds", "expected"), [(3600.0, 1), (0.0, 3)])
+def test_apps_that_end_sooner_than_a_deferral_are_awaited_by_the_task_itself(
+    components: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, brief_seconds: float, expected: int
+) -> None:
+    monkeypatch.setattr(optimize, "BRIEF_SECONDS", brief_seconds)
+    gates = [tmp_path / f"gate-{index}" for index in range(3)]
+    wait = f"\nwhile not pathlib.Path({str(tmp_path)!r}, 'gate-' + a['trial_idx']).exists(): time.sleep(0.02)\n"
+    component = components(APP + wait + REPORT.removeprefix(APP))
+
+    def let_go() -> None:
+        closed = [gate for gate in gates if not gate.exists()]
+        for gate in closed if brief_seconds else closed[:1]:
+            gate.touch()
+
+    result, deferrals = run_deferred(lambda: operator(component, parallelism=1, deferrable=True), let_go)
+    assert result["trials"] == {"COMPLETED": 3}
+    assert deferrals == expected  # nobody knows beforehand how long the first one takes
 
 
 def test_a_retry_goes_on_and_a_clear_of_a_finished_task_returns_the_result(
