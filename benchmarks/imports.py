@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -20,34 +21,42 @@ runpy.run_module("benchmarks.paths", run_name="__main__")
 ASK_AX = ("create", "generate")
 
 
-def one_life() -> dict[str, dict[str, Any]]:
+def one_life(*options: str) -> dict[str, dict[str, Any]]:
     """Let a trial live once, each step in an interpreter of its own; return what each printed."""
     with tempfile.TemporaryDirectory(prefix="axtx-bench-") as home:
         environ = {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         handover = str(Path(home, "handover.json"))
-        return {step: in_fresh_process(_STEP, step, handover, PATH=path, **environ) for step in STEPS}
+        return {step: in_fresh_process(_STEP, step, handover, *options, PATH=path, **environ) for step in STEPS}
 
 
 def run(quick: bool) -> Report:
     """Measure the steps of some trials."""
     report = Report("imports", quick)
-    lives = [one_life() for _ in range(1 if quick else REPEATS)]
-    table = Table(
+    lives = [(one_life(), one_life("warm")) for _ in range(1 if quick else REPEATS)]
+    cold, warm = zip(*lives, strict=True)
+    parts = tuple(warm[0][STEPS[0]]["parts"])
+    loaded = Table(
         "The work of each task, without Airflow's own start",
-        ["task", "first in a process", "again", "modules loaded", "of Ax, PyTorch and their like"],
+        ["task", "cold", "warm", "modules loaded when cold", "of Ax, PyTorch and their like"],
     )
+    where = Table("Where the time of a warm task goes", ["task", *parts, "else"])
     for step in STEPS:
-        first, second = (
-            report.add(f"{step}_{which}", Samples(tuple(life[step][which] for life in lives)))
-            for which in ("first", "second")
+        times = (
+            report.add(f"{step}_{which}", Samples(tuple(life[step]["seconds"] for life in side)))
+            for which, side in (("cold", cold), ("warm", warm))
         )
-        last = lives[-1][step]
-        table.rows.append(
-            [step, first.shown(), second.shown(), str(last["modules"]), ", ".join(last["heavy"]) or "none"]
-        )
+        last = cold[-1][step]
+        heavy = ", ".join(last["heavy"]) or "none"
+        loaded.rows.append([step, *(each.shown() for each in times), str(last["modules"]), heavy])
+        spent = [statistics.median(life[step]["parts"][part] for life in warm) for part in parts]
+        rest = statistics.median(life[step]["seconds"] - sum(life[step]["parts"].values()) for life in warm)
+        where.rows.append([step, *(f"{seconds * 1e3:.0f} ms" for seconds in (*spent, rest))])
         if step not in ASK_AX:
             report.checks.append(Check(f"heavy libraries loaded by {step}", len(last["heavy"]), 0))
-    report.tables.append(table)
-    report.notes.append("'again' is what a task costs whose executor's parent has preloaded (warm workers).")
+    report.tables += [loaded, where]
+    report.notes.append(
+        "Warm: the modules that `preload` imports in the executor's parent are there already; what is left of the "
+        "difference is import time. The first trial of an experiment: its first proposal, its first submission."
+    )
     return report

@@ -1,16 +1,21 @@
-"""One step of a trial's life as its Airflow task does it, in a fresh interpreter: ``python -m benchmarks.paths STEP``.
+"""One step of a trial's life as its Airflow task does it, in a fresh interpreter.
 
-Prints, as JSON, the seconds of the first execution (with its imports) and of a second one, and what was imported.
+``python -m benchmarks.paths STEP HANDOVER [warm]`` prints, as JSON, the seconds it took, where they went and what was
+imported. ``warm``: what warm workers have preloaded is imported beforehand.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from airflow_provider_axtx import preload
+from benchmarks.parts import Parts
 
 #: Libraries that only a task which asks Ax may load.
 HEAVY = ("ax", "botorch", "gpytorch", "pandas", "scipy", "torch", "alembic")
@@ -52,19 +57,22 @@ def _execute(step: str, before: Any, task_id: str) -> tuple[Any, float]:
     return answer, time.perf_counter() - started
 
 
-def main(step: str, handover: Path) -> None:
+def main(step: str, handover: Path, *, warm: bool) -> None:
     """Do one step with what the step before left in the file ``handover``."""
     before = json.loads(handover.read_text()) if handover.exists() else None
     _operator(step, before, "unused")
+    parts = {}
+    if warm:
+        for module in preload.MODULES:
+            importlib.import_module(module)
+        parts = Parts().seconds
     modules = set(sys.modules)
-    answer, first = _execute(step, before, step)
+    answer, seconds = _execute(step, before, step)
     new = set(sys.modules) - modules
     heavy = [name for name in HEAVY if name in sys.modules]
-    # Another task of the same kind: for generate another trial, for the others the same answer.
-    _, second = _execute(step, before, f"{step}_again" if step == "generate" else step)
     handover.write_text(json.dumps(answer))
-    print(json.dumps({"first": first, "second": second, "modules": len(new), "heavy": heavy}))
+    print(json.dumps({"seconds": seconds, "parts": parts, "modules": len(new), "heavy": heavy}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), warm="warm" in sys.argv[3:])
