@@ -20,7 +20,8 @@ pytestmark = pytest.mark.browser
 PATHS = (
     "/axtx/",
     "/axtx/static/app.js",
-    "/axtx/static/plotly.min.js",
+    "/axtx/static/plotly-basic.min.js",
+    "/axtx/api/stores",
     "/axtx/api/experiments",
     "/axtx/api/dag-runs",
     "/axtx/api/experiment",
