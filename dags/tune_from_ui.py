@@ -108,7 +108,7 @@ PARAMS = {
         {},
         type="object",
         title="Constant arguments",
-        description_md='Arguments of the component that are not tuned. The component **digits** takes **{"folds": 5}**.',
+        description_md='Arguments of the component that are not tuned; for the component **digits**: **{"folds": 5}**.',
         section=HOW,
     ),
     "scheduler": Param(
