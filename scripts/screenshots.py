@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +42,7 @@ DIGITS: dict[str, Any] = {
 COMPRESS = "compress-example"
 WIDTH, LOW, HIGH = 1360, 900, 1780
 COLORS = 96
+THEMES = ("light", "dark")
 #: Seconds; the first model of several objectives compiles for a minute.
 RUN_SECONDS = 420.0
 
@@ -61,7 +63,7 @@ def main() -> int:
         several = env.api.trigger("compress_frontier", run_id=COMPRESS.partition("-")[2])
         experiment(browser, "digits", "digits")
         links(browser, run)
-        experiment(browser, COMPRESS, "compress-running", completed=5)
+        experiment(browser, COMPRESS, "compress-running", completed=5, themes=("light",))
         env.api.trigger("tune_from_ui", {"experiment_name": "booth"})
         overview(browser)
         env.api.wait_for_run("compress_frontier", several, RUN_SECONDS)
@@ -74,10 +76,12 @@ def overview(browser: Browser) -> None:
     browser.open("/plugin/experiments")
     with browser.frame():
         browser.find("tr[data-experiment='booth'] .badge.running")
-    both(browser, "list", height=330)
+    show(browser, "list", height=330)
 
 
-def experiment(browser: Browser, name: str, picture: str, completed: int | None = None) -> None:
+def experiment(
+    browser: Browser, name: str, picture: str, completed: int | None = None, themes: Sequence[str] = THEMES
+) -> None:
     """One experiment: at rest, or while it runs with so many completed trials."""
     browser.driver.set_window_size(WIDTH, HIGH)
     browser.open(f"/plugin/experiments/axtx/?experiment={quote(name)}")
@@ -89,7 +93,7 @@ def experiment(browser: Browser, name: str, picture: str, completed: int | None 
                 lambda: browser.js(ended) >= completed and browser.js(is_open), f"trials of {name}", RUN_SECONDS
             )
         browser.wait(lambda: browser.js("return document.querySelector('#charts')?.dataset.drawn"), "the charts")
-    both(browser, picture)
+    show(browser, picture, themes)
     browser.driver.set_window_size(WIDTH, LOW)
 
 
@@ -114,14 +118,15 @@ def links(browser: Browser, run: str) -> None:
     save(browser, "links-light", height=520)
 
 
-def both(browser: Browser, name: str, height: int | None = None) -> None:
-    """Make a picture of the same page in light and in dark."""
-    for theme in ("dark", "light"):
+def show(browser: Browser, name: str, themes: Sequence[str] = THEMES, height: int | None = None) -> None:
+    """Make a picture of the page that is open, in each theme."""
+    for theme in themes:
         browser.theme(theme == "dark")
         with browser.frame():
             browser.find(f":root[data-theme={theme}]")
             browser.js("return new Promise((done) => setTimeout(done, 300))")  # Chromium paints what was drawn anew
         save(browser, f"{name}-{theme}", height)
+    browser.theme(dark=False)
 
 
 def save(browser: Browser, name: str, height: int | None = None, of: str = ":root") -> None:
