@@ -74,9 +74,9 @@ class TorchXTrialTrigger(BaseTrigger):
             "torchx_conn_id": torchx_conn_id,
             "early_stopping_interval": early_stopping_interval,
             "steps_seen": steps_seen,
-            "stream_logs": stream_logs,
-            "log_given": log_given or {},
         }
+        if stream_logs:  # else left out: a triggerer that was not upgraded yet knows nothing of it
+            self.arguments |= {"stream_logs": True, "log_given": log_given or {}}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -84,7 +84,7 @@ class TorchXTrialTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the shared poller of the scheduler to see the end of the app."""
-        waiting = self._wait_and_follow() if self.arguments["stream_logs"] else self._wait()
+        waiting = self._wait_and_follow() if "stream_logs" in self.arguments else self._wait()
         event = {"run": self.arguments["run"], **await waiting}
         crash_point("trigger.before_event")
         yield TriggerEvent(event)
