@@ -143,6 +143,23 @@ def test_operator_links_lead_to_the_trial(env: AirflowEnv, browser: Browser) -> 
         assert detail.startswith("Trial 1 ") == ("trial=1" in url)
 
 
+def test_another_store_is_chosen_on_the_page(env: AirflowEnv, browser: Browser) -> None:
+    path = env.paths.home / "team.db"
+    fill(ExperimentStore(f"sqlite:///{path}"), {**SINGLE, "name": "of-the-team"}, 3)
+    connection = {"connection_id": "team", "conn_type": "ax", "schema": str(path)}
+    env.api.request("POST", "/connections", json=connection)
+    browser.open("/axtx/")
+    browser.find("#choose-store").send_keys("team")
+    browser.find("tr[data-experiment='of-the-team'] a").click()
+    browser.wait(lambda: sorted(statuses(browser)) == ["completed"] * 3, "the team's trials")
+    assert "conn_id=team" in browser.driver.current_url
+    assert browser.find(".crumbs").text == "Experiments / team /"
+    browser.find(".crumbs a").click()
+    browser.find("tr[data-experiment='of-the-team']")
+    browser.open("/axtx/?conn_id=nobody")
+    browser.wait(lambda: "no Airflow connection 'nobody' of type ax" in browser.find("#problem").text, "the problem")
+
+
 def test_a_thousand_trials(env: AirflowEnv, browser: Browser, capsys: pytest.CaptureFixture[str]) -> None:
     """Shows all of them, and prints what that costs; a slow machine is no failure."""
     server = psutil.Process(env.pid("api-server"))
