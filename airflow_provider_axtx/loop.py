@@ -10,6 +10,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ class Loop:
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
     :param on_run: told of each run as soon as it is recorded.
     :param on_settled: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
+    :param generating: gives what is entered around each request for a trial.
     """
 
     store: ExperimentStore
@@ -92,6 +94,7 @@ class Loop:
     check: Callable[[], None] = lambda: None
     on_run: Callable[[RunFact], None] = lambda run: None
     on_settled: Callable[[str], None] = lambda status: None
+    generating: Callable[[], AbstractContextManager[object]] = nullcontext
     _changed: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
     _read: OwnTrials | None = field(default=None, init=False)
@@ -335,9 +338,10 @@ class Loop:
         slot = len(own.trials)
         pending: str | None
         try:
-            generation = generate_trials(
-                self.store, self.experiment, slot + 1, task_key=self.task_key, max_trials=self.limits.max_trials
-            )
+            with self.generating():
+                generation = generate_trials(
+                    self.store, self.experiment, slot + 1, task_key=self.task_key, max_trials=self.limits.max_trials
+                )
         except TrialsPendingError as error:
             finished, pending = None, error.message
         else:

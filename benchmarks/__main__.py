@@ -17,7 +17,7 @@ import warnings
 from benchmarks.harness import RESULTS, ROOT, Report, machine
 
 #: Each in a module of its name with ``run(quick) -> Report``.
-BENCHMARKS = ("store", "parse", "imports", "waiting", "local_scheduler", "memory", "loop", "dag")
+BENCHMARKS = ("store", "parse", "imports", "waiting", "local_scheduler", "memory", "page", "loop", "dag")
 #: These take longer than three minutes even when quick.
 NOT_QUICK = ("loop", "dag")
 DOCS = ROOT / "docs" / "performance.md"

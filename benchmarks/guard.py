@@ -25,7 +25,7 @@ from airflow_provider_axtx.store.experiments import ExperimentStore
 from benchmarks import imports, parse, store, waiting
 from benchmarks.harness import Report, interleaved, timed
 from benchmarks.local_scheduler import Detached
-from benchmarks.memory import is_supervisor
+from benchmarks.memory import supervisors
 
 BASELINE = Path(__file__).with_name("baseline.json")
 #: A ratio of two times varies from run to run and from machine to machine; what doubles it is a change of the code.
@@ -99,12 +99,8 @@ def observed() -> Figures:
 def processes(folder: Path) -> Figures:
     """Count the processes behind running apps."""
     side = Detached(folder)
-    before = {p.pid for p in psutil.process_iter()}
     handles = [side.submit(3.0) for _ in range(2)]
-    new = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
-    mine = [p for p in new if is_supervisor(p, folder)]
-    # What a supervisor detaches itself from has the same command line and ends at once; the apps run for 3 s.
-    _, running = psutil.wait_procs(mine, timeout=1.0)
+    running = supervisors(folder)
     while side.ended(handles) < len(handles):
         psutil.wait_procs(running, timeout=0.1)
     return {"supervisors of two running apps": len(running)}

@@ -69,6 +69,13 @@ def through_the_orchestrator(trials: int, folder: Path) -> Trials:
     return [dict(trial.arm.parameters) for _, trial in sorted(experiment.trials.items())]
 
 
+#: What an Airflow task and a script have imported before their first trial: Airflow and Ax.
+MODULES = (
+    "airflow_provider_axtx.operators.ax",
+    "airflow_provider_axtx.engine.ax_engine",
+    "ax.orchestration.orchestrator",
+    "ax.runners.torchx",
+)
 SIDES = {"AxOptimizeOperator": through_the_operator, "Ax Orchestrator": through_the_orchestrator}
 
 
@@ -77,7 +84,8 @@ def measure(side: str, trials: int, folder: Path) -> dict[str, Any]:
     from ax.generation_strategy.generation_strategy import GenerationStrategy
     from ax.utils.common.random import with_rng_seed
 
-    importlib.import_module("airflow_provider_axtx.engine.ax_engine")
+    for module in MODULES:
+        importlib.import_module(module)
     generated: list[float] = []
     generate = GenerationStrategy.gen
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import tempfile
 from pathlib import Path
 
@@ -80,8 +79,7 @@ def _supervisor(report: Report, folder: Path) -> None:
 
     side = Detached(folder)
     handles = [side.submit(5.0) for _ in range(2)]
-    me = os.getpid()
-    found = [p for p in psutil.process_iter(["cmdline", "ppid"]) if is_supervisor(p, folder) and p.pid != me]
+    found = supervisors(folder)
     resident = [float(p.memory_info().rss) for p in found]
     own = [float(p.memory_full_info().uss) for p in found]
     assert len(resident) == len(handles), found
@@ -95,6 +93,20 @@ def _supervisor(report: Report, folder: Path) -> None:
         psutil.wait_procs(found, timeout=0.1)
 
 
-def is_supervisor(process: psutil.Process, folder: Path) -> bool:
-    command = process.info["cmdline"] or []
-    return any("_supervisor.py" in word for word in command) and any(str(folder) in word for word in command)
+def supervisors(folder: Path) -> list[psutil.Process]:
+    """Return the supervisors of the apps below a folder, once they have settled.
+
+    What a supervisor detaches itself from has the same command line and ends at once, and so has its child until it
+    calls exec: so the second of two looks counts. The apps must run for some seconds.
+    """
+    psutil.wait_procs(_of_supervisors(folder), timeout=1.0)
+    return _of_supervisors(folder)
+
+
+def _of_supervisors(folder: Path) -> list[psutil.Process]:
+    processes = psutil.process_iter(["cmdline"])
+    return [process for process in processes if _is_supervisor(process.info["cmdline"] or [], str(folder))]
+
+
+def _is_supervisor(command: list[str], folder: str) -> bool:
+    return any("_supervisor.py" in word for word in command) and any(folder in word for word in command)

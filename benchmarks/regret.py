@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,22 +22,11 @@ from typing import Any
 from torchx import specs
 
 from benchmarks.functions import FUNCTIONS
+from benchmarks.paths import TaskInstance
 
 #: Function -> numbers of trials at which the regret is compared; the last is how many are run.
 CHECKPOINTS = {"branin": (20, 25), "hartmann6": (20, 30)}
 PARALLELISM = 4
-
-
-@dataclass
-class _TaskInstance:
-    """What the operator uses of a task instance."""
-
-    task_id: str
-    dag_id: str = "benchmark"
-    run_id: str = "run"
-    map_index: int = -1
-    try_number: int = 1
-    max_tries: int = 0
 
 
 def function(
@@ -109,7 +97,7 @@ def optimize(name: str, seed: int, trials: int, *, parallelism: int = 1, slow: f
         poll_interval=0.05,
         deferrable=False,
     )
-    context: Any = {"ti": _TaskInstance(f"{name}-{seed}")}
+    context: Any = {"ti": TaskInstance(f"{name}-{seed}")}
     operator.execute(context)
     return operator.ax_hook.store
 

@@ -33,7 +33,7 @@ from airflow_provider_axtx.operators.base import (
     uncalled,
 )
 from airflow_provider_axtx.operators.completing import announce_best, drop_outlets
-from airflow_provider_axtx.operators.metrics import count_trial
+from airflow_provider_axtx.operators.metrics import count_trial, generation_timer
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -267,6 +267,7 @@ class AxOptimizeOperator(CancelsOnKill):
             check=self.check_not_killed,
             on_run=self.remember,
             on_settled=lambda status: count_trial(self, status),
+            generating=lambda: generation_timer(self),
         )
 
     def _steps(self, context: Context, loop: Loop, ended: Mapping[str, AppObservation]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from airflow_provider_axtx.core.errors import InvalidInputError, StoreUnavailableError
@@ -230,6 +230,13 @@ def _engine_for(url: sa.URL) -> sa.Engine:
         return _engines[url]
 
 
+def _before_fork() -> None:
+    """An SQLite connection must never cross a fork, not even to be closed (howtocorrupt.html, 2.6)."""
+    for engine in _engines.values():
+        if engine.dialect.name == "sqlite":
+            engine.dispose()
+
+
 def _after_fork() -> None:
     """Airflow forks its workers: the child must not speak on the parent's connections, nor close them."""
     global _engines_lock
@@ -238,7 +245,7 @@ def _after_fork() -> None:
         engine.dispose(close=False)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 def _new_engine(url: sa.URL) -> sa.Engine:
@@ -271,19 +278,38 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
         url,
         hide_parameters=True,
-        # An SQLite connection must never cross a fork, not even to be closed (howtocorrupt.html, 2.6): none is kept.
-        poolclass=NullPool,
+        # Kept open between transactions: the last to close a file copies its write-ahead log back and deletes it, which
+        # made each of the thirty small transactions of a trial ten times as long.
+        pool_size=2,
+        max_overflow=-1,
         # isolation_level None: the driver's own BEGIN comes too late and only before a write.
         connect_args={"isolation_level": None, "timeout": _SQLITE_BUSY_SECONDS},
     )
-    sa.event.listen(engine, "connect", _set_up_sqlite)
+    path = Path(str(url.database))
+
+    def set_up(connection: Any, record: ConnectionPoolEntry) -> None:
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA synchronous=FULL")
+        record.info["file"] = _file_at(path)
+
+    def refuse_another_file(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
+        if record.info["file"] != _file_at(path):
+            # Deleted or replaced meanwhile: what is written into a deleted file is lost.
+            raise sa.exc.DisconnectionError(f"{path} is another file now")
+
+    sa.event.listen(engine, "connect", set_up)
+    sa.event.listen(engine, "checkout", refuse_another_file)
     sa.event.listen(engine, "begin", _begin)
     return engine
 
 
-def _set_up_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA synchronous=FULL")
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Return what tells this file from any other, or None when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _set_up_mysql(connection: Any, _: ConnectionPoolEntry) -> None:

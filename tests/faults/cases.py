@@ -99,16 +99,17 @@ class Templates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        worlds = World(folder, f"sqlite:///{folder / 'making.db'}")
-        ExperimentStore(worlds.url).close()
+        self._making = World(folder, f"sqlite:///{folder / 'making.db'}")
         self._keep("migrated")
-        play = Play(worlds)
+        play = Play(self._making)
         play.task("create", tasks.create)
         self._keep("created")
         self.trials: list[dict[str, Any]] = play.task("generate", tasks.generate, 2)
         self._keep("generated")
 
     def _keep(self, name: str) -> None:
+        # The last to close the file copies its write-ahead log back into it.
+        ExperimentStore(self._making.url).close()
         shutil.copy(self._folder / "making.db", self._folder / f"{name}.db")
 
     def world(self, scenario: Scenario, root: Path) -> World:

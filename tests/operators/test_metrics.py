@@ -13,6 +13,7 @@ from airflow_provider_axtx.operators.ax import (
     AxCompleteTrialOperator,
     AxCreateExperimentOperator,
     AxGenerateTrialsOperator,
+    AxOptimizeOperator,
 )
 from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator, TorchXRunTrialOperator
 from tests.fakes.statsd import StatsdServer
@@ -61,3 +62,18 @@ def test_a_generation_is_timed(statsd: StatsdServer, trials: list[dict[str, Any]
     (duration,) = statsd.await_values("airflow.axtx.generation.duration")
     milliseconds, kind = duration.split("|")
     assert (float(milliseconds) > 0, kind) == (True, "ms")
+
+
+def test_an_optimization_counts_its_trials_and_times_each_generation(statsd: StatsdServer, execute: Execute) -> None:
+    execute(
+        AxOptimizeOperator(
+            task_id="tune",
+            experiment=BOOTH,
+            component="utils.booth",
+            max_trials=2,
+            poll_interval=0.05,
+            deferrable=False,
+        )
+    )
+    assert len(statsd.await_values("airflow.axtx.generation.duration", 2)) == 2
+    assert statsd.await_values("airflow.axtx.trials.completed", 2) == ["1|c", "1|c"]

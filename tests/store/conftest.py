@@ -29,7 +29,8 @@ _BACKENDS = [pytest.param(None, id="sqlite"), *_SERVERS]
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite file with tables, to be copied: migrating costs more than most tests."""
     path = tmp_path_factory.mktemp("store") / "migrated.db"
-    ExperimentStore(f"sqlite:///{path}")
+    # Closed, so that all is in the file, and nothing in a write-ahead log beside it.
+    ExperimentStore(f"sqlite:///{path}").close()
     return path
 
 

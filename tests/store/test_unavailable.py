@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -29,6 +30,7 @@ def file_store(migrated_file: Path, tmp_path: Path) -> tuple[ExperimentStore, Pa
 
 def _each_connection(store: ExperimentStore, pragma: str) -> None:
     """Give every later connection of the store a limit of SQLite's own."""
+    store.close()
     engine = store._db._engine
     sa.event.listen(engine, "connect", lambda connection, _: connection.execute(f"PRAGMA {pragma}"))
 
@@ -68,6 +70,28 @@ def test_a_file_that_cannot_be_written(file_store: tuple[ExperimentStore, Path])
     with pytest.raises(StoreUnavailableError, match=r"readonly database.*make the database writable"):
         store.complete(name, 0, status="FAILED")
     assert store.trial(name, 0).status == "CANDIDATE"
+
+
+def test_a_file_that_was_replaced(file_store: tuple[ExperimentStore, Path], migrated_file: Path) -> None:
+    store, path = file_store
+    experiment(store)
+    for file in path.parent.glob("store.db*"):
+        file.unlink()
+    path.write_bytes(migrated_file.read_bytes())
+    assert store.summaries() == []
+    name = experiment(store)
+    assert ExperimentStore(f"sqlite:///{path}").trial(name, 0).status == "CANDIDATE"
+
+
+def test_no_connection_crosses_a_fork(file_store: tuple[ExperimentStore, Path]) -> None:
+    store, path = file_store
+    experiment(store)
+
+    def opened() -> list[str]:
+        return [file.path for file in psutil.Process().open_files() if file.path == str(path)]
+
+    assert opened(), "kept open between transactions"
+    assert at_once(1, lambda _: opened()) == [[]]
 
 
 def test_a_standby_server(server: Server, server_database: str) -> None:
