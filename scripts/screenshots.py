@@ -41,7 +41,7 @@ DIGITS: dict[str, Any] = {
 }
 COMPRESS = "compress-example"
 WIDTH, LOW, HIGH = 1360, 900, 1780
-COLORS = 96
+COLORS = 200
 THEMES = ("light", "dark")
 #: Seconds; the first model of several objectives compiles for a minute.
 RUN_SECONDS = 420.0
@@ -137,7 +137,7 @@ def save(browser: Browser, name: str, height: int | None = None, of: str = ":roo
         image = opened.convert("RGB")
     if height:
         image = image.crop((0, 0, image.width, min(height, image.height)))
-    image.quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 

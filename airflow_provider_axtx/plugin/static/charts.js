@@ -166,7 +166,7 @@ const objective = {
     const best = state.data.best === null ? "" : ` Best so far ${number(so_far.at(-1)?.[1])} in trial ${state.data.best}.`;
     return {
       traces,
-      axes: { xaxis: { title: { text: "trial" }, }, yaxis: { title: { text: plain(label) } }, yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true } },
+      axes: { xaxis: { title: { text: "trial" }, dtick: state.trials.size < 10 ? 1 : null }, yaxis: { title: { text: plain(label) } }, yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true } },
       told: `${done.length} completed trials; ${minimize ? "lower" : "higher"} is better.${best}${lost.length ? ` ${lost.length} without a result.` : ""}`,
     };
   },

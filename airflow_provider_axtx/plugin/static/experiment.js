@@ -2,7 +2,7 @@
 
 import { drawCharts, loadPlotly } from "./charts.js";
 import { trialDetail, trialTable } from "./trials.js";
-import { badge, el, load, measured, number, pageUrl, runUrl, airflowLink, statusBar, time } from "./ui.js";
+import { badge, el, load, measured, number, pageUrl, runUrl, airflowLink, statusBar, time, toldCounts } from "./ui.js";
 
 const news = document.getElementById("news");
 
@@ -117,8 +117,7 @@ function drawHead(place, state) {
 }
 
 function counts(data) {
-  const told = Object.entries(data.trial_counts).map(([status, n]) => `${n} ${status.toLowerCase().replace("_", " ")}`);
-  return el("div", { class: "small muted" }, told.join(", ") || "none yet");
+  return el("div", { class: "small muted" }, toldCounts(data.trial_counts) || "none yet");
 }
 
 function bestTiles(state) {

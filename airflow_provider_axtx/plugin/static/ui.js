@@ -59,11 +59,14 @@ export function badge(status) {
   return el("span", { class: `badge ${String(status).toLowerCase()}` }, String(status).toLowerCase().replace("_", " "));
 }
 
+export function toldCounts(counts) {
+  return STATUSES.filter((s) => counts[s]).map((s) => `${counts[s]} ${s.toLowerCase().replace("_", " ")}`).join(", ");
+}
+
 /** The trials by status as a bar; the numbers are its text. */
 export function statusBar(counts, planned) {
   const total = Object.values(counts).reduce((sum, one) => sum + one, 0);
-  const told = STATUSES.filter((s) => counts[s]).map((s) => `${counts[s]} ${s.toLowerCase().replace("_", " ")}`);
-  const label = told.join(", ") || "no trial yet";
+  const label = toldCounts(counts) || "no trial yet";
   const bar = el("span", { class: "bar", role: "img", "aria-label": label, title: label });
   for (const status of STATUSES) {
     if (!counts[status]) continue;
