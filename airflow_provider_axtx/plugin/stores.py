@@ -14,7 +14,7 @@ from airflow.models.connection import Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 from fastapi import HTTPException
 
-from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.ax import AxHook, connection_url
 from airflow_provider_axtx.store.views import ExperimentViews
 
 DEFAULT = AxHook.default_conn_name
@@ -25,16 +25,16 @@ def open_store(conn_id: str) -> ExperimentViews:
 
     :raises HTTPException: 404 when there is no such connection of type ``ax``.
     """
-    hook = AxHook(conn_id)
-    if conn_id != DEFAULT:
-        try:
-            is_store = hook.get_connection(conn_id).conn_type == AxHook.conn_type
-        except AirflowNotFoundException:
-            is_store = False
-        if not is_store:
-            # The same for a connection of another type: nobody learns here which ones there are.
-            raise HTTPException(404, f"There is no Airflow connection {conn_id!r} of type {AxHook.conn_type}.")
-    return ExperimentViews(hook.get_url())
+    if conn_id == DEFAULT:
+        return ExperimentViews(AxHook().get_url())
+    try:
+        connection = AxHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        connection = None
+    if connection is None or connection.conn_type != AxHook.conn_type:
+        # The same for a connection of another type: nobody learns here which ones there are.
+        raise HTTPException(404, f"There is no Airflow connection {conn_id!r} of type {AxHook.conn_type}.")
+    return ExperimentViews(connection_url(connection))
 
 
 def known_stores(session: SessionDep) -> list[str]:

@@ -119,7 +119,7 @@ function showList() {
     if (wanted !== search.value) return 0; // typed on meanwhile
     if (text !== last) draw(data);
     last = text;
-    return data.experiments.some(isBusy) ? 3 : 10;
+    return data.total === 0 || data.experiments.some(isBusy) ? 3 : 10; // somebody waits for the first one
   };
   const turn = (to) => {
     offset = to;
