@@ -16,16 +16,22 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
+#: The store that the page shows where its address names none.
+_DEFAULT_CONN_ID = "ax_default"
 #: Arguments of the operators that name the experiment or hold the trial, in the order in which they are asked.
 _TRIALS = ("trial", "run")
 _EXPERIMENTS = ("experiment_name", "experiment")
 
 
-def page_url(experiment: str, trial_index: int | None = None) -> str:
+def page_url(experiment: str, trial_index: int | None = None, ax_conn_id: str = _DEFAULT_CONN_ID) -> str:
     """Return the address of an experiment's page within Airflow's UI."""
     base = conf.get("api", "base_url", fallback="") or "/"
     base = base if base.endswith("/") else f"{base}/"
-    query = {"experiment": experiment} | ({} if trial_index is None else {"trial": trial_index})
+    query: dict[str, Any] = {"experiment": experiment}
+    if trial_index is not None:
+        query["trial"] = trial_index
+    if ax_conn_id != _DEFAULT_CONN_ID:
+        query["conn_id"] = ax_conn_id
     # Airflow shows the page in a frame, and takes what follows the view's route as the frame's own path.
     return urljoin(base, f"plugin/experiments{urlsplit(base).path}axtx/?{urlencode(query)}")
 
@@ -54,6 +60,11 @@ def trial_of(operator: BaseOperator) -> tuple[str | None, int | None]:
     return None, None
 
 
+def conn_id_of(operator: BaseOperator) -> str:
+    """Return the connection of the experiment store that an operator works on."""
+    return getattr(operator, "ax_conn_id", None) or _DEFAULT_CONN_ID
+
+
 class ExperimentLink(BaseOperatorLink):
     """To the page of the task's experiment."""
 
@@ -62,7 +73,7 @@ class ExperimentLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty when the task did not get as far as to know its experiment."""
         experiment, _ = trial_of(operator)
-        return "" if experiment is None else page_url(experiment)
+        return "" if experiment is None else page_url(experiment, ax_conn_id=conn_id_of(operator))
 
 
 class TrialLink(BaseOperatorLink):
@@ -73,7 +84,7 @@ class TrialLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address; empty when the task did not get as far as to know its trial."""
         experiment, index = trial_of(operator)
-        return "" if experiment is None or index is None else page_url(experiment, index)
+        return "" if experiment is None or index is None else page_url(experiment, index, conn_id_of(operator))
 
 
 class AppLink(BaseOperatorLink):

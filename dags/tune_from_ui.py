@@ -36,7 +36,7 @@ PARAMETER_SCHEMA = {
 
 SEARCH_SPACE = """
 A list of **range** and **choice** parameters, named and typed as the component's arguments. The default fits
-`utils.booth`. For the component `digits`, with the objective `accuracy`:
+**utils.booth**. For the component **digits**, with the objective **accuracy**:
 
 ```json
 [
@@ -82,8 +82,8 @@ PARAMS = {
         "-booth_eval",
         type="string",
         title="Objective",
-        description_md="A metric that the app reports: `accuracy` is maximized, `-loss` minimized. Several objectives "
-        "are separated by a comma: `accuracy, -latency`.",
+        description_md="A metric that the app reports: **accuracy** is maximized, **-loss** minimized. Several "
+        "objectives are separated by a comma: **accuracy, -latency**.",
         section=WHAT,
         minLength=1,
     ),
@@ -91,7 +91,7 @@ PARAMS = {
         [],
         type=["null", "array"],
         title="Outcome constraints",
-        description_md="Bounds on other metrics, one in each line: `latency <= 50`. Empty for none.",
+        description_md="Bounds on other metrics, one in each line: **latency <= 50**. Empty for none.",
         section=WHAT,
         items={"type": "string", "minLength": 1},
     ),
@@ -108,7 +108,7 @@ PARAMS = {
         {},
         type="object",
         title="Constant arguments",
-        description_md='Arguments of the component that are not tuned. The component `digits` takes `{"folds": 5}`.',
+        description_md='Arguments of the component that are not tuned; for the component **digits**: **{"folds": 5}**.',
         section=HOW,
     ),
     "scheduler": Param(

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from selenium import webdriver
@@ -46,14 +45,18 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.url = url
         self.driver = webdriver.Chrome(options=options, service=Service(driver))
-        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        self.theme(dark)
 
     def __enter__(self) -> Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.driver.quit()
+
+    def theme(self, dark: bool) -> None:
+        """Say what the system prefers; a page that is open follows."""
+        feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
     def open(self, path: str) -> None:
         """Load a page of this Airflow."""
@@ -116,7 +119,3 @@ class Browser:
         except WebDriverException:
             return []
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-
-    def screenshot(self, path: Path) -> None:
-        """Write what is seen to a PNG file."""
-        self.driver.save_screenshot(str(path))

@@ -50,6 +50,14 @@ def test_the_address_of_a_trial(base_url: str, expected: str, monkeypatch: pytes
     assert TrialLink().get_link(SimpleNamespace(run=TRIAL), ti_key=key) == expected  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("ax_conn_id", "expected"), [("ax_default", ""), ("team a", "&conn_id=team+a")])
+def test_a_link_leads_to_the_store_of_its_task(ax_conn_id: str, expected: str) -> None:
+    operator: Any = SimpleNamespace(run=TRIAL, ax_conn_id=ax_conn_id)
+    key: Any = None
+    assert TrialLink().get_link(operator, ti_key=key).endswith(f"?experiment=my+exp&trial=7{expected}")
+    assert ExperimentLink().get_link(operator, ti_key=key).endswith(f"?experiment=my+exp{expected}")
+
+
 def test_names_cannot_break_out_of_an_address() -> None:
     assert "experiment=%22%3E%3Cscript%3E%26trial%3D1" in page_url('"><script>&trial=1')
 

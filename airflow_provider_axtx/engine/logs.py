@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from airflow_provider_axtx.core.observation import AppObservation
 from airflow_provider_axtx.engine.observers import LogSource
@@ -51,27 +51,40 @@ class LogFollower:
 
     :param status: looks at the app.
     :param sources: returns the logs of its replicas.
+    :param given: what another follower of the app has given already.
     """
 
-    def __init__(self, status: Callable[[], AppObservation], sources: Callable[[], list[LogSource]]) -> None:
+    def __init__(
+        self,
+        status: Callable[[], AppObservation],
+        sources: Callable[[], list[LogSource]],
+        given: Mapping[str, int] | None = None,
+    ) -> None:
         self._status = status
         self._sources = sources
         #: By replica: bytes of its file, or lines, that were given already.
-        self._given: dict[str, int] = {}
+        self._given = dict(given or {})
         self._reader: _Reader | None = None
         self._lock = threading.Lock()
 
-    def new_lines(self, deadline_seconds: float = 10.0) -> list[str]:
-        """Return at most ``MOST_LINES`` new lines of each replica, each with the replica's name in front.
+    @property
+    def given(self) -> dict[str, int]:
+        """What has been given by now, as plain JSON: another process goes on from here."""
+        with self._lock:
+            return dict(self._given)
+
+    def new_lines(self, deadline_seconds: float = 10.0, most: int | None = None) -> list[str]:
+        """Return new lines of each replica, each with the replica's name in front.
 
         A log that cannot be read just now has no new lines.
 
+        :param most: lines of each replica; ``MOST_LINES`` by default.
         :param deadline_seconds: seconds after which reading ends; what is left comes with the next call.
         """
         if self._reader is not None and self._reader.is_alive():
             return []  # the scheduler has not answered the last time yet
         found: list[str] = []
-        reader = _Reader(self._status, lambda: [self._rest(one, reader, found) for one in self._sources()], 1)
+        reader = _Reader(self._status, lambda: [self._rest(one, reader, found, most) for one in self._sources()], 1)
         self._reader = reader
         reader.start()
         reader.join(deadline_seconds)
@@ -80,11 +93,11 @@ class LogFollower:
             reader.stopped.set()
             return found
 
-    def _rest(self, source: LogSource, reader: _Reader, found: list[str]) -> LogSource:
+    def _rest(self, source: LogSource, reader: _Reader, found: list[str], most: int | None) -> LogSource:
         unread = self._rest_of_file(source) if source.path else self._rest_of_lines(source)
 
         def give() -> Iterator[str]:
-            for position, line in itertools.islice(unread, MOST_LINES):
+            for position, line in itertools.islice(unread, most or MOST_LINES):
                 with self._lock:
                     if reader.stopped.is_set():
                         return

@@ -226,13 +226,14 @@ class TorchXEngine:
             deadline_seconds=deadline_seconds,
         )
 
-    def follow(self, handle: str) -> LogFollower:
+    def follow(self, handle: str, given: Mapping[str, int] | None = None) -> LogFollower:
         """Return what gives an app's output piece by piece, while it runs.
 
+        :param given: what another follower has given already.
         :raises InvalidInputError: not an app handle of this scheduler.
         """
         app_id = self.app_id(handle)
-        return LogFollower(lambda: self._observer.observe([app_id])[app_id], lambda: self._observer.logs(app_id))
+        return LogFollower(lambda: self._observer.observe([app_id])[app_id], lambda: self._observer.logs(app_id), given)
 
     def page_url(self, handle: str) -> str | None:
         """Return the address of the scheduler's own page of an app, or None where it has none.

@@ -46,8 +46,8 @@ class WaitsForTrial(CancelsOnKill):
         data for Ax. The trial's status is recorded either way.
     :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up.
     :param grace_polls: consecutive observations without the app before it is lost.
-    :param stream_logs: show the app's output in the task's log: while it runs when the task waits in its own process,
-        as a whole at the end when it is deferred or rescheduled.
+    :param stream_logs: show the app's output in the task's log while it runs, each ``poke_interval``; when the task is
+        rescheduled, as a whole at the end. A triggerer that is restarted shows again what it has shown.
     :param early_stopping_interval: for an experiment with ``early_stopping``, seconds between two looks at the app's
         progressive results while the task is deferred: each takes a worker slot for some seconds. A task that is not
         deferred looks every ``poke_interval``.
@@ -83,6 +83,7 @@ class WaitsForTrial(CancelsOnKill):
         self._steps_seen = 0
         self._poll_failures = 0
         self._follower: tuple[str, LogFollower] | None = None
+        self._log_given: dict[str, int] = {}
 
     @property
     def waits_in_process(self) -> bool:
@@ -197,6 +198,8 @@ class WaitsForTrial(CancelsOnKill):
             grace_polls=self.grace_polls,
             early_stopping_interval=self.early_stopping_interval if self._has_early_stopping else None,
             steps_seen=self._steps_seen,
+            stream_logs=self.stream_logs,
+            log_given=self._log_given,
             ax_conn_id=self.ax_conn_id,
             torchx_conn_id=self.torchx_conn_id,
         )
@@ -211,6 +214,7 @@ class WaitsForTrial(CancelsOnKill):
         if run.attempt != trial.attempt:
             self.log.info("Attempt %s was replaced; waiting for attempt %s.", trial.attempt, run.attempt)
             return self.wait_deferred(trial)
+        self._log_given = event.get("log_given", {})
         if event["status"] == "progress":
             return self.wait_deferred(trial)
         if event["status"] == "timeout":
@@ -265,7 +269,7 @@ class WaitsForTrial(CancelsOnKill):
         if not self.stream_logs or run.app_handle is None:
             return False
         if self._follower is None or self._follower[0] != run.app_handle:
-            self._follower = (run.app_handle, self.engine_of(run).follow(run.app_handle))
+            self._follower = (run.app_handle, self.engine_of(run).follow(run.app_handle, self._log_given))
         lines = self._follower[1].new_lines()
         for line in lines:
             self.log.info("%s", line)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import cache
 from html import escape
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from airflow.api_fastapi.common.db.common import SessionDep
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import AxtxError, ExperimentNotFoundError
 from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.core.standing import Standing, standing
-from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.plugin.access import MAY_VIEW, ReaderDep
 from airflow_provider_axtx.plugin.data import cards_json, curves_json, experiment_json, line_json
+from airflow_provider_axtx.plugin.files import PLOTLY, plotly, send_file
+from airflow_provider_axtx.plugin.stores import DEFAULT, known_stores, open_store, readable_stores
 from airflow_provider_axtx.store.views import ExperimentLine, ExperimentViews
 
-STATIC = Path(__file__).parent / "static"
-_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 #: Scripts and data come from here alone; plotly writes style elements. Shown only inside Airflow itself.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -43,11 +41,6 @@ _KEPT = 500
 
 #: What was found out of an experiment's completed trials, until it changes: a list must not read every observation.
 _Known = tuple[Standing, dict[int, dict[str, float]]]
-
-
-def views() -> ExperimentViews:
-    """Return the store behind ``ax_default``."""
-    return ExperimentViews(AxHook().get_url())
 
 
 class _Standings:
@@ -76,76 +69,114 @@ class _Standings:
 @cache
 def the_app() -> FastAPI:
     """Return this process's application."""
-    return create_app(views)
+    return create_app(open_store)
 
 
-def create_app(store: Callable[[], ExperimentViews]) -> FastAPI:
+def create_app(opened: Callable[[str], ExperimentViews]) -> FastAPI:
     """Return the application.
 
-    :param store: opens the experiment store; called for each request.
+    :param opened: opens the experiment store of a connection; called for each request.
     """
     app = FastAPI(title="Ax and TorchX experiments", dependencies=[MAY_VIEW], openapi_url=None)
-    standings = _Standings()
+    app.state.opened = opened
     app.middleware("http")(_with_headers)
     app.exception_handler(AxtxError)(_told)
+    _add_pages(app)
+    _add_lists(app, _Standings())
+    _add_experiments(app)
+    return app
 
-    @app.get("/", response_class=FileResponse)
-    def page() -> FileResponse:
-        return _file("index.html")
 
-    @app.get("/static/{name}", response_class=FileResponse)
-    def static(name: str) -> FileResponse:
-        return _file(name)
+def _store(request: Request, conn_id: str = DEFAULT) -> ExperimentViews:
+    store: ExperimentViews = request.app.state.opened(conn_id)
+    return store
+
+
+StoreDep = Annotated[ExperimentViews, Depends(_store)]
+
+
+def _store_of(store: StoreDep, reader: ReaderDep, name: str) -> ExperimentViews:
+    """Return the store with an experiment that the user may read."""
+    reader.require_any(store.line(name).dag_ids)
+    return store
+
+
+StoreOfDep = Annotated[ExperimentViews, Depends(_store_of)]
+
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/")
+    def page(request: Request) -> Response:
+        answer = send_file("index.html", request)
+        if request.query_params.keys() & {"experiment", "run_id"}:
+            # The largest part is on its way before the page has asked for it.
+            answer.headers["Link"] = f"<static/{PLOTLY}>; rel=preload; as=script"
+        return answer
+
+    @app.get("/static/{name}")
+    def static(name: str, request: Request) -> Response:
+        return send_file(name, request)
+
+
+def _add_lists(app: FastAPI, standings: _Standings) -> None:
+    def shown(store: ExperimentViews, conn_id: str, lines: list[ExperimentLine]) -> list[dict[str, Any]]:
+        return [{**line_json(line, *standings.of(store, line)), "conn_id": conn_id} for line in lines]
+
+    @app.get("/api/stores")
+    def stores(reader: ReaderDep, session: SessionDep) -> JSONResponse:
+        return JSONResponse({"stores": readable_stores(reader.user, session), "default": DEFAULT})
 
     @app.get("/api/experiments")
     def experiments(
-        reader: ReaderDep, search: str = "", limit: int = Query(50, ge=1, le=_MAX_LINES), offset: int = Query(0, ge=0)
+        store: StoreDep,
+        reader: ReaderDep,
+        conn_id: str = DEFAULT,
+        search: str = "",
+        limit: int = Query(50, ge=1, le=_MAX_LINES),
+        offset: int = Query(0, ge=0),
     ) -> JSONResponse:
-        opened = store()
         wanted = search.strip().lower()
         found = [
-            line for line in opened.lines() if wanted in line.summary.name.lower() and reader.may_read_any(line.dag_ids)
+            line for line in store.lines() if wanted in line.summary.name.lower() and reader.may_read_any(line.dag_ids)
         ]
-        shown = [line_json(line, *standings.of(opened, line)) for line in found[offset : offset + limit]]
-        return JSONResponse({"experiments": shown, "total": len(found)})
+        page = shown(store, conn_id, found[offset : offset + limit])
+        return JSONResponse({"experiments": page, "total": len(found)})
 
     @app.get("/api/dag-runs")
-    def of_dag_run(reader: ReaderDep, dag_id: str, run_id: str) -> JSONResponse:
+    def of_dag_run(request: Request, reader: ReaderDep, session: SessionDep, dag_id: str, run_id: str) -> JSONResponse:
+        """In whatever store: who may read the run may know where its trials are."""
         reader.require_runs(dag_id)
-        opened = store()
-        found = [opened.line(name) for name in opened.experiments_of(dag_id, run_id)]
-        shown = [line_json(line, *standings.of(opened, line)) for line in found]
-        return JSONResponse({"experiments": shown, "total": len(shown)})
+        lines: list[dict[str, Any]] = []
+        unreadable = {}
+        for conn_id in known_stores(session):
+            try:
+                store = _store(request, conn_id)
+                found = [store.line(name) for name in store.experiments_of(dag_id, run_id)]
+                lines += shown(store, conn_id, found)
+            except AxtxError as error:  # the others are shown all the same
+                unreadable[conn_id] = str(error)
+        return JSONResponse({"experiments": lines, "total": len(lines), "unreadable": unreadable})
 
+
+def _add_experiments(app: FastAPI) -> None:
     @app.get("/api/experiment")
-    def experiment(reader: ReaderDep, name: str, since: float | None = None) -> JSONResponse:
-        opened = store()
-        view = opened.experiment(name, since)
-        reader.require_any(view.line.dag_ids)
-        return JSONResponse(experiment_json(view))
+    def experiment(store: StoreOfDep, name: str, since: float | None = None) -> JSONResponse:
+        return JSONResponse(experiment_json(store.experiment(name, since)))
 
     @app.get("/api/curves")
-    def curves(reader: ReaderDep, name: str, since: float | None = None) -> JSONResponse:
-        opened = store()
-        reader.require_any(opened.line(name).dag_ids)
-        return JSONResponse({"curves": curves_json(opened.curves(name, since))})
+    def curves(store: StoreOfDep, name: str, since: float | None = None) -> JSONResponse:
+        return JSONResponse({"curves": curves_json(store.curves(name, since))})
 
     @app.get("/api/analyses")
-    def analyses(reader: ReaderDep, name: str) -> JSONResponse:
-        opened = store()
-        reader.require_any(opened.line(name).dag_ids)
-        return JSONResponse({"cards": cards_json(opened.analyses(name))})
+    def analyses(store: StoreOfDep, name: str) -> JSONResponse:
+        return JSONResponse({"cards": cards_json(store.analyses(name))})
 
     @app.get("/card")
-    def card(reader: ReaderDep, name: str, position: int = Query(ge=0)) -> HTMLResponse:
-        opened = store()
-        reader.require_any(opened.line(name).dag_ids)
-        cards = opened.analyses(name)
+    def card(store: StoreOfDep, name: str, position: int = Query(ge=0)) -> HTMLResponse:
+        cards = store.analyses(name)
         if position >= len(cards):
             raise HTTPException(404, "No such card")
         return HTMLResponse(_card_page(cards[position]), headers={"Content-Security-Policy": _CARD_POLICY})
-
-    return app
 
 
 def _card_page(card: AnalysisCard) -> str:
@@ -153,28 +184,6 @@ def _card_page(card: AnalysisCard) -> str:
     script = f"<script>{plotly().read_text(encoding='utf-8')}</script>" if card.kind == "plotly" else ""
     head = f'<meta charset="utf-8"><title>{escape(card.title)}</title><style>{_CARD_STYLE}</style>{script}'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{card.html}</body></html>'
-
-
-def _file(name: str) -> FileResponse:
-    path = plotly() if name == "plotly.min.js" else STATIC / name
-    if path.suffix not in _TYPES or (path.parent == STATIC and name not in _static_names()):
-        raise HTTPException(404, "No such file")
-    kept = "private, max-age=604800" if name == "plotly.min.js" else "no-cache"
-    return FileResponse(path, media_type=_TYPES[path.suffix], headers={"Cache-Control": kept})
-
-
-@cache
-def _static_names() -> frozenset[str]:
-    return frozenset(path.name for path in STATIC.iterdir())
-
-
-@cache
-def plotly() -> Path:
-    """Return plotly.js, which the Python package plotly (a dependency of Ax) brings; that package is not imported."""
-    found = importlib.util.find_spec("plotly")
-    if found is None or not found.submodule_search_locations:
-        raise HTTPException(404, "The package plotly is not installed on the API server")
-    return Path(found.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
 
 
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -14,6 +14,7 @@ from airflow_provider_axtx.core.errors import SchedulerUnavailableError, Tracker
 from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.observation import AppObservation, Grace
 from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.triggers.following import Following
 from airflow_provider_axtx.triggers.poller import Observe, poller_for
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class TorchXTrialTrigger(BaseTrigger):
     :param grace_polls: consecutive observations without the app before it is lost.
     :param early_stopping_interval: seconds between two looks for progressive results; None looks for none.
     :param steps_seen: how many steps the task has seen.
+    :param stream_logs: write the app's output to the task's log. A triggerer that is restarted begins again where the
+        task began to wait.
+    :param log_given: how much of the output the task's log has already, as in ``LogFollower``.
     """
 
     def __init__(
@@ -54,6 +58,8 @@ class TorchXTrialTrigger(BaseTrigger):
         torchx_conn_id: str,
         early_stopping_interval: float | None = None,
         steps_seen: int = 0,
+        stream_logs: bool = False,
+        log_given: dict[str, int] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments: dict[str, Any] = {
@@ -69,6 +75,8 @@ class TorchXTrialTrigger(BaseTrigger):
             "early_stopping_interval": early_stopping_interval,
             "steps_seen": steps_seen,
         }
+        if stream_logs:  # else left out: a triggerer that was not upgraded yet knows nothing of it
+            self.arguments |= {"stream_logs": True, "log_given": log_given or {}}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -76,9 +84,21 @@ class TorchXTrialTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the shared poller of the scheduler to see the end of the app."""
-        event = {"run": self.arguments["run"], **await self._wait()}
+        waiting = self._wait_and_follow() if "stream_logs" in self.arguments else self._wait()
+        event = {"run": self.arguments["run"], **await waiting}
         crash_point("trigger.before_event")
         yield TriggerEvent(event)
+
+    async def _wait_and_follow(self) -> dict[str, Any]:
+        a = self.arguments
+        following = Following(a["scheduler"], a["run"]["app_handle"], a["log_given"])
+        showing = asyncio.create_task(following.show(log, a["poll_interval"]))
+        try:
+            event = await self._wait()
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
+        return {**event, "log_given": following.given}
 
     async def _wait(self) -> dict[str, Any]:
         a = self.arguments

@@ -49,3 +49,11 @@ def test_every_page_is_in_the_navigation() -> None:
     assert yaml.safe_load(navigation)["nav"]
     pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]
     assert [page for page in pages if page not in navigation] == []
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    text = "".join(page.read_text() for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    pictures = list((ROOT / "docs" / "images").iterdir())
+    assert pictures
+    assert [picture.name for picture in pictures if f"images/{picture.name}" not in text] == []
+    assert [picture.name for picture in pictures if picture.stat().st_size > 150_000] == []

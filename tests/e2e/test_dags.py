@@ -195,6 +195,17 @@ def test_a_failing_app_fails_its_trial_with_a_reason_and_the_loop_goes_on(world:
     assert scenario.starts() == dict.fromkeys(range(6), 1)
 
 
+def test_the_output_of_an_app_is_in_the_log_of_a_deferred_task_while_it_runs(world: World) -> None:
+    scenario = world.scenario("streamed")
+    scenario.await_task("wait", "deferred", map_index=-1)
+    poll(lambda: "app/0: waiting to be let go" in scenario.log("wait", -1) or None, LONG, "the app's first line")
+    assert scenario.states()["wait"] == "deferred"
+    scenario.let_go()
+    scenario.await_end()
+    log = scenario.log("wait", -1)
+    assert [log.count(f"app/0: {line}") for line in ("waiting to be let go", "was let go")] == [1, 1]
+
+
 def test_a_fused_trial_that_is_killed_before_its_results_are_read_goes_on(world: World) -> None:
     scenario = world.scenario("fused_loop", rounds=2, kill={"tune.round_0.run": "settle.after_finish_run"})
     scenario.let_go()

@@ -46,6 +46,18 @@ def test_each_line_of_a_file_is_given_once_and_whole(tmp_path: Path) -> None:
     assert follower.new_lines() == []
 
 
+@pytest.mark.parametrize("is_file", [True, False])
+def test_another_follower_goes_on_where_the_first_has_stopped(tmp_path: Path, is_file: bool) -> None:
+    app = App(tmp_path / "log" if is_file else None)
+    app.lines = [f"{i}\n" for i in range(5)]
+    (tmp_path / "log").write_text("".join(app.lines))
+    first = app.follower()
+    assert first.new_lines(most=3) == ["app/0: 0", "app/0: 1", "app/0: 2"]
+    source = LogSource("app/0", app.read, app.path)
+    second = LogFollower(lambda: AppObservation(app.state), lambda: [source], first.given)
+    assert second.new_lines() == ["app/0: 3", "app/0: 4"]
+
+
 def test_lines_of_a_client_are_given_once() -> None:
     app = App()
     follower = app.follower()

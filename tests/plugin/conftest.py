@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from airflow.api_fastapi.app import create_auth_manager, purge_cached_app
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import get_user
+from airflow.models.connection import Connection
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
 
 from airflow_provider_axtx.plugin.app import create_app
 from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -36,7 +40,7 @@ def app(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
     monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.plugin.roles.RolesAuthManager")
     create_auth_manager()
     root = FastAPI()
-    root.mount("/axtx", create_app(lambda: ExperimentViews(url)))
+    root.mount("/axtx", create_app(lambda conn_id: ExperimentViews(url)))
     yield root
     purge_cached_app()
 
@@ -46,6 +50,17 @@ def application(app: FastAPI) -> FastAPI:
     """The mounted application itself."""
     mounted: FastAPI = app.routes[-1].app  # type: ignore[attr-defined]
     return mounted
+
+
+@pytest.fixture(autouse=True)
+def connections(application: FastAPI) -> Iterator[Session]:
+    """Airflow's table of connections, empty, as the application's requests see it."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+    Connection.metadata.create_all(engine, [Connection.metadata.tables["connection"]])
+    with Session(engine) as session:
+        application.dependency_overrides[SessionDep.__metadata__[0].dependency] = lambda: session
+        yield session
+    engine.dispose()
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def test_there_is_something_to_protect(application: FastAPI) -> None:
     assert set(paths(application)) == {
         "/axtx/",
         "/axtx/static/app.js",
+        "/axtx/api/stores",
         "/axtx/api/experiments",
         "/axtx/api/dag-runs",
         "/axtx/api/experiment",

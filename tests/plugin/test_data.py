@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.facts import Observation
-from airflow_provider_axtx.plugin.app import STATIC
+from airflow_provider_axtx.plugin.files import STATIC
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.plugin.material import DAG, RUN, SEVERAL, SINGLE, fill
 
@@ -135,7 +135,11 @@ def test_the_experiments_of_a_dag_run(client: TestClient, store: ExperimentStore
     fill(store, SINGLE, 2)
     fill(store, SEVERAL, 2, dag_id="another")
     assert [line["name"] for line in get(client, "dag-runs", dag_id=DAG, run_id=RUN)["experiments"]] == ["digits"]
-    assert get(client, "dag-runs", dag_id=DAG, run_id="another run") == {"experiments": [], "total": 0}
+    assert get(client, "dag-runs", dag_id=DAG, run_id="another run") == {
+        "experiments": [],
+        "total": 0,
+        "unreadable": {},
+    }
 
 
 def test_analysis_cards_are_shown_in_an_origin_of_their_own(client: TestClient, store: ExperimentStore) -> None:
@@ -183,10 +187,28 @@ def test_every_answer_forbids_foreign_code(client: TestClient, path: str) -> Non
 
 
 def test_plotly_comes_from_here_and_is_kept_by_the_browser(client: TestClient) -> None:
-    answer = client.get("/axtx/static/plotly.min.js")
+    answer = client.get("/axtx/static/plotly-basic.min.js")
     assert answer.status_code == 200
-    assert b"plotly.js v" in answer.content[:100]
+    assert b"plotly.js (basic - minified) v" in answer.content[:100]
     assert "max-age=604800" in answer.headers["cache-control"]
+    assert answer.headers["content-encoding"] == "gzip"
+    plain = client.get("/axtx/static/plotly-basic.min.js", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.content == answer.content
+
+
+def test_a_file_is_sent_again_only_when_it_has_changed(client: TestClient) -> None:
+    first = client.get("/axtx/static/app.js")
+    again = client.get("/axtx/static/app.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    changed = client.get("/axtx/static/app.js", headers={"If-None-Match": 'W/"of another version"'})
+    assert (changed.status_code, changed.content) == (200, first.content)
+
+
+@pytest.mark.parametrize(("query", "expected"), [({"experiment": "digits"}, True), ({}, False)])
+def test_plotly_is_sent_for_before_the_page_asks(client: TestClient, query: dict[str, str], expected: bool) -> None:
+    link = client.get("/axtx/", params=query).headers.get("link", "")
+    assert (link == "<static/plotly-basic.min.js>; rel=preload; as=script") is expected
 
 
 @pytest.mark.parametrize("name", ["..%2fapp.py", "%2e%2e%2f__init__.py", "nothing.js", "plotly.js"])

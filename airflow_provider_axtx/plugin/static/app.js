@@ -1,11 +1,14 @@
 // The page: a list of experiments, or one experiment; kept up to date while it is looked at.
 
-import { showExperiment } from "./experiment.js";
-import { badge, el, followTheme, framed, load, number, refreshTimes, Refused, statusBar, time } from "./ui.js";
+import { isBusy, showExperiment } from "./experiment.js";
+import { badge, el, followTheme, framed, load, number, pageUrl, refreshTimes, Refused, statusBar, time } from "./ui.js";
 
 const main = document.getElementById("main");
 const problem = document.getElementById("problem");
 const asked = new URLSearchParams(location.search);
+/** The Airflow connection of the experiment store; null is the default one. */
+const conn = asked.get("conn_id");
+const DEFAULT = "ax_default";
 const PAGE = 50;
 
 let stop = () => {};
@@ -51,13 +54,19 @@ function keepLooking(look) {
   again();
 }
 
-function experimentUrl(name) {
-  return `?${new URLSearchParams({ experiment: name })}`;
-}
-
 function bestOf(line) {
   if (line.objective.length > 1) return line.frontier ? `${line.frontier} on the Pareto frontier` : "–";
   return line.best === null ? "–" : `${number(line.best.value)} (trial ${line.best.trial_index})`;
+}
+
+/** What names the store of a line in addresses: nothing for the default one. */
+function storeOf(line) {
+  return line.conn_id === DEFAULT ? null : line.conn_id;
+}
+
+/** Tell the store of a line where it is not the one that the page is about. */
+function elsewhere(line) {
+  return line.conn_id === (conn ?? DEFAULT) ? null : el("div", { class: "muted small" }, line.conn_id);
 }
 
 function row(line) {
@@ -66,7 +75,7 @@ function row(line) {
   return el(
     "tr",
     { "data-experiment": line.name },
-    el("th", { scope: "row" }, el("a", { href: experimentUrl(line.name) }, line.name)),
+    el("th", { scope: "row" }, el("a", { href: pageUrl({ experiment: line.name, conn_id: storeOf(line) }) }, line.name), elsewhere(line)),
     el("td", {}, badge(line.status), line.stop_reason ? el("div", { class: "muted small" }, line.stop_reason) : null),
     el("td", {}, goals),
     el("td", { class: "value" }, bestOf(line)),
@@ -86,6 +95,17 @@ function table(lines, caption) {
   );
 }
 
+/** A field with the experiment stores, where there is more than one. */
+async function addStores(place) {
+  const { data } = await load("stores", {});
+  const shown = conn ?? data.default;
+  const stores = data.stores.includes(shown) ? data.stores : [...data.stores, shown];
+  if (stores.length < 2) return;
+  const choose = (event) => location.assign(pageUrl({ conn_id: event.target.value === data.default ? null : event.target.value }));
+  const options = stores.map((one) => el("option", { value: one, selected: one === shown }, one));
+  place.prepend(el("label", {}, "Store ", el("select", { id: "choose-store", onchange: choose }, options)));
+}
+
 function showList() {
   let offset = 0;
   let last = "";
@@ -94,12 +114,12 @@ function showList() {
   const search = el("input", { type: "search", placeholder: "Name contains…", "aria-label": "Search experiments by name" });
   const look = async () => {
     const wanted = search.value;
-    const { text, data } = await load("experiments", { search: wanted, limit: PAGE, offset });
+    const { text, data } = await load("experiments", { search: wanted, limit: PAGE, offset, conn_id: conn });
     main.setAttribute("aria-busy", "false");
     if (wanted !== search.value) return 0; // typed on meanwhile
     if (text !== last) draw(data);
     last = text;
-    return data.experiments.some((line) => line.status === "running") ? 3 : 10;
+    return data.total === 0 || data.experiments.some(isBusy) ? 3 : 10; // somebody waits for the first one
   };
   const turn = (to) => {
     offset = to;
@@ -116,8 +136,10 @@ function showList() {
     pager.replaceChildren(...(total > PAGE ? buttons : []));
   };
   search.addEventListener("input", () => turn(0));
-  main.replaceChildren(el("header", { class: "top" }, el("h1", {}, "Experiments"), search), place, pager);
+  const fields = el("div", { class: "choosers" }, search);
+  main.replaceChildren(el("header", { class: "top" }, el("h1", {}, "Experiments"), fields), place, pager);
   document.title = "Experiments";
+  addStores(fields).catch(complain);
   keepLooking(look);
 }
 
@@ -127,8 +149,9 @@ function showDagRun(dagId, runId) {
     const { text, data } = await load("dag-runs", { dag_id: dagId, run_id: runId });
     main.setAttribute("aria-busy", "false");
     const lines = data.experiments;
-    if (lines.length === 1) {
-      openExperiment(lines[0].name);
+    const unreadable = Object.values(data.unreadable);
+    if (lines.length === 1 && !unreadable.length) {
+      openExperiment(lines[0].name, storeOf(lines[0]));
       return 3600;
     }
     if (text !== last) {
@@ -137,18 +160,19 @@ function showDagRun(dagId, runId) {
       main.replaceChildren(el("h1", {}, "Experiments of this DAG run"), el("div", { class: "scroll" }, shown));
     }
     last = text;
+    if (unreadable.length) throw new Error(unreadable.join(" "));
     return 3;
   };
   keepLooking(look);
 }
 
-function openExperiment(name, trial = null) {
+function openExperiment(name, store, trial = null) {
   document.title = name;
-  keepLooking(showExperiment(main, name, trial));
+  keepLooking(showExperiment(main, name, store, trial));
 }
 
 function start() {
-  if (asked.has("experiment")) openExperiment(asked.get("experiment"), asked.get("trial"));
+  if (asked.has("experiment")) openExperiment(asked.get("experiment"), conn, asked.get("trial"));
   else if (asked.has("dag_id")) showDagRun(asked.get("dag_id"), asked.get("run_id"));
   else showList();
 }

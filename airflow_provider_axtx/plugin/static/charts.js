@@ -7,7 +7,7 @@ let plotly = null;
 /** Load plotly.js once, when a chart is first drawn: it is large. */
 export function loadPlotly() {
   plotly ??= new Promise((resolve, reject) => {
-    const script = el("script", { src: "static/plotly.min.js" });
+    const script = el("script", { src: "static/plotly-basic.min.js" });
     script.addEventListener("load", () => resolve(window.Plotly));
     script.addEventListener("error", () => reject(new Error("plotly.js cannot be loaded from the API server.")));
     document.head.append(script);
@@ -28,8 +28,8 @@ function layout(c, more) {
   const axis = { gridcolor: c.grid, zerolinecolor: c.grid, linecolor: c.grid, automargin: true };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height: 300,
-    margin: { l: 56, r: 16, t: 10, b: 44 }, font: { color: c.text, size: 12, family: "inherit" },
-    hovermode: "closest", showlegend: true, legend: { orientation: "h", y: 1.12, x: 0, font: { color: c.muted } },
+    margin: { l: 56, r: 16, t: 30, b: 44 }, font: { color: c.text, size: 12, family: "inherit" },
+    hovermode: "closest", showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { color: c.muted } },
     ...more, xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
   };
 }
@@ -50,7 +50,14 @@ function chooser(id, label, options, redraw) {
   return el("label", {}, `${label} `, el("select", { id: `choose-${id}`, onchange: choose }, items));
 }
 
-/** Draw all charts into `place`; the figures are made once and brought up to date afterwards. */
+/** Let the browser show what is drawn so far, and answer its reader, before the next chart. */
+function breath() {
+  return new Promise((done) => setTimeout(done));
+}
+
+let drawing = 0;
+
+/** Draw all charts into `place`, one by one; the figures are made once and brought up to date afterwards. */
 export async function drawCharts(place, state, select) {
   const redraw = () => drawCharts(place, state, select);
   const wanted = [objective, parallel, pareto, slice, curves].filter((chart) => chart.applies(state));
@@ -61,11 +68,13 @@ export async function drawCharts(place, state, select) {
     const alone = narrow.length % 2 ? narrow.at(-1) : null;
     place.replaceChildren(...wanted.map((chart) => figure(chart, chart.wide || chart === alone)));
   }
+  const turn = ++drawing;
   const Plotly = await loadPlotly();
   const c = colors();
   for (const chart of wanted) {
+    await breath();
+    if (turn !== drawing) return; // drawn anew meanwhile
     const at = place.querySelector(`#chart-${chart.id}`);
-    if (at === null) return; // drawn anew meanwhile
     const focused = document.activeElement?.id;
     at.querySelector(".choosers").replaceChildren(...chart.choosers(state, redraw));
     if (focused?.startsWith("choose-")) document.getElementById(focused)?.focus({ preventScroll: true });
@@ -157,7 +166,7 @@ const objective = {
     const best = state.data.best === null ? "" : ` Best so far ${number(so_far.at(-1)?.[1])} in trial ${state.data.best}.`;
     return {
       traces,
-      axes: { xaxis: { title: { text: "trial" }, }, yaxis: { title: { text: plain(label) } }, yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true } },
+      axes: { xaxis: { title: { text: "trial" }, dtick: state.trials.size < 10 ? 1 : null }, yaxis: { title: { text: plain(label) } }, yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true } },
       told: `${done.length} completed trials; ${minimize ? "lower" : "higher"} is better.${best}${lost.length ? ` ${lost.length} without a result.` : ""}`,
     };
   },
@@ -238,12 +247,12 @@ const parallel = {
       traces,
       axes: {
         height: 340,
-        margin: { l: 40, r: 40, t: 34, b: 40 },
+        margin: { l: 40, r: 40, t: 40, b: 40 },
         xaxis: { tickvals: axes.map((_, i) => i), ticktext: axes.map((a) => plain(a.label)), range: [-0.15, axes.length - 0.85], zeroline: false, fixedrange: true, gridcolor: c.muted },
         yaxis: { visible: false, range: [-0.06, 1.06], fixedrange: true },
         annotations: axes.flatMap((a, i) => a.ticks.slice(0, 12).map(([y, text]) => ({ x: i, y, text: plain(text), showarrow: false, xanchor: "left", xshift: 4, font: { size: 10, color: c.text }, bgcolor: c.faint }))),
       },
-      told: `One line for each of ${done.length} completed trials; the darker or stronger, the better its ${state.data.objective[goal].label}.`,
+      told: `One line for each of ${done.length} completed trials; the stronger its colour, the better its ${state.data.objective[goal].label}.`,
     };
   },
 };

@@ -2,14 +2,14 @@
 
 import { drawCharts, loadPlotly } from "./charts.js";
 import { trialDetail, trialTable } from "./trials.js";
-import { badge, el, load, measured, number, runUrl, airflowLink, statusBar, time } from "./ui.js";
+import { badge, el, load, measured, number, pageUrl, runUrl, airflowLink, statusBar, time, toldCounts } from "./ui.js";
 
 const news = document.getElementById("news");
 
 /** Show the experiment in `main`; returns the function that brings it up to date. */
-export function showExperiment(main, name, trial) {
-  const state = { name, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
-  const page = skeleton(name);
+export function showExperiment(main, name, store, trial) {
+  const state = { name, store, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
+  const page = skeleton(name, store);
   loadPlotly(); // while the data is on its way
   let last = "";
   let lastCurves = "";
@@ -34,10 +34,10 @@ export function showExperiment(main, name, trial) {
   };
   window.addEventListener("themechange", () => state.data && drawCharts(page.charts, state, select));
   return async () => {
-    const { text, data } = await load("experiment", { name, since: state.cursor });
+    const { text, data } = await load("experiment", { name, since: state.cursor, conn_id: store });
     let curves = "";
     if (data.has_curves) {
-      const answer = await load("curves", { name, since: state.cursor });
+      const answer = await load("curves", { name, since: state.cursor, conn_id: store });
       curves = answer.text;
       for (const [metric, byTrial] of Object.entries(answer.data.curves)) {
         state.curves[metric] = { ...state.curves[metric], ...byTrial };
@@ -54,16 +54,21 @@ export function showExperiment(main, name, trial) {
     }
     last = text;
     lastCurves = curves;
-    return data.status === "running" ? 2 : 10;
+    return isBusy(data) ? 2 : 10;
   };
 }
 
-function skeleton(name) {
+/** Something runs, or the next round may begin at any moment. */
+export function isBusy(data) {
+  return data.status === "running" || (data.status === "idle" && Date.now() / 1000 - data.last_activity_at < 300);
+}
+
+function skeleton(name, store) {
   const part = (id) => el("section", { id, "aria-label": id });
   const parts = { head: part("overview"), detail: part("trial"), charts: part("charts"), table: part("trials") };
   parts.analyses = part("analyses");
   parts.definition = part("definition");
-  const crumbs = el("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, el("a", { href: "./" }, "Experiments"), " / ");
+  const crumbs = el("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, el("a", { href: pageUrl({ conn_id: store }) }, "Experiments"), ` / ${store ? `${store} / ` : ""}`);
   parts.all = [crumbs, el("h1", {}, name), parts.head, parts.detail, parts.charts, parts.table, parts.analyses, parts.definition];
   return parts;
 }
@@ -112,8 +117,7 @@ function drawHead(place, state) {
 }
 
 function counts(data) {
-  const told = Object.entries(data.trial_counts).map(([status, n]) => `${n} ${status.toLowerCase().replace("_", " ")}`);
-  return el("div", { class: "small muted" }, told.join(", ") || "none yet");
+  return el("div", { class: "small muted" }, toldCounts(data.trial_counts) || "none yet");
 }
 
 function bestTiles(state) {
@@ -135,14 +139,15 @@ function bestTiles(state) {
 
 /** Ax's analysis cards; each is loaded when it is opened, into a frame that can reach nothing of this page. */
 async function drawAnalyses(place, state) {
-  const { name, analysed_at: at } = state.data;
+  const { analysed_at: at } = state.data;
+  const { name, store: conn_id } = state;
   if (place.dataset.at === String(at) || at === null) return;
   place.dataset.at = String(at);
-  const { data } = await load("analyses", { name });
+  const { data } = await load("analyses", { name, conn_id });
   const cards = data.cards.map((card, position) => {
     const open = (event) => {
       if (!event.target.open || event.target.querySelector("iframe")) return;
-      const src = `card?${new URLSearchParams({ name, position })}`;
+      const src = `card${pageUrl({ name, position, conn_id })}`;
       event.target.append(el("iframe", { src, sandbox: "allow-scripts", title: card.title, class: card.kind }));
     };
     const where = card.section.length ? el("span", { class: "muted small" }, `${card.section.join(" / ")}: `) : null;

@@ -24,15 +24,15 @@ export function number(value) {
 /** A metric as [mean, sem]. */
 export function measured(pair) {
   if (!pair) return "–";
-  return pair[1] ? `${number(pair[0])} ± ${number(Number(pair[1].toPrecision(2)))}` : number(pair[0]);
+  return pair[1] ? `${number(pair[0])} ±\u00a0${number(Number(pair[1].toPrecision(2)))}` : number(pair[0]);
 }
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || seconds < 0) return "–";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.floor(seconds)} s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`;
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
@@ -59,11 +59,14 @@ export function badge(status) {
   return el("span", { class: `badge ${String(status).toLowerCase()}` }, String(status).toLowerCase().replace("_", " "));
 }
 
+export function toldCounts(counts) {
+  return STATUSES.filter((s) => counts[s]).map((s) => `${counts[s]} ${s.toLowerCase().replace("_", " ")}`).join(", ");
+}
+
 /** The trials by status as a bar; the numbers are its text. */
 export function statusBar(counts, planned) {
   const total = Object.values(counts).reduce((sum, one) => sum + one, 0);
-  const told = STATUSES.filter((s) => counts[s]).map((s) => `${counts[s]} ${s.toLowerCase().replace("_", " ")}`);
-  const label = told.join(", ") || "no trial yet";
+  const label = toldCounts(counts) || "no trial yet";
   const bar = el("span", { class: "bar", role: "img", "aria-label": label, title: label });
   for (const status of STATUSES) {
     if (!counts[status]) continue;
@@ -78,6 +81,17 @@ export function statusBar(counts, planned) {
     bar.append(rest);
   }
   return bar;
+}
+
+/** The address of this page, with what is not empty of `parameters`. */
+export function pageUrl(parameters) {
+  const query = queryOf(parameters);
+  return query ? `?${query}` : "./";
+}
+
+function queryOf(parameters) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return String(new URLSearchParams(given));
 }
 
 export const framed = window.parent !== window;
@@ -130,8 +144,7 @@ export class Refused extends Error {}
 
 /** Fetch JSON from this page's server; the answer's text tells whether anything has changed. */
 export async function load(path, parameters) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null && value !== ""));
-  const answer = await fetch(`api/${path}?${query}`, { credentials: "same-origin" });
+  const answer = await fetch(`api/${path}?${queryOf(parameters)}`, { credentials: "same-origin" });
   const text = await answer.text();
   if (answer.ok) return { text, data: JSON.parse(text) };
   if (answer.status === 401) throw new Refused("You are not logged in. Log in to Airflow and load this page again.");

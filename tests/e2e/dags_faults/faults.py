@@ -84,15 +84,25 @@ def resubmitting_poking_loop() -> None:
     loop(deferrable=False, trial_retries=1)
 
 
-@dag(**SETTINGS)
-def deferred_alone() -> None:
-    """No teardown: whatever cancels the app, it is the sensor's trigger."""
+def alone(**wait: Any) -> None:
+    """Wire a single trial, without a teardown."""
     create = AxCreateExperimentOperator(task_id="create", experiment=EXPERIMENT)
     trial = AxGenerateTrialOperator(task_id="generate", experiment_name=create.output)
     run = TorchXSubmitTrialOperator(
         task_id="submit", trial=trial.output, component=COMPONENT, component_args=COMPONENT_ARGS
     )
-    TorchXTrialSensor(task_id="wait", run=run.output, poke_interval=1, timeout=900, deferrable=True)
+    TorchXTrialSensor(task_id="wait", run=run.output, poke_interval=1, timeout=900, deferrable=True, **wait)
+
+
+@dag(**SETTINGS)
+def deferred_alone() -> None:
+    """Whatever cancels the app, it is the sensor's trigger."""
+    alone()
+
+
+@dag(**SETTINGS)
+def streamed() -> None:
+    alone(stream_logs=True)
 
 
 @dag(**SETTINGS)
@@ -150,6 +160,7 @@ def optimizing_in_process() -> None:
 
 
 deferred_alone()
+streamed()
 deferred_loop()
 poking_loop()
 resubmitting_loop()

@@ -15,12 +15,14 @@ def main(folder: str, trial: str, tracker_base: str, x: str, behaviour: str) -> 
     """Leave ``trial pid`` in ``folder/starts``, wait for ``folder/go``, then behave as told."""
     with Path(folder, "starts").open("a") as starts:
         starts.write(f"{trial} {os.getpid()}\n")
+    print("waiting to be let go", flush=True)
     deadline = time.monotonic() + WAIT_SECONDS
     while not Path(folder, "go").exists():
         if time.monotonic() > deadline:
             print("nobody let this app go", file=sys.stderr)
             return 3
         time.sleep(0.1)
+    print("was let go", flush=True)
     if behaviour == "exits":
         print("the training data is missing", file=sys.stderr)
         return 1

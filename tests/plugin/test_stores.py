@@ -1,0 +1,120 @@
+"""Which experiment stores the page reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.models.connection import Connection
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
+
+from airflow_provider_axtx.plugin.stores import open_store
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.plugin.material import DAG, RUN, SINGLE, fill
+from tests.plugin.roles import NO_SECRETS
+
+PASSWORD = "Ohw4-never-shown"
+
+
+@pytest.fixture
+def real_stores(application: FastAPI) -> None:
+    """The application opens stores as it does in an API server."""
+    application.state.opened = open_store
+
+
+@pytest.fixture
+def team(tmp_path: Path, connections: Session, monkeypatch: pytest.MonkeyPatch) -> ExperimentStore:
+    """The store of a connection ``team``; the tests' hooks find connections in the environment alone."""
+    path = str(tmp_path / "team.db")
+    define(monkeypatch, "team", conn_type="ax", schema=path)
+    connections.add(Connection(conn_id="team", conn_type="ax", schema=path))
+    connections.commit()
+    return ExperimentStore(f"sqlite:///{path}")
+
+
+def define(monkeypatch: pytest.MonkeyPatch, conn_id: str, **fields: Any) -> None:
+    monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", json.dumps(fields))
+
+
+def names(client: TestClient, **query: str) -> list[str]:
+    answer = client.get("/axtx/api/experiments", params=query)
+    assert answer.status_code == 200, answer.text
+    return [line["name"] for line in answer.json()["experiments"]]
+
+
+@pytest.mark.usefixtures("real_stores")
+def test_each_connection_has_its_own_experiments(client: TestClient, team: ExperimentStore) -> None:
+    fill(team, SINGLE, 2)
+    query = {"name": "digits", "conn_id": "team"}
+    assert names(client) == []
+    assert names(client, conn_id="team") == ["digits"]
+    assert client.get("/axtx/api/experiment", params={"name": "digits"}).status_code == 404
+    for path in ("experiment", "curves", "analyses"):
+        assert client.get(f"/axtx/api/{path}", params=query).status_code == 200, path
+
+
+@pytest.mark.usefixtures("team")
+def test_the_choice_is_of_the_connections_that_the_user_may_read(
+    client_of: Callable[[str], TestClient], connections: Session
+) -> None:
+    connections.add(Connection(conn_id="warehouse", conn_type="postgres", host="h", password=PASSWORD))
+    connections.commit()
+
+    def stores(role: str) -> Any:
+        return client_of(role).get("/axtx/api/stores").json()
+
+    assert stores("op") == {"stores": ["ax_default", "team"], "default": "ax_default"}
+    assert stores("viewer") == {"stores": ["ax_default"], "default": "ax_default"}
+
+
+@pytest.mark.usefixtures("real_stores", "team")
+@pytest.mark.parametrize("path", ["api/experiments", "api/experiment", "api/curves", "api/analyses", "card"])
+@pytest.mark.parametrize("conn_id", ["nothing", "warehouse"])
+def test_another_connection_is_not_found(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, conn_id: str
+) -> None:
+    define(monkeypatch, "warehouse", conn_type="postgres", host="h", schema="s", password=PASSWORD)
+    answer = client.get(f"/axtx/{path}", params={"conn_id": conn_id, "name": "digits", "position": "0"})
+    told = f"There is no Airflow connection '{conn_id}' of type ax."
+    assert (answer.status_code, answer.json()) == (404, {"detail": told})
+
+
+@pytest.mark.usefixtures("real_stores")
+def test_a_database_that_is_away_is_told_without_its_password(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"host": "127.0.0.1", "port": 1, "login": "ax", "schema": "axtx"}
+    extra = {"drivername": "postgresql+psycopg"}
+    define(monkeypatch, "away", conn_type="ax", password=PASSWORD, extra=extra, **fields)
+    answer = client.get("/axtx/api/experiments", params={"conn_id": "away"})
+    assert answer.status_code == 503
+    assert "Fix:" in answer.json()["detail"]
+    assert PASSWORD not in answer.text
+
+
+@pytest.mark.usefixtures("real_stores")
+def test_the_rights_on_dags_hold_in_every_store(client_of: Callable[[str], TestClient], team: ExperimentStore) -> None:
+    fill(team, SINGLE, 1, dag_id="secret_dag")
+    query = {"conn_id": "team", "name": "digits"}
+    assert names(client_of("viewer"), conn_id="team") == ["digits"]
+    assert names(client_of(NO_SECRETS), conn_id="team") == []
+    assert client_of(NO_SECRETS).get("/axtx/api/experiment", params=query).status_code == 403
+
+
+@pytest.mark.usefixtures("real_stores")
+def test_a_dag_run_is_looked_for_in_every_store(
+    client: TestClient, team: ExperimentStore, connections: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.db").write_bytes(b"no database" * 1000)
+    define(monkeypatch, "broken", conn_type="ax", schema=str(tmp_path / "broken.db"))
+    connections.add(Connection(conn_id="broken", conn_type="ax"))
+    connections.commit()
+    fill(team, SINGLE, 1)
+    answer = client.get("/axtx/api/dag-runs", params={"dag_id": DAG, "run_id": RUN}).json()
+    assert [(line["name"], line["conn_id"]) for line in answer["experiments"]] == [("digits", "team")]
+    assert list(answer["unreadable"]) == ["broken"]
