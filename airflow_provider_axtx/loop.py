@@ -54,6 +54,8 @@ class Step:
     :param until: when to look again even if none has ended, in seconds since the epoch; None is never.
     :param finished: why the experiment has ended, or None while it goes on.
     :param last_seconds: how long the app that ended last took, in seconds; None before the first.
+    :param steps_seen: for an experiment with early stopping, how many steps of each app were there at the last look, by
+        app handle; None for one without.
     """
 
     changed: bool
@@ -61,6 +63,7 @@ class Step:
     until: float | None
     finished: str | None
     last_seconds: float | None = None
+    steps_seen: Mapping[str, int] | None = None
 
 
 @dataclass
@@ -99,6 +102,7 @@ class Loop:
     generating: Callable[[], AbstractContextManager[object]] = nullcontext
     _changed: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
+    _steps_seen: dict[str, int] | None = field(default=None, init=False)
     _read: OwnTrials | None = field(default=None, init=False)
     #: The trials by status when Ax last had none to propose.
     _refused_at: dict[str, int] | None = field(default=None, init=False)
@@ -118,7 +122,7 @@ class Loop:
         own = self._own()
         if reason is not None and not own.live:
             return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
-        return Step(self._changed, tuple(own.live), self._until(own), None, own.last_seconds)
+        return Step(self._changed, tuple(own.live), self._until(own), None, own.last_seconds, self._steps_seen)
 
     def cancel_all(self, reason: str, engine_for: Callable[[RunFact], TorchXEngine] | None = None) -> None:
         """Cancel every live app of this task: nobody waits for them any more.
@@ -250,7 +254,10 @@ class Loop:
         if self._spec.early_stopping is None:
             return
         from airflow_provider_axtx.early_stopping import stop_early
+        from airflow_provider_axtx.engine.results import list_steps
 
+        # Counted before they are read: what is written in between wakes a deferred task again.
+        self._steps_seen = {str(run.app_handle): len(list_steps(run.tracker_base, run.trial_index)) for run in live}
         for index in stop_early(self.store, self.engine, self.experiment, live):
             log.info("Trial %s EARLY_STOPPED", index)
             self._note_change()
@@ -377,8 +384,6 @@ class Loop:
             times.append(timeout if run.cancel_requested_at is None else now + LOOK_SECONDS)
         if not own.live:
             times.append(now + LOOK_SECONDS)
-        elif self._spec.early_stopping is not None:
-            times.append(now + self.early_stopping_interval)
         return min((at for at in times if at is not None), default=None)
 
 

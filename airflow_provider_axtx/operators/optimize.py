@@ -308,6 +308,10 @@ class AxOptimizeOperator(CancelsOnKill):
         from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
 
         submitted = {str(run.app_handle): run.submitted_at or run.requested_at for run in step.live}
+        reporting = None
+        if step.steps_seen is not None:
+            seen = step.steps_seen
+            reporting = [[run.tracker_base, run.trial_index, seen.get(str(run.app_handle), 0)] for run in step.live]
         # Visible while it waits, so that a killed task can be traced and cancelled by hand.
         context["ti"].xcom_push(key="app_handles", value=list(submitted))
         trigger = AxOptimizeTrigger(
@@ -320,6 +324,8 @@ class AxOptimizeOperator(CancelsOnKill):
             grace_seconds=self.grace.seconds,
             grace_polls=self.grace.polls,
             ax_conn_id=self.ax_conn_id,
+            reporting=reporting,
+            early_stopping_interval=self.early_stopping_interval,
         )
         # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
         self.defer(trigger=trigger, method_name="execute_complete", timeout=None)

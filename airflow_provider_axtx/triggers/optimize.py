@@ -16,6 +16,7 @@ from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.observation import Grace
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.triggers.poller import poller_for
+from airflow_provider_axtx.triggers.progress import Reporting, progress
 from airflow_provider_axtx.triggers.trial import make_observe
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class AxOptimizeTrigger(BaseTrigger):
     :param grace_seconds: how long after submission an unknown app may still turn up.
     :param grace_polls: consecutive observations without the app before it is lost.
     :param ax_conn_id: connection of the experiment store.
+    :param reporting: for an experiment with early stopping, where each live app reports: tracker base, trial index, and
+        how many steps the task has seen. Another step is a time to look (``due``).
+    :param early_stopping_interval: seconds between two looks for further steps.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class AxOptimizeTrigger(BaseTrigger):
         grace_seconds: float,
         grace_polls: int,
         ax_conn_id: str,
+        reporting: list[list[Any]] | None = None,
+        early_stopping_interval: float = 60.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments: dict[str, Any] = {
@@ -63,6 +69,8 @@ class AxOptimizeTrigger(BaseTrigger):
             "grace_seconds": grace_seconds,
             "grace_polls": grace_polls,
             "ax_conn_id": ax_conn_id,
+            "reporting": reporting,
+            "early_stopping_interval": early_stopping_interval,
         }
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -87,17 +95,22 @@ class AxOptimizeTrigger(BaseTrigger):
             asyncio.create_task(poller.watch(handle, submitted_at=submitted_at, grace=grace)): handle
             for handle, submitted_at in a["submitted"].items()
         }
+        waits: list[asyncio.Task[Any]] = [*watching]
+        if a["reporting"]:
+            apps = [Reporting(*app) for app in a["reporting"]]
+            waits.append(asyncio.create_task(progress(apps, a["early_stopping_interval"])))
         try:
-            done, _ = await asyncio.wait(watching, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in watching:
+            for task in waits:
                 task.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
+            await asyncio.gather(*waits, return_exceptions=True)
         try:
-            apps = {watching[task]: asdict(task.result()) for task in done}
+            results = {task: task.result() for task in done}
         except SchedulerUnavailableError as error:
             return {"status": "error", "message": str(error)}
-        return {"status": "ended", "apps": apps} if apps else {"status": "due"}
+        ended = {watching[task]: asdict(seen) for task, seen in results.items() if task in watching}
+        return {"status": "ended", "apps": ended} if ended else {"status": "due"}
 
     async def on_kill(self) -> None:
         """Cancel all apps: a user cleared, failed or marked as success the deferred task.

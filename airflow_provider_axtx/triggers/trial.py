@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_axtx.core.errors import SchedulerUnavailableError, TrackerUnavailableError
+from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.faults import crash_point
 from airflow_provider_axtx.core.observation import AppObservation, Grace
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.triggers.following import Following
 from airflow_provider_axtx.triggers.poller import Observe, poller_for
+from airflow_provider_axtx.triggers.progress import Reporting, progress
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
@@ -135,15 +136,9 @@ class TorchXTrialTrigger(BaseTrigger):
 
     async def _progressed(self) -> dict[str, Any]:
         a = self.arguments
-        while True:
-            await asyncio.sleep(a["early_stopping_interval"])
-            try:
-                steps = await asyncio.to_thread(_count_steps, a["run"]["tracker_base"], a["run"]["trial_index"])
-            except TrackerUnavailableError as error:
-                log.warning("Looking for progressive results again later: %s", error)
-                continue
-            if steps > a["steps_seen"]:
-                return {"status": "progress"}
+        app = Reporting(a["run"]["tracker_base"], a["run"]["trial_index"], a["steps_seen"])
+        await progress([app], a["early_stopping_interval"])
+        return {"status": "progress"}
 
     async def on_kill(self) -> None:
         """Cancel the app: a user cleared, failed or marked as success the deferred task.
@@ -168,12 +163,6 @@ def make_observe(scheduler: str) -> Observe:
         return engine.observe(handles)
 
     return observe
-
-
-def _count_steps(tracker_base: str, trial_index: int) -> int:
-    from airflow_provider_axtx.engine.results import list_steps
-
-    return len(list_steps(tracker_base, trial_index))
 
 
 def _cancel(url: str, run: Mapping[str, Any]) -> None:

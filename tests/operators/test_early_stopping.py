@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from airflow_provider_axtx.operators.ax import (
     AxCompleteTrialOperator,
     AxCreateExperimentOperator,
     AxGenerateTrialOperator,
+    AxOptimizeOperator,
 )
 from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator, TorchXSubmitTrialOperator
 from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
 from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
-from tests.operators.conftest import BOOTH, Execute, app_state
+from tests.operators.conftest import BOOTH, Execute, FakeTaskInstance, app_state
 
 SPEC = {
     **BOOTH,
@@ -109,3 +112,39 @@ async def test_without_early_stopping_progress_wakes_nobody(
     assert event["status"] == "timeout"
     assert sensor.execute_complete({}, event)["trial_status"] == "ABANDONED"
     assert store.observations("booth", 0) == []
+
+
+async def test_a_deferred_optimization_is_woken_by_progress_alone(
+    execute: Execute, components: Components, store: ExperimentStore, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    waiting = f"while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.05)\n"
+    lines = PLATEAU.splitlines(keepends=True)
+    component = components("".join([lines[0], waiting, *lines[1:]]))
+    task = AxOptimizeOperator(
+        task_id="tune",
+        experiment=SPEC,
+        component=component,
+        max_trials=1,
+        poll_interval=3600,
+        early_stopping_interval=0.05,
+        deferrable=True,
+    )
+    with pytest.raises(TaskDeferred) as deferred:
+        execute(task)
+    _, arguments = deferred.value.trigger.serialize()
+    (run,) = store.open_runs(experiment="booth")
+    assert arguments["reporting"] == [[run.tracker_base, 0, 0]]
+    waiter = asyncio.ensure_future(anext(AxOptimizeTrigger(**arguments).run()))
+    done, _ = await asyncio.wait([waiter], timeout=1)
+    assert not done, "an interval is over, and there is nothing to look at"
+    gate.touch()
+    assert (await waiter).payload == {"status": "due"}
+    result = None
+    while result is None:
+        try:
+            result = task.execute_complete({"ti": FakeTaskInstance("tune")}, {"status": "due"})
+        except TaskDeferred as again:
+            _, arguments = again.trigger.serialize()
+            await anext(AxOptimizeTrigger(**arguments).run())
+    assert result["trials"] == {"EARLY_STOPPED": 1}
