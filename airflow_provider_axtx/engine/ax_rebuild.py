@@ -13,7 +13,7 @@ import importlib
 import logging
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ with quiet_import():
     from ax.core.data import Data, DataRow
     from ax.core.experiment import Experiment
     from ax.core.generator_run import GeneratorRun, GeneratorRunType
+    from ax.core.parameter import Parameter
     from ax.core.trial import Trial
     from ax.core.trial_status import TrialStatus
     from ax.exceptions.core import AxParameterWarning
@@ -66,8 +67,9 @@ def rebuild(facts: ExperimentFacts) -> Rebuilt:
     """
     spec = ExperimentSpec.load(facts.spec)
     client, experiment = configured_client(spec, facts.name)
+    cast = _Cast(experiment.search_space.parameters)
     for fact in facts.trials:
-        _add_trial(experiment, fact)
+        _add_trial(experiment, fact, cast)
     _add_observations(client, experiment, facts.observations)
     for fact in facts.trials:
         _set_status(experiment.trials[fact.index], fact)
@@ -223,30 +225,48 @@ def _parameter(spec: ParameterSpec) -> RangeParameterConfig | ChoiceParameterCon
     )
 
 
-def _add_trial(experiment: Experiment, fact: TrialFact) -> None:
-    parameters = experiment.search_space.parameters
-    unknown = set(fact.parameters) - set(parameters)
+class _Cast:
+    """Gives values the types of their parameters: Ax tells arms apart by the text of values; JSON may make 1 of 1.0."""
+
+    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
+        self._parameters = parameters
+        self._types = {name: parameter.python_type for name, parameter in parameters.items()}
+
+    def unknown(self, values: Mapping[str, Any]) -> list[str]:
+        return [name for name in values if name not in self._types]
+
+    def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        types = self._types
+        return {
+            name: value if type(value) is types[name] else self._parameters[name].cast(value)
+            for name, value in values.items()
+        }
+
+
+def _add_trial(experiment: Experiment, fact: TrialFact, cast: _Cast) -> None:
+    unknown = cast.unknown(fact.parameters)
     if unknown or fact.index != len(experiment.trials):
         raise InvalidInputError(
             f"Trial {fact.index} of experiment {experiment.name!r} does not fit the experiment: it "
             + (f"has parameters {sorted(unknown)}." if unknown else f"comes at place {len(experiment.trials)}."),
             fix="the stored trials must be in order, without gaps, and of this search space.",
         )
-    # Ax tells arms apart by the text of their values; JSON may have made 1 of 1.0.
-    arm = Arm({name: parameters[name].cast(value) for name, value in fact.parameters.items()}, name=fact.arm_name)
+    arm = Arm(cast(fact.parameters), name=fact.arm_name)
     full = fact.generation.get("full_parameterization")
     metadata = None
     if full is not None:
-        typed = {name: parameters[name].cast(value) for name, value in full.items()}
-        metadata = {arm.signature: {Keys.FULL_PARAMETERIZATION: typed}}
-    experiment.new_trial(
+        metadata = {arm.signature: {Keys.FULL_PARAMETERIZATION: cast(full)}}
+    # With its index: finding the next one takes Ax a look at all trials, for each of them.
+    Trial(
+        experiment,
+        index=fact.index,
         generator_run=GeneratorRun(
             arms=[arm],
             candidate_metadata_by_arm_signature=metadata,
             type=GeneratorRunType.MANUAL.name if fact.origin != "generated" else fact.generation.get("type"),
             generator_key=fact.generation.get("generator_key"),
             generation_node_name=fact.generation_node,
-        )
+        ),
     )
     if fact.origin == "baseline" and experiment.status_quo is None:
         experiment.status_quo = arm

@@ -34,6 +34,26 @@ _OPEN = tuple(sorted(TRIAL_STATUSES - TERMINAL_TRIAL_STATUSES))
 _REOPENABLE = frozenset({"FAILED", "ABANDONED"})
 
 
+#: The columns of a ``TrialFact`` and of an ``Observation``, in the order of their fields: a generating task reads all.
+_FACT = (
+    trials.c.trial_index,
+    trials.c.arm_name,
+    trials.c.parameters,
+    trials.c.status,
+    trials.c.generation_node,
+    trials.c.generation,
+    trials.c.origin,
+    trials.c.reason,
+)
+_OBSERVATION = (
+    observations.c.trial_index,
+    observations.c.metric,
+    observations.c.mean,
+    observations.c.sem,
+    observations.c.step,
+)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a trial ends, checked; ``observations`` in the order in which they are kept."""
@@ -60,18 +80,18 @@ def fact(row: sa.Row[Any]) -> TrialFact:
 
 def all_facts(connection: sa.Connection, name: str) -> tuple[TrialFact, ...]:
     """Return the experiment's trials in order of their index."""
-    query = sa.select(trials).where(trials.c.experiment == name).order_by(trials.c.trial_index)
-    return tuple(fact(row) for row in connection.execute(query))
+    query = sa.select(*_FACT).where(trials.c.experiment == name).order_by(trials.c.trial_index)
+    return tuple(TrialFact(*row) for row in connection.execute(query))
 
 
 def observed(connection: sa.Connection, name: str, index: int | None = None) -> tuple[Observation, ...]:
     """Return the observations of the experiment, or of one trial, in order of trial index, metric, step."""
-    query = sa.select(observations).where(observations.c.experiment == name)
+    query = sa.select(*_OBSERVATION).where(observations.c.experiment == name)
     if index is not None:
         query = query.where(observations.c.trial_index == index)
     rows = connection.execute(query)
     # Sorted here: databases sort text by their own collations, and Ax's candidates depend on the order.
-    return _in_order(Observation(row.trial_index, row.metric, row.mean, row.sem, row.step) for row in rows)
+    return _in_order(Observation(*row) for row in rows)
 
 
 def _in_order(given: Iterable[Observation]) -> tuple[Observation, ...]:
