@@ -232,7 +232,7 @@ def _engine_for(url: sa.URL) -> sa.Engine:
 
 def _before_fork() -> None:
     """An SQLite connection must never cross a fork, not even to be closed (howtocorrupt.html, 2.6)."""
-    for engine in _engines.values():
+    for engine in list(_engines.values()):  # another thread may be adding one
         if engine.dialect.name == "sqlite":
             engine.dispose()
 
