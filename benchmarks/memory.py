@@ -44,7 +44,7 @@ def run(quick: bool) -> Report:
     report = Report("memory", quick)
     trials = 100 if quick else TRIALS
     with tempfile.TemporaryDirectory(prefix="axtx-bench-") as folder:
-        _generating(report, Path(folder), trials, 3 if quick else REPEATS)
+        _generating(report, Path(folder), trials, 1 if quick else REPEATS)
         _supervisor(report, Path(folder))
     return report
 

@@ -116,6 +116,6 @@ def measure(report: Report, repeats: int, names: Collection[str] = tuple(_FILES)
 def run(quick: bool) -> Report:
     """Measure the import of each DAG file."""
     report = Report("parse", quick)
-    measure(report, 5 if quick else 11)
+    measure(report, 3 if quick else 11)
     report.notes.append("Processor time, so that a busy machine does not count.")
     return report

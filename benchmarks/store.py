@@ -161,7 +161,7 @@ def run(quick: bool) -> Report:
     """Measure the step at growing numbers of trials."""
     report = Report("store", quick)
     sizes = (10, 100, 1000) if quick else (10, 100, 400, 1000, 5000)
-    ax_limit = 100 if quick else AX_LIMIT
+    ax_limit = 10 if quick else AX_LIMIT
     logging.getLogger("ax").setLevel(logging.WARNING)
     table = Table(
         "One more completed trial, until another process could generate the next (model fitting excluded)",

@@ -57,8 +57,10 @@ _LIMITS = (
 #: Consecutive steps that the scheduler has not answered, after which the task fails, to be retried.
 MAX_FAILURES = 20
 _MAX_PAUSE = 300.0
-#: A deferral takes a second start of the task and the triggerer's pace: about 3 s, and six more where Ax is imported
-#: again. When the app that ended last took less than this, the next one is awaited for as long before the task defers.
+#: A deferral takes a second start of the task and the triggerer's pace: about 3 s, and more where Ax is imported again.
+#: For so long an app of unknown length is awaited before the task defers, which at most doubles what it costs.
+DEFERRAL_SECONDS = 3.0
+#: While the app that ended last took less than this, the next one is awaited for as long.
 BRIEF_SECONDS = 10.0
 _SHOWN_REASONS = 5
 
@@ -66,13 +68,15 @@ _SHOWN_REASONS = 5
 class AxOptimizeOperator(CancelsOnKill):
     """Runs a whole experiment: generates trials, keeps ``parallelism`` apps running, refills a slot at once.
 
-    While it waits deferred it holds no worker slot; for apps that take less than ``BRIEF_SECONDS`` it does not defer,
-    if ``poll_interval`` is shorter, too. It can be killed at any moment: a retry re-attaches to the live
-    apps and goes on. So does a user's Clear; its trials whose apps were cancelled by it run again, those that a reaper
-    has ended meanwhile stay ABANDONED, and further trials follow up to ``max_trials``. A Clear of a task that had
-    finished returns the result again, unless a limit was raised. A retry, a Clear and another DAG run with the same
-    experiment count what is there: ``max_trials`` is the experiment's, ``max_seconds`` counts from the task's first
-    start. When the task fails for good, its live apps are cancelled.
+    While it waits deferred it holds no worker slot. It does not defer for the first ``DEFERRAL_SECONDS`` of an app, nor
+    while apps take less than ``BRIEF_SECONDS``, if ``poll_interval`` is shorter.
+
+    It can be killed at any moment: a retry re-attaches to the live apps and goes on. So does a user's Clear; its
+    trials whose apps were cancelled by it run again, those that a reaper has ended meanwhile stay ABANDONED, and
+    further trials follow up to ``max_trials``. A Clear of a task that had finished returns the result again, unless a
+    limit was raised. A retry, a Clear and another DAG run with the same experiment count what is there:
+    ``max_trials`` is the experiment's, ``max_seconds`` counts from the task's first start. When the task fails for
+    good, its live apps are cancelled.
 
     :param experiment: an ``ExperimentSpec``, a dict, or a JSON string of it (templated). A literal one is checked when
         the DAG is parsed.
@@ -292,17 +296,19 @@ class AxOptimizeOperator(CancelsOnKill):
                 return self._result(context, loop, step.finished)
             if step.changed:
                 continue
-            if self.deferrable and not self._ends_soon(step):
+            if self.deferrable and not self._may_end_soon(step):
                 self._defer(context, loop, step)
             left = self.poll_interval if step.until is None else step.until - time.time()
             time.sleep(max(0.0, min(self.poll_interval, left)))
             self.check_not_killed()
 
-    def _ends_soon(self, step: Step) -> bool:
-        """Return whether an app is likely to end before a deferral to it would be over."""
-        if step.last_seconds is None or max(step.last_seconds, self.poll_interval) >= BRIEF_SECONDS:
+    def _may_end_soon(self, step: Step) -> bool:
+        """Return whether an app may end before a deferral would be over."""
+        known = step.last_seconds
+        limit = DEFERRAL_SECONDS if known is None else BRIEF_SECONDS
+        if self.poll_interval >= limit or (known is not None and known >= BRIEF_SECONDS):
             return False
-        return any(time.time() - (run.submitted_at or 0) < BRIEF_SECONDS for run in step.live)
+        return any(time.time() - (run.submitted_at or 0) < limit for run in step.live)
 
     def _defer(self, context: Context, loop: Loop, step: Step) -> NoReturn:
         from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger

@@ -38,7 +38,7 @@ def nothing() -> None:
 
 
 def _loop(**options: Any) -> None:
-    ax_trial_loop("tune", experiment=EXPERIMENT, rounds=TRIALS, poke_interval=0.5, **APP, **options)
+    ax_trial_loop("tune", experiment=EXPERIMENT, rounds=TRIALS, poke_interval=0.1, **APP, **options)
 
 
 @dag(schedule=None)
@@ -59,7 +59,7 @@ def loop_fused() -> None:
 @dag(schedule=None)
 def optimize_deferrable() -> None:
     AxOptimizeOperator(
-        task_id="optimize", experiment=EXPERIMENT, max_trials=TRIALS, poll_interval=0.5, deferrable=True, **APP
+        task_id="optimize", experiment=EXPERIMENT, max_trials=TRIALS, poll_interval=0.1, deferrable=True, **APP
     )
 
 
