@@ -11,12 +11,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
+from asgiref.sync import SyncToAsync
 
 import airflow_provider_axtx
 from airflow_provider_axtx.core.faults import ARMED_VARIABLE, crash_point
@@ -193,6 +195,9 @@ def _become_task(
             os.dup2(log, descriptor)
         os.environ.pop(ARMED_VARIABLE, None)
         os.environ.update(world.environment())
+        # The one thread in which Airflow's asynchronous hooks work does not come along with the fork: if an earlier
+        # test of this process has started it, what is given to it here would wait for ever.
+        SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
         if world.scheduler == "fake":
             sys.path.insert(0, os.environ["PYTHONPATH"].partition(os.pathsep)[0])
         sabotage()
