@@ -13,14 +13,14 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from airflow.sdk import Asset
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.standing import goals
 from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.spec.ranking import goals
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.experiment import ExperimentSpec
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 SCHEME = "ax"
 _CONN_ID = re.compile(r"[\w.-]+", re.ASCII)
@@ -54,7 +54,7 @@ def experiment_uri(name: str, ax_conn_id: str = AxHook.default_conn_name) -> str
 
     :raises InvalidInputError: when the name or the connection id cannot be used.
     """
-    from airflow_provider_axtx.core.experiment import is_experiment_name
+    from airflow_provider_axtx.spec.experiment import is_experiment_name
 
     if not isinstance(ax_conn_id, str) or not _CONN_ID.fullmatch(ax_conn_id):
         raise AssetUriError(

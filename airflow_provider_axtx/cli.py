@@ -13,8 +13,8 @@ from airflow_provider_axtx.hooks.torchx import TorchXHook
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from airflow_provider_axtx.core.facts import RunFact
-    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+    from airflow_provider_axtx.core.records import RunFact
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 
 _CONN_ID = Arg(
     ("--ax-conn-id",), help="Connection of the experiment store (default: ax_default)", default=AxHook.default_conn_name
@@ -95,8 +95,8 @@ def reap(args: Namespace) -> None:
     """End apps and trials whose DAG run is not queued or running any more; print what became of them."""
     from dataclasses import asdict
 
-    from airflow_provider_axtx.reaping import orphans_without_dag_run
-    from airflow_provider_axtx.reaping import reap as end
+    from airflow_provider_axtx.lifecycle.reap import orphans_without_dag_run
+    from airflow_provider_axtx.lifecycle.reap import reap as end
 
     store = AxHook(args.ax_conn_id).store
     orphans = orphans_without_dag_run(store, _active_dag_runs(), args.experiment)

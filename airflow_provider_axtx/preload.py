@@ -18,14 +18,14 @@ from collections.abc import Sequence
 #: What tasks import when they run. Imports only: no model is fitted and no database opened, since a thread pool of
 #: PyTorch or a connection would not survive the fork.
 MODULES = (
-    "airflow_provider_axtx.engine.ax_engine",
-    "airflow_provider_axtx.engine.results",
-    "airflow_provider_axtx.engine.torchx_engine",
-    "airflow_provider_axtx.generation",
-    "airflow_provider_axtx.loop",
-    "airflow_provider_axtx.reaping",
+    "airflow_provider_axtx.optimizer.engine",
+    "airflow_provider_axtx.launcher.tracker",
+    "airflow_provider_axtx.launcher.torchx_launcher",
+    "airflow_provider_axtx.lifecycle.generate",
+    "airflow_provider_axtx.lifecycle.optimize",
+    "airflow_provider_axtx.lifecycle.reap",
     "airflow_provider_axtx.store.experiments",
-    "airflow_provider_axtx.submission",
+    "airflow_provider_axtx.lifecycle.submit",
 )
 
 

@@ -20,18 +20,18 @@ from typing import Any
 import torch
 from torchx import specs
 
+from airflow_provider_axtx.core.app_observation import Grace
 from airflow_provider_axtx.core.errors import TrialsPendingError
-from airflow_provider_axtx.core.experiment import ExperimentSpec
-from airflow_provider_axtx.core.facts import RunFact, TaskIdentity
-from airflow_provider_axtx.core.names import tracker_step_key
-from airflow_provider_axtx.core.observation import Grace
-from airflow_provider_axtx.early_stopping import stop_early
-from airflow_provider_axtx.engine.results import list_steps
-from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
-from airflow_provider_axtx.generation import create_experiment, generate_trials
-from airflow_provider_axtx.outcome import complete_trial, observe_run, settle
+from airflow_provider_axtx.core.keys import tracker_step_key
+from airflow_provider_axtx.core.records import RunFact, TaskIdentity
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.tracker import list_steps
+from airflow_provider_axtx.lifecycle.attempts import complete_trial, observe_run, settle
+from airflow_provider_axtx.lifecycle.early_stop import stop_early
+from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
+from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from airflow_provider_axtx.submission import AppRequest, submit_trial
 
 NAME = "curves"
 EARLY_STOPPING = {

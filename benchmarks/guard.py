@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
-from airflow_provider_axtx.core.facts import TaskIdentity
+from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from benchmarks import imports, parse, store, waiting
 from benchmarks.harness import Report, interleaved, timed

@@ -38,7 +38,7 @@ class Detached:
     """``local_detached``, through the engine that the operators use."""
 
     def __init__(self, folder: Path) -> None:
-        from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+        from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 
         os.environ["AXTX_LOCAL_ROOT"] = str(folder / "apps")
         self._engine = TorchXEngine("local_detached", scheduler_args={"max_parallel": SLOTS})

@@ -47,8 +47,8 @@ def through_the_orchestrator(trials: int, folder: Path) -> Trials:
     from ax.runners.torchx import TorchXRunner
     from torchx.components.utils import booth
 
-    from airflow_provider_axtx.core.experiment import ExperimentSpec
-    from airflow_provider_axtx.engine.ax_rebuild import configured_client, new_strategy
+    from airflow_provider_axtx.optimizer.rebuild import configured_client, new_strategy
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
     spec = ExperimentSpec.load(EXPERIMENT)
     _, experiment = configured_client(spec, spec.name)
@@ -72,7 +72,7 @@ def through_the_orchestrator(trials: int, folder: Path) -> Trials:
 #: What an Airflow task and a script have imported before their first trial: Airflow and Ax.
 MODULES = (
     "airflow_provider_axtx.operators.ax",
-    "airflow_provider_axtx.engine.ax_engine",
+    "airflow_provider_axtx.optimizer.engine",
     "ax.orchestration.orchestrator",
     "ax.runners.torchx",
 )

@@ -22,7 +22,7 @@ print(int(lines["VmHWM"].split()[0]) * 1024)
 """
 _OURS = f"""
 import sys
-from airflow_provider_axtx.generation import generate_trials
+from airflow_provider_axtx.lifecycle.generate import generate_trials
 from airflow_provider_axtx.store.experiments import ExperimentStore
 assert generate_trials(ExperimentStore(sys.argv[1]), {NAME!r}, 1, task_key=f"d/r/{{sys.argv[2]}}/-1").trials
 {_PEAK}
@@ -50,7 +50,7 @@ def run(quick: bool) -> Report:
 
 
 def _generating(report: Report, folder: Path, trials: int, repeats: int) -> None:
-    from airflow_provider_axtx.engine import ax_engine
+    from airflow_provider_axtx.optimizer import engine as ax_engine
 
     url = f"sqlite:///{folder / 'store.db'}"
     snapshot = folder / "ax.json"

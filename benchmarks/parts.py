@@ -12,8 +12,8 @@ class Parts:
     """Adds up the seconds spent behind each door; of doors within doors the outer one counts."""
 
     def __init__(self) -> None:
-        from airflow_provider_axtx.engine import ax_engine
-        from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+        from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+        from airflow_provider_axtx.optimizer import engine as ax_engine
         from airflow_provider_axtx.store._database import Database
 
         self._inside = False

@@ -136,7 +136,7 @@ def utilisation(trials: int = 20, slow: float = 2.0) -> float:
 
     The lengths of the trials are ``slow`` times 1, 6, 4, 2, 7, 5, 3, and so on.
     """
-    from airflow_provider_axtx.engine import ax_engine
+    from airflow_provider_axtx.optimizer import engine as ax_engine
 
     generating: list[tuple[float, float]] = []
     propose = ax_engine.propose

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_axtx.core.facts import ExperimentFacts, Observation, Proposal, ProposedTrial
+from airflow_provider_axtx.core.records import ExperimentFacts, Observation, Proposal, ProposedTrial
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from benchmarks.harness import Check, Report, Table, interleaved, timed
 
@@ -46,7 +46,7 @@ def loss(index: int) -> float:
 
 def filled(url: str, trials: int) -> ExperimentStore:
     """Return a store whose experiment has this many completed trials and a generator state as Ax leaves it."""
-    from airflow_provider_axtx.engine import ax_engine
+    from airflow_provider_axtx.optimizer import engine as ax_engine
 
     store = ExperimentStore(url)
     store.create(NAME, SPEC)
@@ -62,7 +62,7 @@ def filled(url: str, trials: int) -> ExperimentStore:
 
 def our_step(store: ExperimentStore) -> Step:
     """Return the step on our store: two small transactions, then read and rebuild what Ax needs."""
-    from airflow_provider_axtx.engine.ax_rebuild import rebuild
+    from airflow_provider_axtx.optimizer.rebuild import rebuild
 
     facts = store.facts(NAME)
 
@@ -93,7 +93,7 @@ def json_step(store: ExperimentStore, path: Path) -> Step:
     """Return the step on Ax's JSON snapshot: save, load."""
     from ax.api.client import Client
 
-    from airflow_provider_axtx.engine import ax_engine
+    from airflow_provider_axtx.optimizer import engine as ax_engine
 
     client, index = ax_engine.client(store.facts(NAME)), len(store.trials(NAME))
 
@@ -114,7 +114,7 @@ def sql_step(store: ExperimentStore, url: str) -> Step:
     from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
     from ax.storage.sqa_store.save import save_experiment, save_generation_strategy
 
-    from airflow_provider_axtx.engine.ax_rebuild import rebuild
+    from airflow_provider_axtx.optimizer.rebuild import rebuild
 
     # Ax's session factory is one for the process, and the first URL stays unless it is forced.
     init_engine_and_session_factory(url=url, force_init=True)

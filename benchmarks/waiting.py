@@ -72,7 +72,7 @@ async def _figures(names: list[str], intervals: int, traced: bool) -> dict[str, 
 
 def measure(trials: int, intervals: int, traced: bool) -> dict[str, Any]:
     """Let this many triggers wait for apps that do not end, and return the figures."""
-    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
     from tests.faults.thousand import FakeApps
 
     looked: list[int] = []

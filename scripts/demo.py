@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from realairflow import AirflowApi, AirflowEnv, AirflowEnvError, ApiError, RunFailed
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.facts import Observation, TrialFact
+    from airflow_provider_axtx.core.records import Observation, TrialFact
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ from airflow.sdk.lineage import HookLineageCollector
 
 from airflow_provider_axtx.assets import best_extra, experiment_asset, trial_extra
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 
 @pytest.mark.parametrize(

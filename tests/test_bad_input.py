@@ -12,8 +12,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.engine.schedulers.local import default_root
 from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.launcher.local_detached.scheduler import default_root
 from airflow_provider_axtx.operators.ax import (
     AxBestTrialOperator,
     AxCompleteTrialOperator,
@@ -236,7 +236,7 @@ def execute(operator: Any) -> Any:
 @pytest.fixture
 def with_booth(airflow_home: Path) -> None:
     """The booth experiment with one trial, without importing Ax."""
-    from airflow_provider_axtx.core.facts import Proposal, ProposedTrial
+    from airflow_provider_axtx.core.records import Proposal, ProposedTrial
 
     store = AxHook().store
     store.create("booth", BOOTH)

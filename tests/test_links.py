@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_axtx.core.experiment import ExperimentSpec
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink, page_url, trial_of
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 X = {"type": "range", "name": "x", "parameter_type": "float", "bounds": [0.0, 1.0]}
 SPEC = {"name": "my exp", "parameters": [X], "objective": "acc"}

@@ -54,9 +54,9 @@ pid = os.fork()
 if pid:
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 import tempfile
-from airflow_provider_axtx.core.experiment import ExperimentSpec
-from airflow_provider_axtx.core.facts import Observation
-from airflow_provider_axtx.generation import create_experiment, generate_trials
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.store.experiments import ExperimentStore
 spec = ExperimentSpec.load({
     "name": "e", "parameters": [{"type": "range", "name": "x", "parameter_type": "float", "bounds": [0.0, 1.0]}],

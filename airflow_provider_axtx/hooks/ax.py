@@ -91,7 +91,7 @@ class AxHook(BaseHook):
 
         :raises ExperimentNotFoundError: when there is no such experiment.
         """
-        from airflow_provider_axtx.engine import ax_engine
+        from airflow_provider_axtx.optimizer import engine as ax_engine
 
         return ax_engine.client(self.store.facts(experiment_name))
 
@@ -100,7 +100,7 @@ class AxHook(BaseHook):
 
         :param path: the file; replaced as a whole or not at all.
         """
-        from airflow_provider_axtx.engine import ax_engine
+        from airflow_provider_axtx.optimizer import engine as ax_engine
 
         ax_engine.export_json(self.store.facts(experiment_name), path)
 

@@ -18,7 +18,7 @@ from airflow_provider_axtx.hooks.home import axtx_home
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 
 DEFAULT_SCHEDULER = "local_detached"
 _KNOWN_EXTRAS = ("scheduler", "scheduler_args", "tracker_base", "allowed_components")
@@ -86,7 +86,7 @@ class TorchXHook(BaseHook):
             another scheduler takes only these.
         :raises InvalidInputError: for an unknown scheduler or option.
         """
-        from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+        from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 
         name = scheduler or self.settings.scheduler
         inherited = self.settings.scheduler_args if name == self.settings.scheduler else {}

@@ -9,14 +9,14 @@ from airflow.sdk import BaseNotifier
 
 from airflow_provider_axtx.assets import trial_extra
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.experiment import ExperimentSpec
-from airflow_provider_axtx.core.standing import Means, standing
 from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.ranking import Means, standing
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.facts import ExperimentFacts
+    from airflow_provider_axtx.core.records import ExperimentFacts
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 MESSAGE = (

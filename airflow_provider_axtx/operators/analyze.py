@@ -30,7 +30,7 @@ class AxAnalyzeOperator(AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Compute the cards and put them in place of those before."""
-        from airflow_provider_axtx.engine.ax_analysis import analyse
+        from airflow_provider_axtx.optimizer.analysis import analyse
 
         cards = analyse(self.hook.store.facts(self.experiment_name))
         self.hook.store.record_analyses(self.experiment_name, cards)

@@ -12,8 +12,8 @@ from airflow_provider_axtx.operators.base import AxOperator, airflow_errors, cur
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.attachment import Attachment
-    from airflow_provider_axtx.core.experiment import ExperimentSpec
+    from airflow_provider_axtx.spec.attachment import Attachment
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 _SOURCES = ("trials", "table", "from_experiment")
 
@@ -65,8 +65,8 @@ class AxAttachTrialsOperator(AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check the trials and record them, or return those that this task attached before."""
-        from airflow_provider_axtx.attaching import attach_trials
-        from airflow_provider_axtx.core.experiment import ExperimentSpec
+        from airflow_provider_axtx.lifecycle.attach import attach_trials
+        from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         spec = ExperimentSpec.load(self.hook.store.spec(self.experiment_name))
         attachments = self._attachments(spec)
@@ -75,8 +75,8 @@ class AxAttachTrialsOperator(AxOperator):
         return [trial.to_json() for trial in to_run]
 
     def _attachments(self, spec: ExperimentSpec) -> list[Attachment]:
-        from airflow_provider_axtx.attaching import trials_of
-        from airflow_provider_axtx.core.attachment import read_rows, read_trials
+        from airflow_provider_axtx.lifecycle.attach import trials_of
+        from airflow_provider_axtx.spec.attachment import read_rows, read_trials
 
         if self.trials is not None:
             return read_trials(spec, self.trials)
@@ -89,7 +89,7 @@ class AxAttachTrialsOperator(AxOperator):
         return trials_of(self.hook.store, str(self.from_experiment), spec)
 
     def _rows(self) -> Sequence[Mapping[str, Any]]:
-        from airflow_provider_axtx.attaching import read_csv
+        from airflow_provider_axtx.lifecycle.attach import read_csv
 
         if isinstance(self.table, str):
             return read_csv(self.table)

@@ -12,6 +12,8 @@ from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
+from airflow_provider_axtx.operators._completing import announce_best, complete_from_task
+from airflow_provider_axtx.operators._metrics import generation_timer
 from airflow_provider_axtx.operators.analyze import AxAnalyzeOperator
 from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
 from airflow_provider_axtx.operators.base import (
@@ -23,16 +25,14 @@ from airflow_provider_axtx.operators.base import (
     current_task_key,
     uncalled,
 )
-from airflow_provider_axtx.operators.completing import announce_best, complete_from_task
-from airflow_provider_axtx.operators.metrics import generation_timer
 from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.experiment import ExperimentSpec
-    from airflow_provider_axtx.generation import Generation
-    from airflow_provider_axtx.outcome import Results
+    from airflow_provider_axtx.lifecycle.attempts import Results
+    from airflow_provider_axtx.lifecycle.generate import Generation
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 __all__ = [
     "AxAnalyzeOperator",
@@ -99,8 +99,8 @@ class AxCreateExperimentOperator(AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> str:
         """Create the experiment, or find that it is there."""
-        from airflow_provider_axtx.core.experiment import ExperimentSpec
-        from airflow_provider_axtx.generation import create_experiment
+        from airflow_provider_axtx.lifecycle.generate import create_experiment
+        from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         spec = ExperimentSpec.load(self.experiment)
         if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
@@ -114,7 +114,7 @@ class AxCreateExperimentOperator(AxOperator):
         return spec.name
 
     def _check_component(self, spec: ExperimentSpec) -> None:
-        from airflow_provider_axtx.engine.components import load_component
+        from airflow_provider_axtx.launcher.components import load_component
 
         component = load_component(
             as_given(self.component), TorchXHook(self.torchx_conn_id).settings.allowed_components
@@ -140,7 +140,7 @@ class _GenerateOperator(AxOperator):
             as_int("max_trials", max_trials, minimum=1)
 
     def _generate(self, context: Context, n: int, trials_to_follow: int | None = None) -> Generation:
-        from airflow_provider_axtx.generation import generate_trials
+        from airflow_provider_axtx.lifecycle.generate import generate_trials
 
         limit = None if self.max_trials in (None, "", "None") else as_int("max_trials", self.max_trials, minimum=1)
         with generation_timer(self):
@@ -272,8 +272,8 @@ class AxBestTrialOperator(AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Ask Ax for the best of what was observed."""
-        from airflow_provider_axtx.core.experiment import ExperimentSpec
-        from airflow_provider_axtx.engine import ax_engine
+        from airflow_provider_axtx.optimizer import engine as ax_engine
+        from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         facts = self.hook.store.facts(self.experiment_name)
         best = ax_engine.best(facts, use_model_predictions=self.use_model_predictions)

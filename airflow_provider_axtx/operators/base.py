@@ -11,9 +11,9 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_provider_axtx.core.errors import AxtxError
-from airflow_provider_axtx.core.facts import TaskIdentity
 from airflow_provider_axtx.core.inputs import is_templated
-from airflow_provider_axtx.core.names import task_key
+from airflow_provider_axtx.core.keys import task_key
+from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink
@@ -21,7 +21,7 @@ from airflow_provider_axtx.links import ExperimentLink
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.facts import RunFact
+    from airflow_provider_axtx.core.records import RunFact
 
 #: What ``if_exists`` may be.
 IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
@@ -165,7 +165,7 @@ class CancelsOnKill(ReportsLineage):
         self._cancel_live_run()
 
     def _cancel_live_run(self) -> None:
-        from airflow_provider_axtx.outcome import KILLED, cancel_run
+        from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_run
 
         if (run := self._live_run) is not None:
             engine = self.torchx_hook.get_engine(run.scheduler)
@@ -190,7 +190,7 @@ def check_experiment_at_parse(experiment: object) -> None:
         experiment = {**experiment, "name": "templated"}
     if not is_templated(experiment):
         # Building its models takes 30 ms, which a DAG file without a literal experiment need not pay.
-        from airflow_provider_axtx.core.experiment import ExperimentSpec
+        from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         ExperimentSpec.load(experiment)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from airflow_provider_axtx.core.app_observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
 from airflow_provider_axtx.core.errors import (
     AxtxError,
     SchedulerUnavailableError,
@@ -18,9 +19,9 @@ from airflow_provider_axtx.core.errors import (
     TrialNotFoundError,
 )
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
-from airflow_provider_axtx.core.limits import Limits, as_duration, check_at_parse
-from airflow_provider_axtx.core.observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
 from airflow_provider_axtx.links import ExperimentLink
+from airflow_provider_axtx.operators._completing import announce_best, drop_outlets
+from airflow_provider_axtx.operators._metrics import count_trial, generation_timer
 from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
     CancelsOnKill,
@@ -32,14 +33,13 @@ from airflow_provider_axtx.operators.base import (
     push_links,
     uncalled,
 )
-from airflow_provider_axtx.operators.completing import announce_best, drop_outlets
-from airflow_provider_axtx.operators.metrics import count_trial, generation_timer
+from airflow_provider_axtx.spec.limits import Limits, as_duration, check_at_parse
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.facts import ExperimentFacts
-    from airflow_provider_axtx.loop import Loop, Step
+    from airflow_provider_axtx.core.records import ExperimentFacts
+    from airflow_provider_axtx.lifecycle.optimize import Loop, Step
 
 _LIMITS = (
     "max_trials",
@@ -231,10 +231,10 @@ class AxOptimizeOperator(CancelsOnKill):
             raise
 
     def _make_loop(self, context: Context) -> Loop:
-        from airflow_provider_axtx.core.experiment import ExperimentSpec
-        from airflow_provider_axtx.generation import start_loop
-        from airflow_provider_axtx.loop import Loop
-        from airflow_provider_axtx.submission import AppRequest
+        from airflow_provider_axtx.lifecycle.generate import start_loop
+        from airflow_provider_axtx.lifecycle.optimize import Loop
+        from airflow_provider_axtx.lifecycle.submit import AppRequest
+        from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         spec = ExperimentSpec.load(self.experiment)
         limits = Limits.load(**{name: getattr(self, name) for name in _LIMITS})
@@ -337,7 +337,7 @@ class AxOptimizeOperator(CancelsOnKill):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=None)
 
     def _cancel_live_run(self) -> None:
-        from airflow_provider_axtx.outcome import KILLED
+        from airflow_provider_axtx.lifecycle.attempts import KILLED
 
         if self._loop is not None:
             self._loop.cancel_all(
@@ -366,8 +366,8 @@ class AxOptimizeOperator(CancelsOnKill):
         }
 
     def _best(self, context: Context, facts: ExperimentFacts) -> dict[str, Any] | list[dict[str, Any]] | None:
-        from airflow_provider_axtx.core.experiment import ExperimentSpec
-        from airflow_provider_axtx.engine import ax_engine
+        from airflow_provider_axtx.optimizer import engine as ax_engine
+        from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         try:
             best = ax_engine.best(facts)

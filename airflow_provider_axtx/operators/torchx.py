@@ -12,10 +12,13 @@ from airflow.sdk import BaseOperator, conf, get_current_context
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.inputs import as_int, as_object, is_templated
-from airflow_provider_axtx.core.trial import Trial, TrialRun
+from airflow_provider_axtx.core.xcom import Trial, TrialRun
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
+from airflow_provider_axtx.operators._completing import complete_from_task
+from airflow_provider_axtx.operators._metrics import count_trial
+from airflow_provider_axtx.operators._waiting import WaitsForTrial, seconds_of
 from airflow_provider_axtx.operators.base import (
     CancelsOnKill,
     airflow_errors,
@@ -24,16 +27,13 @@ from airflow_provider_axtx.operators.base import (
     push_links,
     uncalled,
 )
-from airflow_provider_axtx.operators.completing import complete_from_task
-from airflow_provider_axtx.operators.metrics import count_trial
-from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.facts import RunFact
-    from airflow_provider_axtx.core.observation import AppObservation
-    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+    from airflow_provider_axtx.core.app_observation import AppObservation
+    from airflow_provider_axtx.core.records import RunFact
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 
 _APP_FIELDS: tuple[str, ...] = (
     "trial",
@@ -94,7 +94,7 @@ class _SubmitsTrial(CancelsOnKill):
 
     def submit(self, context: Context) -> TrialRun:
         """Submit the app, or adopt the one that is there."""
-        from airflow_provider_axtx.submission import AppRequest, submit_trial
+        from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 
         request = AppRequest(
             component=as_given(self.component),
@@ -208,7 +208,7 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
 
     def conclude(self, run: RunFact, observed: AppObservation) -> dict[str, Any]:
         """Record the end of the run; after an infrastructure failure submit the trial again while retries are left."""
-        from airflow_provider_axtx.submission import retries_left
+        from airflow_provider_axtx.lifecycle.submit import retries_left
 
         store = self.ax_hook.store
         if not (observed.infrastructure and retries_left(store, run, self.trial_retries)):
@@ -258,7 +258,7 @@ class TorchXReapTrialsOperator(BaseOperator):
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Cancel the open runs of this DAG run and settle its open trials."""
-        from airflow_provider_axtx.reaping import orphans_of, reap
+        from airflow_provider_axtx.lifecycle.reap import orphans_of, reap
 
         ti = context["ti"]
         reaped = reap(self.store, self._engine_for, orphans_of(self.store, ti.dag_id, ti.run_id), self.reason)

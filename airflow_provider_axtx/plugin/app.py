@@ -15,12 +15,12 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import AxtxError, ExperimentNotFoundError
-from airflow_provider_axtx.core.experiment import ExperimentSpec
-from airflow_provider_axtx.core.standing import Standing, standing
 from airflow_provider_axtx.plugin.access import MAY_VIEW, ReaderDep
 from airflow_provider_axtx.plugin.data import cards_json, curves_json, experiment_json, line_json
 from airflow_provider_axtx.plugin.files import PLOTLY, plotly, send_file
 from airflow_provider_axtx.plugin.stores import DEFAULT, known_stores, open_store, readable_stores
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.ranking import Standing, standing
 from airflow_provider_axtx.store.views import ExperimentLine, ExperimentViews
 
 #: Scripts and data come from here alone; plotly writes style elements. Shown only inside Airflow itself.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.experiment import ExperimentSpec
-from airflow_provider_axtx.core.facts import Observation, RunFact
-from airflow_provider_axtx.core.standing import Goal, Standing, goals, standing
+from airflow_provider_axtx.core.records import Observation, RunFact
 from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.ranking import Goal, Standing, goals, standing
 from airflow_provider_axtx.store.views import ExperimentLine, ExperimentView, TrialView
 
 

@@ -11,10 +11,10 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from airflow_provider_axtx.core.inputs import as_object
-from airflow_provider_axtx.core.trial import TrialRun
+from airflow_provider_axtx.core.xcom import TrialRun
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
+from airflow_provider_axtx.operators._waiting import WaitsForTrial, seconds_of
 from airflow_provider_axtx.operators.base import airflow_errors, push_links
-from airflow_provider_axtx.operators.waiting import WaitsForTrial, seconds_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -16,7 +16,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from airflow_provider_axtx.core.errors import InvalidInputError, StoreUnavailableError
-from airflow_provider_axtx.core.faults import crash_point
+from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.store._failures import is_transient, translated
 
 T = TypeVar("T")

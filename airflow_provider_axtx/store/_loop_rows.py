@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.errors import StoreConflictError
-from airflow_provider_axtx.core.facts import LoopFact
-from airflow_provider_axtx.core.names import loop_key
+from airflow_provider_axtx.core.keys import loop_key
+from airflow_provider_axtx.core.records import LoopFact
 from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.tables import experiments, loops

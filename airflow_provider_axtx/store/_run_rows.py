@@ -14,8 +14,8 @@ from airflow_provider_axtx.core.errors import (
     TrialNotFoundError,
     TrialStateError,
 )
-from airflow_provider_axtx.core.facts import RunFact, TaskIdentity
-from airflow_provider_axtx.core.names import run_tracker_base, submission_key
+from airflow_provider_axtx.core.keys import run_tracker_base, submission_key
+from airflow_provider_axtx.core.records import RunFact, TaskIdentity
 from airflow_provider_axtx.core.status import TERMINAL_APP_STATES
 from airflow_provider_axtx.store import _experiment_rows, _trial_rows
 from airflow_provider_axtx.store.tables import runs

@@ -16,15 +16,15 @@ from airflow_provider_axtx.core.errors import (
     TrialNotFoundError,
     TrialStateError,
 )
-from airflow_provider_axtx.core.facts import Observation, OpenTrial, Proposal, TrialFact
-from airflow_provider_axtx.core.names import dag_run_of, request_key
+from airflow_provider_axtx.core.keys import dag_run_of, request_key
+from airflow_provider_axtx.core.records import Observation, OpenTrial, Proposal, TrialFact
 from airflow_provider_axtx.core.status import (
     TERMINAL_TRIAL_STATUSES,
     TRIAL_STATUSES,
     is_terminal_trial_status,
     moves_forward,
 )
-from airflow_provider_axtx.core.trial import finite
+from airflow_provider_axtx.core.xcom import finite
 from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store.tables import KEY_LENGTH, experiments, observations, trials
 

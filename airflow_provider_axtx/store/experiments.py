@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import InvalidInputError, StoreConflictError
-from airflow_provider_axtx.core.facts import (
+from airflow_provider_axtx.core.records import (
     ExperimentFacts,
     Observation,
     OpenTrial,

@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.facts import Observation, RunFact, TrialFact
-from airflow_provider_axtx.core.names import dag_run_key
+from airflow_provider_axtx.core.keys import dag_run_key
+from airflow_provider_axtx.core.records import Observation, RunFact, TrialFact
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.store import _analysis_rows, _experiment_rows, _run_rows, _trial_rows
 from airflow_provider_axtx.store._database import Database

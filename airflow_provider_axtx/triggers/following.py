@@ -9,7 +9,7 @@ from logging import Logger
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.engine.logs import LogFollower
+    from airflow_provider_axtx.launcher.logs import LogFollower
 
 #: Lines of a replica at one look: the event loop writes them, and must not be held. More follow after a pause.
 LOOK_LINES = 200
@@ -53,7 +53,7 @@ class Following:
 
     def _look(self) -> tuple[list[str], dict[str, int]]:
         if self._follower is None:
-            from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+            from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 
             self._follower = TorchXEngine(self._scheduler).follow(self._handle, self.given)
         lines = self._follower.new_lines(most=LOOK_LINES)

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_axtx.core.app_observation import Grace
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
-from airflow_provider_axtx.core.facts import TaskIdentity
-from airflow_provider_axtx.core.faults import crash_point
-from airflow_provider_axtx.core.observation import Grace
+from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.triggers.poller import poller_for
 from airflow_provider_axtx.triggers.progress import Reporting, progress
 from airflow_provider_axtx.triggers.trial import make_observe
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.facts import RunFact
-    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+    from airflow_provider_axtx.core.records import RunFact
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 
 
 class AxOptimizeTrigger(BaseTrigger):
@@ -124,9 +124,9 @@ class AxOptimizeTrigger(BaseTrigger):
 
 
 def _cancel(url: str, experiment: str, identity: Mapping[str, Any], handles: Collection[str]) -> None:
-    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
-    from airflow_provider_axtx.loop_trials import cancel_task_runs
-    from airflow_provider_axtx.outcome import KILLED
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.lifecycle.attempts import KILLED
+    from airflow_provider_axtx.lifecycle.task_trials import cancel_task_runs
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
     def engine_for(run: RunFact) -> TorchXEngine:

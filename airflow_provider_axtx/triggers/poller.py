@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 # The triggerer's: it sets up this module, not the one of the Task SDK.
 from airflow.observability import stats
 
+from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation, Grace
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
-from airflow_provider_axtx.core.faults import crash_point
-from airflow_provider_axtx.core.observation import UNSEEN, AppObservation, Grace
+from airflow_provider_axtx.core.failpoints import crash_point
 
 log = logging.getLogger(__name__)
 

@@ -40,6 +40,6 @@ async def progress(apps: Sequence[Reporting], interval: float) -> None:
 
 
 def _has_more(apps: Sequence[Reporting]) -> bool:
-    from airflow_provider_axtx.engine.results import list_steps
+    from airflow_provider_axtx.launcher.tracker import list_steps
 
     return any(len(list_steps(app.tracker_base, app.trial_index)) > app.steps_seen for app in apps)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_axtx.core.app_observation import AppObservation, Grace
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
-from airflow_provider_axtx.core.faults import crash_point
-from airflow_provider_axtx.core.observation import AppObservation, Grace
+from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.triggers.following import Following
 from airflow_provider_axtx.triggers.poller import Observe, poller_for
 from airflow_provider_axtx.triggers.progress import Reporting, progress
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def make_observe(scheduler: str) -> Observe:
         # Made in the poller's thread: importing TorchX takes longer than the 0.2 s that Airflow allows the event loop.
         nonlocal engine
         if engine is None:
-            from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+            from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 
             engine = TorchXEngine(scheduler)
         return engine.observe(handles)
@@ -166,8 +166,8 @@ def make_observe(scheduler: str) -> Observe:
 
 
 def _cancel(url: str, run: Mapping[str, Any]) -> None:
-    from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
-    from airflow_provider_axtx.outcome import KILLED, cancel_run
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_run
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
     store = ExperimentStore(url)

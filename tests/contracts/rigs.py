@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from torchx.specs import AppDef, BindMount, Resource, Role, macros
 
-from airflow_provider_axtx.core.names import submission_key
-from airflow_provider_axtx.core.observation import AppObservation
-from airflow_provider_axtx.engine.plan import SubmissionPlan
-from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.keys import submission_key
+from airflow_provider_axtx.launcher.plan import SubmissionPlan
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 from tests.engines.docker import HOST_FOLDERS, DockerEngine
 from tests.engines.kubernetes import KubernetesCluster
 from tests.engines.slurm import SlurmCluster

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from torchx.specs import AppDef, BindMount, Resource, Role
 
+from airflow_provider_axtx.core.app_observation import UNSEEN
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
-from airflow_provider_axtx.core.observation import UNSEEN
 from tests.contracts.rigs import DockerRig
 
 pytestmark = pytest.mark.docker

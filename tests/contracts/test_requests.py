@@ -10,9 +10,9 @@ from torchx.schedulers.docker_scheduler import DockerContainer, DockerJob
 from torchx.specs import AppDef, Role
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.engine.docker_observer import complete_request
-from airflow_provider_axtx.engine.plan import SubmissionPlan
-from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+from airflow_provider_axtx.launcher.observers.docker import complete_request
+from airflow_provider_axtx.launcher.plan import SubmissionPlan
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 from tests.fakes.slurm import FakeSlurm
 
 

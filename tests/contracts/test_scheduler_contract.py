@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from airflow_provider_axtx.core.app_observation import Grace
 from airflow_provider_axtx.core.errors import DuplicateAppError, SchedulerUnavailableError
-from airflow_provider_axtx.core.names import submission_key
-from airflow_provider_axtx.core.observation import Grace
+from airflow_provider_axtx.core.keys import submission_key
 from tests.contracts.rigs import Rig, rig_parameters
 
 pytestmark = pytest.mark.parametrize("rig", rig_parameters(), indirect=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.names import submission_key
+from airflow_provider_axtx.core.keys import submission_key
 from tests.contracts.rigs import SlurmRig
 
 pytestmark = pytest.mark.slurm

@@ -88,7 +88,7 @@ def check_json(example: Example, title: str | None) -> None:
     """Read a ``torchx`` connection's extra, an experiment, or some fields of one."""
     from airflow.sdk import Connection
 
-    from airflow_provider_axtx.core.experiment import ExperimentSpec
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
     value = json.loads(example.parsed)
     if "scheduler" in value or "scheduler_args" in value or "allowed_components" in value:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from airflow_provider_axtx.core.experiment import ExperimentSpec
-from airflow_provider_axtx.core.facts import Observation
-from airflow_provider_axtx.generation import create_experiment, generate_trials
+from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 EXPERIMENT = "my-experiment"
 SPEC = {

@@ -12,7 +12,7 @@ import pytest
 from realairflow import poll
 
 from tests.e2e.world import LONG, World, fault_world
-from tests.engine.frontier import observed_frontier
+from tests.optimizer.frontier import observed_frontier
 
 pytestmark = pytest.mark.airflow
 

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from realairflow import poll
 from torchx.runtime.tracking import FsspecResultTracker
 
-from airflow_provider_axtx.core.facts import RunFact
-from airflow_provider_axtx.core.observation import DEFAULT_GRACE_SECONDS
+from airflow_provider_axtx.core.app_observation import DEFAULT_GRACE_SECONDS
+from airflow_provider_axtx.core.records import RunFact
 from tests.e2e.world import LONG, World, fault_world
 from tests.engines.postgres import PostgresServer, postgres_server
 from tests.engines.slurm import SlurmCluster

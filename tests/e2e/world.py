@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 from realairflow import AirflowEnv, poll, processes
 
-from airflow_provider_axtx.core.facts import RunFact, TrialFact
-from airflow_provider_axtx.engine.schedulers.local import LocalDetachedScheduler
+from airflow_provider_axtx.core.records import RunFact, TrialFact
+from airflow_provider_axtx.launcher.local_detached.scheduler import LocalDetachedScheduler
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
 #: Seconds; a wait ends as soon as what it waits for is there, so that a slow machine only makes the tests slower.

@@ -45,10 +45,10 @@ ELSEWHERE = {
         for step in ("record_progress", "record_analyses")
         for moment in ("before", "after")
     },
-    "attach.before_record": "tests/test_attaching.py",
-    "attach.after_record": "tests/test_attaching.py",
-    "early.after_progress": "tests/test_early_stopping.py",
-    "early.after_cancelled": "tests/test_early_stopping.py",
+    "attach.before_record": "tests/lifecycle/test_attach.py",
+    "attach.after_record": "tests/lifecycle/test_attach.py",
+    "early.after_progress": "tests/lifecycle/test_early_stop.py",
+    "early.after_cancelled": "tests/lifecycle/test_early_stop.py",
 }
 
 

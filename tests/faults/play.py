@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from asgiref.sync import SyncToAsync
 
 import airflow_provider_axtx
-from airflow_provider_axtx.core.faults import ARMED_VARIABLE, crash_point
+from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE, crash_point
 from tests.faults.tasks import TaskInstance, Work, write_json
 from tests.faults.world import DEADLINE, World, passages
 

@@ -16,8 +16,8 @@ from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.context import set_current_context
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_axtx import outcome
-from airflow_provider_axtx.core.observation import AppObservation
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.lifecycle import attempts as outcome
 from airflow_provider_axtx.operators.ax import (
     AxCompleteTrialOperator,
     AxCreateExperimentOperator,

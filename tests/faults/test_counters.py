@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_axtx import outcome, reaping, submission
-from airflow_provider_axtx.core.facts import Observation
-from airflow_provider_axtx.core.names import submission_key
-from airflow_provider_axtx.core.trial import TrialRun
-from airflow_provider_axtx.engine.schedulers import _observe
+from airflow_provider_axtx.core.keys import submission_key
+from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.core.xcom import TrialRun
+from airflow_provider_axtx.launcher.local_detached import app_state as _observe
+from airflow_provider_axtx.lifecycle import attempts as outcome
+from airflow_provider_axtx.lifecycle import reap as reaping
+from airflow_provider_axtx.lifecycle import submit as submission
 from airflow_provider_axtx.operators import ax
 from tests.faults.cases import Case, Result, Templates, play_out, run_case
 from tests.faults.play import Injection

@@ -9,15 +9,22 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_axtx import outcome as outcome_module
+from airflow_provider_axtx.core.app_observation import Grace
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
-from airflow_provider_axtx.core.facts import Proposal, ProposedTrial, RunFact, TaskIdentity
-from airflow_provider_axtx.core.observation import Grace
-from airflow_provider_axtx.core.trial import Trial, TrialRun
-from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
-from airflow_provider_axtx.outcome import await_cancelled, cancel_run, complete_trial, find_run, observe_run, settle
+from airflow_provider_axtx.core.records import Proposal, ProposedTrial, RunFact, TaskIdentity
+from airflow_provider_axtx.core.xcom import Trial, TrialRun
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.lifecycle import attempts as outcome_module
+from airflow_provider_axtx.lifecycle.attempts import (
+    await_cancelled,
+    cancel_run,
+    complete_trial,
+    find_run,
+    observe_run,
+    settle,
+)
+from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from airflow_provider_axtx.submission import AppRequest, submit_trial
 from airflow_provider_axtx.triggers.poller import Poller
 from tests.fakes.scheduler import FakeCluster
 from tests.faults.world import COMPONENT, EXPERIMENT, SPEC, World

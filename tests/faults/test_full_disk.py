@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError, StoreUnavailableError
-from airflow_provider_axtx.core.facts import Observation, Proposal, ProposedTrial
-from airflow_provider_axtx.engine.schedulers.local import create_scheduler
+from airflow_provider_axtx.core.records import Observation, Proposal, ProposedTrial
+from airflow_provider_axtx.launcher.local_detached.scheduler import create_scheduler
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.faults.world import EXPERIMENT, SPEC, until
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import psutil
 
-from airflow_provider_axtx.core.observation import AppObservation
-from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
 
 TRIALS = 1000

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from airflow_provider_axtx.core.facts import RunFact, TrialFact
+from airflow_provider_axtx.core.records import RunFact, TrialFact
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.fakes.scheduler import FakeCluster
 

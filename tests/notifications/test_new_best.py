@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk import BaseNotifier
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.facts import Observation, TaskIdentity
+from airflow_provider_axtx.core.records import Observation, TaskIdentity
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.notifications.new_best import NewBestTrialNotifier
 from airflow_provider_axtx.operators.ax import AxCompleteTrialOperator

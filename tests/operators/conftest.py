@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from airflow.sdk.execution_time.context import set_current_context
 
-from airflow_provider_axtx.engine.torchx_engine import TorchXEngine
 from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
 BOOTH: dict[str, Any] = {

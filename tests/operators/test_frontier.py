@@ -17,8 +17,8 @@ from airflow_provider_axtx.operators.ax import (
 )
 from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from tests.engine.frontier import observed_frontier
 from tests.operators.conftest import Execute
+from tests.optimizer.frontier import observed_frontier
 
 FILE = Path(__file__).parents[2] / "dags" / "compress_frontier.py"
 

@@ -78,7 +78,9 @@ def test_submit_wait_and_complete_in_one_task(
     )
     with monkeypatch.context() as broken, pytest.raises(OSError, match="no tracker"):
         # Killed between the recorded end of the run and its results: the retry goes on from there.
-        broken.setattr("airflow_provider_axtx.outcome.complete_trial", Mock(side_effect=OSError("no tracker")))
+        broken.setattr(
+            "airflow_provider_axtx.lifecycle.attempts.complete_trial", Mock(side_effect=OSError("no tracker"))
+        )
         execute(fused)
     assert store.trial("booth", 0).status == "RUNNING"
     completed = execute(fused, try_number=2)

@@ -6,8 +6,8 @@ import math
 import random
 from typing import Any
 
-from airflow_provider_axtx.core.facts import Observation, Proposal, ProposedTrial, TaskIdentity
-from airflow_provider_axtx.core.names import task_key
+from airflow_provider_axtx.core.keys import task_key
+from airflow_provider_axtx.core.records import Observation, Proposal, ProposedTrial, TaskIdentity
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
 SINGLE: dict[str, Any] = {

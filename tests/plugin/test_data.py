@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.plugin.files import STATIC
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.plugin.material import DAG, RUN, SEVERAL, SINGLE, fill

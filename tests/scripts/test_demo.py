@@ -8,7 +8,7 @@ import pytest
 from demo import parameters_text, trial_line
 from realairflow import AirflowEnv, AirflowEnvError
 
-from airflow_provider_axtx.core.facts import Observation, TrialFact
+from airflow_provider_axtx.core.records import Observation, TrialFact
 
 
 def test_a_completed_trial_is_shown_with_its_standard_error() -> None:

@@ -8,8 +8,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_axtx.core.facts import Proposal, ProposedTrial, RunFact, TaskIdentity, TrialFact
-from airflow_provider_axtx.core.faults import ARMED_VARIABLE
+from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE
+from airflow_provider_axtx.core.records import Proposal, ProposedTrial, RunFact, TaskIdentity, TrialFact
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
 SPEC: dict[str, Any] = {"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}

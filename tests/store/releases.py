@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.tables import HEAD_REVISION
 from tests.store.material import SPEC, add, begin, experiment

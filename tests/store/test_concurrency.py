@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.errors import ExperimentExistsError, StoreConflictError, TrialStateError
-from airflow_provider_axtx.core.facts import Observation, RunFact, TrialFact
+from airflow_provider_axtx.core.records import Observation, RunFact, TrialFact
 from airflow_provider_axtx.store import _trial_rows
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, add, at_once, begin, experiment, proposal

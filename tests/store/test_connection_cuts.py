@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_provider_axtx.core.errors import StoreConflictError, StoreUnavailableError
-from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.engines.proxy import CuttingProxy, Moment
 from tests.store.conftest import TABLES, Server

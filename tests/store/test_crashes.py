@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.facts import Observation, RunFact
+from airflow_provider_axtx.core.records import Observation, RunFact
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, begin, experiment, killed_at, proposal
 

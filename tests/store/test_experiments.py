@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from airflow_provider_axtx.core.errors import ExperimentExistsError, ExperimentNotFoundError, InvalidInputError
-from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, add, at_once, experiment
 

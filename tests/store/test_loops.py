@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from airflow_provider_axtx.core.facts import LoopFact
+from airflow_provider_axtx.core.records import LoopFact
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import experiment
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.conftest import TABLES, Server
 from tests.store.material import SPEC, add, begin, experiment

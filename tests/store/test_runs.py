@@ -12,8 +12,8 @@ from airflow_provider_axtx.core.errors import (
     TrialNotFoundError,
     TrialStateError,
 )
-from airflow_provider_axtx.core.facts import Observation, RunFact
-from airflow_provider_axtx.core.names import submission_key
+from airflow_provider_axtx.core.keys import submission_key
+from airflow_provider_axtx.core.records import Observation, RunFact
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import IDENTITY, SPEC, add, begin, experiment
 

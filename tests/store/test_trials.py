@@ -17,8 +17,8 @@ from airflow_provider_axtx.core.errors import (
     TrialNotFoundError,
     TrialStateError,
 )
-from airflow_provider_axtx.core.facts import Observation, OpenTrial, Parameters, Proposal
-from airflow_provider_axtx.core.names import dag_run_key, task_key
+from airflow_provider_axtx.core.keys import dag_run_key, task_key
+from airflow_provider_axtx.core.records import Observation, OpenTrial, Parameters, Proposal
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, add, begin, experiment, proposal
 

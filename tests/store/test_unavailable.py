@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.errors import StoreUnavailableError
-from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.conftest import Server
 from tests.store.material import at_once, experiment

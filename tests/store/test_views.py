@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_axtx.core.errors import ExperimentNotFoundError
-from airflow_provider_axtx.core.facts import Observation
+from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.views import ExperimentViews
 from tests.store.material import IDENTITY, add, begin, experiment

@@ -10,7 +10,7 @@ import pytest
 from airflow.observability import stats
 from airflow.observability.metrics.stats_utils import get_stats_factory
 
-from airflow_provider_axtx.core.observation import Grace
+from airflow_provider_axtx.core.app_observation import Grace
 from airflow_provider_axtx.triggers.poller import poller_for
 from tests.fakes.statsd import StatsdServer
 from tests.triggers.test_poller import Apps, seen

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from airflow_provider_axtx.core.app_observation import AppObservation, Grace
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
-from airflow_provider_axtx.core.observation import AppObservation, Grace
 from airflow_provider_axtx.triggers import poller as poller_module
 from airflow_provider_axtx.triggers.poller import Poller, poller_for
 

@@ -1,0 +1,94 @@
+"""What an app is doing, read from its directory by any process.
+
+Final file first, then the lock, then everything once more under the lock: a supervisor may end between two looks, but
+whoever holds the lock knows that none lives, so what the files then say is the whole truth and may be completed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.launcher.local_detached.app_dir import (
+    CANCEL,
+    FINAL,
+    REQUEST,
+    RUNNING,
+    STARTED,
+    AppDir,
+    this_host,
+    try_lock,
+)
+from airflow_provider_axtx.launcher.local_detached.processes import kill_app
+
+log = logging.getLogger(__name__)
+
+
+def observe(app: AppDir) -> AppObservation | None:
+    """Return the state of an app, or None when it was never submitted.
+
+    An app whose supervisor has died is ended here: what is left of it is killed and the end recorded, as is an app
+    cancelled before any supervisor took it.
+    """
+    if (final := app.read(FINAL)) is not None:
+        return _ended(final)
+    if not app.exists():
+        return None
+    started, here = app.read(STARTED), this_host()
+    if started is not None and started["boot_id"] != here["boot_id"] and started["host"] != here["host"]:
+        return AppObservation(
+            "UNKNOWN", f"the app belongs to host {started['host']} and cannot be observed from {here['host']}"
+        )
+    try:
+        lock = try_lock(app.lock)
+    except FileNotFoundError:  # Cleaned up between the two looks.
+        return None
+    if lock is None:
+        return AppObservation("RUNNING") if app.has(RUNNING) else AppObservation("PENDING", "queued")
+    try:
+        return _settle(app, here)
+    finally:
+        os.close(lock)
+
+
+def _ended(final: dict[str, Any]) -> AppObservation:
+    return AppObservation(final["state"], final["message"], final["infrastructure"])
+
+
+def _settle(app: AppDir, here: dict[str, str]) -> AppObservation:
+    """Say, and record, what an app without a living supervisor is; the caller holds the lock."""
+    if (final := app.read(FINAL)) is not None:
+        return _ended(final)
+    started = app.read(STARTED)
+    if started is None:
+        if not app.has(CANCEL):
+            return AppObservation("SUBMITTED", "committed, but its supervisor has not started (yet)")
+        return _record(app, AppObservation("CANCELLED", "cancelled before it started"))
+    if survivors := _kill_remains(app):
+        return AppObservation("RUNNING", f"lost its supervisor; processes {survivors} resist SIGKILL")
+    if app.has(CANCEL):
+        return _record(app, AppObservation("CANCELLED", "cancelled on request; its supervisor was lost meanwhile"))
+    if started["boot_id"] != here["boot_id"]:
+        reason = f"lost: the host {here['host']} was restarted"
+    else:
+        reason = f"lost: its supervisor (pid {started['pid']}) ended without recording a result (killed?)"
+    return _record(app, AppObservation("FAILED", reason, infrastructure=True))
+
+
+def _kill_remains(app: AppDir) -> list[int]:
+    request, running = app.read(REQUEST), app.read(RUNNING)
+    leaders = {int(pid): start for pid, start in running["leaders"].items()} if running else {}
+    return kill_app(request["token"], leaders) if request else []
+
+
+def _record(app: AppDir, end: AppObservation) -> AppObservation:
+    crash_point("local.before_settle")
+    try:
+        app.write_final(end.app_state, end.message, end.infrastructure, {})
+    except OSError as error:
+        # The observation holds all the same; the next observer tries to record it again.
+        log.warning("Cannot record that app %s is %s: %s", app.app_id, end.app_state, error)
+    return end

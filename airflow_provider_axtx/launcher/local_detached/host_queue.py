@@ -1,0 +1,115 @@
+"""First come, first served: at most ``max_parallel`` apps run on a host at once, the others wait in line.
+
+Everything is a file that its owner holds with ``flock``, so the kernel takes a dead supervisor out of the queue::
+
+    <root>/.queue/<host>/guard               held for microseconds around every change
+    <root>/.queue/<host>/waiting/<n>-<app>   one ticket for each waiting app, in order
+    <root>/.queue/<host>/running/<n>-<app>   one slot for each running app
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+
+from airflow_provider_axtx.launcher.local_detached.app_dir import try_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Queue:
+    """One supervisor's place in the queue of its host.
+
+    :param root: directory of all apps.
+    :param host: name of this host; two hosts that share a root have two queues.
+    :param app_id: the app id.
+    """
+
+    def __init__(self, root: str, host: str, app_id: str) -> None:
+        self._base = os.path.join(root, ".queue", host)
+        self._app_id = app_id
+        self._name = ""
+        self._place: tuple[str, int] | None = None
+        self._ahead: str | None = None
+
+    def join(self) -> None:
+        """Draw the next ticket."""
+        for directory in ("waiting", "running"):
+            os.makedirs(self._path(directory), mode=0o700, exist_ok=True)
+        with self._guard():
+            last = max((int(name.partition("-")[0]) for name in os.listdir(self._path("waiting"))), default=0)
+            self._name = f"{last + 1:012d}-{self._app_id}"
+            self._take("waiting")
+
+    def enter(self, max_parallel: int) -> bool:
+        """Take a slot if nobody is ahead and fewer than ``max_parallel`` apps run; return whether it was taken.
+
+        While another app is ahead this is one attempt at one lock, however long the queue is.
+        """
+        if self._ahead is not None and self._is_waiting(self._ahead):
+            return False
+        with self._guard():
+            ahead = [name for name in self._living("waiting") if name < self._name]
+            self._ahead = max(ahead, default=None)
+            if ahead or len(self._living("running")) >= max_parallel:
+                return False
+            ticket = self._place
+            self._take("running")
+            _give_back(ticket)
+            return True
+
+    def leave(self) -> None:
+        """Give the ticket or the slot back."""
+        with self._guard():
+            _give_back(self._place)
+            self._place = None
+
+    def _take(self, directory: str) -> None:
+        path = self._path(directory, self._name)
+        descriptor = try_lock(path, create=True)
+        if descriptor is None:
+            raise BlockingIOError(f"{path} is held by another process")
+        self._place = (path, descriptor)
+
+    def _path(self, *parts: str) -> str:
+        return os.path.join(self._base, *parts)
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        descriptor = os.open(self._path("guard"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _is_waiting(self, name: str) -> bool:
+        try:
+            # Shared, so that two followers who look at once do not take each other for the owner.
+            descriptor = try_lock(self._path("waiting", name), shared=True)
+        except FileNotFoundError:
+            return False
+        if descriptor is not None:
+            os.close(descriptor)
+        return descriptor is None
+
+    def _living(self, directory: str) -> list[str]:
+        """Return the names in ``directory`` that a process holds, and remove the others; only under the guard."""
+        living = []
+        for name in os.listdir(self._path(directory)):
+            descriptor = try_lock(self._path(directory, name))
+            if descriptor is None:
+                living.append(name)
+            else:
+                os.unlink(self._path(directory, name))
+                os.close(descriptor)
+        return living
+
+
+def _give_back(place: tuple[str, int] | None) -> None:
+    if place is not None:
+        os.unlink(place[0])
+        os.close(place[1])

@@ -1,0 +1,351 @@
+"""``local_detached``: a TorchX scheduler for this host whose apps outlive the process that submitted them.
+
+All state is on disk under one root; nothing lives in the memory of a process. Files in ``<root>/<app_id>/``:
+
+=================== ============================ ==============================================================
+file                written by                   when
+=================== ============================ ==============================================================
+``request.json``    the submitter                before the directory gets its name, which is the commit
+``lock``            the submitter                likewise; ``flock``-ed by the supervisor as long as it lives
+``started.json``    the supervisor               when it has taken the lock and before it does anything else
+``running.json``    the supervisor               when the replicas exist and before they run their commands
+``cancel``          whoever cancels              when somebody cancels; never removed
+``final.json``      the supervisor or, if it     when the app has ended and none of its processes is left
+                    died, an observer
+``supervisor.log``  the supervisor               its standard error; empty unless something went wrong
+``logs/<role>/<k>`` replica, supervisor, app     ``stdout.log`` and ``stderr.log`` (replica), ``combined.log``
+                                                 (supervisor), ``error.json`` (app)
+=================== ============================ ==============================================================
+
+The directory is prepared under another name and renamed, which fails when an app of that id exists. A submitter killed
+right after that leaves an app without a supervisor; the next ``find`` or ``schedule`` of that id starts one. Two
+supervisors may be started, but one gets the lock, and ``started.json`` keeps every later one out: an app runs at most
+once. An app ends with its last replica: what the replicas left running in the background is killed then.
+
+The environment variables that are Airflow's own (``AIRFLOW__*``, ``AIRFLOW_CONN_*``, ``AIRFLOW_VAR_*``, its private
+ones) are withheld from apps; ``AIRFLOW_HOME`` and ``AIRFLOW_CTX_*`` are passed on.
+
+A service manager that kills a whole control group (``systemctl stop`` of an Airflow worker, a container that stops)
+takes the apps along; they are then seen as lost. Apps of another host that shares the root are UNKNOWN here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import json
+import os
+import pprint
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Stream, filter_regex
+from torchx.schedulers.local_scheduler import (
+    COMBINED_LOG,
+    STDERR_LOG,
+    STDOUT_LOG,
+    CWDImageProvider,
+    ImageProvider,
+    LocalOpts,
+    LocalScheduler,
+)
+from torchx.specs import NONE, AppDef, AppDryRunInfo, AppState, Role, runopts
+
+from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
+from airflow_provider_axtx.core.errors import DuplicateAppError, InvalidInputError, SchedulerUnavailableError
+from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.launcher.local_detached import launch as _submission
+from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, FINAL, REQUEST, AppDir
+from airflow_provider_axtx.launcher.local_detached.app_state import observe
+from airflow_provider_axtx.launcher.local_detached.log_files import read_lines
+from airflow_provider_axtx.launcher.local_detached.request import (
+    BACKEND,
+    DEFAULT_TERM_GRACE,
+    DetachedRequest,
+    check_app,
+    check_options,
+    is_safe_name,
+)
+
+_LOG_FILES = {None: COMBINED_LOG, Stream.COMBINED: COMBINED_LOG, Stream.STDOUT: STDOUT_LOG, Stream.STDERR: STDERR_LOG}
+#: Seconds after which a directory that a killed submitter was preparing is no longer in use.
+_STALE_STAGING = 3600.0
+
+
+def default_root() -> Path:
+    """Return the root when none is given: ``$AXTX_LOCAL_ROOT``, else ``$AIRFLOW_HOME/axtx/apps``, AIRFLOW_HOME being
+    ``~/airflow`` unless set.
+    """
+    if root := os.environ.get("AXTX_LOCAL_ROOT"):
+        return Path(root)
+    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow") / "axtx" / "apps"
+
+
+class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
+    """TorchX's local scheduler with apps that live on their own; see the module for how.
+
+    Any number of instances in any number of processes may use one root. The app id is the ``AppDef``'s name, so that
+    a name can be submitted only once. There is one root for all apps and no ``log_dir`` option, because state and
+    logs are looked up by app id alone. Roles, replicas and images work as in ``local_cwd``: the working directory of
+    an app is the submitter's.
+
+    :param session_name: TorchX's session name; not part of any path.
+    :param local_root: directory of all apps, on a file system with ``flock`` (not every network file system has it).
+    :param image_provider_class: as for TorchX's ``LocalScheduler``.
+    :param extra_paths: directories to put before each role's PATH.
+    """
+
+    def __init__(
+        self,
+        session_name: str,
+        local_root: str | Path | None = None,
+        image_provider_class: Callable[[LocalOpts], ImageProvider] = CWDImageProvider,
+        extra_paths: builtins.list[str] | None = None,
+    ) -> None:
+        # In the main thread LocalScheduler would replace the SIGTERM and SIGINT handlers, by which Airflow reaches
+        # on_kill; saved and restored they would still be missing for a moment.
+        with ThreadPoolExecutor(max_workers=1) as other_thread:
+            initialise = super().__init__
+            other_thread.submit(initialise, session_name, image_provider_class, extra_paths=extra_paths).result()
+        self.backend = BACKEND
+        self.root = Path(local_root or default_root()).expanduser().absolute()
+
+    def _run_opts(self) -> runopts:
+        opts = runopts()
+        for name, option in super()._run_opts():
+            if name != "log_dir":
+                opts.add(name, type_=option.opt_type, help=option.help, default=option.default)
+        opts.add(
+            "max_parallel",
+            type_=int,
+            default=None,
+            help="start the app when fewer than this many apps run on the host (default: number of CPUs)",
+        )
+        opts.add(
+            "term_grace",
+            type_=int,
+            default=DEFAULT_TERM_GRACE,
+            help="seconds between SIGTERM and SIGKILL when the app is stopped",
+        )
+        return opts
+
+    # -- submit
+
+    def _submit_dryrun(self, app: AppDef, cfg: Any) -> AppDryRunInfo[DetachedRequest]:
+        check_app(app)
+        check_options(cfg)
+        request = DetachedRequest.from_plan(super()._submit_dryrun(app, cfg).request, app.name, cfg)
+        return AppDryRunInfo(request, lambda planned: pprint.pformat(asdict(planned), width=80))
+
+    def _get_app_log_dir(self, app_id: str, cfg: Any) -> str:
+        return self._directory(app_id).logs
+
+    def schedule(self, dryrun_info: AppDryRunInfo[DetachedRequest]) -> str:
+        """Start the app; when this returns, its supervisor lives and it is queued or runs.
+
+        :return: the app id. Of several calls with one id, in one process or many, exactly one returns.
+        :raises DuplicateAppError: when an app of this id was started or cancelled before, or is by another call now.
+        :raises SchedulerUnavailableError: when the app could not be written (nothing was submitted then) or its
+            supervisor could not be started (it is then started by the next ``find`` or ``schedule`` of the id).
+        """
+        request = dryrun_info.request
+        app = self._directory(request.app_id)
+        try:
+            committed = _submission.commit(app, request.to_json())
+        except OSError as error:
+            raise SchedulerUnavailableError(
+                f"App {app.app_id!r} could not be written under {app.root}: {error}",
+                fix="see that the directory is writable and has free space, or set AXTX_LOCAL_ROOT to another one.",
+            ) from error
+        if not (committed or _startable(app)) or not _submission.start(app):
+            raise DuplicateAppError(
+                f"App {app.app_id!r} exists already in {app.root}.",
+                fix="adopt it (find, describe) or submit under another name; a name can be used once.",
+            )
+        return app.app_id
+
+    def find(self, app_id: str) -> bool:
+        """Return whether an app of exactly this id was submitted.
+
+        If its submitter was killed between committing the app and starting its supervisor, it is started now: an app
+        that is found runs or has run.
+
+        :raises SchedulerUnavailableError: when that start fails.
+        """
+        app = self._known(app_id)
+        if app is None:
+            return False
+        if _startable(app):
+            _submission.start(app)
+        return True
+
+    # -- observe
+
+    def describe(self, app_id: str) -> DescribeAppResponse | None:
+        """Return state, message, roles (name and number of replicas), error and directory of an app, or None when
+        there is none of this id. SUBMITTED means that its submitter died before a supervisor started; see ``find``.
+        """
+        app = self._known(app_id)
+        seen = observe(app) if app else None
+        if app is None or seen is None:
+            return None
+        roles = (app.read(REQUEST) or {}).get("roles", [])
+        return DescribeAppResponse(
+            app_id=app_id,
+            state=AppState[seen.app_state],
+            num_restarts=0,
+            msg=seen.message or NONE,
+            structured_error_msg=_structured_error(roles),
+            ui_url=f"file://{app.path}",
+            roles=[Role(name=role["name"], image="", num_replicas=len(role["replicas"])) for role in roles],
+        )
+
+    def describe_many(self, app_ids: Iterable[str]) -> dict[str, AppObservation]:
+        """Return the state and message of many apps, with a few file reads for each and no process.
+
+        :return: app id -> observation; ``core.observation.UNSEEN`` for an app that does not exist.
+        """
+        apps = {app_id: self._known(app_id) for app_id in app_ids}
+        return {app_id: (observe(app) if app else None) or UNSEEN for app_id, app in apps.items()}
+
+    def list(self, *_: object) -> builtins.list[ListAppResponse]:
+        """Return all apps under the root, in order of their ids. Newer TorchX passes a configuration; it is ignored."""
+        names = sorted(entry.name for entry in self.root.iterdir()) if self.root.is_dir() else []
+        seen = {name: observe(app) for name in names if (app := self._known(name))}
+        return [ListAppResponse(app_id=name, state=AppState[s.app_state]) for name, s in seen.items() if s]
+
+    def log_iter(
+        self,
+        app_id: str,
+        role_name: str,
+        k: int = 0,
+        regex: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        should_tail: bool = False,
+        streams: Stream | None = None,
+    ) -> Iterable[str]:
+        """Return the log lines of the ``k``-th replica of a role; ``since`` and ``until`` are ignored with a warning.
+
+        :param streams: stdout, stderr or combined (default: both, in the order in which they were seen).
+        :raises InvalidInputError: when there is no such app, role or replica.
+        """
+        if since or until:
+            warnings.warn(f"{BACKEND} ignores since and until: all log lines are returned", stacklevel=2)
+        file = self.log_file(app_id, role_name, k, streams)
+
+        def ended() -> bool:
+            app = self._known(app_id)
+            seen = app and observe(app)
+            return not seen or seen.is_terminal
+
+        lines = read_lines(file, ended, should_tail=should_tail)
+        return filter_regex(regex, lines) if regex else lines
+
+    def log_file(self, app_id: str, role_name: str, k: int, streams: Stream | None = None) -> Path:
+        """Return the file with the log of a replica; it may not exist yet.
+
+        :raises InvalidInputError: when there is no such app, role or replica.
+        """
+        app = self._known(app_id)
+        replica = Path(app.logs, role_name, str(k)) if app else None
+        if replica is None or not replica.is_dir():
+            raise InvalidInputError(
+                f"No log of replica {k} of role {role_name!r} of app {app_id!r} under {self.root}.",
+                fix="take app id, role and replica from describe(); replicas count from 0.",
+            )
+        name: str = _LOG_FILES[streams]
+        return replica / name
+
+    # -- end
+
+    def _cancel_existing(self, app_id: str) -> None:
+        app = self._known(app_id)
+        if app is None or app.has(FINAL):
+            return
+        crash_point("local.before_cancel")
+        try:
+            app.mark(CANCEL)
+        except OSError as error:
+            raise SchedulerUnavailableError(
+                f"The cancellation of app {app_id!r} could not be written to {app.path}: {error}",
+                fix="see that the directory is writable, then cancel again.",
+            ) from error
+        crash_point("local.after_cancel")
+        # A living supervisor sees the marker; where there is none, this look ends the app.
+        observe(app)
+
+    def cleanup(self, older_than_seconds: float) -> builtins.list[str]:
+        """Remove apps that ended more than ``older_than_seconds`` ago, with their logs; others are kept.
+
+        A removed app's id could be submitted again: remove nothing whose trial is not recorded yet.
+
+        :return: the ids of the removed apps.
+        """
+        removed = []
+        for entry in sorted(self.root.glob("*")):
+            # Another process may clean up as well.
+            with contextlib.suppress(FileNotFoundError):
+                final = AppDir(str(self.root), entry.name).read(FINAL)
+                if final is not None and time.time() - final["time"] > older_than_seconds and is_safe_name(entry.name):
+                    # Renamed first: half removed it could be taken for an app that never ended.
+                    shutil.rmtree(entry.rename(self.root / f"{_submission.TRASH_PREFIX}{entry.name}"))
+                    removed.append(entry.name)
+                elif _is_rubbish(entry):
+                    shutil.rmtree(entry)
+        return removed
+
+    def close(self) -> None:
+        """Do nothing: apps live on."""
+
+    def __del__(self) -> None:
+        """Do nothing: LocalScheduler would terminate its apps."""
+
+    def _directory(self, app_id: str) -> AppDir:
+        return AppDir(str(self.root), app_id)
+
+    def _known(self, app_id: str) -> AppDir | None:
+        """Return the directory of a committed app; None for any other id, also one that is no safe file name."""
+        app = self._directory(app_id)
+        return app if is_safe_name(app_id) and app.has(REQUEST) else None
+
+
+def create_scheduler(
+    session_name: str, local_root: str | None = None, extra_paths: list[str] | None = None, **_: object
+) -> LocalDetachedScheduler:
+    """Make the scheduler, as TorchX's ``SchedulerFactory``.
+
+    Unknown keyword arguments are ignored: TorchX's ``Runner`` passes every ``TORCHX_*`` environment variable as one.
+    """
+    return LocalDetachedScheduler(session_name, local_root=local_root, extra_paths=extra_paths)
+
+
+def _is_rubbish(entry: Path) -> bool:
+    """Return whether a process that was killed left this: a directory half removed or never committed."""
+    if entry.name.startswith(_submission.STAGING_PREFIX):
+        return time.time() - entry.stat().st_mtime > _STALE_STAGING
+    return entry.name.startswith(_submission.TRASH_PREFIX)
+
+
+def _startable(app: AppDir) -> bool:
+    return not app.started_or_ended() and not app.has(CANCEL)
+
+
+def _structured_error(roles: builtins.list[dict[str, Any]]) -> str:
+    """Return the first error file that a replica has written, as JSON; TorchX's NONE when there is none."""
+    paths = [Path(r["env"].get("TORCHELASTIC_ERROR_FILE", "")) for role in roles for r in role["replicas"]]
+    written = [path for path in paths if path.is_file()]
+    if not written:
+        return str(NONE)
+    text = min(written, key=lambda path: path.stat().st_mtime).read_text(encoding="utf-8", errors="replace")
+    try:
+        return json.dumps(json.loads(text))
+    except ValueError:  # Written in part, by an app that was killed meanwhile.
+        return json.dumps({"message": text})

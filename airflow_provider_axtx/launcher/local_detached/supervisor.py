@@ -1,0 +1,286 @@
+"""The process that owns one app of ``local_detached`` from queue to end: ``python -I -S _supervisor.py DIR``.
+
+It is the only writer of the state files while it lives. It prints ``won`` when this process became the app's
+supervisor and ``lost`` when another one was first (or the app has ended), then lets go of its standard streams.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+if __name__ == "__main__":  # -I and -S leave the path bare; at its end nothing can hide the standard library.
+    sys.path.append(os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3)))
+
+from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.launcher.local_detached.app_dir import (
+    CANCEL,
+    REQUEST,
+    RUNNING,
+    STARTED,
+    AppDir,
+    this_host,
+    try_lock,
+)
+from airflow_provider_axtx.launcher.local_detached.host_queue import Queue
+from airflow_provider_axtx.launcher.local_detached.processes import (
+    SUPERVISED_SIGNALS,
+    adopt_orphans,
+    kill_app,
+    process,
+    signal_children,
+    start_replica,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Seconds between two looks at the cancel marker, the queue and the logs; an exiting child ends the wait at once.
+_INTERVAL = 0.2
+#: Seconds between two attempts to record the end on a full disk.
+_RECORD_INTERVAL = 2.0
+_CHUNK = 1 << 16
+#: Chunks of one log copied at a look: an app that writes without end must not keep its supervisor from cancelling.
+_CHUNKS_AT_ONCE = 256
+
+End = tuple[str, str, bool]
+CANCELLED: End = ("CANCELLED", "cancelled on request", False)
+LOST_BY_SIGNAL: End = ("FAILED", "lost: its supervisor was told to stop (host shutting down?)", True)
+
+
+class CombinedLog:
+    """``combined.log`` of one replica: whole lines of its stdout and stderr in the order in which they were seen."""
+
+    def __init__(self, replica: dict[str, Any]) -> None:
+        # Created here, so that they can be read from the start; the replica opens them by name, for writing.
+        sources = (os.open(replica[name], os.O_RDONLY | os.O_CREAT, 0o600) for name in ("stdout", "stderr"))
+        self._positions = dict.fromkeys(sources, 0)
+        self._target = os.open(replica["combined"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self.trouble = ""
+
+    def copy(self, *, last: bool = False) -> None:
+        """Copy what is new; with ``last`` all of it, also an unfinished line."""
+        try:
+            for source in self._positions:
+                chunks = 0
+                while (data := self._next(source, last)) and (last or chunks < _CHUNKS_AT_ONCE):
+                    self._positions[source] += os.write(self._target, data)
+                    chunks += 1
+            self.trouble = ""
+        except OSError as error:  # A full disk may fail the app, but a mere copy must not; the next look tries again.
+            self.trouble = f" (combined.log is incomplete: {error})"
+
+    def _next(self, source: int, last: bool) -> bytes:
+        data = os.pread(source, _CHUNK, self._positions[source])
+        if last or len(data) == _CHUNK:
+            return data
+        return data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
+
+
+class Supervisor:
+    """Runs one app that this process has claimed.
+
+    :param app: its directory.
+    :param request: the content of its ``request.json``.
+    :param host: name of this host.
+    """
+
+    def __init__(self, app: AppDir, request: dict[str, Any], host: str) -> None:
+        self._app = app
+        self._request = request
+        self._queue = Queue(app.root, host, app.app_id)
+        self._live: dict[int, str] = {}
+        self._leaders: dict[int, int] = {}
+        self._exits: dict[str, int] = {}
+        self._failure: str | None = None
+        self._told_to_stop = False
+        self._logs: list[CombinedLog] = []
+
+    def run(self) -> None:
+        """Queue, run, record the end."""
+        self._adopts = adopt_orphans()
+        try:
+            self._queue.join()
+            crash_point("supervisor.after_join")
+            _answer("won")
+            _let_go(self._app)
+            end = self._wait_for_slot() or self._run_app()
+        except BaseException as error:
+            self._kill()
+            self._app.write_final("FAILED", f"lost: its supervisor failed: {error!r}", True, self._exits)
+            raise
+        crash_point("supervisor.before_final")
+        self._record(*end)
+        crash_point("supervisor.after_final")
+
+    def _record(self, state: str, message: str, infrastructure: bool) -> None:
+        trouble = "".join(log.trouble for log in self._logs)
+        while True:
+            try:
+                return self._app.write_final(state, message + trouble, infrastructure, self._exits)
+            except OSError as error:
+                # The disk is full: the result is known only here, so stay until there is room for it.
+                with contextlib.suppress(OSError):  # So may be the disk of supervisor.log.
+                    os.write(2, f"cannot record {state}: {error}\n".encode())
+                self._pause(_RECORD_INTERVAL)
+                if self._told_to_stop:
+                    raise
+
+    def _interrupted(self) -> End | None:
+        if self._app.has(CANCEL):
+            return CANCELLED
+        return LOST_BY_SIGNAL if self._told_to_stop else None
+
+    def _wait_for_slot(self) -> End | None:
+        while not (end := self._interrupted()):
+            if self._queue.enter(self._request["max_parallel"]):
+                crash_point("supervisor.after_slot")
+                return None
+            self._pause(_INTERVAL)
+        self._queue.leave()
+        return end
+
+    def _run_app(self) -> End:
+        self._start()
+        while self._live and self._failure is None and not self._interrupted():
+            self._pause(_INTERVAL)
+            self._look()
+        end = self._end()
+        if self._live:
+            self._terminate()
+        self._kill()
+        for log in self._logs:
+            log.copy(last=True)
+        self._queue.leave()
+        return end
+
+    def _end(self) -> End:
+        if self._failure is not None:
+            # A host that shuts down signals the app as well: that is no failure of its own.
+            return LOST_BY_SIGNAL if self._told_to_stop else ("FAILED", self._failure, False)
+        # An app that has finished by itself has finished, even if somebody wanted to cancel it a moment later.
+        return (self._interrupted() if self._live else None) or ("SUCCEEDED", "", False)
+
+    def _start(self) -> None:
+        gate, gate_keeper = os.pipe()
+        for role in self._request["roles"]:
+            for k, replica in enumerate(role["replicas"]):
+                self._logs.append(CombinedLog(replica))
+                self._live[start_replica(replica, gate, gate_keeper)] = f"{role['name']}/{k}"
+        crash_point("supervisor.after_fork")
+        self._leaders = {pid: process(pid).start for pid in self._live}
+        self._app.write(RUNNING, {"time": time.time(), "leaders": self._leaders})
+        crash_point("supervisor.after_running")
+        os.write(gate_keeper, b"g" * len(self._live))
+        os.close(gate_keeper)
+        os.close(gate)
+        crash_point("supervisor.after_release")
+
+    def _look(self) -> bool:
+        """Copy logs, collect what has exited; return whether any child is left."""
+        for log in self._logs:
+            log.copy()
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if (name := self._live.pop(pid, None)) is not None:
+                self._exited(name, os.waitstatus_to_exitcode(status))
+
+    def _exited(self, name: str, code: int) -> None:
+        self._exits[name] = code
+        if code != 0 and self._failure is None:
+            self._failure = f"{name}: {f'killed by {_signal_name(-code)}' if code < 0 else f'exit code {code}'}"
+
+    def _terminate(self) -> None:
+        """Ask what is left to stop and give it the grace; orphans too, because a shell may die before its child."""
+        signal_children(signal.SIGTERM)
+        deadline = time.monotonic() + self._request["term_grace"]
+        while self._look() and (left := deadline - time.monotonic()) > 0:
+            self._pause(min(left, _INTERVAL))
+
+    def _kill(self) -> None:
+        """Kill until no descendant is left: each one killed hands its own children to this process."""
+        if not self._adopts:
+            kill_app(self._request["token"], self._leaders)
+        pause = 0.01
+        while self._look():
+            signal_children(signal.SIGKILL)
+            self._pause(pause)
+            pause = min(2 * pause, 1.0)  # One stuck in the kernel may stay for long.
+
+    def _pause(self, seconds: float) -> None:
+        received = signal.sigtimedwait(SUPERVISED_SIGNALS, seconds)
+        if received is not None and received.si_signo in (signal.SIGTERM, signal.SIGINT):
+            self._told_to_stop = True
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # A real-time signal.
+        return f"signal {number}"
+
+
+def _answer(word: str) -> None:
+    try:
+        os.write(1, word.encode())
+    except BrokenPipeError:  # The submitter has died; the app is committed and runs all the same.
+        return
+
+
+def _let_go(app: AppDir) -> None:
+    """Point the standard streams away from the submitter, who waits for their end."""
+    log = os.open(app.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor in (1, 2):
+        os.dup2(log, descriptor)
+    os.close(log)
+
+
+def claim(app: AppDir) -> dict[str, str] | None:
+    """Become the app's one supervisor, or return None when it has or had one.
+
+    The lock is kept until this process dies. ``started.json`` is written under it and before anything runs, so
+    whoever gets the lock afterwards knows that the app must never be started again.
+    """
+    while not app.started_or_ended():
+        if try_lock(app.lock) is None:
+            time.sleep(0.01)  # An observer holds the lock for an instant, or another supervisor is about to write.
+            continue
+        crash_point("supervisor.after_lock")
+        if app.started_or_ended():
+            return None
+        host = this_host()
+        app.write(STARTED, {**host, "pid": os.getpid(), "time": time.time()})
+        crash_point("supervisor.after_started")
+        return host
+    return None
+
+
+def main(path: str) -> None:
+    """Detach and supervise the app in the directory ``path``; the calling process returns at once."""
+    if os.fork():
+        os._exit(0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Inherited as "ignore", it would reap the replicas behind our back.
+    signal.pthread_sigmask(signal.SIG_SETMASK, SUPERVISED_SIGNALS)
+    app = AppDir(*os.path.split(path))
+    crash_point("supervisor.before_lock")
+    host = claim(app)
+    if host is None:
+        return _answer("lost")
+    request = app.read(REQUEST)
+    if request is None:
+        raise FileNotFoundError(f"{path}/{REQUEST}")
+    Supervisor(app, request, host["host"]).run()
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,166 @@
+"""An app's output: the last lines, or what is new since the last look; never waiting for more."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.launcher.observers.base import LogSource
+from airflow_provider_axtx.launcher.scheduler_registry import described
+
+_MAX_LINE = 2000
+#: Lines of a replica that a follower gives at once.
+MOST_LINES = 2000
+
+
+def last_lines(
+    status: Callable[[], AppObservation],
+    sources: Callable[[], list[LogSource]],
+    *,
+    lines: int,
+    deadline_seconds: float,
+) -> list[str]:
+    """Return the last lines of each replica, each with the replica's name in front.
+
+    Some schedulers' log iterators wait for an app that will never write again, or for ever. So the status is asked
+    first, all reading happens in a thread, and what was read by the deadline is returned.
+
+    :param status: looks at the app.
+    :param sources: returns the logs of its replicas.
+    :param lines: number of lines for each replica.
+    :param deadline_seconds: seconds after which reading ends.
+    :return: the lines; where there are none, a line in brackets that says why. Never raises for a missing log.
+    """
+    reader = _Reader(status, sources, lines)
+    reader.start()
+    reader.join(deadline_seconds)
+    late = reader.is_alive()
+    reader.stopped.set()
+    told = [f"{label}: {line}" for label, tail in list(reader.tails.items()) for line in list(tail)]
+    told += [f"[{note}]" for note in list(reader.notes)]
+    if late:
+        told.append(f"[reading the log was ended after {deadline_seconds:g} s]")
+    return told or ["[the log is empty]"]
+
+
+class LogFollower:
+    """Gives what an app has written since the last call, line by line, while it runs.
+
+    :param status: looks at the app.
+    :param sources: returns the logs of its replicas.
+    :param given: what another follower of the app has given already.
+    """
+
+    def __init__(
+        self,
+        status: Callable[[], AppObservation],
+        sources: Callable[[], list[LogSource]],
+        given: Mapping[str, int] | None = None,
+    ) -> None:
+        self._status = status
+        self._sources = sources
+        #: By replica: bytes of its file, or lines, that were given already.
+        self._given = dict(given or {})
+        self._reader: _Reader | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def given(self) -> dict[str, int]:
+        """What has been given by now, as plain JSON: another process goes on from here."""
+        with self._lock:
+            return dict(self._given)
+
+    def new_lines(self, deadline_seconds: float = 10.0, most: int | None = None) -> list[str]:
+        """Return new lines of each replica, each with the replica's name in front.
+
+        A log that cannot be read just now has no new lines.
+
+        :param most: lines of each replica; ``MOST_LINES`` by default.
+        :param deadline_seconds: seconds after which reading ends; what is left comes with the next call.
+        """
+        if self._reader is not None and self._reader.is_alive():
+            return []  # the scheduler has not answered the last time yet
+        found: list[str] = []
+        reader = _Reader(self._status, lambda: [self._rest(one, reader, found, most) for one in self._sources()], 1)
+        self._reader = reader
+        reader.start()
+        reader.join(deadline_seconds)
+        with self._lock:
+            # From here on a late reader gives nothing more, so that nothing is lost with it.
+            reader.stopped.set()
+            return found
+
+    def _rest(self, source: LogSource, reader: _Reader, found: list[str], most: int | None) -> LogSource:
+        unread = self._rest_of_file(source) if source.path else self._rest_of_lines(source)
+
+        def give() -> Iterator[str]:
+            for position, line in itertools.islice(unread, most or MOST_LINES):
+                with self._lock:
+                    if reader.stopped.is_set():
+                        return
+                    self._given[source.label] = position
+                    found.append(f"{source.label}: {shown(line)}")
+                yield line
+
+        return LogSource(source.label, give)
+
+    def _rest_of_file(self, source: LogSource) -> Iterator[tuple[int, str]]:
+        if source.path is None or not source.path.exists():
+            return
+        with source.path.open("rb") as file:
+            file.seek(self._given.get(source.label, 0))
+            for line in file:
+                if not line.endswith(b"\n") and not self._status().is_terminal:
+                    return  # half written
+                yield file.tell(), line.decode("utf-8", errors="replace")
+
+    def _rest_of_lines(self, source: LogSource) -> Iterator[tuple[int, str]]:
+        given = self._given.get(source.label, 0)
+        return ((number, line) for number, line in enumerate(source.read(), start=1) if number > given)
+
+
+def shown(line: str) -> str:
+    """Return a line without its end, cut to a length that a log can bear."""
+    return line.rstrip("\r\n")[:_MAX_LINE]
+
+
+class _Reader(threading.Thread):
+    def __init__(
+        self, status: Callable[[], AppObservation], sources: Callable[[], list[LogSource]], lines: int
+    ) -> None:
+        # A daemon: a reader that hangs must not keep the process alive.
+        super().__init__(name="axtx-logs", daemon=True)
+        self._status = status
+        self._sources = sources
+        self._lines = lines
+        self.stopped = threading.Event()
+        self.tails: dict[str, deque[str]] = {}
+        self.notes: list[str] = []
+
+    def run(self) -> None:
+        for source in self._open():
+            tail = self.tails.setdefault(source.label, deque(maxlen=self._lines))
+            try:
+                for line in source.read():
+                    tail.append(shown(line))
+                    if self.stopped.is_set():
+                        return
+            except Exception as error:  # noqa: BLE001 - a log that cannot be read is told in its place
+                self.notes.append(f"no log of {source.label}: {described(error)}")
+
+    def _open(self) -> list[LogSource]:
+        try:
+            seen = self._status()
+            if seen.app_state == "UNKNOWN":
+                self.notes.append(f"no log: {seen.message}")
+                return []
+            sources = self._sources()
+        except Exception as error:  # noqa: BLE001 - a log that cannot be read is told in its place
+            self.notes.append(f"no log: {described(error)}")
+            return []
+        if not sources:
+            self.notes.append(f"no log: the app is {seen.app_state}, and its scheduler names no replica")
+        return sources

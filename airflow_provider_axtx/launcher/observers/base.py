@@ -1,0 +1,259 @@
+"""What each scheduler really says about an app.
+
+TorchX's raw answer is wrong somewhere on every engine: a cancelled Slurm job raises for ever, a removed container has
+SUCCEEDED, an unknown Ray job raises, a deleted Kubernetes job is "not found". An observer gives one kind of answer for
+all of them: the app's state, or ``UNKNOWN`` when the scheduler does not know the app. What *that* means (not yet there,
+or lost) is judged elsewhere, by ``core.observation.Grace``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
+from torchx.specs import NONE, AppState
+
+from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
+from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.launcher.scheduler_registry import described
+
+log = logging.getLogger(__name__)
+
+_PARALLEL_LOOKS = 8
+_MAX_MESSAGE = 500
+_REQUEST_TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class LogSource:
+    """The log of one replica.
+
+    :param label: ``role/replica``.
+    :param read: opens it; returns its lines and ends at the last line that there is now.
+    :param path: the file that it is in, if it is one: a follower then reads on from where it stopped.
+    """
+
+    label: str
+    read: Callable[[], Iterable[str]]
+    path: Path | None = None
+
+
+class Observer:
+    """Looks at the apps of one scheduler, through what every TorchX scheduler offers.
+
+    Methods raise whatever the scheduler's client raises when it does not answer; that never says anything about an app.
+
+    :param name: the scheduler's name.
+    :param scheduler: the scheduler.
+    :param options: its options (``scheduler_args``); newer TorchX wants them for ``list``.
+    """
+
+    def __init__(self, name: str, scheduler: Scheduler, options: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        self.scheduler = scheduler
+        self.options = dict(options or {})
+
+    def observe(self, app_ids: Sequence[str]) -> dict[str, AppObservation]:
+        """Look at many apps at once.
+
+        :param app_ids: ids without duplicates.
+        :return: one observation for each. An app that could not be looked at this time, while others could, is PENDING
+            with the reason, which means "look again".
+        :raises SchedulerUnavailableError: no app at all could be looked at.
+        """
+        if not app_ids:
+            return {}
+        with ThreadPoolExecutor(min(_PARALLEL_LOOKS, len(app_ids)), thread_name_prefix="axtx-observe") as pool:
+            looks = {app_id: pool.submit(self._look, app_id) for app_id in app_ids}
+        failures = {app_id: error for app_id, look in looks.items() if (error := look.exception())}
+        if len(failures) == len(app_ids):
+            raise unavailable(self.name, described(next(iter(failures.values())))) from next(iter(failures.values()))
+        return {
+            app_id: look_again(described(failures[app_id])) if app_id in failures else look.result()
+            for app_id, look in looks.items()
+        }
+
+    def find(self, submission_key: str) -> str | None:
+        """Return the id of the app that was submitted under the key, or None if there is none."""
+        found = sorted(
+            app.app_id for app in list_apps(self.scheduler, self.options) if names(app.app_id, submission_key)
+        )
+        return first_of(found, submission_key, self.name)
+
+    def cancel(self, app_id: str) -> None:
+        """Ask the scheduler to end the app; nothing happens if it has ended or is unknown."""
+        # An ended app is left alone: on Kubernetes, cancelling deletes the job and with it the logs.
+        if self.observe([app_id])[app_id].is_terminal:
+            return
+        try:
+            self.scheduler.cancel(app_id)
+        except Exception as error:
+            if not says_unknown(error):
+                raise
+
+    def withdraw(self, request: Any) -> None:
+        """Take back what a submission that raised may have left behind. Most schedulers submit all or nothing.
+
+        :param request: what was submitted, the dry run's request.
+        """
+
+    def logs(self, app_id: str) -> list[LogSource]:
+        """Return the log of each replica."""
+        answer = self.scheduler.describe(app_id)
+        return [
+            LogSource(f"{role}/{replica}", functools.partial(self.scheduler.log_iter, app_id, role, replica))
+            for role, replica in replicas_of(answer)
+        ]
+
+    def _look(self, app_id: str) -> AppObservation:
+        try:
+            answer = self.scheduler.describe(app_id)
+        except Exception as error:
+            if says_unknown(error):
+                return UNSEEN
+            raise
+        return self._read(answer)
+
+    def _read(self, answer: DescribeAppResponse | None) -> AppObservation:
+        if answer is None:
+            return UNSEEN
+        if answer.state == AppState.UNKNOWN:
+            return AppObservation("UNKNOWN", _message(answer) or UNSEEN.message)
+        return AppObservation(answer.state.name, _message(answer))
+
+
+def _lines_of(file: Path) -> Iterable[str]:
+    if not file.exists():
+        return []  # it waits in the queue
+    with file.open(encoding="utf-8", errors="replace") as opened:
+        return list(opened)
+
+
+class LocalDetachedObserver(Observer):
+    """One scan of the state directory for all apps; the key is the app's id."""
+
+    def observe(self, app_ids: Sequence[str]) -> dict[str, AppObservation]:
+        observed: dict[str, AppObservation] = self.scheduler.describe_many(app_ids)
+        return observed
+
+    def find(self, submission_key: str) -> str | None:
+        return submission_key if self.scheduler.find(submission_key) else None
+
+    def logs(self, app_id: str) -> list[LogSource]:
+        replicas = replicas_of(self.scheduler.describe(app_id))
+        files = [(f"{role}/{replica}", self.scheduler.log_file(app_id, role, replica)) for role, replica in replicas]
+        return [LogSource(label, functools.partial(_lines_of, file), file) for label, file in files]
+
+
+class KubernetesObserver(Observer):
+    """Volcano jobs."""
+
+    _GROUP, _VERSION, _PLURAL = "batch.volcano.sh", "v1alpha1", "jobs"
+
+    def find(self, submission_key: str) -> str | None:
+        """As in ``Observer``. TorchX's ``list`` looks at the kubeconfig's namespace, whatever namespace was submitted
+        to, and fails while any job there has no status yet.
+        """
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        config.load_kube_config(client_configuration=configuration)
+        namespace = self.options.get("namespace") or "default"
+        with client.ApiClient(configuration) as connection:
+            jobs = client.CustomObjectsApi(connection).list_namespaced_custom_object(
+                self._GROUP, self._VERSION, namespace, self._PLURAL, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+            )
+        app_ids = [f"{namespace}:{job['metadata']['name']}" for job in jobs["items"]]
+        return first_of(sorted(a for a in app_ids if names(a, submission_key)), submission_key, self.name)
+
+    def _read(self, answer: DescribeAppResponse | None) -> AppObservation:
+        if answer is not None and answer.state == AppState.UNKNOWN:
+            # It exists, or TorchX would have raised "not found".
+            return AppObservation("PENDING", "the job has no status yet")
+        return super()._read(answer)
+
+
+class KubernetesMCADObserver(KubernetesObserver):
+    """AppWrappers of the multi-cluster app dispatcher."""
+
+    _GROUP, _VERSION, _PLURAL = "workload.codeflare.dev", "v1beta1", "appwrappers"
+
+
+def list_apps(scheduler: Scheduler, options: Mapping[str, Any]) -> list[ListAppResponse]:
+    """Return the scheduler's apps. TorchX 0.7 has ``list()``, newer versions have ``list(cfg)``."""
+    takes_options = any(
+        p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
+        for p in inspect.signature(scheduler.list).parameters.values()
+    )
+    return list(scheduler.list(options) if takes_options else scheduler.list())
+
+
+def names(app_id: str, submission_key: str) -> bool:
+    """Return whether an app's id was made from the key.
+
+    TorchX appends ``-<random>``, and schedulers put ``namespace:``, ``queue:`` or ``host:port-`` in front.
+    """
+    return re.search(rf"(?:^|[:/-]){re.escape(submission_key)}(?:-[a-z0-9]+)?$", app_id) is not None
+
+
+def first_of(found: Sequence[str], submission_key: str, scheduler: str) -> str | None:
+    """Return the first of the app ids found for a key; more than one is worth a warning."""
+    if len(found) > 1:
+        log.warning("Scheduler %s has %d apps for %s: %s", scheduler, len(found), submission_key, ", ".join(found))
+    return found[0] if found else None
+
+
+def look_again(reason: str) -> AppObservation:
+    """Return the observation of an app that could not be looked at this time."""
+    return AppObservation("PENDING", f"could not be observed this time: {reason}")
+
+
+def unavailable(scheduler: str, reason: str) -> SchedulerUnavailableError:
+    """Return the error for "no app could be looked at"."""
+    return SchedulerUnavailableError(
+        f"Scheduler {scheduler} could not be asked about its apps: {reason}.",
+        fix=f"it is asked again; if it stays so, check that {scheduler} can be reached from this machine.",
+    )
+
+
+def says_unknown(error: BaseException) -> bool:
+    """Return whether an exception is a scheduler's way to say that it does not know the app."""
+    # Kubernetes has ``status``, docker ``status_code``, Google ``code``; Ray only a text.
+    if 404 in {getattr(error, name, None) for name in ("status", "status_code", "code")}:
+        return True
+    return isinstance(error, RuntimeError) and "does not exist" in str(error)
+
+
+def replicas_of(answer: DescribeAppResponse | None) -> list[tuple[str, int]]:
+    """Return role and number of each replica that a description tells of."""
+    if answer is None:
+        return []
+    told = sorted((status.role, replica.id) for status in answer.roles_statuses for replica in status.replicas)
+    return told or [(role.name, replica) for role in answer.roles for replica in range(role.num_replicas)]
+
+
+def _message(answer: DescribeAppResponse) -> str:
+    parts = [answer.msg, _structured(answer.structured_error_msg) if answer.state == AppState.FAILED else ""]
+    return " ".join(p for p in parts if p and p != NONE)[:_MAX_MESSAGE]
+
+
+def _structured(text: str) -> str:
+    """Return the message within an error file of torchelastic (``{"message": {"message": ..., "extraInfo": ...}}``)."""
+    if not text or text == NONE:
+        return ""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return text
+    inner = content.get("message", content) if isinstance(content, dict) else content
+    said = inner.get("message", inner) if isinstance(inner, dict) else inner
+    return said if isinstance(said, str) else json.dumps(said)

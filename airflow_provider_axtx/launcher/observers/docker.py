@@ -1,0 +1,124 @@
+"""``local_docker``: TorchX calls an app without containers SUCCEEDED and hides exit codes and OOM kills."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
+from airflow_provider_axtx.launcher.observers.base import Observer, first_of, names
+
+_TIMEOUT_SECONDS = 30
+_LIVE = {"running": "RUNNING", "paused": "RUNNING", "removing": "RUNNING", "restarting": "RUNNING"}
+#: A submitter that is killed between creating and starting a container leaves one that never starts.
+_NEVER_STARTED_SECONDS = 300
+#: Seconds between TERM and KILL, docker's own default.
+_STOP_SECONDS = 10
+_REPLICAS_LABEL = "axtx.replicas"
+
+
+class DockerObserver(Observer):
+    """One list of all containers for all apps, and a closer look at those that do not run."""
+
+    def observe(self, app_ids: Sequence[str]) -> dict[str, AppObservation]:
+        containers = self._containers()
+        return {app_id: self._observe(containers.get(app_id, [])) for app_id in app_ids}
+
+    def find(self, submission_key: str) -> str | None:
+        return first_of(
+            sorted(app_id for app_id in self._containers() if names(app_id, submission_key)), submission_key, self.name
+        )
+
+    def cancel(self, app_id: str) -> None:
+        """Stop all containers of an app at the same time. TorchX stops one after the other, each for up to 10 s."""
+        live = [c["Id"] for c in self._containers().get(app_id, []) if c["State"] not in ("exited", "dead")]
+        if live:
+            with ThreadPoolExecutor(len(live), thread_name_prefix="axtx-stop") as pool:
+                list(pool.map(self._stop, live))
+
+    def withdraw(self, request: Any) -> None:
+        """Remove the containers of a submission that failed half-way: the app would run without its other replicas."""
+        from docker.errors import NotFound
+
+        for container in self._containers().get(request.app_id, []):
+            with contextlib.suppress(NotFound):
+                self._client.remove_container(container["Id"], force=True)
+
+    def _stop(self, container: str) -> None:
+        from docker.errors import NotFound
+
+        with contextlib.suppress(NotFound):
+            if self._client.inspect_container(container)["State"]["Status"] == "created":
+                # Stopping does nothing to it, and whoever created it could still start it.
+                self._client.remove_container(container, force=True)
+            else:
+                self._client.stop(container, timeout=_STOP_SECONDS)
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        from docker import APIClient
+        from docker.utils import kwargs_from_env
+
+        return APIClient(version="auto", timeout=_TIMEOUT_SECONDS, **kwargs_from_env())
+
+    def _containers(self) -> dict[str, list[dict[str, Any]]]:
+        from torchx.schedulers.docker_scheduler import LABEL_APP_ID
+
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for container in self._client.containers(all=True, filters={"label": LABEL_APP_ID}):
+            found[container["Labels"][LABEL_APP_ID]].append(container)
+        return found
+
+    def _observe(self, containers: Sequence[dict[str, Any]]) -> AppObservation:
+        parts = [part for part in map(self._replica, containers) if part is not None]
+        if not parts:
+            return UNSEEN
+        for state in ("RUNNING", "FAILED", "PENDING"):
+            for part in parts:
+                if part.app_state == state:
+                    return part
+        wanted = int(containers[0]["Labels"].get(_REPLICAS_LABEL, 0))
+        if len(parts) < wanted:
+            return AppObservation("FAILED", f"only {len(parts)} of {wanted} containers are there", infrastructure=True)
+        return parts[0]
+
+    def _replica(self, container: dict[str, Any]) -> AppObservation | None:
+        if container["State"] in _LIVE:
+            return AppObservation(_LIVE[container["State"]])
+        from docker.errors import NotFound
+
+        try:
+            state = self._client.inspect_container(container["Id"])["State"]
+        except NotFound:
+            return None  # removed since it was listed
+        label = container.get("Names", ["?"])[0].lstrip("/")
+        if state.get("OOMKilled"):
+            return AppObservation("FAILED", f"{label}: out of memory (OOM-killed), exit code {state['ExitCode']}")
+        if state["ExitCode"] != 0 or state.get("Error"):
+            # Also a container that is only "created": its start failed, and it would be waited for without end.
+            reason = " ".join(filter(None, [f"exit code {state['ExitCode']}", state.get("Error")]))
+            return AppObservation("FAILED", f"{label}: {reason}")
+        if container["State"] != "created":
+            return AppObservation("SUCCEEDED")
+        if time.time() - container["Created"] > _NEVER_STARTED_SECONDS:
+            return AppObservation("FAILED", f"{label}: was created and never started", infrastructure=True)
+        return AppObservation("PENDING")
+
+
+def complete_request(request: Any) -> None:
+    """Mend the containers' names, and note on each how many belong to the app.
+
+    TorchX cuts names to the last 30 characters of the app's id; docker refuses one that then begins with a dash.
+
+    :param request: TorchX's ``DockerJob``.
+    """
+    for container in request.containers:
+        options = container.kwargs
+        options["name"] = options["hostname"] = options["name"].lstrip("-")
+        options["environment"]["TORCHX_RANK0_HOST"] = options["environment"]["TORCHX_RANK0_HOST"].lstrip("-")
+        options["labels"][_REPLICAS_LABEL] = str(len(request.containers))

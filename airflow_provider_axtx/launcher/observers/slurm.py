@@ -1,0 +1,315 @@
+"""Slurm through its own commands.
+
+TorchX's Slurm scheduler submits well, but its ``describe`` raises for ever on a cancelled job ("CANCELLED by 1000"),
+fails while slurmdbd is down, and does not know a new job until accounting caught up (5 s); its ``log_iter`` never ends
+for an unknown job, and only finds logs from the folder in which the job was submitted.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torchx.specs import AppDef
+
+from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
+from airflow_provider_axtx.core.errors import InvalidInputError, SchedulerUnavailableError
+from airflow_provider_axtx.launcher.observers.base import LogSource, Observer, first_of, look_again, unavailable
+
+_TIMEOUT_SECONDS = 60
+#: How far back ``find`` looks for a job by its comment; without a start, sacct only knows the jobs of today.
+_FIND_SINCE = "now-30days"
+_MAX_LOG_BYTES = 256 * 1024
+
+_RUNNING = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "SUSPENDED", "STOPPED"}
+_PENDING = {
+    *("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"),
+    *("RESIZING", "RESV_DEL_HOLD", "POWER_UP_NODE", "EXPEDITING"),
+}
+#: Ended through no fault of the app.
+_INFRASTRUCTURE = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL"}
+_FAILED = {"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE"} | _INFRASTRUCTURE
+
+
+@dataclass
+class _Source:
+    """What one command said: a row of strings for each job (or part of a heterogeneous job), or why it said nothing."""
+
+    rows: list[list[str]] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the cluster keeps no accounting at all: then squeue is all there is."""
+        return self.error is not None and "accounting storage is disabled" in self.error.lower()
+
+    def parts(self) -> dict[str, list[list[str]]]:
+        """Return the rows of each job; ``12+0`` and ``12+1`` are parts of the heterogeneous job 12."""
+        parts: dict[str, list[list[str]]] = defaultdict(list)
+        for row in self.rows:
+            parts[row[0].partition("+")[0]].append(row)
+        return parts
+
+
+class SlurmObserver(Observer):
+    """One ``sacct`` for all jobs; ``squeue`` for those that it does not know, or that may have been requeued."""
+
+    def observe(self, app_ids: Sequence[str]) -> dict[str, AppObservation]:
+        jobs = {app_id: number for app_id in app_ids if (number := _job_number(app_id)) is not None}
+        if not jobs:
+            return dict.fromkeys(app_ids, UNSEEN)
+        ids = ",".join(sorted(set(jobs.values())))
+        accounting = _ask(["sacct", "-X", "-P", "-n", "-j", ids, "-o", "JobID,JobName,State,ExitCode"], columns=4)
+        known = {job: _merged(parts) for job, parts in accounting.parts().items()}
+        # A job that lost its node, or was preempted, is requeued: accounting says NODE_FAIL while it waits again.
+        doubtful = sorted(j for j in set(jobs.values()) if j not in known or known[j].infrastructure)
+        queue = _queue(["-j", ",".join(doubtful)], "%i|%j|%T") if doubtful else _Source()
+        live = {job: _merged(parts) for job, parts in queue.parts().items()}
+        seen = {job: _settled(job, known, live, accounting, queue) for job in jobs.values()}
+        if all(observation is None for observation in seen.values()):
+            raise unavailable(self.name, _reasons(accounting, queue))
+        again = look_again(_reasons(accounting, queue))
+        return {app_id: (seen[jobs[app_id]] or again) if app_id in jobs else UNSEEN for app_id in app_ids}
+
+    def find(self, submission_key: str) -> str | None:
+        """Return the job whose comment begins with the key, or whose work folder is named after it.
+
+        Many clusters do not keep comments in their accounting (``AccountingStoreFlags``); the work folder always is.
+        """
+        queue = _queue(["-u", str(os.getuid())], "%i|%Z|%k", columns=3)
+        found = _submitted_as(submission_key, queue)
+        if found:
+            return first_of(found, submission_key, self.name)
+        accounting = _ask(["sacct", "-X", "-P", "-n", "-S", _FIND_SINCE, "-o", "JobID,WorkDir,Comment"], columns=3)
+        found = _submitted_as(submission_key, accounting)
+        if not found and (queue.error or (accounting.error and not accounting.is_off)):
+            # "Not found" by half of the sources is not an answer: the job would be submitted a second time.
+            raise unavailable(self.name, _reasons(accounting, queue))
+        return first_of(found, submission_key, self.name)
+
+    def cancel(self, app_id: str) -> None:
+        """Cancel the job with all its parts. TorchX would ask its own ``describe`` first, which raises."""
+        job = _job_number(app_id)
+        if job is None:
+            return
+        answer = _run(["scancel", job])
+        said = answer.stderr.lower()
+        if answer.returncode and "invalid job id" not in said and "already complet" not in said:
+            raise SchedulerUnavailableError(
+                f"scancel {job} failed: {answer.stderr.strip() or f'exit code {answer.returncode}'}.",
+                fix="it is tried again; if it stays so, check that this machine's user may cancel the job.",
+            )
+
+    def logs(self, app_id: str) -> list[LogSource]:
+        """Return the replicas' output files, which Slurm writes to the job's work folder."""
+        job = _job_number(app_id)
+        folder = None if job is None else _work_dir(job)
+        if folder is None:
+            raise FileNotFoundError(f"Slurm does not know the work folder of job {app_id}")
+        files = sorted([*folder.glob(f"slurm-{job}-*.out"), *folder.glob(f"slurm-{job}-*.err")])
+        files = files or sorted(folder.glob(f"slurm-{job}.out"))
+        if not files:
+            raise FileNotFoundError(
+                f"there is no {folder}/slurm-{job}-*.out on this machine (the scheduler option job_dir names a folder; "
+                "it has to be one that this machine shares with the cluster)"
+            )
+        return [LogSource(file.name, functools.partial(_tail, file), file) for file in files]
+
+
+def check_submission(app: AppDef) -> None:
+    """Check what only Slurm cannot do.
+
+    :raises InvalidInputError: an environment variable that Slurm would corrupt, or an argument that TorchX would.
+    """
+    for role in app.roles:
+        bad = sorted(name for name, value in role.env.items() if re.search(r"[,'\"\n\r]", value))
+        if bad:
+            raise InvalidInputError(
+                f"Role {role.name} sets {', '.join(bad)} to a value with a comma, quote or newline. Slurm cuts such a "
+                "value and drops the variables after it.",
+                fix="let the component pass it in args, not in env.",
+            )
+        # TorchX puts the job number there after it has resolved ``$$``, so that no escape gets past it.
+        if any(re.search(r"(?<!\$)(?:\$\$)+\{app_id\}", argument) for argument in role.args):
+            raise InvalidInputError(
+                f"An argument of role {role.name} contains the text ${{app_id}}, which TorchX replaces by the job's "
+                "number on Slurm.",
+                fix="choose another value.",
+            )
+
+
+def forbid_requeue(request: Any) -> None:
+    """Let Slurm run the job once, unless its component asks for restarts (``max_retries``).
+
+    TorchX always submits with ``--requeue``: after a node failure Slurm would start the app a second time under the
+    same job, while what is left of the first run may still write results. Not requeued, the job ends as NODE_FAIL, an
+    infrastructure failure: the trial gets another attempt, with a tracker of its own.
+
+    :param request: TorchX's ``SlurmBatchRequest``.
+    """
+    if request.max_retries == 0:
+        for replica in request.replicas.values():
+            replica.sbatch_opts.pop("requeue", None)
+            replica.sbatch_opts["no-requeue"] = None
+
+
+def submission_options(options: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the scheduler options with which a job can be found again by its key.
+
+    ``job_dir`` is left out: see ``work_in``.
+    """
+    comment = options.get("comment")
+    return {**options, "comment": f"{key} {comment}" if comment else key, "job_dir": None}
+
+
+def work_in(request: Any, job_dir: str | None, key: str) -> None:
+    """Let the job work, and leave its logs, in a folder of its own under ``job_dir``.
+
+    TorchX wants a folder that exists, notes it in a file in the submitting process's working directory, and fails when
+    that cannot be written, although the job has been submitted by then. Hence ``--chdir`` on the request itself.
+
+    :param request: TorchX's ``SlurmBatchRequest``.
+    :param job_dir: absolute path on a file system that the cluster shares; None leaves all as it is.
+    :raises InvalidInputError: not absolute, or the folder cannot be made.
+    """
+    if job_dir is None:
+        return
+    folder = Path(job_dir) / key
+    try:
+        if not folder.is_absolute():
+            raise ValueError("it is not an absolute path")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"scheduler_args: job_dir {job_dir!r} cannot be used: {error}.",
+            fix="name a folder that exists on the cluster and on the Airflow workers, and is writable.",
+        ) from error
+    request.cmd.append(f"--chdir={folder}")
+
+
+def _job_number(app_id: str) -> str | None:
+    """Return the job number of an app id: ``123``, or ``123;cluster`` of a federation."""
+    match = re.fullmatch(r"(\d+)(;.*)?", app_id)
+    return match[1] if match else None
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=_TIMEOUT_SECONDS,
+        )
+    except FileNotFoundError as error:
+        raise SchedulerUnavailableError(
+            f"There is no command {command[0]} on this machine.",
+            fix="install Slurm's client commands on every Airflow worker and triggerer.",
+        ) from error
+
+
+def _ask(command: Sequence[str], *, columns: int) -> _Source:
+    """Run a query. The last column may itself contain the separator."""
+    try:
+        answer = _run(command)
+    except (SchedulerUnavailableError, subprocess.TimeoutExpired) as error:
+        return _Source(error=str(error))
+    if answer.returncode:
+        return _Source(error=f"{command[0]}: {answer.stderr.strip() or f'exit code {answer.returncode}'}")
+    rows = [line.split("|", columns - 1) for line in answer.stdout.splitlines()]
+    return _Source([row for row in rows if len(row) == columns])
+
+
+def _queue(which: Sequence[str], what: str, columns: int = 3) -> _Source:
+    source = _ask(["squeue", "-h", "-t", "all", *which, "-o", what], columns=columns)
+    # So squeue answers for one number that it does not know; for several it just leaves them out.
+    if source.error and "invalid job id" in source.error.lower():
+        return _Source()
+    return source
+
+
+def _settled(
+    job: str,
+    known: Mapping[str, AppObservation],
+    live: Mapping[str, AppObservation],
+    accounting: _Source,
+    queue: _Source,
+) -> AppObservation | None:
+    """Return what two sources say about a job; None when that is not enough to say anything."""
+    if job in known and not known[job].infrastructure:
+        return known[job]
+    if job in live:
+        return live[job]
+    if queue.error:
+        return None
+    if job in known:
+        return known[job]
+    return None if accounting.error and not accounting.is_off else UNSEEN
+
+
+def _merged(parts: Sequence[Sequence[str]]) -> AppObservation:
+    """Return the state of a job from its parts: it runs while one does, and failed if one failed."""
+    observed = [_observation(*part[1:4]) for part in parts]
+    for wanted in ("RUNNING", "PENDING", "FAILED", "CANCELLED"):
+        of_state = [o for o in observed if o.app_state == wanted]
+        if of_state:
+            return next((o for o in of_state if o.infrastructure), of_state[0])
+    return observed[0]
+
+
+def _observation(name: str, state: str, exit_code: str = "") -> AppObservation:
+    word = state.split()[0].rstrip("+") if state.split() else ""
+    code, _, signal_number = exit_code.partition(":")
+    message = f"{name}: {state}"
+    message += f", exit code {code}" if code not in ("", "0") else ""
+    message += f", signal {signal_number}" if signal_number not in ("", "0") else ""
+    if word in _FAILED:
+        return AppObservation("FAILED", message, infrastructure=word in _INFRASTRUCTURE)
+    if word in _RUNNING:
+        return AppObservation("RUNNING")
+    if word == "COMPLETED":
+        return AppObservation("SUCCEEDED")
+    if word == "CANCELLED":
+        return AppObservation("CANCELLED", message)
+    # A word that this table lacks must never end a trial.
+    return AppObservation("PENDING", "" if word in _PENDING else f"{name}: unknown Slurm state {state!r}")
+
+
+def _submitted_as(key: str, source: _Source) -> list[str]:
+    return sorted(
+        {
+            job
+            for job, parts in source.parts().items()
+            for _, work_dir, comment in parts
+            if comment.split()[:1] == [key] or os.path.basename(work_dir) == key  # noqa: PTH119 - a path of the cluster
+        },
+        key=int,
+    )
+
+
+def _reasons(*sources: _Source) -> str:
+    return "; ".join(source.error for source in sources if source.error)
+
+
+def _work_dir(job: str) -> Path | None:
+    queue = _queue(["-j", job], "%Z", columns=1)
+    if not queue.rows:
+        queue = _ask(["sacct", "-X", "-P", "-n", "-j", job, "-o", "WorkDir"], columns=1)
+    folders = [row[0] for row in queue.rows if row[0]]
+    return Path(folders[0]) if folders else None
+
+
+def _tail(file: Path) -> Iterable[str]:
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - _MAX_LOG_BYTES))
+        return opened.read().decode(errors="replace").splitlines()

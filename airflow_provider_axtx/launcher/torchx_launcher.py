@@ -1,0 +1,319 @@
+"""Apps on a TorchX scheduler: plan, submit, find, observe, cancel, logs. The only user of TorchX's Runner.
+
+Nothing here is remembered between calls but clients: every method can be called by any process, on any machine, about
+an app that another one submitted.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torchx.specs import AppDef, AppDryRunInfo, InvalidRunConfigException, make_app_handle, parse_app_handle
+from torchx.specs.api import MalformedAppHandleException
+
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
+from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.records import ParameterValue
+from airflow_provider_axtx.launcher.components import Component, check_component, load_component
+from airflow_provider_axtx.launcher.logs import LogFollower, last_lines
+from airflow_provider_axtx.launcher.observers import slurm
+from airflow_provider_axtx.launcher.observers.base import (
+    KubernetesMCADObserver,
+    KubernetesObserver,
+    LocalDetachedObserver,
+    Observer,
+)
+from airflow_provider_axtx.launcher.observers.docker import DockerObserver, complete_request
+from airflow_provider_axtx.launcher.plan import SubmissionPlan, make_plan
+from airflow_provider_axtx.launcher.scheduler_registry import (
+    LOCAL_DETACHED,
+    SchedulerFactory,
+    Schedulers,
+    check_options,
+    missing_package,
+    schedulers_of_process,
+    talking_to,
+)
+
+_OBSERVERS: dict[str, type[Observer]] = {
+    LOCAL_DETACHED: LocalDetachedObserver,
+    "slurm": slurm.SlurmObserver,
+    "local_docker": DockerObserver,
+    "kubernetes": KubernetesObserver,
+    "kubernetes_mcad": KubernetesMCADObserver,
+}
+
+#: What TorchX's schedulers raise for an AppDef or options that they cannot run, without having talked to anybody.
+_BAD_APP = (
+    *(ValueError, TypeError, AssertionError, LookupError, AttributeError, RuntimeError),
+    InvalidRunConfigException,
+)
+
+#: Schedulers that have no page for an app: asking each app for one would be a call for nothing.
+_WITHOUT_PAGES = (LOCAL_DETACHED, "local_docker", "slurm", "kubernetes")
+
+
+class TorchXEngine:
+    """One TorchX scheduler with its options.
+
+    :param scheduler: ``local_detached`` or the name of a TorchX scheduler.
+    :param scheduler_args: its options, as TorchX's ``cfg``. Slurm: ``job_dir`` is the shared folder under which each
+        app gets a folder of its own.
+    :param allowed_components: patterns that component references must match; None allows all.
+    :param allowed_schedulers: names of the schedulers that may be used; None allows all.
+    :param session: TorchX session name, part of the app handle.
+    :param scheduler_factories: further TorchX schedulers by name, for embedding and tests.
+    :raises InvalidInputError: unknown, refused or not allowed scheduler, a missing package, options that do not fit.
+    """
+
+    def __init__(
+        self,
+        scheduler: str,
+        *,
+        scheduler_args: Mapping[str, Any] | None = None,
+        allowed_components: Sequence[str] | None = None,
+        allowed_schedulers: Sequence[str] | None = None,
+        session: str = "torchx",
+        scheduler_factories: Mapping[str, SchedulerFactory] | None = None,
+    ) -> None:
+        if not re.fullmatch(r"[\w.-]+", session):
+            raise InvalidInputError(f"session {session!r} cannot be part of an app handle.", fix="letters and digits.")
+        self._schedulers = (
+            Schedulers(session, scheduler_factories) if scheduler_factories else schedulers_of_process(session)
+        )
+        self.scheduler = self._schedulers.check_name(
+            scheduler, None if allowed_schedulers is None else list(allowed_schedulers)
+        )
+        self._session = session
+        self._allowed_components = allowed_components
+        client = self._schedulers.get(self.scheduler)
+        with self._talking("tell its options"):
+            self._options = check_options(self.scheduler, client, scheduler_args)
+        self._observer = _OBSERVERS.get(self.scheduler, Observer)(self.scheduler, client, self._options)
+
+    @property
+    def refuses_duplicates(self) -> bool:
+        """Whether the scheduler itself refuses a second app under the same submission key."""
+        return self.scheduler == LOCAL_DETACHED
+
+    def check(
+        self,
+        component: str | Callable[..., AppDef] | Component,
+        parameter_types: Mapping[str, str],
+        component_args: Mapping[str, object] | None = None,
+    ) -> None:
+        """Check that an experiment fits a component, before any trial has values. Builds nothing.
+
+        :param parameter_types: name of each experiment parameter and its type: ``float``, ``int``, ``str``, ``bool``.
+        :raises InvalidInputError: no such component, not allowed, or it does not fit.
+        """
+        check_component(component, parameter_types, component_args, self._allowed_components)
+
+    def plan(
+        self,
+        component: str | Callable[..., AppDef] | Component,
+        parameters: Mapping[str, ParameterValue],
+        component_args: Mapping[str, object] | None = None,
+        *,
+        trial_index: int,
+        experiment: str,
+        tracker_base: str,
+        submission_key: str,
+    ) -> SubmissionPlan:
+        """Build one trial's app and dry-run its submission: everything that can fail without a scheduler fails here.
+
+        :param component: a reference or function, see ``components.load_component``.
+        :param parameters: the trial's parameterization.
+        :param component_args: the constant arguments.
+        :param trial_index: index of the trial.
+        :param experiment: name of the experiment.
+        :param tracker_base: absolute path or URL under which the app reports; each attempt has its own.
+        :param submission_key: the unique name under which it is submitted.
+        :return: what ``submit`` takes, once.
+        :raises InvalidInputError: component, parameters, options or AppDef cannot be used.
+        :raises SchedulerUnavailableError: the scheduler was needed for the dry run and did not answer.
+        """
+        _check_tracker_base(tracker_base)
+        loaded = load_component(component, self._allowed_components)
+        app = loaded.build(
+            parameters,
+            component_args,
+            trial_index=trial_index,
+            experiment=experiment,
+            tracker_base=tracker_base,
+        )
+        app.name = submission_key
+        return make_plan(
+            loaded.name, app, self.scheduler, submission_key, self._dry_run(loaded.name, app, submission_key)
+        )
+
+    def submit(self, plan: SubmissionPlan) -> str:
+        """Submit a planned app and return its handle. A plan is good for one submission.
+
+        :return: the TorchX app handle, ``scheduler://session/app_id``.
+        :raises DuplicateAppError: ``local_detached`` has an app under this key already.
+        :raises SchedulerUnavailableError: the scheduler did not answer, or refused. The app may have been submitted all
+            the same: ``find`` tells.
+        """
+        crash_point("torchx.before_submit")
+        with self._talking(f"submit {plan.submission_key}"):
+            try:
+                handle: str = self._schedulers.runner.schedule(plan.dryrun)
+            except Exception:
+                self._observer.withdraw(plan.dryrun.request)
+                raise
+        crash_point("torchx.after_submit")
+        return handle
+
+    def find(self, submission_key: str) -> str | None:
+        """Return the handle of the app that was submitted under a key, in whatever state it is; None if there is none.
+
+        :raises SchedulerUnavailableError: the scheduler did not answer; then nothing is known.
+        """
+        with self._talking(f"look for {submission_key}"):
+            app_id = self._observer.find(submission_key)
+        return None if app_id is None else str(make_app_handle(self.scheduler, self._session, app_id))
+
+    def observe(self, handles: Sequence[str]) -> dict[str, AppObservation]:
+        """Look at many apps at once.
+
+        :param handles: app handles of this scheduler.
+        :return: one observation for each handle. ``UNKNOWN`` means that the scheduler does not know the app: let
+            ``core.observation.Grace`` judge. PENDING with a message may mean that just this app could not be looked at.
+        :raises SchedulerUnavailableError: the scheduler did not answer; look again later.
+        """
+        app_ids = {handle: self._own_app_id(handle) for handle in handles}
+        known = sorted({app_id for app_id in app_ids.values() if app_id is not None})
+        if not known:
+            seen = {}
+        else:
+            with self._talking(f"tell the state of {len(known)} app(s)"):
+                seen = self._observer.observe(known)
+        foreign = AppObservation("UNKNOWN", f"it is no app handle of scheduler {self.scheduler}")
+        return {handle: foreign if app_id is None else seen[app_id] for handle, app_id in app_ids.items()}
+
+    def cancel(self, handle: str) -> None:
+        """Ask for an app to be ended. Returns when the scheduler was told, not when the app has ended.
+
+        Again for a cancelled, ended or unknown app: nothing happens.
+
+        :raises SchedulerUnavailableError: the scheduler did not answer; try again.
+        :raises InvalidInputError: not an app handle of this scheduler.
+        """
+        app_id = self.app_id(handle)
+        crash_point("torchx.before_cancel")
+        with self._talking(f"cancel {app_id}"):
+            self._observer.cancel(app_id)
+        crash_point("torchx.after_cancel")
+
+    def logs(self, handle: str, *, lines: int = 50, deadline_seconds: float = 10.0) -> list[str]:
+        """Return the last lines of what each replica wrote.
+
+        :param lines: number of lines for each replica.
+        :param deadline_seconds: seconds after which reading ends.
+        :return: lines ``role/replica: text``; a line in brackets where there is none, with the reason.
+        :raises InvalidInputError: not an app handle of this scheduler.
+        """
+        app_id = self.app_id(handle)
+        return last_lines(
+            lambda: self._observer.observe([app_id])[app_id],
+            lambda: self._observer.logs(app_id),
+            lines=lines,
+            deadline_seconds=deadline_seconds,
+        )
+
+    def follow(self, handle: str, given: Mapping[str, int] | None = None) -> LogFollower:
+        """Return what gives an app's output piece by piece, while it runs.
+
+        :param given: what another follower has given already.
+        :raises InvalidInputError: not an app handle of this scheduler.
+        """
+        app_id = self.app_id(handle)
+        return LogFollower(lambda: self._observer.observe([app_id])[app_id], lambda: self._observer.logs(app_id), given)
+
+    def page_url(self, handle: str) -> str | None:
+        """Return the address of the scheduler's own page of an app, or None where it has none.
+
+        :raises SchedulerUnavailableError: the scheduler did not answer.
+        :raises InvalidInputError: not an app handle of this scheduler.
+        """
+        if self.scheduler in _WITHOUT_PAGES:
+            return None
+        app_id = self.app_id(handle)
+        with self._talking(f"describe {app_id}"):
+            answer = self._schedulers.get(self.scheduler).describe(app_id)
+        url = answer.ui_url if answer else None
+        # Some name a folder of the machine that they run on.
+        return url if url and url.startswith(("http://", "https://")) else None
+
+    def app_id(self, handle: str) -> str:
+        """Return the scheduler's id of an app.
+
+        :raises InvalidInputError: not an app handle of this scheduler.
+        """
+        app_id = self._own_app_id(handle)
+        if app_id is None:
+            raise InvalidInputError(
+                f"{handle!r} is no app handle of scheduler {self.scheduler}.",
+                fix=f"pass a handle {self.scheduler}://{self._session}/APP_ID, as submit returned it.",
+            )
+        return app_id
+
+    def _own_app_id(self, handle: str) -> str | None:
+        try:
+            parsed = parse_app_handle(handle)
+        except MalformedAppHandleException:
+            return None
+        return parsed.app_id if parsed.scheduler_backend == self.scheduler else None
+
+    def _talking(self, doing: str) -> Any:
+        return talking_to(self.scheduler, doing)
+
+    def _dry_run(self, component: str, app: AppDef, key: str) -> AppDryRunInfo[Any]:
+        options = self._options
+        is_slurm = self.scheduler == "slurm"
+        if is_slurm:
+            _check_command("sbatch")
+            options = slurm.submission_options(options, key)
+        with self._talking(f"dry-run {key}"):
+            try:
+                dryrun = self._schedulers.runner.dryrun(app, self.scheduler, cfg=options)
+            except ImportError as error:
+                raise missing_package(self.scheduler, error) from error
+            except AxtxError:
+                raise
+            except _BAD_APP as error:
+                raise InvalidInputError(
+                    f"Scheduler {self.scheduler} cannot run the app of component {component}: "
+                    # TorchX ends its messages about options with all options and their values.
+                    f"{type(error).__name__}: {str(error).partition('. Given: ')[0]}",
+                    fix="correct the component's AppDef or scheduler_args.",
+                ) from error
+        if is_slurm:
+            slurm.check_submission(app)
+            slurm.forbid_requeue(dryrun.request)
+            slurm.work_in(dryrun.request, self._options.get("job_dir"), key)
+        elif self.scheduler == "local_docker":
+            complete_request(dryrun.request)
+        return dryrun
+
+
+def _check_tracker_base(tracker_base: object) -> None:
+    """A relative path would be another folder for the app, which works elsewhere, than for the one who reads it."""
+    if not isinstance(tracker_base, str) or not ("://" in tracker_base or tracker_base.startswith("/")):
+        raise InvalidInputError(
+            f"tracker_base must be an absolute path or a URL, not {tracker_base!r}.",
+            fix="for example /shared/trackers or s3://bucket/trackers.",
+        )
+
+
+def _check_command(command: str) -> None:
+    if shutil.which(command) is None:
+        raise InvalidInputError(
+            f"There is no command {command} on this machine.",
+            fix="install Slurm's client commands on every Airflow worker, or choose another scheduler.",
+        )

@@ -1,0 +1,193 @@
+"""Which trial comes next: reads the facts, asks Ax, records the answer once. No Airflow."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Literal
+
+import tenacity
+
+from airflow_provider_axtx.core.errors import (
+    ExperimentNotFoundError,
+    InvalidInputError,
+    StoreConflictError,
+    TrialsPendingError,
+)
+from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.xcom import Trial
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.core.records import LoopFact, Proposal, TrialFact
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
+    from airflow_provider_axtx.store.experiments import ExperimentStore
+
+log = logging.getLogger(__name__)
+
+#: Seconds after which another task may fit a model although the lease holder is not done. A generation takes 1 to 2 s
+#: at 40 trials, up to 56 s on a constrained mixed space. Only doing the same work twice is avoided: it may be wrong.
+LEASE_SECONDS = 300.0
+_CONFLICT_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The answer to one request for trials.
+
+    :param trials: the trials of this request, in order of their slot; may be fewer than asked for.
+    :param finished: why the experiment will have no further trial, or None.
+    :param pending: why Ax proposed fewer than asked for although the experiment goes on, or None.
+    """
+
+    trials: tuple[Trial, ...]
+    finished: str | None = None
+    pending: str | None = None
+
+
+def create_experiment(
+    store: ExperimentStore,
+    spec: ExperimentSpec,
+    *,
+    if_exists: Literal["resume", "fail"],
+    allowed_factories: Sequence[str] = (),
+) -> bool:
+    """Put an experiment into the store, checked by Ax itself.
+
+    :param if_exists: ``resume`` or ``fail``.
+    :param allowed_factories: patterns (``fnmatch``) of what ``generation.factory`` may name: it is code, and the
+        definition may come from a form.
+    :return: True when it was created, False when it was there with the same definition.
+    :raises InvalidInputError: when Ax refuses the definition, or its factory is not allowed.
+    :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
+    """
+    factory = spec.generation.factory
+    if factory is not None and not any(fnmatch.fnmatchcase(factory, pattern) for pattern in allowed_factories):
+        raise InvalidInputError(
+            f"generation.factory {factory!r} is not allowed; allowed are {list(allowed_factories)}.",
+            fix=f"pass allowed_factories=[{factory!r}] in the DAG's code, if it is to run.",
+        )
+    try:
+        store.spec(spec.name)
+    except ExperimentNotFoundError:
+        # Only a new one: an experiment that is resumed was checked when it was created, and importing Ax takes 6 s.
+        from airflow_provider_axtx.optimizer import engine as ax_engine
+
+        ax_engine.validate(spec)
+    return store.create(spec.name, spec.to_json(), if_exists=if_exists, ax_version=version("ax-platform"))
+
+
+def start_loop(
+    store: ExperimentStore,
+    spec: ExperimentSpec,
+    *,
+    if_exists: Literal["resume", "fail"],
+    task_key: str,
+    max_tries: int,
+    allowed_factories: Sequence[str] = (),
+) -> LoopFact:
+    """Create the experiment and record that the task's loop over it begins, or goes on.
+
+    :param if_exists: ``fail`` refuses an experiment that this task has not created itself.
+    :param max_tries: Airflow's; another one than before means that a user has cleared the task.
+    :param allowed_factories: see ``create_experiment``.
+    :raises InvalidInputError: when Ax refuses the definition.
+    :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
+    """
+    known = store.loop(spec.name, task_key)
+    if known is None and if_exists == "fail":
+        with contextlib.suppress(ExperimentNotFoundError):
+            store.spec(spec.name)
+            store.create(spec.name, spec.to_json(), if_exists="fail")
+    # First: a retry after a crash between the two must not take the experiment for somebody else's.
+    fact = store.start_loop(spec.name, task_key, max_tries)
+    resumed: Literal["resume", "fail"] = "resume" if known is not None else if_exists
+    create_experiment(store, spec, if_exists=resumed, allowed_factories=allowed_factories)
+    return fact
+
+
+def generate_trials(
+    store: ExperimentStore,
+    experiment: str,
+    n: int,
+    *,
+    task_key: str,
+    max_trials: int | None = None,
+    trials_to_follow: int | None = None,
+) -> Generation:
+    """Return ``n`` trials for the requesting task, those that it was granted before first.
+
+    A retry, or a second run of the same task, gets the same trials again: the request key is the task instance without
+    its try number.
+
+    :param store: the experiment store.
+    :param experiment: name of the experiment.
+    :param n: number of trials wanted.
+    :param task_key: identity of the requesting task, see ``names.task_key``.
+    :param max_trials: no further trial when the experiment has this many.
+    :param trials_to_follow: how many the same DAG run will ask for after these, if known; for displays of progress.
+    :raises ExperimentNotFoundError: when there is no such experiment.
+    :raises TrialsPendingError: when Ax waits for results of trials in flight and no trial could be granted.
+    """
+    granted = store.granted(experiment, task_key)
+    if len(granted) >= n:
+        # Answered without importing Ax (six seconds).
+        return Generation(tuple(_as_trial(experiment, fact) for fact in granted[:n]))
+    with store.lease(experiment, task_key, LEASE_SECONDS):
+        for attempt in tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(StoreConflictError),
+            stop=tenacity.stop_after_attempt(_CONFLICT_ATTEMPTS),
+            wait=tenacity.wait_random(0, 0.5),
+            reraise=True,
+        ):
+            with attempt:
+                facts, proposal = _propose_and_record(store, experiment, n, task_key, max_trials)
+    if facts:
+        _record_plan(store, experiment, facts[-1].index + 1, max_trials, trials_to_follow)
+    if not facts and proposal.pending:
+        raise TrialsPendingError(
+            f"Ax cannot propose a trial for {experiment!r} yet: {proposal.pending}.",
+            fix="let trials in flight finish first; give the task retries, or ask for fewer trials at a time.",
+        )
+    return Generation(tuple(_as_trial(experiment, fact) for fact in facts), proposal.finished, proposal.pending)
+
+
+def _propose_and_record(
+    store: ExperimentStore, experiment: str, n: int, task_key: str, max_trials: int | None
+) -> tuple[list[TrialFact], Proposal]:
+    from airflow_provider_axtx.core.records import Proposal
+    from airflow_provider_axtx.optimizer import engine as ax_engine
+
+    granted = store.granted(experiment, task_key)
+    facts = store.facts(experiment)
+    wanted = n - len(granted)
+    if max_trials is not None:
+        wanted = min(wanted, max_trials - len(facts.trials))
+    if wanted <= 0:
+        limit = f"max_trials={max_trials} reached" if len(granted) < n else None
+        return granted, Proposal((), facts.generator_state, finished=limit)
+    crash_point("generate.before_propose")
+    proposal = ax_engine.propose(facts, wanted)
+    crash_point("generate.after_propose")
+    if not proposal.trials:
+        return granted, proposal
+    added = store.add_trials(
+        experiment, proposal, task_key=task_key, first_slot=len(granted), expected_version=facts.version
+    )
+    crash_point("generate.after_record")
+    return [*granted, *added], proposal
+
+
+def _record_plan(
+    store: ExperimentStore, experiment: str, trials: int, max_trials: int | None, to_follow: int | None
+) -> None:
+    limits = [limit for limit in (max_trials, None if to_follow is None else trials + to_follow) if limit is not None]
+    if limits:
+        store.plan(experiment, min(limits))
+
+
+def _as_trial(experiment: str, fact: TrialFact) -> Trial:
+    return Trial(experiment, fact.index, fact.arm_name, fact.parameters)

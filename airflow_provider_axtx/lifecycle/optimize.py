@@ -1,0 +1,391 @@
+"""One reconcile step of a whole experiment: observe, record, stop, decide, fill free slots, say what to wait for.
+
+No Airflow. Every effect is recorded before it is made, or may be repeated: a step can be killed at any line, and the
+next one, in whatever process, goes on from what is recorded. Ax is imported only when a slot has to be filled.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from airflow_provider_axtx.core.app_observation import AppObservation, Grace
+from airflow_provider_axtx.core.errors import (
+    AxtxError,
+    InvalidInputError,
+    TrialsPendingError,
+)
+from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.records import RunFact, TaskIdentity, TrialFact
+from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.core.xcom import Trial
+from airflow_provider_axtx.lifecycle.attempts import KILLED, await_cancelled, cancel_run, complete_trial, settle
+from airflow_provider_axtx.lifecycle.generate import generate_trials
+from airflow_provider_axtx.lifecycle.submit import AppRequest, retries_left, submit_trial
+from airflow_provider_axtx.lifecycle.task_trials import TIMEOUT, OwnTrials, cancel_task_runs, read_own
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.limits import Limits, Progress
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.store.experiments import ExperimentStore
+
+log = logging.getLogger(__name__)
+
+#: Start of the reason of a trial that was cancelled because a limit of the experiment was reached.
+STOPPED = "stopped"
+#: Seconds between two looks when Ax waits for trials of somebody else, and until a cancelled app is cancelled again.
+LOOK_SECONDS = 30.0
+#: Lines of the app's log that are shown when a trial fails.
+LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step has led to.
+
+    :param changed: something was recorded or submitted: take another step before waiting.
+    :param live: runs whose end is to be waited for.
+    :param until: when to look again even if none has ended, in seconds since the epoch; None is never.
+    :param finished: why the experiment has ended, or None while it goes on.
+    :param last_seconds: how long the app that ended last took, in seconds; None before the first.
+    :param steps_seen: for an experiment with early stopping, how many steps of each app were there at the last look, by
+        app handle; None for one without.
+    """
+
+    changed: bool
+    live: tuple[RunFact, ...]
+    until: float | None
+    finished: str | None
+    last_seconds: float | None = None
+    steps_seen: Mapping[str, int] | None = None
+
+
+@dataclass
+class Loop:
+    """The loop of one task over one experiment.
+
+    A retry goes on where the try before ended, and re-attaches to live apps. So does a user's Clear. Trials whose app
+    was cancelled because the task was ended run again, unless a reaper has settled them meanwhile.
+
+    :param experiment: name of the experiment, which exists.
+    :param task_key: identity of the task (``names.task_key``): its trials are those that were granted to it.
+    :param started_at: when the loop first started (``store.start_loop``).
+    :param request: what to run for a trial.
+    :param trial_timeout: seconds since submission after which an app is cancelled.
+    :param early_stopping_interval: seconds between two looks at progressive results.
+    :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
+    :param on_run: told of each run as soon as it is recorded.
+    :param on_settled: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
+    :param generating: gives what is entered around each request for a trial.
+    """
+
+    store: ExperimentStore
+    engine: TorchXEngine
+    experiment: str
+    task_key: str
+    identity: TaskIdentity
+    started_at: float
+    request: AppRequest
+    limits: Limits
+    trial_timeout: float
+    early_stopping_interval: float = 60.0
+    grace: Grace = field(default_factory=Grace)
+    check: Callable[[], None] = lambda: None
+    on_run: Callable[[RunFact], None] = lambda run: None
+    on_settled: Callable[[str], None] = lambda status: None
+    generating: Callable[[], AbstractContextManager[object]] = nullcontext
+    _changed: bool = field(default=False, init=False)
+    _looked_at: float = field(default=0.0, init=False)
+    _steps_seen: dict[str, int] | None = field(default=None, init=False)
+    _read: OwnTrials | None = field(default=None, init=False)
+    #: The trials by status when Ax last had none to propose.
+    _refused_at: dict[str, int] | None = field(default=None, init=False)
+
+    def step(self, ended: Mapping[str, AppObservation] | None = None) -> Step:
+        """Bring the experiment one step forward.
+
+        :param ended: terminal observations by app handle that somebody who has waited has made already.
+        :raises SchedulerUnavailableError: when the scheduler does not answer; the next call goes on from here.
+        """
+        self._changed, self._read = False, None
+        self._record_ends(ended or {})
+        self._stop_early()
+        reason = self._decide() or self._fill()
+        if reason is not None:
+            self._wind_down(reason)
+        own = self._own()
+        if reason is not None and not own.live:
+            return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
+        return Step(self._changed, tuple(own.live), self._until(own), None, own.last_seconds, self._steps_seen)
+
+    def cancel_all(self, reason: str, engine_for: Callable[[RunFact], TorchXEngine] | None = None) -> None:
+        """Cancel every live app of this task: nobody waits for them any more.
+
+        :param reason: recorded; one that starts with ``KILLED`` lets a retry run the trials again.
+        :param engine_for: gives the engine through which a run was submitted; None means this loop's.
+        """
+        cancel_task_runs(self.store, engine_for or (lambda run: self.engine), self.experiment, self.identity, reason)
+
+    def progress(self) -> Progress:
+        """Return how far the trials of this loop have come."""
+        return read_own(self.store, self.experiment, self.task_key).progress(self.started_at)
+
+    def table(self) -> str:
+        """Return a line for each trial of this loop: status, attempts, run time, metrics, parameters."""
+        return read_own(self.store, self.experiment, self.task_key).table(
+            self.store.facts(self.experiment).observations
+        )
+
+    def _own(self) -> OwnTrials:
+        """Return this loop's trials and their runs; read again only after this step has changed something."""
+        if self._read is None:
+            self._read = read_own(self.store, self.experiment, self.task_key)
+        return self._read
+
+    def _note_change(self) -> None:
+        self._changed, self._read = True, None
+
+    # Ends
+
+    def _record_ends(self, ended: Mapping[str, AppObservation]) -> None:
+        """Look at all live apps at once; record what has ended, cancel what has had its time."""
+        own = self._own()
+        self._refuse_another_scheduler(own)
+        handles = [str(run.app_handle) for run in own.live]
+        seen = {**self.engine.observe([handle for handle in handles if handle not in ended]), **ended}
+        crash_point("loop.after_observe")
+        for run in own.live:
+            self._look(run, seen[str(run.app_handle)])
+        for trial in own.trials:
+            last = own.last_run(trial)
+            if last is not None and last.finished_at is not None and not is_terminal_trial_status(trial.status):
+                # The process that recorded its end came no further.
+                self._record_recorded(last)
+
+    def _refuse_another_scheduler(self, own: OwnTrials) -> None:
+        """Raise when a live app runs elsewhere: nobody could look at it, and it would be lost while it runs."""
+        for run in own.live:
+            if run.scheduler != self.engine.scheduler:
+                raise InvalidInputError(
+                    f"scheduler is {self.engine.scheduler!r} now, and {run.app_handle} of trial {run.trial_index} "
+                    f"still runs on {run.scheduler!r}.",
+                    fix="set scheduler back, or end that app with 'airflow ax reap' first.",
+                )
+
+    def _record_recorded(self, run: RunFact) -> None:
+        self._record_end(run, AppObservation(run.app_state or "FAILED", run.message or "", run.infrastructure))
+
+    def _look(self, run: RunFact, seen: AppObservation) -> None:
+        unseen = run.unseen_polls
+        if unseen or seen.app_state == "UNKNOWN":
+            unseen = self.store.note_unseen(run, seen=seen.app_state != "UNKNOWN")
+        now, since = time.time(), run.submitted_at or run.requested_at
+        observed = self.grace.judge(seen, age=now - since, unseen_polls=unseen, cancel_reason=run.cancel_reason)
+        if observed.is_terminal:
+            self._record_end(run, observed)
+        elif run.cancel_requested_at is not None:
+            # Who asked for it may have been killed before it told the scheduler.
+            self.engine.cancel(str(run.app_handle))
+        elif now >= since + self.trial_timeout:
+            self.check()
+            log.warning("Trial %s: its app has run for %.0f s and is cancelled.", run.trial_index, now - since)
+            reason = f"{TIMEOUT}: still running {self.trial_timeout:.0f} s after its submission"
+            cancel_run(self.store, self.engine, run, reason)
+            self._note_change()
+
+    def _record_end(self, run: RunFact, observed: AppObservation) -> None:
+        """Record the end of a run and, unless the trial runs again, its outcome."""
+        self.check()
+        if self._runs_again(run, observed):
+            if run.finished_at is None:
+                self.store.finish_run(run, observed.app_state, observed.message, infrastructure=observed.infrastructure)
+                log.warning("Trial %s, attempt %s: %s. It runs again.", run.trial_index, run.attempt, observed.message)
+                self._note_change()
+            return
+        before = self.store.trial(run.experiment, run.trial_index)
+        outcome = settle(self.store, run, observed)
+        self._note_change()
+        if is_terminal_trial_status(before.status):
+            return
+        status, message, metrics = outcome.trial_status, outcome.message, {}
+        if status == "COMPLETED":
+            completed = complete_trial(self.store, outcome)
+            status, message, metrics = completed["trial_status"], completed["message"], completed["metrics"]
+        self.on_settled(status)
+        if status == "COMPLETED":
+            log.info("Trial %s COMPLETED: %s", run.trial_index, _values(metrics))
+            return
+        log.warning("Trial %s %s: %s", run.trial_index, status, message)
+        if status == "FAILED":
+            self._show_app_log(run)
+
+    def _runs_again(self, run: RunFact, observed: AppObservation) -> bool:
+        if (run.cancel_reason or "").startswith(KILLED):
+            return True
+        return observed.infrastructure and retries_left(self.store, run, self.request.trial_retries)
+
+    def _show_app_log(self, run: RunFact) -> None:
+        if run.app_handle is None:
+            return
+        try:
+            lines = self.engine.logs(run.app_handle, lines=LOG_LINES)
+        except AxtxError as error:
+            log.warning("The log of %s cannot be read: %s", run.app_handle, error)
+            return
+        log.warning("Last lines of %s:\n%s", run.app_handle, "\n".join(lines) or "(nothing)")
+
+    # Stopping
+
+    @functools.cached_property
+    def _spec(self) -> ExperimentSpec:
+        return ExperimentSpec.load(self.store.spec(self.experiment))
+
+    def _stop_early(self) -> None:
+        live, now = self._own().live, time.time()
+        if not live or now < self._looked_at + self.early_stopping_interval:
+            return
+        self._looked_at = now
+        if self._spec.early_stopping is None:
+            return
+        from airflow_provider_axtx.launcher.tracker import list_steps
+        from airflow_provider_axtx.lifecycle.early_stop import stop_early
+
+        # Counted before they are read: what is written in between wakes a deferred task again.
+        self._steps_seen = {str(run.app_handle): len(list_steps(run.tracker_base, run.trial_index)) for run in live}
+        for index in stop_early(self.store, self.engine, self.experiment, live):
+            log.info("Trial %s EARLY_STOPPED", index)
+            self._note_change()
+
+    def _decide(self) -> str | None:
+        """Return why there will be no further trial, recorded before anything is done about it, or None."""
+        recorded = self.store.loop(self.experiment, self.task_key)
+        if recorded is not None and recorded.stop_reason is not None:
+            return recorded.stop_reason
+        reason = self.limits.reached(self._own().progress(self.started_at), time.time())
+        return None if reason is None else self._stop(reason)
+
+    def _stop(self, reason: str) -> str:
+        log.info("No further trial: %s", reason)
+        reason = self.store.stop_loop(self.experiment, self.task_key, reason)
+        crash_point("loop.after_decide")
+        return reason
+
+    def _wind_down(self, reason: str) -> None:
+        """Give up what has no app yet; cancel live apps if that was asked for."""
+        own = self._own()
+        why = f"{STOPPED}: {reason}"
+        for run in own.live if self.limits.on_stop == "cancel" else ():
+            if run.cancel_requested_at is None:
+                self.check()
+                cancel_run(self.store, self.engine, run, why)
+                self._note_change()
+        for trial in own.unsubmitted():
+            self.check()
+            last = own.last_run(trial)
+            if last is None:
+                self.store.complete(self.experiment, trial.index, status="ABANDONED", reason=why)
+            else:
+                ended = last.finished_at is not None
+                run = (
+                    last
+                    if ended
+                    else await_cancelled(self.store, self.engine, cancel_run(self.store, self.engine, last, why))
+                )
+                settle(self.store, run, AppObservation(run.app_state or "CANCELLED", run.message or why))
+            log.warning("Trial %s is given up: %s", trial.index, why)
+            self._note_change()
+
+    # Trials
+
+    def _fill(self) -> str | None:
+        """Submit what waits for it, then new trials, until no slot is free.
+
+        :return: why there is no further trial, once no app is live any more.
+        """
+        while True:
+            own = self._own()
+            if len(own.live) >= self.limits.parallelism:
+                return None
+            if unsubmitted := own.unsubmitted():
+                self._submit(unsubmitted[0])
+                continue
+            trial, refused = self._generate(own)
+            if trial is None:
+                return refused
+            self._submit(trial)
+
+    def _submit(self, trial: TrialFact) -> None:
+        self.check()
+        travelling = Trial(self.experiment, trial.index, trial.arm_name, trial.parameters)
+        run = submit_trial(self.store, self.engine, travelling, self.request, self.identity, on_run=self.on_run)
+        self._note_change()
+        last = self.store.latest_run(self.experiment, trial.index)
+        if last is not None and last.finished_at is not None:
+            # Cancelled by somebody before it could be submitted.
+            self._record_recorded(last)
+            return
+        log.info("Trial %s, attempt %s: %s with %s", trial.index, run.attempt, run.app_handle, trial.parameters)
+
+    def _generate(self, own: OwnTrials) -> tuple[TrialFact | None, str | None]:
+        """Return the next trial, or why there will be none any more; neither when Ax has to wait for results."""
+        counts = self.store.summary(self.experiment).trial_counts
+        total = sum(counts.values())
+        if total >= self.limits.max_trials:
+            return None, None if own.live else f"max_trials: the experiment has {total} trials"
+        if counts == self._refused_at:
+            # Nothing has happened since Ax had no trial to propose: not worth six seconds of importing it.
+            return None, None
+        if stop := self._global_stop(counts):
+            return None, self._stop(stop)
+        self.check()
+        slot = len(own.trials)
+        pending: str | None
+        try:
+            with self.generating():
+                generation = generate_trials(
+                    self.store, self.experiment, slot + 1, task_key=self.task_key, max_trials=self.limits.max_trials
+                )
+        except TrialsPendingError as error:
+            finished, pending = None, error.message
+        else:
+            if len(generation.trials) > slot:
+                crash_point("loop.after_generate")
+                return self.store.trial(self.experiment, generation.trials[slot].trial_index), None
+            finished, pending = generation.finished, generation.pending
+        self._refused_at = counts
+        log.info("No trial just now: %s", finished or pending)
+        in_flight = sum(number for status, number in counts.items() if not is_terminal_trial_status(status))
+        if own.live or (in_flight and not finished):
+            return None, None
+        return None, finished or f"Ax has no trial to propose, and none is in flight: {pending}"
+
+    def _global_stop(self, counts: Mapping[str, int]) -> str | None:
+        if not counts.get("COMPLETED") or self._spec.global_stopping is None:
+            return None
+        from airflow_provider_axtx.optimizer import engine as ax_engine
+
+        reason = ax_engine.global_stop(self.store.facts(self.experiment))
+        return reason and f"global_stopping: {reason}"
+
+    # Waiting
+
+    def _until(self, own: OwnTrials) -> float | None:
+        """Return when to look again although no app has ended."""
+        now = time.time()
+        times = [self.limits.look_at(own.progress(self.started_at), now)]
+        for run in own.live:
+            timeout = (run.submitted_at or run.requested_at) + self.trial_timeout
+            times.append(timeout if run.cancel_requested_at is None else now + LOOK_SECONDS)
+        if not own.live:
+            times.append(now + LOOK_SECONDS)
+        return min((at for at in times if at is not None), default=None)
+
+
+def _values(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
+    return ", ".join(f"{name} {value['mean']:.6g}" for name, value in metrics.items())

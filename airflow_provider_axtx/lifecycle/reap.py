@@ -1,0 +1,132 @@
+"""Ending what nobody waits for: apps that still run, trials that were never settled. No Airflow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_axtx.core.app_observation import AppObservation, Grace
+from airflow_provider_axtx.core.errors import AxtxError, SchedulerUnavailableError
+from airflow_provider_axtx.core.keys import dag_run_key
+from airflow_provider_axtx.core.records import OpenTrial, RunFact
+from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.lifecycle.attempts import (
+    adopt,
+    await_cancelled,
+    cancel_run,
+    complete_trial,
+    observe_run,
+    settle,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.store.experiments import ExperimentStore
+
+log = logging.getLogger(__name__)
+
+#: Gives the engine through which a run was submitted.
+EngineFor = Callable[[RunFact], "TorchXEngine"]
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A trial that nobody will settle any more, or an app that nobody waits for.
+
+    :param run: its last attempt, or the attempt whose app may still run; None when it was never submitted.
+    """
+
+    experiment: str
+    trial_index: int
+    run: RunFact | None
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """What became of an orphan; ``trial_status`` is terminal."""
+
+    experiment: str
+    trial_index: int
+    trial_status: str
+    message: str
+
+
+def orphans_of(store: ExperimentStore, dag_id: str, run_id: str) -> list[Orphan]:
+    """Return what a DAG run leaves behind: its trials that are open, and its apps whose end is not recorded."""
+    open_trials = store.open_trials(dag_run=dag_run_key(dag_id, run_id))
+    return _orphans(store, open_trials, store.open_runs(dag_id=dag_id, run_id=run_id))
+
+
+def orphans_without_dag_run(
+    store: ExperimentStore, active: Collection[tuple[str, str]], experiment: str | None = None
+) -> list[Orphan]:
+    """Return what DAG runs have left behind that are not active any more.
+
+    :param active: (dag_id, run_id) of every DAG run that is queued or running.
+    :param experiment: only this experiment's.
+    """
+    active_keys = {dag_run_key(*identity) for identity in active}
+    runs = [
+        run
+        for run in store.open_runs(experiment=experiment)
+        if run.identity.dag_id and (run.identity.dag_id, run.identity.run_id) not in active
+    ]
+    trials = [trial for trial in store.open_trials(experiment=experiment) if trial.dag_run not in active_keys]
+    found = _orphans(store, trials, runs)
+    # A trial of an ended DAG run may have been submitted by one that goes on.
+    return [o for o in found if o.run is None or (o.run.identity.dag_id, o.run.identity.run_id) not in active]
+
+
+def _orphans(store: ExperimentStore, trials: list[OpenTrial], runs: list[RunFact]) -> list[Orphan]:
+    found = {(run.experiment, run.trial_index): Orphan(run.experiment, run.trial_index, run) for run in runs}
+    for trial in trials:
+        key = (trial.experiment, trial.trial_index)
+        if key not in found:
+            found[key] = Orphan(*key, store.latest_run(*key))
+    return [found[key] for key in sorted(found)]
+
+
+def reap(
+    store: ExperimentStore, engine_for: EngineFor, orphans: list[Orphan], reason: str, *, grace: Grace | None = None
+) -> list[Reaped]:
+    """End every orphan. One whose app has succeeded is completed with its results; any other app is cancelled.
+
+    :param reason: recorded for what is abandoned.
+    :return: what became of them, in their order.
+    :raises SchedulerUnavailableError: after all were tried, when some could not be ended; calling again is safe.
+    """
+    reaped, stuck = [], []
+    for orphan in orphans:
+        try:
+            reaped.append(_reap_one(store, engine_for, orphan, reason, grace or Grace()))
+        except AxtxError as error:
+            # Whatever it is (a scheduler, a tracker that is away, a connection that was removed): the others are ended.
+            log.error("Trial %s of %r could not be ended: %s", orphan.trial_index, orphan.experiment, error)
+            stuck.append(f"{orphan.experiment}/{orphan.trial_index}")
+    if stuck:
+        raise SchedulerUnavailableError(
+            f"{len(stuck)} of {len(orphans)} trials could not be ended: {', '.join(stuck)}.",
+            fix="look at the errors above, then clear this task or run 'airflow ax reap'.",
+        )
+    return reaped
+
+
+def _reap_one(store: ExperimentStore, engine_for: EngineFor, orphan: Orphan, reason: str, grace: Grace) -> Reaped:
+    if orphan.run is None:
+        store.complete(orphan.experiment, orphan.trial_index, status="ABANDONED", reason=reason)
+        return Reaped(orphan.experiment, orphan.trial_index, "ABANDONED", reason)
+    engine = engine_for(orphan.run)
+    run = adopt(store, engine, orphan.run)
+    observed = observe_run(store, engine, run, grace)
+    if not observed.is_terminal:
+        run = await_cancelled(store, engine, cancel_run(store, engine, run, reason))
+        observed = AppObservation("CANCELLED", run.message or reason)
+    outcome = settle(store, run, observed)
+    if outcome.trial_status == "COMPLETED" and not is_terminal_trial_status(
+        store.trial(run.experiment, run.trial_index).status
+    ):
+        completed = complete_trial(store, outcome)
+        return Reaped(run.experiment, run.trial_index, completed["trial_status"], completed["message"])
+    return Reaped(run.experiment, run.trial_index, outcome.trial_status, outcome.message)

@@ -1,0 +1,80 @@
+"""What several operators do with an outcome: complete a trial, announce the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_axtx.assets import best_extra, fill_outlets, is_experiment_asset, trial_extra
+from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.xcom import TrialOutcome
+from airflow_provider_axtx.operators._metrics import count_trial
+from airflow_provider_axtx.operators.base import ReportsLineage, as_given
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
+    from airflow_provider_axtx.store.experiments import ExperimentStore
+
+
+def complete_from_task(
+    task: ReportsLineage, context: Context, store: ExperimentStore, run: Mapping[str, Any], results: object
+) -> dict[str, Any]:
+    """Read the results of a run that has ended, record the outcome and tell it: log, stats, lineage, assets.
+
+    :param run: the run as JSON, with its terminal ``trial_status``.
+    :param results: as for ``AxCompleteTrialOperator``.
+    :return: the run with ``metrics`` and the final ``trial_status``.
+    """
+    from airflow_provider_axtx.lifecycle.attempts import complete_trial
+
+    outcome = TrialOutcome.from_json(run)
+    results = as_given(results)
+    given = results if results is None or callable(results) else as_object("results", results)
+    completed = complete_trial(store, outcome, given)
+    if outcome.trial_status == "COMPLETED":
+        # Any other one was counted by the task that saw its app end.
+        count_trial(task, completed["trial_status"])
+    task.worked_on(outcome.experiment, [completed])
+    _fill_outlets(task, context, store, completed)
+    if completed["trial_status"] == "COMPLETED":
+        task.log.info("Trial %(trial_index)s COMPLETED: %(metrics)s", completed)
+    else:
+        task.log.warning("Trial %(trial_index)s %(trial_status)s: %(message)s", completed)
+    return completed
+
+
+def _fill_outlets(task: ReportsLineage, context: Context, store: ExperimentStore, completed: dict[str, Any]) -> None:
+    if not any(map(is_experiment_asset, task.outlets)):
+        return
+    if completed["trial_status"] == "COMPLETED":
+        from airflow_provider_axtx.spec.experiment import ExperimentSpec
+
+        spec = ExperimentSpec.load(store.spec(completed["experiment"]))
+        fill_outlets(context, task.outlets, trial_extra(spec, completed))
+    else:
+        drop_outlets(task)
+
+
+def drop_outlets(task: ReportsLineage) -> None:
+    """Let no ``ax://`` outlet get an event.
+
+    Airflow gives every outlet of a task that succeeds an event; who waits for results wants none without any.
+    """
+    task.outlets = [outlet for outlet in task.outlets if not is_experiment_asset(outlet)]
+
+
+def announce_best(
+    task: ReportsLineage, context: Context, spec: ExperimentSpec, best: Sequence[dict[str, Any]]
+) -> dict[str, Any] | list[dict[str, Any]]:
+    """Tell what is best: log, lineage, assets.
+
+    :param best: the best trial, or those of the Pareto frontier, as ``ax_engine.best`` returns them.
+    :return: the best trial, or the list for several objectives.
+    """
+    for entry in best:
+        task.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
+    task.worked_on(spec.name, best)
+    fill_outlets(context, task.outlets, best_extra(spec, best))
+    return list(best) if spec.is_multi_objective else best[0]

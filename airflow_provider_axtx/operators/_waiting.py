@@ -1,0 +1,292 @@
+"""Waiting for a trial's app, shared by the sensor and by ``TorchXRunTrialOperator``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from airflow_provider_axtx.core.app_observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
+from airflow_provider_axtx.core.errors import (
+    AxtxError,
+    InvalidInputError,
+    SchedulerUnavailableError,
+    TrackerUnavailableError,
+)
+from airflow_provider_axtx.core.inputs import as_choice, as_seconds
+from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
+from airflow_provider_axtx.core.xcom import TrialOutcome, TrialRun
+from airflow_provider_axtx.operators._metrics import count_trial
+from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_axtx.core.records import RunFact
+    from airflow_provider_axtx.launcher.logs import LogFollower
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
+
+ON_TIMEOUT = ("cancel", "fail")
+#: Consecutive failed observations after which the task fails, to be retried; the app is left alone.
+MAX_POLL_FAILURES = 20
+#: Lines of the app's log that are shown when a trial fails.
+LOG_LINES = 50
+
+
+class WaitsForTrial(CancelsOnKill):
+    """Base of the tasks that wait for an app.
+
+    :param on_timeout: what happens after ``timeout`` seconds since submission: ``cancel`` cancels the app and reports
+        the trial ABANDONED; ``fail`` cancels it too and fails the task.
+    :param fail_on: terminal ``TrialStatus`` names that fail the task; by default none does, since a failed trial is
+        data for Ax. The trial's status is recorded either way.
+    :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up.
+    :param grace_polls: consecutive observations without the app before it is lost.
+    :param stream_logs: show the app's output in the task's log while it runs, each ``poke_interval``; when the task is
+        rescheduled, as a whole at the end. A triggerer that is restarted shows again what it has shown.
+    :param early_stopping_interval: for an experiment with ``early_stopping``, seconds between two looks at the app's
+        progressive results while the task is deferred: each takes a worker slot for some seconds. A task that is not
+        deferred looks every ``poke_interval``.
+    """
+
+    poke_interval: float
+    timeout: float
+
+    def __init__(
+        self,
+        *,
+        on_timeout: str = "cancel",
+        fail_on: Sequence[str] = (),
+        grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        grace_polls: int = DEFAULT_GRACE_POLLS,
+        stream_logs: bool = False,
+        early_stopping_interval: float | timedelta = 60.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.on_timeout = as_choice("on_timeout", on_timeout, ON_TIMEOUT)
+        self.fail_on = tuple(fail_on)
+        unknown = sorted(set(self.fail_on) - TERMINAL_TRIAL_STATUSES)
+        if unknown or isinstance(fail_on, str):
+            raise InvalidInputError(
+                f"fail_on must not be {fail_on!r}.", fix=f"a list of {', '.join(sorted(TERMINAL_TRIAL_STATUSES))}."
+            )
+        self.grace_seconds = grace_seconds
+        self.grace_polls = grace_polls
+        self.stream_logs = stream_logs
+        self.early_stopping_interval = seconds_of("early_stopping_interval", early_stopping_interval)
+        self._has_early_stopping: bool | None = None
+        self._steps_seen = 0
+        self._poll_failures = 0
+        self._follower: tuple[str, LogFollower] | None = None
+        self._log_given: dict[str, int] = {}
+
+    @property
+    def waits_in_process(self) -> bool:
+        """Whether this task's process looks at the app until it ends."""
+        return True
+
+    @property
+    def grace(self) -> Grace:
+        """How long the app may be unknown."""
+        return Grace(self.grace_seconds, self.grace_polls)
+
+    def engine_of(self, run: RunFact) -> TorchXEngine:
+        """Return the engine through which the run was submitted."""
+        return self.torchx_hook.get_engine(run.scheduler)
+
+    def find_run(self, trial: TrialRun) -> RunFact:
+        """Return the recorded run, and remember it as what ``on_kill`` cancels.
+
+        When the submit task was cleared meanwhile, it is the attempt that followed: the one waited for was cancelled.
+        """
+        from airflow_provider_axtx.lifecycle.attempts import find_run
+
+        run = find_run(self.ax_hook.store, trial)
+        self.remember(run)
+        return run
+
+    def deadline(self, run: RunFact) -> float:
+        """Return when the run has had its time, in seconds since the epoch.
+
+        Counted from its submission: neither a retry of the task nor a restart of the triggerer gives it more.
+        """
+        return (run.submitted_at or run.requested_at) + self.timeout
+
+    def look(self, run: RunFact) -> AppObservation:
+        """Look once at the app, and whether Ax stops its trial early; what does not answer counts as "look again".
+
+        :raises SchedulerUnavailableError: or TrackerUnavailableError, after ``MAX_POLL_FAILURES`` failures in a row.
+        """
+        from airflow_provider_axtx.lifecycle.attempts import observe_run
+
+        try:
+            observed = observe_run(self.ax_hook.store, self.engine_of(run), run, self.grace)
+            if not observed.is_terminal and self._stops_early(run):
+                observed = AppObservation("CANCELLED")
+        except (SchedulerUnavailableError, TrackerUnavailableError) as error:
+            self._poll_failures += 1
+            self.log.warning("Look %s in a row failed: %s", self._poll_failures, error)
+            if self._poll_failures >= MAX_POLL_FAILURES:
+                raise
+            return AppObservation("PENDING", str(error))
+        self._poll_failures = 0
+        self.check_not_killed()
+        if self.waits_in_process and not observed.is_terminal:
+            self._show_new_lines(run)
+        return observed
+
+    def _stops_early(self, run: RunFact) -> bool:
+        """Return whether the trial was stopped early, which is then recorded and the app gone."""
+        from airflow_provider_axtx.launcher.tracker import list_steps
+        from airflow_provider_axtx.lifecycle.early_stop import has_early_stopping, stop_early
+
+        if self._has_early_stopping is None:
+            self._has_early_stopping = has_early_stopping(self.ax_hook.store, run.experiment)
+        if not self._has_early_stopping:
+            return False
+        # Counted before they are read: what is written in between wakes the task again.
+        self._steps_seen = len(list_steps(run.tracker_base, run.trial_index))
+        return bool(stop_early(self.ax_hook.store, self.engine_of(run), run.experiment, [run]))
+
+    def wait_in_process(self, trial: TrialRun) -> dict[str, Any]:
+        """Poll until the app has ended or its time is up; return the outcome as JSON."""
+        while True:
+            # Read again each time: that another process has cancelled it decides what its end means.
+            run = self.find_run(trial)
+            observed = self.look(run)
+            if observed.is_terminal:
+                return self.conclude(run, observed)
+            if time.time() > self.deadline(run):
+                return self.time_out(run)
+            time.sleep(self.poke_interval)
+
+    def wait_deferred(self, trial: TrialRun) -> dict[str, Any]:
+        """Look once, so that an app that has ended costs no deferral; else wait in the triggerer."""
+        run = self.find_run(trial)
+        observed = self.look(run)
+        while not observed.is_terminal:
+            if run.app_handle is not None:
+                # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
+                self.defer(trigger=self.trigger(run, trial), method_name="execute_complete", timeout=None)
+            # A new attempt that is just being submitted: the trigger has no app to look at yet.
+            time.sleep(self.poke_interval)
+            run = self.find_run(trial)
+            observed = self.look(run)
+        return self.conclude(run, observed)
+
+    def trigger(self, run: RunFact, trial: TrialRun) -> TorchXTrialTrigger:
+        """Return the trigger that waits in this task's place."""
+        from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
+
+        return TorchXTrialTrigger(
+            run={
+                **trial.to_json(),
+                "attempt": run.attempt,
+                "app_handle": run.app_handle,
+                "tracker_base": run.tracker_base,
+            },
+            scheduler=run.scheduler,
+            submitted_at=run.submitted_at or run.requested_at,
+            deadline=self.deadline(run),
+            poll_interval=self.poke_interval,
+            grace_seconds=self.grace_seconds,
+            grace_polls=self.grace_polls,
+            early_stopping_interval=self.early_stopping_interval if self._has_early_stopping else None,
+            steps_seen=self._steps_seen,
+            stream_logs=self.stream_logs,
+            log_given=self._log_given,
+            ax_conn_id=self.ax_conn_id,
+            torchx_conn_id=self.torchx_conn_id,
+        )
+
+    @airflow_errors
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Go on after the trigger's event; an event that is missing or unknown is an error, never a success."""
+        if not event or event.get("status") not in ("observed", "timeout", "error", "progress"):
+            raise AirflowException(f"The trigger sent no event that can be used: {event!r}. The task can be retried.")
+        trial = TrialRun.from_json(event["run"])
+        run = self.find_run(trial)
+        if run.attempt != trial.attempt:
+            self.log.info("Attempt %s was replaced; waiting for attempt %s.", trial.attempt, run.attempt)
+            return self.wait_deferred(trial)
+        self._log_given = event.get("log_given", {})
+        if event["status"] == "progress":
+            return self.wait_deferred(trial)
+        if event["status"] == "timeout":
+            return self.time_out(run)
+        if event["status"] == "error":
+            raise AirflowException(f"The app could not be observed: {event['message']} The app is left alone.")
+        observed = AppObservation(event["app_state"], event["message"], bool(event["infrastructure"]))
+        if run.cancel_reason is not None:
+            # The trigger sees only the scheduler; that we cancelled the app ourselves is known here.
+            observed = AppObservation("CANCELLED", run.cancel_reason)
+        return self.conclude(run, observed)
+
+    def time_out(self, run: RunFact) -> dict[str, Any]:
+        """Cancel an app whose time is up."""
+        from airflow_provider_axtx.lifecycle.attempts import await_cancelled, cancel_run
+
+        reason = f"timeout: still running {timedelta(seconds=round(self.timeout))} after its submission"
+        engine = self.engine_of(run)
+        run = await_cancelled(self.ax_hook.store, engine, cancel_run(self.ax_hook.store, engine, run, reason))
+        answer = self.conclude(run, AppObservation("CANCELLED", reason))
+        if self.on_timeout == "fail":
+            raise AirflowFailException(f"Trial {run.trial_index}: {reason}; the app was cancelled.")
+        return answer
+
+    def conclude(self, run: RunFact, observed: AppObservation) -> dict[str, Any]:
+        """Record the end of the run, show the app's last log lines when it failed, apply ``fail_on``."""
+        from airflow_provider_axtx.lifecycle.attempts import settle
+
+        outcome = settle(self.ax_hook.store, run, observed)
+        self._live_run = None
+        self.worked_on(outcome.experiment, [outcome.to_json()])
+        if outcome.trial_status != "COMPLETED":
+            # A COMPLETED one is counted when its results are recorded.
+            count_trial(self, outcome.trial_status)
+        self.log.info(
+            "Trial %s: app %s, trial %s. %s",
+            outcome.trial_index,
+            outcome.app_state,
+            outcome.trial_status,
+            outcome.message,
+        )
+        while self._show_new_lines(run):
+            pass
+        if outcome.trial_status == "FAILED" and outcome.app_handle and not self.stream_logs:
+            self._show_app_log(run, outcome)
+        if outcome.trial_status in self.fail_on:
+            raise AirflowFailException(f"Trial {outcome.trial_index} is {outcome.trial_status}: {outcome.message}")
+        return outcome.to_json()
+
+    def _show_new_lines(self, run: RunFact) -> bool:
+        """Show what the app has written since the last call; return whether there was any."""
+        if not self.stream_logs or run.app_handle is None:
+            return False
+        if self._follower is None or self._follower[0] != run.app_handle:
+            self._follower = (run.app_handle, self.engine_of(run).follow(run.app_handle, self._log_given))
+        lines = self._follower[1].new_lines()
+        for line in lines:
+            self.log.info("%s", line)
+        return bool(lines)
+
+    def _show_app_log(self, run: RunFact, outcome: TrialOutcome) -> None:
+        try:
+            lines = self.engine_of(run).logs(outcome.app_handle, lines=LOG_LINES)
+        except AxtxError as error:
+            self.log.warning("The log of %s cannot be read: %s", outcome.app_handle, error)
+            return
+        self.log.error("Last lines of %s:\n%s", outcome.app_handle, "\n".join(lines) or "(nothing)")
+
+
+def seconds_of(field: str, value: float | timedelta) -> float:
+    """Return a duration argument in seconds.
+
+    :raises InvalidInputError: when it is not above 0.
+    """
+    return as_seconds(field, value.total_seconds() if isinstance(value, timedelta) else value)

@@ -1,0 +1,309 @@
+"""Rebuilds an Ax client from an experiment's facts. Together with ``ax_engine`` the only module that imports Ax.
+
+Ax's own persistence is not used: it rounds floats, takes seconds where this takes hundredths, and lets two writers lose
+an observation. What a rebuild has to restore is less than Ax saves: trials, data with exact floats, the current
+generation node, and of the generator runs only the last one of each (node, generator), which holds the generator's
+state. ``set_experiment`` and ``set_generation_strategy`` are public but declared outside Ax's stable API; the parity
+tests guard them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.records import ExperimentFacts, Observation, TrialFact
+from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.optimizer.ax_logging import quiet_import
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.parameters import ChoiceParameter, DerivedParameter, ParameterSpec, RangeParameter
+
+with quiet_import():
+    from ax.api.client import Client
+    from ax.api.configs import ChoiceParameterConfig, DerivedParameterConfig, RangeParameterConfig
+    from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
+    from ax.api.utils.instantiation.from_struct import experiment_from_struct
+    from ax.api.utils.structs import ExperimentStruct, GenerationStrategyDispatchStruct
+    from ax.core.arm import Arm
+    from ax.core.data import Data, DataRow
+    from ax.core.experiment import Experiment
+    from ax.core.generator_run import GeneratorRun, GeneratorRunType
+    from ax.core.parameter import Parameter
+    from ax.core.trial import Trial
+    from ax.core.trial_status import TrialStatus
+    from ax.exceptions.core import AxParameterWarning
+    from ax.exceptions.storage import JSONEncodeError
+    from ax.generation_strategy.generation_strategy import GenerationStrategy
+    from ax.storage.json_store.decoder import generation_strategy_from_json
+    from ax.storage.json_store.encoder import object_to_json
+    from ax.utils.common.constants import Keys
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A live client and the two objects inside it, which the client itself keeps private."""
+
+    spec: ExperimentSpec
+    client: Client
+    experiment: Experiment
+    strategy: GenerationStrategy
+
+
+def rebuild(facts: ExperimentFacts) -> Rebuilt:
+    """Return a client that holds all facts, as if it had made the experiment itself.
+
+    Trials that have not ended are RUNNING in it, whatever the store calls them: Ax's client marks a trial so when it
+    hands it out.
+
+    :raises InvalidInputError: when spec or facts are not usable.
+    """
+    spec = ExperimentSpec.load(facts.spec)
+    client, experiment = configured_client(spec, facts.name)
+    cast = _Cast(experiment.search_space.parameters)
+    for fact in facts.trials:
+        _add_trial(experiment, fact, cast)
+    _add_observations(client, experiment, facts.observations)
+    for fact in facts.trials:
+        _set_status(experiment.trials[fact.index], fact)
+    strategy = _strategy(spec, experiment, facts.generator_state)
+    client.set_generation_strategy(strategy)
+    return Rebuilt(spec, client, experiment, strategy)
+
+
+def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experiment]:
+    """Return a client with search space, objective and metrics of ``spec``, without trials or generation strategy."""
+    struct = ExperimentStruct(
+        parameters=[_parameter(p) for p in spec.parameters],
+        parameter_constraints=list(spec.parameter_constraints),
+        name=name,
+        description=spec.description,
+        experiment_type=None,
+        owner=None,
+    )
+    with warnings.catch_warnings():
+        # Ax warns of every default that it takes for is_ordered, at each rebuild.
+        warnings.simplefilter("ignore", AxParameterWarning)
+        experiment = experiment_from_struct(struct)
+    client = Client(random_seed=spec.generation.random_seed)
+    client.set_experiment(experiment)
+    client.configure_optimization(
+        objective=spec.objective,
+        outcome_constraints=list(spec.outcome_constraints) or None,
+        pruning_target_parameterization=spec.pruning_target_parameterization,
+    )
+    client.configure_tracking_metrics(list(spec.tracking_metrics))
+    return client, experiment
+
+
+def new_strategy(spec: ExperimentSpec) -> GenerationStrategy:
+    """Return the generation strategy of ``spec`` before its first trial.
+
+    :raises InvalidInputError: when it comes from a factory that cannot be used.
+    """
+    generation = spec.generation
+    if generation.factory is not None:
+        return _made_by(generation.factory)
+    return choose_generation_strategy(
+        struct=GenerationStrategyDispatchStruct(
+            method=generation.method,
+            initialization_budget=generation.initialization_budget,
+            initialization_random_seed=generation.initialization_random_seed,
+            initialize_with_center=generation.initialize_with_center,
+            use_existing_trials_for_initialization=generation.use_existing_trials_for_initialization,
+            min_observed_initialization_trials=generation.min_observed_initialization_trials,
+            allow_exceeding_initialization_budget=generation.allow_exceeding_initialization_budget,
+            torch_device=generation.torch_device,
+            simplify_parameter_changes=generation.simplify_parameter_changes,
+        )
+    )
+
+
+def _made_by(factory: str) -> GenerationStrategy:
+    module, _, function = factory.partition(":")
+    try:
+        strategy = getattr(importlib.import_module(module), function)()
+    except Exception as error:
+        raise InvalidInputError(
+            f"generation.factory {factory!r} cannot be used: {type(error).__name__}: {error}.",
+            fix="name a function without arguments in a module that every worker can import.",
+        ) from error
+    if not isinstance(strategy, GenerationStrategy):
+        raise InvalidInputError(
+            f"generation.factory {factory!r} returned {type(strategy).__name__}.",
+            fix="return an ax.generation_strategy.generation_strategy.GenerationStrategy.",
+        )
+    return strategy
+
+
+def generation_facts(trial: Trial) -> tuple[str | None, str | None, dict[str, Any]]:
+    """Return node, generator key and generator state behind a generated trial."""
+    encoded = object_to_json(trial.generator_run)
+    state = encoded["generator_state_after_gen"] or {}
+    return encoded["generation_node_name"], encoded["generator_key"], dict(state)
+
+
+def full_parameterization(experiment: Experiment, trial: Trial) -> dict[str, Any] | None:
+    """Return the values of all parameters behind a trial of a hierarchical space, those that do not exist included.
+
+    Ax proposes in the full space, and its models see the values that were left out.
+    """
+    if not experiment.search_space.is_hierarchical:
+        return None
+    metadata = (trial.generator_run.candidate_metadata_by_arm_signature or {}).get(trial.arm.signature) or {}
+    full = metadata.get(Keys.FULL_PARAMETERIZATION)
+    space = experiment.search_space.parameters
+    return full and {name: space[name].cast(value) for name, value in full.items()}
+
+
+def next_state(before: dict[str, Any] | None, strategy: GenerationStrategy, trials: Iterable[Trial]) -> dict[str, Any]:
+    """Return what the next rebuild needs of the generation strategy.
+
+    :param before: the state from which ``strategy`` was rebuilt.
+    :param trials: what was generated since, in order.
+    """
+    runs = {(run["node"], run["key"]): run for run in (before or {}).get("runs", ())}
+    for trial in trials:
+        node, key, state = generation_facts(trial)
+        # Popped first, so that the order is that of the last use: Ax asks for the last run of all.
+        runs.pop((node, key), None)
+        runs[node, key] = {"node": node, "key": key, "state": state}
+    return {"node": strategy.current_node_name, "runs": list(runs.values())}
+
+
+def _strategy(spec: ExperimentSpec, experiment: Experiment, state: dict[str, Any] | None) -> GenerationStrategy:
+    fresh = new_strategy(spec)
+    if state is None:
+        return fresh
+    if state["node"] not in fresh.nodes_by_name:
+        _log.warning(
+            "Experiment %s stopped at generation node %s, which this version of Ax does not have; its strategy starts "
+            "from the trials that exist.",
+            experiment.name,
+            state["node"],
+        )
+        return fresh
+    # The way through JSON is the public way to set the current node and the generator runs.
+    try:
+        encoded = object_to_json(fresh)
+    except JSONEncodeError:
+        # A node of somebody's own: it sees the whole experiment at each call, and Ax finds the current node from that.
+        return fresh
+    encoded["curr_node_name"] = state["node"]
+    encoded["generator_runs"] = [
+        object_to_json(
+            GeneratorRun(
+                arms=[],
+                generator_key=run["key"],
+                generation_node_name=run["node"],
+                generator_state_after_gen=run["state"],
+            )
+        )
+        for run in state["runs"]
+    ]
+    return generation_strategy_from_json(encoded, experiment=experiment)
+
+
+def _parameter(spec: ParameterSpec) -> RangeParameterConfig | ChoiceParameterConfig | DerivedParameterConfig:
+    if isinstance(spec, RangeParameter):
+        kind = int if spec.parameter_type == "int" else float
+        lower, upper = (kind(bound) for bound in spec.bounds)
+        step = None if spec.step_size is None else kind(spec.step_size)
+        return RangeParameterConfig(spec.name, (lower, upper), spec.parameter_type, step, spec.scaling)
+    if isinstance(spec, DerivedParameter):
+        return DerivedParameterConfig(spec.name, spec.expression_str, spec.parameter_type)
+    assert isinstance(spec, ChoiceParameter)
+    return ChoiceParameterConfig(
+        spec.name, list(spec.values), spec.parameter_type, spec.is_ordered, spec.dependent_parameters
+    )
+
+
+class _Cast:
+    """Gives values the types of their parameters: Ax tells arms apart by the text of values; JSON may make 1 of 1.0."""
+
+    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
+        self._parameters = parameters
+        self._types = {name: parameter.python_type for name, parameter in parameters.items()}
+
+    def unknown(self, values: Mapping[str, Any]) -> list[str]:
+        return [name for name in values if name not in self._types]
+
+    def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        types = self._types
+        return {
+            name: value if type(value) is types[name] else self._parameters[name].cast(value)
+            for name, value in values.items()
+        }
+
+
+def _add_trial(experiment: Experiment, fact: TrialFact, cast: _Cast) -> None:
+    unknown = cast.unknown(fact.parameters)
+    if unknown or fact.index != len(experiment.trials):
+        raise InvalidInputError(
+            f"Trial {fact.index} of experiment {experiment.name!r} does not fit the experiment: it "
+            + (f"has parameters {sorted(unknown)}." if unknown else f"comes at place {len(experiment.trials)}."),
+            fix="the stored trials must be in order, without gaps, and of this search space.",
+        )
+    arm = Arm(cast(fact.parameters), name=fact.arm_name)
+    full = fact.generation.get("full_parameterization")
+    metadata = None
+    if full is not None:
+        metadata = {arm.signature: {Keys.FULL_PARAMETERIZATION: cast(full)}}
+    # With its index: finding the next one takes Ax a look at all trials, for each of them.
+    Trial(
+        experiment,
+        index=fact.index,
+        generator_run=GeneratorRun(
+            arms=[arm],
+            candidate_metadata_by_arm_signature=metadata,
+            type=GeneratorRunType.MANUAL.name if fact.origin != "generated" else fact.generation.get("type"),
+            generator_key=fact.generation.get("generator_key"),
+            generation_node_name=fact.generation_node,
+        ),
+    )
+    if fact.origin == "baseline" and experiment.status_quo is None:
+        experiment.status_quo = arm
+
+
+def _set_status(trial: Trial, fact: TrialFact) -> None:
+    trial.mark_running(no_runner_required=True)
+    if is_terminal_trial_status(fact.status):
+        # Unsafe: an early-stopped trial without data is refused otherwise, and looking it up costs time.
+        trial.mark_as(TrialStatus[fact.status], unsafe=True, reason=fact.reason)
+
+
+def _add_observations(client: Client, experiment: Experiment, observations: Iterable[Observation]) -> None:
+    # One NaN objective would make Ax's best trial raise for ever.
+    usable = [o for o in observations if math.isfinite(o.mean)]
+    undeclared = dict.fromkeys(o.metric for o in usable if o.metric not in experiment.metrics)
+    # A client that was told of such a metric tracks it from then on, and its models see it.
+    client.configure_tracking_metrics(list(undeclared))
+    if not usable:
+        return
+    arms = {index: trial.arm.name for index, trial in experiment.trials.items()}
+    # In bulk: a frame for each trial is what makes Ax's own load slow.
+    rows = [
+        DataRow(
+            trial_index=o.trial_index,
+            arm_name=arms[o.trial_index],
+            metric_name=o.metric,
+            metric_signature=experiment.metrics[o.metric].signature,
+            mean=o.mean,
+            se=math.nan if o.sem is None else o.sem,
+            step=math.nan if o.step is None else o.step,
+        )
+        for o in observations_in_order(usable)
+    ]
+    experiment.attach_data(Data(data_rows=rows))
+
+
+def observations_in_order(observations: Iterable[Observation]) -> list[Observation]:
+    """Return observations by trial, then by step with the final value last, as a client would have received them."""
+    return sorted(observations, key=lambda o: (o.trial_index, math.inf if o.step is None else o.step))

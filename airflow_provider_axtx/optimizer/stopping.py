@@ -1,0 +1,89 @@
+"""Ax's stopping strategies: which trials to stop early, and whether the experiment has ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from airflow_provider_axtx.core.records import ExperimentFacts
+from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.optimizer.ax_logging import quiet_import
+from airflow_provider_axtx.spec.stopping import (
+    EarlyStoppingSpec,
+    GlobalStoppingSpec,
+    LogicalStopping,
+    ThresholdStopping,
+)
+
+with quiet_import():
+    from ax.core.experiment import Experiment
+    from ax.early_stopping.strategies import (
+        AndEarlyStoppingStrategy,
+        BaseEarlyStoppingStrategy,
+        OrEarlyStoppingStrategy,
+        PercentileEarlyStoppingStrategy,
+        ThresholdEarlyStoppingStrategy,
+    )
+    from ax.global_stopping.strategies.improvement import ImprovementGlobalStoppingStrategy
+
+    from airflow_provider_axtx.optimizer.rebuild import Rebuilt, rebuild
+
+
+def early_stop(facts: ExperimentFacts) -> dict[int, str]:
+    """Return the trials in flight that Ax would stop now, each with the reason.
+
+    :return: empty when the experiment has no early stopping, or nothing is to be stopped (yet).
+    :raises InvalidInputError: when spec or facts are not usable.
+    """
+    in_flight = {trial.index for trial in facts.trials if not is_terminal_trial_status(trial.status)}
+    # Final values have no step: Ax drops them here, with a warning each time.
+    progress = tuple(o for o in facts.observations if o.step is not None)
+    with_progress = in_flight & {o.trial_index for o in progress}
+    if not with_progress:
+        return {}
+    rebuilt = rebuild(replace(facts, observations=progress))
+    if rebuilt.spec.early_stopping is None:
+        return {}
+    strategy = early_stopping_strategy(rebuilt.spec.early_stopping, rebuilt.experiment)
+    decided = strategy.should_stop_trials_early(with_progress, rebuilt.experiment)
+    return {index: reason or "Ax gave no reason" for index, reason in sorted(decided.items())}
+
+
+def early_stopping_strategy(spec: EarlyStoppingSpec, experiment: Experiment) -> BaseEarlyStoppingStrategy:
+    """Return Ax's strategy for a definition.
+
+    :raises ax.exceptions.core.AxError: when Ax refuses it.
+    """
+    if isinstance(spec, LogicalStopping):
+        logical = AndEarlyStoppingStrategy if spec.type == "and" else OrEarlyStoppingStrategy
+        return logical(early_stopping_strategy(spec.left, experiment), early_stopping_strategy(spec.right, experiment))
+    arguments = spec.model_dump(exclude={"type"})
+    if spec.metric_signatures is not None:
+        arguments["metric_signatures"] = [experiment.metrics[name].signature for name in spec.metric_signatures]
+    if isinstance(spec, ThresholdStopping):
+        return ThresholdEarlyStoppingStrategy(**arguments)
+    return PercentileEarlyStoppingStrategy(**arguments)
+
+
+def global_stop(facts: ExperimentFacts) -> str | None:
+    """Return why the experiment is to end, or None while it is to go on.
+
+    :raises InvalidInputError: when spec or facts are not usable.
+    """
+    return improvement_stop(rebuild(facts))
+
+
+def improvement_stop(rebuilt: Rebuilt) -> str | None:
+    """Return why a rebuilt experiment is to end, or None while it is to go on."""
+    spec = rebuilt.spec.global_stopping
+    if spec is None or not any(trial.status.is_completed for trial in rebuilt.experiment.trials.values()):
+        return None
+    stop, reason = global_stopping_strategy(spec).should_stop_optimization(rebuilt.experiment)
+    return reason if stop else None
+
+
+def global_stopping_strategy(spec: GlobalStoppingSpec) -> ImprovementGlobalStoppingStrategy:
+    """Return Ax's strategy for a definition.
+
+    :raises ValueError: when Ax refuses it.
+    """
+    return ImprovementGlobalStoppingStrategy(**spec.model_dump(exclude={"type"}))

@@ -1,0 +1,294 @@
+"""The definition of an experiment: what is tuned, towards which objective, and how trials are generated.
+
+Field names are those of Ax's ``Client``. Checked here without importing Ax, so that a DAG file fails when it is parsed;
+Ax itself checks again when the experiment is created.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.records import Parameters
+from airflow_provider_axtx.spec import reported as reports
+from airflow_provider_axtx.spec.expressions import (
+    BASELINE,
+    ExpressionError,
+    Inequality,
+    Linear,
+    parse_inequality,
+    parse_linear,
+    parse_objective,
+)
+from airflow_provider_axtx.spec.generation import GenerationSpec
+from airflow_provider_axtx.spec.parameterization import read_parameterization
+from airflow_provider_axtx.spec.parameters import (
+    ChoiceParameter,
+    DerivedParameter,
+    Frozen,
+    ParameterSpec,
+    RangeParameter,
+)
+from airflow_provider_axtx.spec.problems import Problem, closest, raise_for
+from airflow_provider_axtx.spec.service_api import modernize
+from airflow_provider_axtx.spec.stopping import EarlyStoppingSpec, GlobalStoppingSpec, metric_problems
+from airflow_provider_axtx.spec.validation import problems_of
+
+MAX_NAME = 100
+_NAME = re.compile(r"\w(?:[\w .:+@=,-]*[\w.:+@=,-])?")
+
+
+def is_experiment_name(name: str) -> bool:
+    """Return whether an experiment may have this name."""
+    return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None
+
+
+class ExperimentSpec(Frozen):
+    """The definition of an experiment.
+
+    :param name: its name in the store; letters, digits and ``_ . : + @ = , -`` and inner spaces, at most 100.
+    :param description: free text.
+    :param parameters: the search space; each an object with ``type`` ``range``, ``choice`` or ``derived``.
+    :param parameter_constraints: linear inequalities over parameters, for example ``"a + b <= 1"``.
+    :param objective: what to maximize: ``"acc"``, ``"-loss"``, ``"2*a + b"``, or several: ``"acc, -latency"``.
+    :param outcome_constraints: linear inequalities over metrics, for example ``"latency <= 50"``.
+    :param tracking_metrics: metrics that are recorded but neither optimized nor constrained.
+    :param pruning_target_parameterization: Ax's pruning target, one value for each parameter.
+    :param baseline: the parameterization of the baseline trial, which relative outcome constraints refer to; it is the
+        first trial that is generated.
+    :param generation: how trials are generated.
+    :param early_stopping: when a trial is stopped before its app has ended; needs progressive results.
+    :param global_stopping: when the experiment ends because it does not improve any more.
+    :raises InvalidInputError: one error that names every wrong field, its value and the fix.
+    """
+
+    name: str
+    description: str | None = None
+    parameters: tuple[ParameterSpec, ...]
+    parameter_constraints: tuple[str, ...] = ()
+    objective: str
+    outcome_constraints: tuple[str, ...] = ()
+    tracking_metrics: tuple[str, ...] = ()
+    pruning_target_parameterization: dict[str, Any] | None = None
+    baseline: dict[str, Any] | None = None
+    generation: GenerationSpec = GenerationSpec()
+    early_stopping: EarlyStoppingSpec | None = None
+    global_stopping: GlobalStoppingSpec | None = None
+
+    def __init__(self, **given: Any) -> None:
+        modern, problems = modernize(given)
+        try:
+            super().__init__(**modern)
+        except ValidationError as error:
+            problems += problems_of(error, type(self))
+        raise_for("The experiment", problems)
+
+    @classmethod
+    def load(cls, value: object) -> Self:
+        """Read a spec from a dict, a JSON string or a spec.
+
+        :raises InvalidInputError: when it is none of these, or invalid.
+        """
+        if isinstance(value, cls):
+            return value
+        return cls(**{str(key): field for key, field in as_object("experiment", value).items()})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object from which ``load`` makes an equal spec; equal specs give equal objects."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def with_name(self, name: str) -> Self:
+        """Return the same definition under another name.
+
+        :raises InvalidInputError: when the name is not allowed.
+        """
+        return type(self)(**{**self.to_json(), "name": name})
+
+    @cached_property
+    def objectives(self) -> list[Linear]:
+        """One linear combination of metrics, to be maximized, for each objective."""
+        return parse_objective(self.objective)
+
+    @cached_property
+    def constraints(self) -> list[Inequality]:
+        """The outcome constraints, parsed."""
+        return [parse_inequality(text, baseline=True) for text in self.outcome_constraints]
+
+    @property
+    def is_multi_objective(self) -> bool:
+        """Whether there are several objectives, and so a Pareto frontier instead of one best trial."""
+        return len(self.objectives) > 1
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether an outcome constraint is relative to the baseline trial."""
+        return any(constraint.relative for constraint in self.constraints)
+
+    @property
+    def required_metrics(self) -> tuple[str, ...]:
+        """Metrics that every completed trial must have: those of the objective, then the other constrained ones."""
+        parts: list[Linear | Inequality] = [*self.objectives, *self.constraints]
+        return tuple(dict.fromkeys(name for part in parts for name in part.weights))
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """All declared metrics: the required ones, then the tracking metrics."""
+        return (*self.required_metrics, *self.tracking_metrics)
+
+    def read_parameters(self, given: Mapping[str, object], path: str = "parameters") -> Parameters:
+        """Return a parameterization in the types of the search space, derived values computed.
+
+        :param path: where it was given, for the error.
+        :raises InvalidInputError: unknown, missing, of another type, out of bounds, or against a parameter constraint.
+        """
+        values, problems = read_parameterization(self.parameters, self.parameter_constraints, given, path)
+        raise_for("The parameterization", problems)
+        return values
+
+    def check_results(self, reported: Mapping[str, object]) -> dict[str, tuple[float, float | None]]:
+        """Return what an app reported as ``{metric: (mean, sem)}``; ``sem`` None means unknown.
+
+        :param reported: ``{metric: mean}`` or ``{metric/mean: mean, metric/sem: sem}``, as in Ax's ``TorchXMetric``.
+            Metrics that were not declared are kept; those of them that are not finite numbers are left out.
+        :raises InvalidResultError: when a required metric is missing or unusable; names it, its value and the fix.
+        """
+        return reports.read(reported, self.required_metrics)
+
+    def unusable_results(self, reported: Mapping[str, object]) -> list[str]:
+        """Return one line for each entry that ``check_results`` leaves out, to be logged."""
+        return reports.unusable(reported, self.required_metrics)
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong across fields."""
+        if not is_experiment_name(self.name):
+            fix = f"use 1 to {MAX_NAME} letters, digits or _.:+@=,- with spaces only inside."
+            yield Problem("name", self.name, "is not usable as an experiment name", fix)
+        yield from self._parameter_problems()
+        for i, text in enumerate(self.parameter_constraints):
+            yield from self._parameter_constraint_problems(f"parameter_constraints[{i}]", text)
+        yield from self._metric_problems()
+        if self.baseline is not None:
+            yield from self._baseline_problems(self.baseline)
+
+    def _baseline_problems(self, given: Mapping[str, Any]) -> Iterator[Problem]:
+        if any(isinstance(p, ChoiceParameter) and p.dependent_parameters for p in self.parameters):
+            fix = "remove it, and relative outcome constraints with it."
+            yield Problem("baseline", given, "is not possible with dependent parameters in Ax", fix)
+            return
+        try:
+            _, problems = read_parameterization(self.parameters, self.parameter_constraints, given, "baseline")
+        except ExpressionError:
+            return  # of a parameter constraint; a problem of its own
+        yield from problems
+
+    def _parameter_problems(self) -> Iterator[Problem]:
+        names = [p.name for p in self.parameters]
+        if not any(isinstance(p, RangeParameter) or len(getattr(p, "values", ())) > 1 for p in self.parameters):
+            yield Problem("parameters", names, "nothing is left to tune", "add a range, or a choice of several values.")
+        for i, p in enumerate(self.parameters):
+            if p.name in names[:i]:
+                yield Problem(f"parameters[{i}].name", p.name, "is used twice", "give each parameter its own name.")
+            used: set[str] = set()
+            if isinstance(p, ChoiceParameter):
+                used = {name for dependents in (p.dependent_parameters or {}).values() for name in dependents}
+                field = "dependent_parameters"
+            elif isinstance(p, DerivedParameter):
+                used, field = set(parse_linear(p.expression_str).weights), "expression_str"
+            for name in sorted(used - (set(names) - {p.name})):
+                yield Problem(f"parameters[{i}].{field}", name, "names no other parameter", closest(name, names))
+        target = self.pruning_target_parameterization
+        if target is not None and set(target) != set(names):
+            fix = f"give exactly one value for each of {', '.join(names)}."
+            yield Problem("pruning_target_parameterization", target, "does not match the parameters", fix)
+
+    def _parameter_constraint_problems(self, path: str, text: str) -> Iterator[Problem]:
+        try:
+            weights = parse_inequality(text).weights
+        except ExpressionError as error:
+            yield Problem(path, text, error.text, error.fix)
+            return
+        parameters = {p.name: p for p in self.parameters}
+        for name in weights:
+            if name not in parameters:
+                yield Problem(path, text, f"{name!r} is not a parameter", closest(name, parameters))
+            elif why := _not_constrainable(parameters[name]):
+                yield Problem(path, text, f"{name!r} is {why}", "constrain linear range or ordered number parameters.")
+
+    def _metric_problems(self) -> Iterator[Problem]:
+        try:
+            objectives = self.objectives
+        except ExpressionError as error:
+            yield Problem("objective", self.objective, error.text, error.fix)
+            return
+        weights = {name: weight for part in objectives for name, weight in part.weights.items()}
+        constraints: list[Inequality] = []
+        for i, text in enumerate(self.outcome_constraints):
+            path = f"outcome_constraints[{i}]"
+            try:
+                constraint = parse_inequality(text, baseline=True)
+            except ExpressionError as error:
+                yield Problem(path, text, error.text, error.fix)
+                continue
+            constraints.append(constraint)
+            if text in self.outcome_constraints[:i]:
+                yield Problem(path, text, "is given twice", "remove one of them.")
+            yield from _outcome_problems(path, text, constraint, weights, len(objectives) > 1)
+        constrained = {name for constraint in constraints for name in constraint.weights}
+        for i, name in enumerate(self.tracking_metrics):
+            if not name or name in weights or name in constrained or name in self.tracking_metrics[:i]:
+                fix = "list only metrics that neither the objective nor a constraint names, each once."
+                yield Problem(f"tracking_metrics[{i}]", name, "is empty or declared already", fix)
+        if self.early_stopping is not None:
+            yield from metric_problems(self.early_stopping, weights, "early_stopping")
+        if self.global_stopping is not None and (why := _not_improvable(objectives, constraints)):
+            fix = "remove global_stopping; max_trials and time limits end every experiment."
+            yield Problem("global_stopping", "improvement", why, fix)
+
+
+def _not_constrainable(parameter: ParameterSpec) -> str | None:
+    """Return why Ax allows no constraint on this parameter, or None."""
+    if isinstance(parameter, RangeParameter):
+        return "log-scaled" if parameter.scaling == "log" else None
+    if isinstance(parameter, DerivedParameter):
+        return "derived from others"
+    if parameter.parameter_type not in ("int", "float"):
+        return "not a number"
+    if len(parameter.values) == 1:
+        return "constant"
+    return "not ordered" if parameter.is_ordered is False and len(parameter.values) > 2 else None
+
+
+def _not_improvable(objectives: list[Linear], constraints: list[Inequality]) -> str | None:
+    """Return why Ax cannot tell whether the experiment improves, or None."""
+    if any(len(part.weights) > 1 for part in objectives):
+        return "does not work with a scalarized objective"
+    if any(len(constraint.weights) > 1 for constraint in constraints):
+        return "does not work with an outcome constraint on several metrics"
+    # Ax would compare the value itself with the multiple.
+    return "does not work with relative outcome constraints" if any(c.relative for c in constraints) else None
+
+
+def _outcome_problems(
+    path: str, text: str, constraint: Inequality, objective: dict[str, float], several: bool
+) -> Iterator[Problem]:
+    """Yield what is wrong with an outcome constraint, given the objective's weights."""
+    shared = [name for name in constraint.weights if name in objective]
+    if any(BASELINE in name for name in constraint.weights):
+        # Ax looks for the bare word anywhere in the text and would take the bound for a multiple of the baseline.
+        yield Problem(path, text, f"a constrained metric has {BASELINE!r} in its name", "rename the metric.")
+    if constraint.relative and len(constraint.weights) > 1:
+        yield Problem(path, text, "a constraint on several metrics cannot be relative", "give a number as the bound.")
+    if shared and not several:
+        fix = "remove the constraint, or constrain another metric; only one of several objectives can have a bound."
+        yield Problem(path, text, f"{shared[0]!r} is the objective itself", fix)
+    elif shared and len(constraint.weights) == 1:
+        name = shared[0]
+        is_lower_bound = (constraint.operator == ">=") == (constraint.weights[name] > 0)
+        if is_lower_bound != (objective[name] > 0):
+            goal, sign = ("maximized", ">=") if objective[name] > 0 else ("minimized", "<=")
+            yield Problem(path, text, f"{name!r} is {goal}", f"a threshold on it must be '{name} {sign} <number>'.")

@@ -1,0 +1,237 @@
+"""The parameters of a search space, field by field as Ax's parameter configs have them."""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
+from pydantic_core import PydanticCustomError
+
+from airflow_provider_axtx.core.records import ParameterValue
+from airflow_provider_axtx.spec.expressions import ExpressionError, parse_linear
+from airflow_provider_axtx.spec.problems import Problem
+
+ParameterType = Literal["float", "int", "str", "bool"]
+
+#: Ax refuses a choice parameter with more values.
+MAX_CHOICE_VALUES = 1000
+#: Ax refuses a narrower range, as numerical trouble.
+MIN_RANGE_WIDTH = 1.5e-5
+
+
+def _no_boolean(value: object) -> object:
+    # Pydantic would take True for 1.0: a bound of true is a mistake, not a number.
+    if isinstance(value, bool):
+        raise PydanticCustomError("not_a_number", "is not a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_boolean)]
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_boolean)]
+
+
+def coerce(value: object, parameter_type: str) -> ParameterValue | None:
+    """Return ``value`` as the parameter type has it, or None when it cannot be one.
+
+    Numbers and booleans written as strings are read, because forms and templates produce them.
+
+    :param parameter_type: ``float``, ``int``, ``str`` or ``bool``.
+    """
+    if parameter_type == "str":
+        return value if isinstance(value, str) else None
+    if parameter_type == "bool":
+        return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = int(value) if isinstance(value, str) and parameter_type == "int" else float(value)
+    except (ValueError, OverflowError):
+        return None
+    if parameter_type == "float":
+        return float(number) if math.isfinite(number) else None
+    # A large int must not pass through float, which would change it.
+    return int(value) if math.isfinite(number) and number == int(number) else None
+
+
+class Frozen(BaseModel):
+    """Base of all parts of an experiment spec: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong, with paths relative to this part."""
+        yield from ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        # Carried through Pydantic, which gathers the errors of all parts, instead of raised at the first.
+        if found := list(self.problems()):
+            raise PydanticCustomError("axtx", "is invalid", {"problems": found})
+        return self
+
+
+class _Parameter(Frozen):
+    name: str
+
+    def name_problems(self) -> Iterator[Problem]:
+        """Yield what is wrong with the name: it has to be an argument of the component as well."""
+        if not self.name.isidentifier() or keyword.iskeyword(self.name):
+            yield Problem(
+                "name",
+                self.name,
+                "a parameter name must be a Python identifier, because it is an argument of the component",
+                "use letters, digits and underscores, no leading digit, no Python keyword.",
+            )
+
+
+class RangeParameter(_Parameter):
+    """A float or int parameter between two bounds (``ax.RangeParameterConfig``).
+
+    :param bounds: lower and upper bound, both possible.
+    :param parameter_type: ``float`` or ``int``.
+    :param step_size: distance of the possible values; it must divide the range.
+    :param scaling: ``linear`` or ``log``; None is linear.
+    """
+
+    type: Literal["range"] = "range"
+    bounds: tuple[Number, Number]
+    parameter_type: Literal["float", "int"]
+    step_size: Number | None = None
+    scaling: Literal["linear", "log"] | None = None
+
+    @field_serializer("bounds")
+    def _in_own_type(self, bounds: tuple[float, float]) -> list[float]:
+        return [int(bound) for bound in bounds] if self.parameter_type == "int" else list(bounds)
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong, with paths relative to this parameter."""
+        yield from self.name_problems()
+        lower, upper = self.bounds
+        if lower >= upper:
+            yield Problem(
+                "bounds", [lower, upper], "the lower bound must be below the upper", "write [lower, upper], or a "
+                "choice parameter with one value for a constant."
+            )  # fmt: skip
+        elif upper - lower < MIN_RANGE_WIDTH:
+            yield Problem(
+                "bounds", [lower, upper], f"the range is narrower than {MIN_RANGE_WIDTH}", "scale the parameter up in "
+                "the component and use a wider range here."
+            )  # fmt: skip
+        if self.parameter_type == "int" and not (lower.is_integer() and upper.is_integer()):
+            yield Problem(
+                "bounds", [lower, upper], "an int parameter needs whole bounds", "round them, or use parameter_type "
+                "'float'."
+            )  # fmt: skip
+        if self.scaling == "log" and lower <= 0:
+            yield Problem(
+                "bounds", [lower, upper], "a log-scaled parameter needs bounds above 0", "raise the lower bound, or "
+                "use scaling 'linear'."
+            )  # fmt: skip
+        if self.step_size is not None:
+            yield from self._step_problems(self.step_size, upper - lower)
+
+    def _step_problems(self, step: float, width: float) -> Iterator[Problem]:
+        if self.scaling == "log":
+            yield Problem("step_size", step, "cannot be combined with log scaling", "remove one of the two.")
+        if step <= 0:
+            yield Problem("step_size", step, "must be above 0", "write the distance between two values.")
+            return
+        if self.parameter_type == "int" and not step.is_integer():
+            yield Problem("step_size", step, "an int parameter needs a whole step", "round it.")
+        steps = width / step
+        if abs(steps - round(steps)) > 1e-6:
+            yield Problem("step_size", step, f"does not divide the range {width:g}", "choose one that divides it.")
+        if steps >= MAX_CHOICE_VALUES:
+            yield Problem(
+                "step_size", step, f"gives more than {MAX_CHOICE_VALUES} values", "take a larger step, or none."
+            )
+
+
+class ChoiceParameter(_Parameter):
+    """A parameter with a list of values (``ax.ChoiceParameterConfig``); one value makes it constant.
+
+    :param values: the possible values, all of the parameter type.
+    :param parameter_type: ``float``, ``int``, ``str`` or ``bool``.
+    :param is_ordered: whether neighbours in the list are alike; None lets Ax decide.
+    :param dependent_parameters: for each value, the parameters that exist only with it.
+    """
+
+    type: Literal["choice"] = "choice"
+    values: tuple[Any, ...]
+    parameter_type: ParameterType
+    is_ordered: bool | None = None
+    dependent_parameters: dict[Any, tuple[str, ...]] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_type(cls, given: Any) -> Any:
+        """Give all values the parameter type; one that cannot have it stays, to be named as a problem."""
+        if not isinstance(given, dict) or given.get("parameter_type") not in get_args(ParameterType):
+            return given
+
+        def typed(value: Any) -> Any:
+            known = coerce(value, given["parameter_type"])
+            return value if known is None else known
+
+        read = dict(given)
+        if isinstance(given.get("values"), (list, tuple)):
+            read["values"] = [typed(value) for value in given["values"]]
+        if isinstance(given.get("dependent_parameters"), dict):
+            read["dependent_parameters"] = {typed(v): names for v, names in given["dependent_parameters"].items()}
+        return read
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong, with paths relative to this parameter."""
+        yield from self.name_problems()
+        if not self.values:
+            yield Problem("values", [], "is empty", "list at least one value.")
+        if len(self.values) > MAX_CHOICE_VALUES:
+            yield Problem(
+                "values", f"{len(self.values)} values", "Ax refuses more than 1000", "use a range parameter instead."
+            )
+        for i, value in enumerate(self.values):
+            if coerce(value, self.parameter_type) is None:
+                yield Problem(
+                    f"values[{i}]", value, f"is not of parameter_type {self.parameter_type!r}", "correct the value or "
+                    "the parameter_type; a text value needs quotes."
+                )  # fmt: skip
+            elif value in self.values[:i]:
+                yield Problem(f"values[{i}]", value, "is listed twice", "remove one of them.")
+        for value in self.dependent_parameters or {}:
+            if value not in self.values:
+                yield Problem(
+                    "dependent_parameters", value, "is not one of this parameter's values", "use a listed value."
+                )
+
+
+class DerivedParameter(_Parameter):
+    """A parameter computed from others (``ax.DerivedParameterConfig``), linear: ``"0.5 * a + b"``."""
+
+    type: Literal["derived"] = "derived"
+    expression_str: str
+    parameter_type: ParameterType
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong, with paths relative to this parameter."""
+        yield from self.name_problems()
+        try:
+            linear = parse_linear(self.expression_str)
+        except ExpressionError as error:
+            yield Problem("expression_str", self.expression_str, error.text, error.fix)
+            return
+        if not linear.weights:
+            yield Problem("expression_str", self.expression_str, "names no parameter", "name what it is computed from.")
+        is_copy = list(linear.weights.values()) == [1.0] and not linear.constant
+        if self.parameter_type in ("str", "bool") and not is_copy:
+            yield Problem(
+                "expression_str",
+                self.expression_str,
+                f"a derived {self.parameter_type} can only repeat another parameter",
+                "write that parameter's name alone, or use parameter_type 'float'.",
+            )
+
+
+ParameterSpec = Annotated[RangeParameter | ChoiceParameter | DerivedParameter, Field(discriminator="type")]

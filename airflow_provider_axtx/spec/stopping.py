@@ -1,0 +1,135 @@
+"""When to stop a trial early, and when to stop the whole experiment: the arguments of Ax's stopping strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from airflow_provider_axtx.spec.parameters import Frozen, Number, Whole
+from airflow_provider_axtx.spec.problems import Problem, closest
+
+_Count = Annotated[Whole, Field(ge=0)]
+_Positive = Annotated[Whole, Field(ge=1)]
+
+
+class _CurveStopping(Frozen):
+    """What both strategies on one metric's curve have in common; names are Ax's.
+
+    :param metric_signatures: the one metric to look at, by its name; it must be part of the objective. None is the
+        objective, the first of several.
+    :param min_progression: no trial is stopped before this step.
+    :param max_progression: no trial is stopped after this step.
+    :param min_curves: no trial is stopped before so many trials have completed with progressive results.
+    :param normalize_progressions: steps are scaled to 0 ... 1 by the smallest and largest that were seen.
+    """
+
+    metric_signatures: tuple[str, ...] | None = None
+    min_progression: Annotated[Number, Field(ge=0)] = 10.0
+    max_progression: Number | None = None
+    min_curves: _Count = 5
+    normalize_progressions: bool = False
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong, with paths relative to this part."""
+        if self.metric_signatures is not None and len(self.metric_signatures) != 1:
+            fix = 'name one; combine two strategies with type "and" or "or" to look at two metrics.'
+            yield Problem("metric_signatures", list(self.metric_signatures), "is not one metric", fix)
+        lower, upper = self.min_progression, self.max_progression
+        if upper is not None and lower >= upper:
+            yield Problem(
+                "max_progression", upper, f"is not above min_progression {lower:g}", "raise it, or leave it out."
+            )
+
+
+class PercentileStopping(_CurveStopping):
+    """Ax's ``PercentileEarlyStoppingStrategy``: stops a trial that is among the worst at its step.
+
+    :param percentile_threshold: how many percent of the curves are the worst.
+    :param n_best_trials_to_complete: the best so many curves are never stopped.
+    :param patience: the trial must have been among the worst for so many steps.
+    :param check_safe: never stop when the strategy would have stopped the best trial so far.
+    """
+
+    type: Literal["percentile"] = "percentile"
+    percentile_threshold: Number = 50.0
+    n_best_trials_to_complete: _Positive | None = None
+    patience: Number = 0.0
+    check_safe: bool = False
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong, with paths relative to this part."""
+        yield from super().problems()
+        if not 0 < self.percentile_threshold < 100:
+            yield Problem(
+                "percentile_threshold", self.percentile_threshold, "is no percentage", "write one between 0 and 100."
+            )
+        if not 0 <= self.patience <= self.min_progression:
+            yield Problem("patience", self.patience, "is not in 0 ... min_progression", "lower it to min_progression.")
+
+
+class ThresholdStopping(_CurveStopping):
+    """Ax's ``ThresholdEarlyStoppingStrategy``: stops a trial that has not reached a value by ``min_progression``.
+
+    :param metric_threshold: the value to be reached.
+    """
+
+    type: Literal["threshold"] = "threshold"
+    metric_threshold: Number
+
+
+class LogicalStopping(Frozen):
+    """Two strategies of which both (``and``) or one (``or``) must decide to stop."""
+
+    type: Literal["and", "or"]
+    left: EarlyStoppingSpec
+    right: EarlyStoppingSpec
+
+
+EarlyStoppingSpec = Annotated[
+    PercentileStopping | ThresholdStopping | LogicalStopping,
+    Field(discriminator="type"),
+]
+LogicalStopping.model_rebuild()
+
+
+class GlobalStoppingSpec(Frozen):
+    """Ax's ``ImprovementGlobalStoppingStrategy``: ends an experiment that does not improve any more; names are Ax's.
+
+    :param min_trials: completed trials before it may end.
+    :param window_size: how many of the last trials must have brought no improvement.
+    :param improvement_bar: what counts as one: a fraction of the interquartile range of the objective values, of the
+        hypervolume for several objectives.
+    :param inactive_when_pending_trials: never end while a trial is in flight. Unlike in Ax it is off: with trials in
+        parallel there is always one in flight.
+    """
+
+    type: Literal["improvement"] = "improvement"
+    min_trials: _Positive
+    window_size: _Positive = 5
+    improvement_bar: Annotated[Number, Field(ge=0)] = 0.1
+    inactive_when_pending_trials: bool = False
+
+
+#: Strategies by their type.
+STRATEGIES: dict[str, type[Frozen]] = {
+    "percentile": PercentileStopping,
+    "threshold": ThresholdStopping,
+    "and": LogicalStopping,
+    "or": LogicalStopping,
+}
+
+
+def metric_problems(spec: EarlyStoppingSpec, objective: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    """Yield which observed metrics are no part of the objective: of others Ax does not know the better direction.
+
+    :param objective: the objective's metrics.
+    """
+    if isinstance(spec, LogicalStopping):
+        yield from metric_problems(spec.left, objective, f"{path}.left")
+        yield from metric_problems(spec.right, objective, f"{path}.right")
+        return
+    for name in spec.metric_signatures or ():
+        if name not in objective:
+            yield Problem(f"{path}.metric_signatures", name, "is no part of the objective", closest(name, objective))

@@ -1,0 +1,245 @@
+"""The other engines' truth, and how looking at many apps copes with some that do not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torchx.schedulers.api import DescribeAppResponse, ListAppResponse
+from torchx.specs import AppState, ReplicaStatus, Role, RoleStatus
+
+from airflow_provider_axtx.core.app_observation import UNSEEN
+from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.launcher.observers.base import (
+    KubernetesObserver,
+    Observer,
+    list_apps,
+    names,
+    replicas_of,
+    says_unknown,
+)
+from airflow_provider_axtx.launcher.observers.docker import DockerObserver
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from tests.fakes.docker_daemon import FakeDocker
+from tests.fakes.scheduler import FakeCluster, FakeScheduler
+
+
+class ApiException(Exception):
+    """As ``kubernetes.client.ApiException``."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"({status})")
+        self.status = status
+
+
+class Scripted(FakeScheduler):
+    """Answers ``describe`` with what the test gives for an app: a response, None, or an exception."""
+
+    def __init__(self, root: Path, **answers: Any) -> None:
+        super().__init__("torchx", FakeCluster(root))
+        self.answers = answers
+        self.cancelled: list[str] = []
+
+    def describe(self, app_id: str) -> DescribeAppResponse | None:
+        answer = self.answers[app_id]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _cancel_existing(self, app_id: str) -> None:
+        self.cancelled.append(app_id)
+
+
+def response(state: AppState, **more: Any) -> DescribeAppResponse:
+    return DescribeAppResponse(state=state, **more)
+
+
+# -- any scheduler ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", list(AppState))
+def test_every_state_by_name(tmp_path: Path, state: AppState) -> None:
+    assert Observer("any", Scripted(tmp_path, a=response(state))).observe(["a"])["a"].app_state == state.name
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [None, ApiException(404), RuntimeError("Request failed with status code 404: Job x does not exist.")],
+    ids=["None (AWS Batch)", "NotFound (Kubernetes)", "RuntimeError (Ray)"],
+)
+def test_ways_to_say_that_the_app_is_unknown(tmp_path: Path, answer: Any) -> None:
+    scheduler = Scripted(tmp_path, a=answer)
+    observer = Observer("any", scheduler)
+    assert observer.observe(["a"])["a"] == UNSEEN
+    observer.cancel("a")
+    assert not scheduler.cancelled
+
+
+@pytest.mark.parametrize("error", [ApiException(503), RuntimeError("connection reset"), OSError(5, "io")])
+def test_other_errors_say_nothing_about_the_app(tmp_path: Path, error: Exception) -> None:
+    observer = Observer("any", Scripted(tmp_path, a=error))
+    assert not says_unknown(error)
+    with pytest.raises(SchedulerUnavailableError) as caught:
+        observer.observe(["a"])
+    assert str(error) in str(caught.value)
+    assert caught.value.retryable
+
+
+def test_one_app_that_cannot_be_looked_at_does_not_hide_the_others(tmp_path: Path) -> None:
+    answers: dict[str, Any] = {f"a{i}": response(AppState.SUCCEEDED) for i in range(30)}
+    answers["bad"] = RuntimeError("connection reset")
+    seen = Observer("any", Scripted(tmp_path, **answers)).observe(list(answers))
+    assert {seen[a].app_state for a in answers if a != "bad"} == {"SUCCEEDED"}
+    assert seen["bad"].app_state == "PENDING"
+    assert "connection reset" in seen["bad"].message
+
+
+def test_failure_message_holds_the_error_that_the_app_wrote(tmp_path: Path) -> None:
+    structured = '{"message": {"message": "RuntimeError: CUDA out of memory", "extraInfo": {"py_callstack": "..."}}}'
+    failed = response(AppState.FAILED, msg="exit code 1", structured_error_msg=structured)
+    seen = Observer("any", Scripted(tmp_path, a=failed)).observe(["a"])["a"]
+    assert seen.message == "exit code 1 RuntimeError: CUDA out of memory"
+
+
+def test_an_ended_app_is_not_cancelled_again(tmp_path: Path) -> None:
+    scheduler = Scripted(tmp_path, a=response(AppState.FAILED), b=response(AppState.RUNNING))
+    for app_id in ("a", "b"):
+        Observer("any", scheduler).cancel(app_id)
+    assert scheduler.cancelled == ["b"]
+
+
+def test_a_kubernetes_job_without_status_is_there(tmp_path: Path) -> None:
+    scheduler = Scripted(tmp_path, a=response(AppState.UNKNOWN), b=ApiException(404), c=response(AppState.RUNNING))
+    seen = KubernetesObserver("kubernetes", scheduler).observe(["a", "b", "c"])
+    assert [seen[a].app_state for a in "abc"] == ["PENDING", "UNKNOWN", "RUNNING"]
+
+
+@pytest.mark.parametrize(
+    ("app_id", "found"),
+    [
+        ("digits-0a-t1-a1", True),
+        ("digits-0a-t1-a1-xh3k2", True),
+        ("default:digits-0a-t1-a1-xh3k2", True),
+        ("queue:digits-0a-t1-a1-xh3k2", True),
+        ("127.0.0.1:8265-digits-0a-t1-a1-xh3k2", True),
+        ("project:location:digits-0a-t1-a1-xh3k2", True),
+        ("digits-0a-t1-a11", False),
+        ("digits-0a-t1-a11-xh3k2", False),
+        ("digits-0a-t1-a1-xh3k2-more", False),
+        ("mydigits-0a-t1-a1", False),
+        ("digits-0a-t11-a1", False),
+    ],
+)
+def test_app_ids_that_were_made_from_a_key(app_id: str, found: bool) -> None:
+    assert names(app_id, "digits-0a-t1-a1") is found
+
+
+def test_list_with_and_without_options(tmp_path: Path) -> None:
+    class Newer(FakeScheduler):
+        def list(self, cfg: Any = None) -> list[ListAppResponse]:  # type: ignore[override]
+            return [ListAppResponse(app_id=cfg["queue"], state=AppState.RUNNING)]
+
+    cluster = FakeCluster(tmp_path)
+    assert list_apps(FakeScheduler("torchx", cluster), {"queue": "q"}) == []
+    assert [a.app_id for a in list_apps(Newer("torchx", cluster), {"queue": "q"})] == ["q"]
+
+
+def test_replicas_from_statuses_or_else_from_roles() -> None:
+    statuses = [
+        RoleStatus("ps", [ReplicaStatus(1, AppState.RUNNING, "ps", ""), ReplicaStatus(0, AppState.RUNNING, "ps", "")])
+    ]
+    assert replicas_of(response(AppState.RUNNING, roles_statuses=statuses)) == [("ps", 0), ("ps", 1)]
+    assert replicas_of(response(AppState.RUNNING, roles=[Role("w", "", num_replicas=2)])) == [("w", 0), ("w", 1)]
+    assert replicas_of(None) == []
+
+
+# -- docker, over HTTP -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
+    with FakeDocker() as fake:
+        monkeypatch.setenv("DOCKER_HOST", fake.host)
+        yield fake
+
+
+@pytest.fixture
+def docker(daemon: FakeDocker) -> TorchXEngine:
+    return TorchXEngine("local_docker", session=f"docker{daemon.host.rpartition(':')[2]}")
+
+
+def seen_in_docker(daemon: FakeDocker) -> Any:
+    return DockerObserver("local_docker", None).observe(["app"])["app"]
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "app_state", "message"),
+    [
+        ("running", {}, "RUNNING", ""),
+        ("paused", {}, "RUNNING", ""),
+        ("restarting", {}, "RUNNING", ""),
+        ("created", {}, "PENDING", ""),
+        ("exited", {}, "SUCCEEDED", ""),
+        ("exited", {"ExitCode": 3}, "FAILED", "app-trainer-0: exit code 3"),
+        ("exited", {"ExitCode": 137, "OOMKilled": True}, "FAILED", "out of memory"),
+        ("created", {"ExitCode": 127, "Error": "no such file: trainer"}, "FAILED", "no such file: trainer"),
+        ("dead", {"ExitCode": 1}, "FAILED", "exit code 1"),
+    ],
+)
+def test_docker_states(daemon: FakeDocker, status: str, state: dict[str, Any], app_state: str, message: str) -> None:
+    daemon.add("app", status, **state)
+    seen = seen_in_docker(daemon)
+    assert seen.app_state == app_state
+    assert message in seen.message
+
+
+def test_docker_app_without_containers_is_unknown(daemon: FakeDocker) -> None:
+    daemon.add("other", "running")
+    assert seen_in_docker(daemon).app_state == "UNKNOWN"
+
+
+def test_docker_container_that_was_never_started_does_not_hold_up_the_trial(daemon: FakeDocker) -> None:
+    daemon.add("app", "created", age=3600)
+    seen = seen_in_docker(daemon)
+    assert (seen.app_state, seen.infrastructure) == ("FAILED", True)
+
+
+def test_docker_replicas_are_one_app(daemon: FakeDocker) -> None:
+    daemon.add("app", "exited", replica=0, ExitCode=1)
+    daemon.add("app", "running", replica=1)
+    assert seen_in_docker(daemon).app_state == "RUNNING"
+    daemon.add("app", "exited", replica=1)
+    assert seen_in_docker(daemon).app_state == "FAILED"
+    daemon.add("app", "exited", replica=0)
+    assert seen_in_docker(daemon).app_state == "SUCCEEDED"
+
+
+def test_docker_looks_once_at_all_containers(daemon: FakeDocker, docker: TorchXEngine) -> None:
+    for i in range(20):
+        daemon.add(f"app{i}", "running")
+    seen = docker.observe([f"local_docker://torchx/app{i}" for i in range(20)])
+    assert {o.app_state for o in seen.values()} == {"RUNNING"}
+    assert [r for r in daemon.requests if "containers" in r] == ["GET /containers/json"]
+
+
+def test_docker_find_and_cancel(daemon: FakeDocker, docker: TorchXEngine) -> None:
+    key = "digits-0123456789-t1-a1"
+    assert docker.find(key) is None
+    daemon.add(f"{key}-xyz", "running")
+    handle = docker.find(key)
+    assert handle is not None
+    assert docker.app_id(handle) == f"{key}-xyz"
+    docker.cancel(handle)
+    assert docker.observe([handle])[handle].app_state == "FAILED"
+    docker.cancel(handle)
+    docker.cancel("local_docker://torchx/absent")
+    assert len([r for r in daemon.requests if r.endswith("/stop")]) == 1
+
+
+def test_docker_daemon_that_is_away_says_nothing(daemon: FakeDocker, docker: TorchXEngine) -> None:
+    daemon.broken = True
+    for call in (lambda: docker.observe(["local_docker://torchx/a"]), lambda: docker.find("k")):
+        with pytest.raises(SchedulerUnavailableError, match="local_docker"):
+            call()

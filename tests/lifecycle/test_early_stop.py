@@ -1,0 +1,211 @@
+"""Stopping trials early: Ax decides on progressive results, the app goes, its data stays, whatever is killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_axtx.core.app_observation import AppObservation, Grace
+from airflow_provider_axtx.core.keys import tracker_key, tracker_step_key
+from airflow_provider_axtx.core.records import Observation, RunFact, TaskIdentity
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.lifecycle.attempts import cancel_run, complete_trial, observe_run, settle
+from airflow_provider_axtx.lifecycle.early_stop import stop_early
+from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
+from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
+from airflow_provider_axtx.optimizer import engine as ax_engine
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.fakes.scheduler import FakeCluster
+from tests.store.material import killed_at
+
+SPEC: dict[str, Any] = {
+    "name": "curves",
+    "parameters": [{"type": "range", "name": "x", "bounds": [0, 1], "parameter_type": "float"}],
+    "objective": "-loss",
+    "generation": {"initialization_random_seed": 1, "random_seed": 1},
+    "early_stopping": {"type": "threshold", "metric_threshold": 1.0, "min_progression": 2, "min_curves": 0},
+}
+
+
+class World:
+    """An experiment with live apps on a fake scheduler, whose progressive results the test writes."""
+
+    def __init__(self, root: Path, spec: dict[str, Any], trials: int) -> None:
+        self.url, self.cluster = f"sqlite:///{root / 'store.db'}", FakeCluster(root / "cluster")
+        self.store = ExperimentStore(self.url)
+        self.engine = self.new_engine()
+        create_experiment(self.store, ExperimentSpec.load(spec), if_exists="fail")
+        request = AppRequest(_component, tracker_root=str(root / "results"))
+        for trial in generate_trials(self.store, "curves", trials, task_key="task").trials:
+            submit_trial(self.store, self.engine, trial, request, TaskIdentity())
+
+    def new_engine(self) -> TorchXEngine:
+        return TorchXEngine("fake", scheduler_factories={"fake": self.cluster.factory})
+
+    def runs(self) -> list[RunFact]:
+        return [run for run in self.store.runs("curves") if run.finished_at is None]
+
+    def report(self, index: int, values: dict[str, Any], step: int | None = None) -> None:
+        key = tracker_key(index) if step is None else tracker_step_key(index, step)
+        path = Path(self.store.runs("curves", index)[-1].tracker_base, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+
+    def curve(self, index: int, losses: Sequence[float]) -> None:
+        for step, loss in enumerate(losses, start=1):
+            self.report(index, {"loss": loss}, step)
+
+    def succeed(self, index: int, loss: float) -> dict[str, Any]:
+        self.report(index, {"loss": loss})
+        run = self.store.runs("curves", index)[-1]
+        return complete_trial(self.store, settle(self.store, run, AppObservation("SUCCEEDED")))
+
+    def stop_early(self) -> list[int]:
+        """As a new process does it."""
+        return stop_early(ExperimentStore(self.url), self.new_engine(), "curves", self.runs())
+
+    def status(self, index: int) -> str:
+        return self.store.trial("curves", index).status
+
+    def steps(self, index: int) -> list[tuple[float | None, float]]:
+        return [(o.step, o.mean) for o in self.store.observations("curves", index)]
+
+    def live_apps(self) -> int:
+        return sum(app["state"] == "RUNNING" for app in self.cluster.apps().values())
+
+
+def _component(x: float) -> Any:
+    from torchx import specs
+
+    role = specs.Role(name="app", image="", entrypoint="true", args=[f"{x}"], resource=specs.Resource(1, 0, 100))
+    return specs.AppDef(name="app", roles=[role])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Callable[..., World]:
+    def make(trials: int = 2, **changes: Any) -> World:
+        return World(tmp_path, {**SPEC, **changes}, trials)
+
+    return make
+
+
+def test_the_bad_one_of_two_is_stopped_and_keeps_its_data(world: Callable[..., World]) -> None:
+    w = world()
+    w.curve(0, [0.1 + 0.2, 0.2])
+    w.curve(1, [3.3e-12, 2.0])
+    assert w.stop_early() == [1]
+    assert [w.status(0), w.status(1)] == ["RUNNING", "EARLY_STOPPED"]
+    assert w.steps(0) == [(1.0, 0.1 + 0.2), (2.0, 0.2)]
+    assert w.steps(1) == [(1.0, 3.3e-12), (2.0, 2.0)]
+    assert "worse than the metric threshold" in (w.store.trial("curves", 1).reason or "")
+    assert w.live_apps() == 1
+    assert w.stop_early() == []
+
+
+def test_a_stopped_trial_is_completed_with_its_last_step(world: Callable[..., World]) -> None:
+    w = world()
+    w.curve(0, [5.0, 4.0, 3.0])
+    before = w.store.runs("curves", 0)[-1]
+    assert w.stop_early() == [0]
+    run = w.store.runs("curves", 0)[-1]
+    # As a sensor that only now sees that the app is gone.
+    outcome = settle(w.store, before, observe_run(w.store, w.engine, run, Grace()))
+    completed = complete_trial(w.store, outcome)
+    assert (completed["trial_status"], completed["metrics"]) == ("EARLY_STOPPED", {"loss": {"mean": 3.0, "sem": None}})
+    assert w.status(0) == "EARLY_STOPPED"
+    w.succeed(1, 0.5)
+    assert [b["trial_index"] for b in ax_engine.best(w.store.facts("curves"))] == [1]
+
+
+def test_curves_of_completed_trials_are_what_others_are_compared_with(world: Callable[..., World]) -> None:
+    strategy = {"type": "percentile", "min_progression": 2, "min_curves": 2, "percentile_threshold": 50}
+    w = world(4, early_stopping=strategy)
+    for index in (0, 1):
+        w.curve(index, [1.0, 0.9, 0.8])
+        assert w.succeed(index, 0.75)["trial_status"] == "COMPLETED"
+        assert w.steps(index) == [(1.0, 1.0), (2.0, 0.9), (3.0, 0.8), (None, 0.75)]
+    w.curve(2, [0.5, 0.4])
+    w.curve(3, [4.0, 4.0])
+    assert w.stop_early() == [3]
+    assert w.live_apps() == 3  # the two completed ones are "live" for the fake, which was not told
+
+
+def test_nothing_new_means_no_question(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    early_stop = ax_engine.early_stop
+    monkeypatch.setattr(ax_engine, "early_stop", lambda facts: asked.append(facts.version) or early_stop(facts))
+    w = world()
+    assert w.stop_early() == []
+    w.curve(0, [0.3, 0.2])
+    assert (w.stop_early(), w.stop_early(), len(asked)) == ([], [], 1)
+    w.report(0, {"loss": 0.1}, 3)
+    assert (w.stop_early(), len(asked)) == ([], 2)
+
+
+def test_without_a_strategy_nothing_is_read_or_stopped(world: Callable[..., World]) -> None:
+    w = world(1, early_stopping=None)
+    w.curve(0, [9.0, 9.0, 9.0])
+    assert w.stop_early() == []
+    assert w.steps(0) == []
+
+
+def test_files_that_are_no_results_are_left_for_the_next_look(world: Callable[..., World]) -> None:
+    w = world(1)
+    w.curve(0, [9.0])
+    folder = Path(w.runs()[0].tracker_base, "0.steps")
+    (folder / "2").write_text('{"loss": 9')  # the app is writing it
+    (folder / "notes").write_text("{}")
+    w.report(0, {"loss": float("nan"), "other": 1.0}, 3)
+    assert w.stop_early() == []
+    assert w.store.observations("curves", 0) == [
+        Observation(0, "loss", 9.0, None, 1.0),
+        Observation(0, "other", 1.0, None, 3.0),
+    ]
+    (folder / "2").write_text('{"loss": 9.5}')
+    assert w.stop_early() == [0]
+
+
+def test_an_app_that_ended_by_itself_meanwhile_is_completed(world: Callable[..., World]) -> None:
+    w = world(1)
+    w.curve(0, [9.0, 9.0])
+    runs = w.runs()
+    w.store.finish_run(runs[0], "SUCCEEDED", "")
+    assert stop_early(w.store, w.engine, "curves", runs) == []
+    assert w.succeed(0, 9.0)["trial_status"] == "COMPLETED"
+
+
+def test_a_trial_cancelled_for_another_reason_is_not_stopped_early(world: Callable[..., World]) -> None:
+    w = world(1)
+    w.curve(0, [9.0, 9.0])
+    run = cancel_run(w.store, w.engine, w.runs()[0], "timeout")
+    assert stop_early(w.store, w.engine, "curves", [run]) == []
+    assert settle(w.store, run, observe_run(w.store, w.engine, run, Grace())).trial_status == "ABANDONED"
+
+
+@pytest.mark.parametrize("point", ["cancel.after_request", "cancel.after_cancel", "early.after_cancelled"])
+def test_killed_after_the_decision(world: Callable[..., World], point: str) -> None:
+    w = world(1)
+    w.curve(0, [9.0, 9.0])
+    killed_at(point, w.stop_early)
+    run = w.store.runs("curves", 0)[-1]
+    if run.finished_at is None:
+        assert w.stop_early() == [0]
+    else:
+        # Not live any more: whoever observes it settles it.
+        assert settle(w.store, run, observe_run(w.store, w.engine, run, Grace())).trial_status == "EARLY_STOPPED"
+    assert (w.status(0), w.live_apps(), w.steps(0)) == ("EARLY_STOPPED", 0, [(1.0, 9.0), (2.0, 9.0)])
+    assert w.cluster.calls("schedule") == 1
+
+
+def test_killed_before_the_decision_it_is_made_with_the_next_step(world: Callable[..., World]) -> None:
+    w = world(1)
+    w.curve(0, [9.0, 9.0])
+    killed_at("early.after_progress", w.stop_early)
+    assert (w.steps(0), w.status(0)) == ([(1.0, 9.0), (2.0, 9.0)], "RUNNING")
+    w.report(0, {"loss": 9.0}, 3)
+    assert w.stop_early() == [0]

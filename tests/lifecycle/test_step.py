@@ -1,0 +1,374 @@
+"""One reconcile step on a scheduler that the test rules: slots, ends, restarts, every reason to stop."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.errors import ExperimentExistsError, InvalidInputError, SchedulerUnavailableError
+from airflow_provider_axtx.core.records import Observation, Proposal
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_run
+from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials, start_loop
+from airflow_provider_axtx.optimizer import engine as ax_engine
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from tests.lifecycle.rig import SPEC, Rig, indexes, settled
+
+
+def test_a_slot_is_refilled_as_soon_as_any_trial_ends(rig: Rig) -> None:
+    loop = rig.loop(parallelism=3)
+    assert indexes(settled(loop)) == [0, 1, 2]
+    rig.end(1)
+    assert indexes(settled(loop)) == [0, 2, 3]
+    rig.end(0)
+    rig.end(3)
+    assert indexes(settled(loop)) == [2, 4, 5]
+    assert rig.statuses() == {0: "COMPLETED", 1: "COMPLETED", 2: "RUNNING", 3: "COMPLETED", 4: "RUNNING", 5: "RUNNING"}
+
+
+def test_a_step_that_finds_nothing_new_neither_asks_ax_nor_writes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = rig.loop(parallelism=2, max_trials=3)
+    settled(loop)
+    rig.end(0)
+    settled(loop)
+    rig.end(1)
+    settled(loop)
+    monkeypatch.setattr(ax_engine, "propose", lambda *_: pytest.fail("asked Ax"))
+    monkeypatch.setattr(rig.store._db, "write", lambda *_: pytest.fail("wrote"))
+    before = rig.cluster.calls("describe")
+    step = loop.step()
+    assert (step.changed, indexes(step), step.finished) == (False, [2], None)
+    assert rig.cluster.calls("describe") == before + 1
+
+
+def test_one_trial_at_a_time_equals_the_sequential_loop(rig: Rig) -> None:
+    generation = {"initialization_budget": 3, "initialization_random_seed": 7, "random_seed": 7}
+    spec = {**SPEC, "generation": generation}
+    loop = rig.loop(spec=spec, max_trials=6)
+    while (step := settled(loop)).finished is None:
+        rig.end(step.live[0].trial_index)
+    by_hand = ExperimentSpec.load({**spec, "name": "by hand"})
+    create_experiment(rig.store, by_hand, if_exists="fail")
+    for number in range(6):
+        (trial,) = generate_trials(rig.store, "by hand", 1, task_key=f"dag/{number}/-1").trials
+        result = Observation(number, "loss", float(trial.parameters["x"]))
+        rig.store.complete("by hand", number, status="COMPLETED", observations=[result])
+    expected = [trial.parameters for trial in rig.store.trials("by hand")]
+    assert [trial.parameters for trial in rig.store.trials("loop")] == expected
+    assert {trial.generation_node for trial in rig.store.trials("loop")} >= {"MBM"}
+
+
+# Ends of apps
+
+
+def test_an_app_that_fails_fails_its_trial_and_the_loop_goes_on(rig: Rig) -> None:
+    (rig.cluster.root / "app-0.log").write_text("out of memory\n")
+    loop = rig.loop()
+    settled(loop)
+    rig.end(0, "FAILED", message="exit code 1")
+    assert indexes(settled(loop)) == [1]
+    (first, _) = rig.store.trials("loop")
+    assert (first.status, first.reason) == ("FAILED", "exit code 1")
+
+
+def test_an_app_that_is_lost_is_resubmitted_while_retries_are_left(rig: Rig) -> None:
+    loop = rig.loop(trial_retries=1)
+    settled(loop)
+    for attempt in (2, 2):
+        rig.cluster.forget(rig.app_of(0)[0])
+        loop.step()
+        step = settled(loop)
+        if rig.statuses()[0] == "RUNNING":
+            assert [(run.trial_index, run.attempt) for run in step.live] == [(0, attempt)]
+    trial = rig.store.trial("loop", 0)
+    assert trial.status == "FAILED"
+    assert "lost" in (trial.reason or "")
+    assert len(rig.store.runs("loop", 0)) == 2
+    assert rig.store.runs("loop", 0)[1].infrastructure
+
+
+def test_what_somebody_else_saw_ends_the_trial_too(rig: Rig) -> None:
+    loop = rig.loop()
+    step = settled(loop)
+    loop.step({str(step.live[0].app_handle): AppObservation("FAILED", "lost: not seen", infrastructure=True)})
+    assert rig.statuses()[0] == "FAILED"
+
+
+def test_an_app_that_takes_too_long_is_cancelled_and_its_trial_abandoned(rig: Rig) -> None:
+    step = settled(rig.loop())
+    submitted_at = step.live[0].submitted_at
+    assert submitted_at is not None
+    assert step.until == submitted_at + 3600
+    settled(rig.loop(trial_timeout=0.001))
+    assert rig.app_of(0)[1]["state"] == "CANCELLED"
+    trial = rig.store.trial("loop", 0)
+    assert (trial.status, (trial.reason or "").partition(":")[0]) == ("ABANDONED", "timeout")
+
+
+def test_a_scheduler_that_does_not_answer_changes_nothing(rig: Rig) -> None:
+    loop = rig.loop(parallelism=2)
+    settled(loop)
+    rig.end(0)
+    rig.cluster.fail_next("describe", times=2)
+    with pytest.raises(SchedulerUnavailableError):
+        while True:
+            loop.step()
+    assert rig.statuses() == {0: "RUNNING", 1: "RUNNING"}
+    assert indexes(settled(loop)) == [1, 2]
+
+
+def test_a_trial_that_is_stopped_early_keeps_its_data_and_frees_its_slot(rig: Rig) -> None:
+    stopping = {"type": "threshold", "metric_threshold": 1.0, "min_progression": 2, "min_curves": 0}
+    spec = {**SPEC, "early_stopping": stopping}
+    step = settled(rig.loop(spec=spec, parallelism=2))
+    assert step.steps_seen == {str(run.app_handle): 0 for run in step.live}
+    assert step.until is not None and step.until > time.time() + 60  # progress wakes it, not the clock
+    for number in (1, 2):
+        rig.report(0, number, 0.1)
+        rig.report(1, number, 2.0)
+    step = settled(rig.loop(spec=spec, parallelism=2))
+    assert indexes(step) == [0, 2]
+    assert step.steps_seen is not None and step.steps_seen[str(step.live[0].app_handle)] == 2
+    assert rig.app_of(1)[1]["state"] == "CANCELLED"
+    assert rig.statuses() == {0: "RUNNING", 1: "EARLY_STOPPED", 2: "RUNNING"}
+    assert [(seen.step, seen.mean) for seen in rig.store.observations("loop", 1)] == [(1.0, 2.0), (2.0, 2.0)]
+
+
+# Restarts
+
+
+def test_a_trial_that_was_generated_and_not_submitted_is_submitted(rig: Rig) -> None:
+    loop = rig.loop(parallelism=2)
+    generate_trials(rig.store, "loop", 1, task_key=loop.task_key)
+    assert indexes(settled(loop)) == [0, 1]
+    assert set(rig.started().values()) == {1}
+
+
+def test_another_process_attaches_to_live_apps(rig: Rig) -> None:
+    settled(rig.loop(parallelism=2))
+    rig.end(0)
+    assert indexes(settled(rig.loop(parallelism=2, try_number=2))) == [1, 2]
+    assert set(rig.started().values()) == {1}
+    assert len(rig.started()) == 3
+
+
+def test_an_end_that_was_observed_but_not_recorded_is_recorded(rig: Rig) -> None:
+    loop = rig.loop()
+    step = settled(loop)
+    rig.end(0)
+    rig.store.finish_run(step.live[0], "SUCCEEDED", "")
+    assert indexes(settled(rig.loop(try_number=2))) == [1]
+    assert rig.statuses()[0] == "COMPLETED"
+
+
+@pytest.mark.parametrize("max_tries", [0, 1], ids=["retry", "clear"])
+def test_trials_whose_task_was_killed_run_again(rig: Rig, max_tries: int) -> None:
+    settled(rig.loop(parallelism=2))
+    rig.loop().cancel_all(f"{KILLED}: by a user")
+    step = settled(rig.loop(parallelism=2, try_number=2, max_tries=max_tries))
+    assert [(run.trial_index, run.attempt) for run in step.live] == [(0, 2), (1, 2)]
+    states = [app["state"] for app in rig.cluster.apps().values()]
+    assert sorted(states) == ["CANCELLED", "CANCELLED", "RUNNING", "RUNNING"]
+    parameters = [trial.parameters for trial in rig.store.trials("loop")]
+    assert len(parameters) == 2
+
+
+def test_another_dag_run_resumes_the_experiment_and_leaves_foreign_trials_alone(rig: Rig) -> None:
+    settled(rig.loop(parallelism=1))
+    other = rig.loop(parallelism=2, run_id="other")
+    assert indexes(settled(other)) == [1, 2]
+    other.cancel_all("enough")
+    assert rig.app_of(0)[1]["state"] == "RUNNING"
+
+
+def test_an_experiment_of_somebody_else_is_refused_with_fail_but_not_ones_own(rig: Rig) -> None:
+    spec = ExperimentSpec.load(SPEC)
+    rig.store.start_loop("loop", "dag/optimize/-1", 0)  # killed before it had created the experiment
+    for _ in range(2):
+        start_loop(rig.store, spec, if_exists="fail", task_key="dag/optimize/-1", max_tries=0)
+    with pytest.raises(ExperimentExistsError):
+        start_loop(rig.store, spec, if_exists="fail", task_key="other/optimize/-1", max_tries=0)
+    assert rig.store.loop("loop", "other/optimize/-1") is None
+
+
+def test_a_component_that_does_not_fit_submits_nothing(rig: Rig) -> None:
+    with pytest.raises(InvalidInputError, match="no_such"):
+        rig.loop(component="no_such_module:app").step()
+    assert rig.cluster.apps() == {}
+
+
+def test_another_scheduler_is_refused_while_an_app_runs_on_the_old_one(rig: Rig) -> None:
+    settled(rig.loop())
+    elsewhere = TorchXEngine("other", scheduler_factories={"other": rig.cluster.factory})
+    with pytest.raises(InvalidInputError, match=r"scheduler is 'other' now, and fake://.* still runs on 'fake'"):
+        rig.loop(try_number=2, engine=elsewhere).step()
+    assert rig.statuses() == {0: "RUNNING"}
+
+
+# Every reason to stop
+
+
+def test_max_trials(rig: Rig) -> None:
+    loop = rig.loop(max_trials=3, parallelism=2)
+    while (step := settled(loop)).finished is None:
+        rig.end(step.live[0].trial_index)
+    assert step.finished == "max_trials: the experiment has 3 trials"
+    assert rig.statuses() == dict.fromkeys(range(3), "COMPLETED")
+    assert rig.store.summary("loop").stop_reason == step.finished
+
+
+def test_an_exhausted_search_space(rig: Rig) -> None:
+    parameter = {"type": "choice", "name": "x", "parameter_type": "float", "values": [0.0, 0.5, 1.0]}
+    loop = rig.loop(spec={**SPEC, "parameters": [parameter]}, parallelism=2)
+    while (step := settled(loop)).finished is None:
+        rig.end(step.live[0].trial_index)
+    assert step.finished.startswith("SearchSpaceExhausted")
+    assert rig.statuses() == dict.fromkeys(range(3), "COMPLETED")
+
+
+def test_an_experiment_that_does_not_improve_any_more(rig: Rig) -> None:
+    spec = {**SPEC, "global_stopping": {"min_trials": 3, "window_size": 2}}
+    loop = rig.loop(spec=spec, parallelism=2, on_stop="cancel")
+    settled(loop)
+    for index, loss in enumerate((0.0, 1.0, 1.0)):
+        rig.end(index, loss=loss)
+        step = settled(loop)
+    assert step.finished is not None
+    assert step.finished.startswith("global_stopping: ")
+    assert "improvement" in step.finished
+    assert list(rig.statuses().values()) == ["COMPLETED"] * 3 + ["ABANDONED"]
+    assert rig.app_of(3)[1]["state"] == "CANCELLED"
+
+
+def test_an_experiment_in_which_ax_waits_for_nobody_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = rig.loop(parallelism=2)
+    generate_trials(rig.store, "loop", 1, task_key=loop.task_key)
+    monkeypatch.setattr(ax_engine, "propose", lambda *_: Proposal((), None, pending="DataRequiredError: no data"))
+    assert indexes(settled(loop)) == [0]
+    rig.end(0)
+    finished = settled(loop).finished
+    assert finished == "Ax has no trial to propose, and none is in flight: DataRequiredError: no data"
+
+
+def test_ax_may_wait_for_the_trials_of_another_task(rig: Rig) -> None:
+    spec = {**SPEC, "generation": {**SPEC["generation"], "max_parallelism": 1}}
+    settled(rig.loop(spec=spec))
+    other = rig.loop(spec=spec, run_id="other")
+    step = settled(other)
+    assert (indexes(step), step.finished) == ([], None)
+    assert step.until is not None
+    rig.end(0)
+    settled(rig.loop(spec=spec, max_trials=1))
+    assert indexes(settled(other)) == [1]
+
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "max_failed_trials": {"max_failed_trials": 2},
+    "max_failure_rate": {"max_failure_rate": 0.4, "min_trials_for_rate": 2},
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_too_many_failures(rig: Rig, name: str) -> None:
+    (rig.cluster.root / "app-0.log").write_text("")
+    loop = rig.loop(parallelism=3, **FAILURES[name])
+    settled(loop)
+    rig.end(0, "FAILED", message="exit code 1")
+    assert settled(loop).finished is None
+    rig.end(1, "FAILED", message="exit code 1")
+    step = settled(loop)
+    assert (indexes(step), step.finished) == ([2, 3], None)  # they are drained
+    rig.end(2)
+    rig.end(3)
+    finished = settled(loop).finished
+    assert finished is not None
+    assert finished.startswith(f"{name}: 2 ")
+    assert list(rig.statuses().values()) == ["FAILED", "FAILED", "COMPLETED", "COMPLETED"]
+
+
+def test_the_first_failure_when_asked_for(rig: Rig) -> None:
+    (rig.cluster.root / "app-0.log").write_text("")
+    loop = rig.loop(parallelism=2, on_trial_failure="fail", on_stop="cancel")
+    settled(loop)
+    rig.end(1, "FAILED", message="exit code 1")
+    step = settled(loop)
+    assert step.finished == "on_trial_failure: 1 of 1 trials have failed"
+    assert rig.app_of(0)[1]["state"] == "CANCELLED"
+    assert rig.statuses() == {0: "ABANDONED", 1: "FAILED"}
+    assert rig.store.trial("loop", 0).reason == f"stopped: {step.finished}"
+
+
+TIMES: dict[str, Any] = {
+    "deadline": lambda: {"deadline": "2026-01-01T00:00:00+00:00"},
+    "max_seconds": lambda: {"max_seconds": 0.001},
+    "max_resource_hours": lambda: {"max_resource_hours": 1e-9},
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+def test_time_and_resources_cancel_what_runs_when_asked_for(rig: Rig, name: str) -> None:
+    settled(rig.loop(parallelism=2))
+    generate_trials(rig.store, "loop", 3, task_key=rig.loop().task_key)  # the third was not submitted
+    step = settled(rig.loop(parallelism=2, on_stop="cancel", **TIMES[name]()))
+    assert step.finished is not None
+    assert step.finished.startswith(f"{name}: ")
+    assert [app["state"] for app in rig.cluster.apps().values()] == ["CANCELLED", "CANCELLED"]
+    assert rig.statuses() == dict.fromkeys(range(3), "ABANDONED")
+    assert rig.store.open_runs() == []
+
+
+def test_a_deadline_is_waited_for(rig: Rig) -> None:
+    step = settled(rig.loop(max_seconds=100))
+    loop = rig.store.loop("loop", rig.loop().task_key)
+    assert loop is not None
+    assert step.until == loop.started_at + 100
+
+
+def test_the_end_of_the_resource_budget_is_waited_for(rig: Rig) -> None:
+    before = time.time()
+    step = settled(rig.loop(parallelism=2, max_resource_hours=1.0))
+    assert step.until is not None
+    assert before + 1795 < step.until < time.time() + 1800  # two cores
+
+
+def test_the_reason_to_stop_survives_a_restart_and_a_clear_takes_it_back(rig: Rig) -> None:
+    settled(rig.loop(parallelism=2))
+    assert indexes(settled(rig.loop(parallelism=2, max_seconds=0.001))) == [0, 1]
+    rig.end(0)
+    assert indexes(settled(rig.loop(parallelism=2, try_number=2))) == [1]
+    rig.end(1)
+    finished = settled(rig.loop(parallelism=2, try_number=3)).finished
+    assert finished is not None
+    assert finished.startswith("max_seconds")
+    cleared = rig.loop(parallelism=2, try_number=4, max_tries=3)
+    assert rig.store.summary("loop").stop_reason is None
+    assert indexes(settled(cleared)) == [2, 3]
+
+
+def test_a_cleared_task_that_had_finished_is_finished_at_once(rig: Rig) -> None:
+    settled(rig.loop(max_trials=1))
+    rig.end(0)
+    first = settled(rig.loop(max_trials=1)).finished
+    assert first is not None
+    assert rig.loop(max_trials=1, try_number=2, max_tries=1).step().finished == first
+    assert indexes(settled(rig.loop(max_trials=2, try_number=3, max_tries=2))) == [1]
+
+
+def test_a_task_that_was_ended_neither_submits_nor_settles(rig: Rig) -> None:
+    class EndedError(Exception):
+        pass
+
+    def ended() -> None:
+        raise EndedError
+
+    loop = rig.loop(parallelism=2)
+    step = settled(loop)
+    cancel_run(rig.store, rig.engine, step.live[0], f"{KILLED}: by a user")
+    loop.check = ended
+    with pytest.raises(EndedError):
+        loop.step()
+    assert rig.statuses() == {0: "RUNNING", 1: "RUNNING"}
+    assert rig.store.run("loop", 0, 1).finished_at is None
