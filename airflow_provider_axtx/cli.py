@@ -13,8 +13,8 @@ from airflow_provider_axtx.hooks.torchx import TorchXHook
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from airflow_provider_axtx.core.records import RunFact
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
 _CONN_ID = Arg(
     ("--ax-conn-id",), help="Connection of the experiment store (default: ax_default)", default=AxHook.default_conn_name
@@ -70,19 +70,19 @@ def list_experiments(args: Namespace) -> None:
 
 def list_trials(args: Namespace) -> None:
     """Print a line for each trial of an experiment: status, parameters, metrics, attempts, app handle, reason."""
-    facts = (store := AxHook(args.ax_conn_id).store).facts(args.experiment)
+    facts = (store := AxHook(args.ax_conn_id).store).snapshot(args.experiment)
     metrics: dict[int, dict[str, float]] = {}
     for observation in facts.observations:
         if observation.step is None:
             metrics.setdefault(observation.trial_index, {})[observation.metric] = observation.mean
-    last = {run.trial_index: run for run in store.runs(args.experiment)}
+    last = {run.trial_index: run for run in store.attempts(args.experiment)}
     rows = [
         {
             "trial": trial.index,
             "status": trial.status,
             "parameters": trial.parameters,
             "metrics": metrics.get(trial.index, {}),
-            "attempts": last[trial.index].attempt if trial.index in last else 0,
+            "attempts": last[trial.index].number if trial.index in last else 0,
             "app_handle": (last[trial.index].app_handle or "") if trial.index in last else "",
             "reason": trial.reason or "",
         }
@@ -105,17 +105,17 @@ def reap(args: Namespace) -> None:
             {
                 "experiment": orphan.experiment,
                 "trial": orphan.trial_index,
-                "app_handle": orphan.run.app_handle if orphan.run and orphan.run.app_handle else "",
+                "app_handle": orphan.attempt.app_handle if orphan.attempt and orphan.attempt.app_handle else "",
                 "trial_status": store.trial(orphan.experiment, orphan.trial_index).status,
             }
             for orphan in orphans
         ]
     else:
 
-        def engine_for(run: RunFact) -> TorchXEngine:
-            return TorchXHook(run.identity.torchx_conn_id or args.torchx_conn_id).get_engine(run.scheduler)
+        def launcher_for(run: AttemptRecord) -> TorchXLauncher:
+            return TorchXHook(run.identity.torchx_conn_id or args.torchx_conn_id).get_launcher(run.scheduler)
 
-        rows = [asdict(one) for one in end(store, engine_for, orphans, "reaped: no active DAG run waits for it")]
+        rows = [asdict(one) for one in end(store, launcher_for, orphans, "reaped: no active DAG run waits for it")]
     _show(rows, args)
 
 

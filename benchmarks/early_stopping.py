@@ -20,13 +20,14 @@ from typing import Any
 import torch
 from torchx import specs
 
-from airflow_provider_axtx.core.app_observation import Grace
+from airflow_provider_axtx.core.app_observation import LostAppPolicy
 from airflow_provider_axtx.core.errors import TrialsPendingError
 from airflow_provider_axtx.core.keys import tracker_step_key
-from airflow_provider_axtx.core.records import RunFact, TaskIdentity
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.launcher.tracker import list_steps
-from airflow_provider_axtx.lifecycle.attempts import complete_trial, observe_run, settle
+from airflow_provider_axtx.lifecycle.attempts import poll_attempt
+from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
 from airflow_provider_axtx.lifecycle.early_stop import stop_early
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
@@ -111,7 +112,7 @@ class Experiment:
 
     def __init__(self, root: Path, seed: int, early_stopping: dict[str, Any] | None, setting: Setting) -> None:
         self.store = ExperimentStore(f"sqlite:///{root / 'store.db'}")
-        self.engine = TorchXEngine("local_detached", scheduler_args={"max_parallel": setting.parallelism})
+        self.launcher = TorchXLauncher("local_detached", scheduler_args={"max_parallel": setting.parallelism})
         self.setting = setting
         self.request = AppRequest(curve, {"epochs": setting.epochs}, tracker_root=str(root / "results"))
         create_experiment(self.store, spec(seed, early_stopping, setting.method), if_exists="fail")
@@ -120,11 +121,11 @@ class Experiment:
         """Keep as many trials in flight as allowed until all have ended."""
         while self._step():
             pass
-        runs = self.store.runs(NAME)
-        seen = self.engine.observe([run.app_handle or "" for run in runs])
+        runs = self.store.attempts(NAME)
+        seen = self.launcher.observe([run.app_handle or "" for run in runs])
         trials = self.store.trials(NAME)
         completed = {trial.index for trial in trials if trial.status == "COMPLETED"}
-        finals = [o for o in self.store.facts(NAME).observations if o.step is None and o.trial_index in completed]
+        finals = [o for o in self.store.snapshot(NAME).observations if o.step is None and o.trial_index in completed]
         return Result(
             steps=sum(len(list_steps(run.tracker_base, run.trial_index)) for run in runs),
             best=min(o.mean for o in finals),
@@ -134,35 +135,35 @@ class Experiment:
 
     def _step(self) -> bool:
         """Let every app go on by one epoch, then do what a loop does between two looks; False when all has ended."""
-        started = [(run, self._begin_epoch(run)) for run in self.store.open_runs(experiment=NAME)]
+        started = [(run, self._begin_epoch(run)) for run in self.store.open_attempts(experiment=NAME)]
         for run, number in started:
             self._await_epoch(run, number)
-        stop_early(self.store, self.engine, NAME, self.store.open_runs(experiment=NAME))
+        stop_early(self.store, self.launcher, NAME, self.store.open_attempts(experiment=NAME))
         while (have := len(self.store.trials(NAME))) < self.setting.trials:
-            if len(self.store.open_runs(experiment=NAME)) >= self.setting.parallelism:
+            if len(self.store.open_attempts(experiment=NAME)) >= self.setting.parallelism:
                 break
             try:
                 (trial,) = generate_trials(self.store, NAME, 1, task_key=f"benchmark/{have}").trials
             except TrialsPendingError:
                 break
-            submit_trial(self.store, self.engine, trial, self.request, TaskIdentity())
-        return bool(self.store.open_runs(experiment=NAME))
+            submit_trial(self.store, self.launcher, trial, self.request, TaskIdentity())
+        return bool(self.store.open_attempts(experiment=NAME))
 
-    def _begin_epoch(self, run: RunFact) -> int:
+    def _begin_epoch(self, run: AttemptRecord) -> int:
         go = Path(run.tracker_base, f"{run.trial_index}.epochs")
         go.mkdir(parents=True, exist_ok=True)
         number = len(list(go.iterdir())) + 1
         (go / str(number)).touch()
         return number
 
-    def _await_epoch(self, run: RunFact, number: int) -> None:
+    def _await_epoch(self, run: AttemptRecord, number: int) -> None:
         step = Path(run.tracker_base, tracker_step_key(run.trial_index, number))
         while not step.exists():
             time.sleep(0.01)  # the app is another process, which offers no event to wait for
         while number == self.setting.epochs:
-            observed = observe_run(self.store, self.engine, run, Grace())
+            observed = poll_attempt(self.store, self.launcher, run, LostAppPolicy())
             if observed.is_terminal:
-                complete_trial(self.store, settle(self.store, run, observed))
+                complete_trial(self.store, finalize(self.store, run, observed))
                 break
             time.sleep(0.01)
 

@@ -54,16 +54,18 @@ def _statements() -> Iterator[list[str]]:
 def _calls(opened: ExperimentStore, trials: int) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield the calls that one more trial makes, in their order."""
     name = store.NAME
-    facts = opened.facts(name)
+    facts = opened.snapshot(name)
     yield "add_trials", lambda: store.add_one(opened, facts)
-    run = opened.begin_run(name, trials, scheduler="local_detached", identity=TaskIdentity(), tracker_root="/results")
+    run = opened.begin_attempt(
+        name, trials, scheduler="local_detached", identity=TaskIdentity(), tracker_root="/results"
+    )
     yield "record_handle", lambda: opened.record_handle(run, "local_detached://torchx/app")
-    yield "latest_run", lambda: opened.latest_run(name, trials)
+    yield "latest_attempt", lambda: opened.latest_attempt(name, trials)
     yield "note_unseen", lambda: opened.note_unseen(run, seen=True)
-    yield "finish_run", lambda: opened.finish_run(run, "SUCCEEDED", "")
+    yield "finish_attempt", lambda: opened.finish_attempt(run, "SUCCEEDED", "")
     yield "complete", lambda: store.complete_one(opened, trials)
     yield "granted", lambda: opened.granted(name, "dag/run/another/-1")
-    yield "facts", lambda: opened.facts(name)
+    yield "snapshot", lambda: opened.snapshot(name)
     yield "summary", lambda: opened.summary(name)
 
 

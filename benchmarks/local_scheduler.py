@@ -38,16 +38,16 @@ class Detached:
     """``local_detached``, through the engine that the operators use."""
 
     def __init__(self, folder: Path) -> None:
-        from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+        from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
         os.environ["AXTX_LOCAL_ROOT"] = str(folder / "apps")
-        self._engine = TorchXEngine("local_detached", scheduler_args={"max_parallel": SLOTS})
+        self._launcher = TorchXLauncher("local_detached", scheduler_args={"max_parallel": SLOTS})
         self._folder, self._number = folder, 0
 
     def submit(self, seconds: float = 0.0) -> str:
         """Start an app; it waits for a slot by itself."""
         self._number += 1
-        plan = self._engine.plan(
+        plan = self._launcher.plan(
             app,
             {},
             {"seconds": seconds},
@@ -56,11 +56,11 @@ class Detached:
             tracker_base=str(self._folder / "tracker"),
             submission_key=f"bench-{self._number}",
         )
-        return self._engine.submit(plan)
+        return self._launcher.submit(plan)
 
     def ended(self, handles: list[Any]) -> int:
         """Return how many of the apps have ended."""
-        return sum(seen.is_terminal for seen in self._engine.observe(handles).values())
+        return sum(seen.is_terminal for seen in self._launcher.observe(handles).values())
 
 
 class Cwd:

@@ -50,11 +50,11 @@ def run(quick: bool) -> Report:
 
 
 def _generating(report: Report, folder: Path, trials: int, repeats: int) -> None:
-    from airflow_provider_axtx.optimizer import engine as ax_engine
+    from airflow_provider_axtx.optimizer import engine as optimizer
 
     url = f"sqlite:///{folder / 'store.db'}"
     snapshot = folder / "ax.json"
-    ax_engine.export_json(filled(url, trials).facts(NAME), snapshot)
+    optimizer.export_json(filled(url, trials).snapshot(NAME), snapshot)
     tasks = iter(range(repeats))
     found = interleaved(
         {

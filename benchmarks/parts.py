@@ -12,16 +12,16 @@ class Parts:
     """Adds up the seconds spent behind each door; of doors within doors the outer one counts."""
 
     def __init__(self) -> None:
-        from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
-        from airflow_provider_axtx.optimizer import engine as ax_engine
+        from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+        from airflow_provider_axtx.optimizer import engine as optimizer
         from airflow_provider_axtx.store._database import Database
 
         self._inside = False
         self.seconds = {"store": 0.0, "Ax": 0.0, "TorchX": 0.0, "waiting": 0.0}
         doors: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
             "store": [(Database, ("__init__", "read", "write"))],
-            "Ax": [(ax_engine, ("propose", "validate"))],
-            "TorchX": [(TorchXEngine, ("__init__", "check", "plan", "submit", "find", "observe"))],
+            "Ax": [(optimizer, ("propose", "validate"))],
+            "TorchX": [(TorchXLauncher, ("__init__", "check", "plan", "submit", "find", "observe"))],
             "waiting": [(time, ("sleep",))],
         }
         for part, places in doors.items():

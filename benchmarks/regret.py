@@ -105,7 +105,7 @@ def optimize(name: str, seed: int, trials: int, *, parallelism: int = 1, slow: f
 def through_the_operator(name: str, seed: int) -> list[float]:
     """Return the value of each trial, in their order."""
     trials = CHECKPOINTS[name][-1]
-    facts = optimize(name, seed, trials).facts(f"{name}-{seed}")
+    facts = optimize(name, seed, trials).snapshot(f"{name}-{seed}")
     values = {seen.trial_index: seen.mean for seen in facts.observations if seen.metric == "value"}
     return [values[index] for index in range(trials)]
 
@@ -136,10 +136,10 @@ def utilisation(trials: int = 20, slow: float = 2.0) -> float:
 
     The lengths of the trials are ``slow`` times 1, 6, 4, 2, 7, 5, 3, and so on.
     """
-    from airflow_provider_axtx.optimizer import engine as ax_engine
+    from airflow_provider_axtx.optimizer import engine as optimizer
 
     generating: list[tuple[float, float]] = []
-    propose = ax_engine.propose
+    propose = optimizer.propose
 
     def timed(*arguments: Any) -> Any:
         started = time.time()
@@ -147,12 +147,12 @@ def utilisation(trials: int = 20, slow: float = 2.0) -> float:
         generating.append((started, time.time()))
         return proposal
 
-    ax_engine.propose = timed
+    optimizer.propose = timed
     try:
         store = optimize("branin", 1000, trials, parallelism=PARALLELISM, slow=slow)
     finally:
-        ax_engine.propose = propose
-    runs = store.runs("branin-1000")
+        optimizer.propose = propose
+    runs = store.attempts("branin-1000")
     apps = [json.loads(Path(run.tracker_base, "times").read_text()) for run in runs]
     # The slots fill up at the start and drain at the end: neither is about refilling.
     start, end = sorted(begin for begin, _ in apps)[PARALLELISM - 1], max(begin for begin, _ in apps)

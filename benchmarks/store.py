@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_axtx.core.records import ExperimentFacts, Observation, Proposal, ProposedTrial
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, Proposal, ProposedTrial
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from benchmarks.harness import Check, Report, Table, interleaved, timed
 
@@ -46,14 +46,14 @@ def loss(index: int) -> float:
 
 def filled(url: str, trials: int) -> ExperimentStore:
     """Return a store whose experiment has this many completed trials and a generator state as Ax leaves it."""
-    from airflow_provider_axtx.optimizer import engine as ax_engine
+    from airflow_provider_axtx.optimizer import engine as optimizer
 
     store = ExperimentStore(url)
     store.create(NAME, SPEC)
     rows = tuple(ProposedTrial(f"{i}_0", parameters(i), "Sobol", {"generator_key": "Sobol"}) for i in range(trials - 1))
     store.add_trials(NAME, Proposal(rows, None), task_key=_TASK, first_slot=0, expected_version=0)
-    facts = store.facts(NAME)
-    proposal = ax_engine.propose(facts, 1)
+    facts = store.snapshot(NAME)
+    proposal = optimizer.propose(facts, 1)
     store.add_trials(NAME, proposal, task_key=_TASK, first_slot=trials - 1, expected_version=facts.version)
     for index in range(trials):
         complete_one(store, index)
@@ -64,18 +64,18 @@ def our_step(store: ExperimentStore) -> Step:
     """Return the step on our store: two small transactions, then read and rebuild what Ax needs."""
     from airflow_provider_axtx.optimizer.rebuild import rebuild
 
-    facts = store.facts(NAME)
+    facts = store.snapshot(NAME)
 
     def step() -> None:
         nonlocal facts
         complete_one(store, add_one(store, facts))
-        facts = store.facts(NAME)
+        facts = store.snapshot(NAME)
         rebuild(facts)
 
     return step
 
 
-def add_one(store: ExperimentStore, facts: ExperimentFacts) -> int:
+def add_one(store: ExperimentStore, facts: ExperimentSnapshot) -> int:
     """Record one more trial, as a generating task does that has read the facts; return its index."""
     index = len(facts.trials)
     proposed = ProposedTrial(f"{index}_0", parameters(index), "Sobol", {"generator_key": "Sobol"})
@@ -93,9 +93,9 @@ def json_step(store: ExperimentStore, path: Path) -> Step:
     """Return the step on Ax's JSON snapshot: save, load."""
     from ax.api.client import Client
 
-    from airflow_provider_axtx.optimizer import engine as ax_engine
+    from airflow_provider_axtx.optimizer import engine as optimizer
 
-    client, index = ax_engine.client(store.facts(NAME)), len(store.trials(NAME))
+    client, index = optimizer.client(store.snapshot(NAME)), len(store.trials(NAME))
 
     def step() -> None:
         nonlocal client, index
@@ -111,15 +111,15 @@ def sql_step(store: ExperimentStore, url: str) -> Step:
     """Return the step on Ax's SQL storage, which saves at each change: load."""
     from ax.api.client import Client
     from ax.api.configs import StorageConfig
-    from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
+    from ax.storage.sqa_store.db import create_all_tables, get_launcher, init_engine_and_session_factory
     from ax.storage.sqa_store.save import save_experiment, save_generation_strategy
 
     from airflow_provider_axtx.optimizer.rebuild import rebuild
 
     # Ax's session factory is one for the process, and the first URL stays unless it is forced.
     init_engine_and_session_factory(url=url, force_init=True)
-    create_all_tables(get_engine())
-    rebuilt, index = rebuild(store.facts(NAME)), len(store.trials(NAME))
+    create_all_tables(get_launcher())
+    rebuilt, index = rebuild(store.snapshot(NAME)), len(store.trials(NAME))
     save_experiment(rebuilt.experiment)
     save_generation_strategy(rebuilt.strategy)
     config = StorageConfig(url=url)

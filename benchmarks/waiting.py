@@ -72,17 +72,17 @@ async def _figures(names: list[str], intervals: int, traced: bool) -> dict[str, 
 
 def measure(trials: int, intervals: int, traced: bool) -> dict[str, Any]:
     """Let this many triggers wait for apps that do not end, and return the figures."""
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from tests.faults.thousand import FakeApps
 
     looked: list[int] = []
-    observe = TorchXEngine.observe
+    observe = TorchXLauncher.observe
 
-    def counted(engine: TorchXEngine, handles: Any) -> Any:
+    def counted(launcher: TorchXLauncher, handles: Any) -> Any:
         looked.append(len(handles))
-        return observe(engine, handles)
+        return observe(launcher, handles)
 
-    TorchXEngine.observe = counted  # type: ignore[method-assign]
+    TorchXLauncher.observe = counted  # type: ignore[method-assign]
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="axtx-bench-") as folder:
         os.environ["AXTX_LOCAL_ROOT"] = folder

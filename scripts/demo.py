@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from realairflow import AirflowApi, AirflowEnv, AirflowEnvError, ApiError, RunFailed
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import Observation, TrialFact
+    from airflow_provider_axtx.core.records import Observation, TrialRecord
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,7 +130,7 @@ class Demo:
         print("In the browser: make serve", flush=True)
 
 
-def trial_line(trial: TrialFact, observations: list[Observation]) -> str:
+def trial_line(trial: TrialRecord, observations: list[Observation]) -> str:
     """Return the line of the table for a trial that has ended."""
     found = next((each for each in observations if each.metric == METRIC and each.step is None), None)
     value = "-" if found is None else f"{found.mean:.4f} +- {found.sem:.4f}" if found.sem else f"{found.mean:.4f}"

@@ -247,5 +247,5 @@ def with_booth(airflow_home: Path) -> None:
 def assert_nothing_submitted() -> None:
     root = default_root()
     assert not root.exists() or [path for path in root.iterdir() if path.is_dir()] == []
-    assert AxHook().store.runs("booth") == []
+    assert AxHook().store.attempts("booth") == []
     assert [trial.status for trial in AxHook().store.trials("booth")] == ["CANDIDATE"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from airflow_provider_axtx.core.status import APP_STATE_TO_TRIAL_STATUS, is_terminal_app_state
 
@@ -19,17 +21,30 @@ class AppObservation:
 
     :param app_state: TorchX ``AppState`` name; ``UNKNOWN`` when the scheduler does not know the app (any more).
     :param message: exit code, signal, or the scheduler's reason; may be empty.
-    :param infrastructure: True when the app ended through no fault of its own (lost, preempted, node failure).
+    :param is_infrastructure_failure: whether the app was lost, preempted, or its node failed.
     """
 
     app_state: str
     message: str = ""
-    infrastructure: bool = False
+    is_infrastructure_failure: bool = False
 
     @property
     def is_terminal(self) -> bool:
         """Whether the app has ended."""
         return is_terminal_app_state(self.app_state)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the observation as a trigger's event carries it."""
+        return {
+            "app_state": self.app_state,
+            "message": self.message,
+            "infrastructure": self.is_infrastructure_failure,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read an observation from a trigger's event; keys that this version does not know are ignored."""
+        return cls(value["app_state"], value.get("message", ""), bool(value.get("infrastructure", False)))
 
     @property
     def trial_status(self) -> str:
@@ -41,7 +56,7 @@ UNSEEN = AppObservation("UNKNOWN", "the scheduler does not know the app")
 
 
 @dataclass(frozen=True)
-class Grace:
+class LostAppPolicy:
     """How long an app may be unknown before it is lost: both limits must have passed.
 
     :param seconds: since submission.
@@ -51,7 +66,7 @@ class Grace:
     seconds: float = DEFAULT_GRACE_SECONDS
     polls: int = DEFAULT_GRACE_POLLS
 
-    def judge(
+    def evaluate(
         self, seen: AppObservation, *, age: float, unseen_polls: int, cancel_reason: str | None = None
     ) -> AppObservation:
         """Return what the observation means.
@@ -72,5 +87,5 @@ class Grace:
         return AppObservation(
             "FAILED",
             f"lost: {seen.message} after {age:.0f} s and {unseen_polls} looks in a row",
-            infrastructure=True,
+            is_infrastructure_failure=True,
         )

@@ -74,7 +74,7 @@ def _indexable(key: str) -> str:
     return f"{key[: _MAX_REQUEST_KEY - 41]}~{hashlib.sha256(key.encode()).hexdigest()[:40]}"
 
 
-def run_tracker_base(root: str, experiment: str, experiment_uid: str, trial_index: int, attempt: int) -> str:
+def attempt_tracker_base(root: str, experiment: str, experiment_uid: str, trial_index: int, attempt: int) -> str:
     """Return the tracker base of one attempt under a shared root (a folder or an fsspec URL).
 
     Each attempt has its own, so that a result which a cancelled or lost attempt wrote is never read as a later one's.

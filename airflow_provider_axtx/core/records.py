@@ -11,7 +11,7 @@ Parameters = dict[str, ParameterValue]
 
 
 @dataclass(frozen=True)
-class TrialFact:
+class TrialRecord:
     """One trial as recorded.
 
     :param index: index within the experiment, from 0 without gaps.
@@ -55,7 +55,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class ExperimentFacts:
+class ExperimentSnapshot:
     """Everything that Ax needs to propose the next trial.
 
     :param name: the experiment's name.
@@ -72,13 +72,13 @@ class ExperimentFacts:
     spec: dict[str, Any]
     generator_state: dict[str, Any] | None
     version: int
-    trials: tuple[TrialFact, ...] = ()
+    trials: tuple[TrialRecord, ...] = ()
     observations: tuple[Observation, ...] = ()
 
 
 @dataclass(frozen=True)
 class ProposedTrial:
-    """A trial that the store has not recorded yet; fields as in ``TrialFact``.
+    """A trial that the store has not recorded yet; fields as in ``TrialRecord``.
 
     :param results: metric -> (mean, SEM or None) of an attached trial that is COMPLETED from the start.
     """
@@ -125,22 +125,23 @@ class TaskIdentity:
 
 
 @dataclass(frozen=True)
-class RunFact:
-    """One attempt of a trial. Times are seconds since the epoch (UTC); None means "not yet".
+class AttemptRecord:
+    """One attempt of a trial: one submission of its app. Times are seconds since the epoch (UTC); None means "not yet".
 
+    :param number: number of the attempt, from 1.
     :param submission_key: the unique name under which it is submitted; how ``find`` recognises it.
     :param app_handle: None between the write-ahead commit and the scheduler's answer.
     :param finished_at: when a terminal app state was recorded.
     :param cancel_requested_at: when somebody decided to cancel it; recorded before the cancel is attempted.
     :param unseen_polls: consecutive observations in which the scheduler did not know the app.
-    :param infrastructure: it ended through no fault of its own (lost, preempted, node failure).
+    :param is_infrastructure_failure: it ended through no fault of its own (lost, preempted, node failure).
     :param cpus: cores that its app asks for, all replicas together; a replica that names none counts as one.
     :param gpus: GPUs that its app asks for.
     """
 
     experiment: str
     trial_index: int
-    attempt: int
+    number: int
     submission_key: str
     scheduler: str
     tracker_base: str
@@ -154,13 +155,13 @@ class RunFact:
     app_state: str | None = None
     message: str | None = None
     unseen_polls: int = 0
-    infrastructure: bool = False
+    is_infrastructure_failure: bool = False
     cpus: int = 0
     gpus: int = 0
 
 
 @dataclass(frozen=True)
-class LoopFact:
+class LoopRecord:
     """The loop that one Airflow task runs over an experiment, across its tries and deferrals.
 
     :param started_at: when its first try began, in seconds since the epoch.

@@ -70,7 +70,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class TrialRun(Trial):
+class SubmittedTrial(Trial):
     """A trial that was submitted.
 
     :param attempt: number of the attempt, from 1.
@@ -88,7 +88,7 @@ class TrialRun(Trial):
 
 
 @dataclass(frozen=True)
-class TrialOutcome(TrialRun):
+class TrialOutcome(SubmittedTrial):
     """A run whose app has ended.
 
     :param trial_status: the terminal Ax ``TrialStatus`` name.

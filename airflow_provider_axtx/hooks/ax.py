@@ -91,18 +91,18 @@ class AxHook(BaseHook):
 
         :raises ExperimentNotFoundError: when there is no such experiment.
         """
-        from airflow_provider_axtx.optimizer import engine as ax_engine
+        from airflow_provider_axtx.optimizer import engine as optimizer
 
-        return ax_engine.client(self.store.facts(experiment_name))
+        return optimizer.client(self.store.snapshot(experiment_name))
 
     def export(self, experiment_name: str, path: str | Path) -> None:
         """Write an experiment as Ax's own JSON snapshot, for ``Client.load_from_json_file``.
 
         :param path: the file; replaced as a whole or not at all.
         """
-        from airflow_provider_axtx.optimizer import engine as ax_engine
+        from airflow_provider_axtx.optimizer import engine as optimizer
 
-        ax_engine.export_json(self.store.facts(experiment_name), path)
+        optimizer.export_json(self.store.snapshot(experiment_name), path)
 
     def test_connection(self) -> tuple[bool, str]:
         """Open the store; for the Test button of the connection form."""

@@ -18,7 +18,7 @@ from airflow_provider_axtx.hooks.home import axtx_home
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
 DEFAULT_SCHEDULER = "local_detached"
 _KNOWN_EXTRAS = ("scheduler", "scheduler_args", "tracker_base", "allowed_components")
@@ -78,7 +78,9 @@ class TorchXHook(BaseHook):
             return TorchXSettings()
         return read_settings(connection)
 
-    def get_engine(self, scheduler: str | None = None, scheduler_args: Mapping[str, Any] | None = None) -> TorchXEngine:
+    def get_launcher(
+        self, scheduler: str | None = None, scheduler_args: Mapping[str, Any] | None = None
+    ) -> TorchXLauncher:
         """Return the engine that submits, observes and cancels apps.
 
         :param scheduler: None means the connection's.
@@ -86,11 +88,11 @@ class TorchXHook(BaseHook):
             another scheduler takes only these.
         :raises InvalidInputError: for an unknown scheduler or option.
         """
-        from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+        from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
         name = scheduler or self.settings.scheduler
         inherited = self.settings.scheduler_args if name == self.settings.scheduler else {}
-        return TorchXEngine(
+        return TorchXLauncher(
             name,
             scheduler_args={**inherited, **(scheduler_args or {})},
             allowed_components=self.settings.allowed_components,

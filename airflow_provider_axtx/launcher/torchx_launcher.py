@@ -21,13 +21,10 @@ from airflow_provider_axtx.core.records import ParameterValue
 from airflow_provider_axtx.launcher.components import Component, check_component, load_component
 from airflow_provider_axtx.launcher.logs import LogFollower, last_lines
 from airflow_provider_axtx.launcher.observers import slurm
-from airflow_provider_axtx.launcher.observers.base import (
-    KubernetesMCADObserver,
-    KubernetesObserver,
-    LocalDetachedObserver,
-    Observer,
-)
+from airflow_provider_axtx.launcher.observers.base import Observer
 from airflow_provider_axtx.launcher.observers.docker import DockerObserver, complete_request
+from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesMCADObserver, KubernetesObserver
+from airflow_provider_axtx.launcher.observers.local import LocalDetachedObserver
 from airflow_provider_axtx.launcher.plan import SubmissionPlan, make_plan
 from airflow_provider_axtx.launcher.scheduler_registry import (
     LOCAL_DETACHED,
@@ -57,7 +54,7 @@ _BAD_APP = (
 _WITHOUT_PAGES = (LOCAL_DETACHED, "local_docker", "slurm", "kubernetes")
 
 
-class TorchXEngine:
+class TorchXLauncher:
     """One TorchX scheduler with its options.
 
     :param scheduler: ``local_detached`` or the name of a TorchX scheduler.
@@ -182,8 +179,8 @@ class TorchXEngine:
         """Look at many apps at once.
 
         :param handles: app handles of this scheduler.
-        :return: one observation for each handle. ``UNKNOWN`` means that the scheduler does not know the app: let
-            ``core.observation.Grace`` judge. PENDING with a message may mean that just this app could not be looked at.
+        :return: one observation for each handle. ``UNKNOWN`` means that the scheduler does not know the app:
+            ``LostAppPolicy`` decides what follows. PENDING with a message may mean that this app could not be polled.
         :raises SchedulerUnavailableError: the scheduler did not answer; look again later.
         """
         app_ids = {handle: self._own_app_id(handle) for handle in handles}

@@ -8,29 +8,26 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import tenacity
-
 from airflow_provider_axtx.core.errors import (
     InvalidInputError,
     InvalidResultError,
-    StoreConflictError,
     TrackerUnavailableError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import Trial
+from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
 from airflow_provider_axtx.spec.attachment import Attachment
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import TrialFact
+    from airflow_provider_axtx.core.records import TrialRecord
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
 
-_CONFLICT_ATTEMPTS = 20
 
-
+@retry_conflicts
 def attach_trials(
     store: ExperimentStore, experiment: str, attachments: Sequence[Attachment], *, task_key: str
 ) -> list[Trial]:
@@ -41,32 +38,25 @@ def attach_trials(
     :return: the trials that are still to be run.
     :raises InvalidInputError: when Ax refuses one, or the experiment has a baseline already.
     """
-    for attempt in tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(StoreConflictError),
-        stop=tenacity.stop_after_attempt(_CONFLICT_ATTEMPTS),
-        wait=tenacity.wait_random(0, 0.5),
-        reraise=True,
-    ):
-        with attempt:
-            facts = store.granted(experiment, task_key) or _attach(store, experiment, attachments, task_key)
+    records = store.granted(experiment, task_key) or _attach(store, experiment, attachments, task_key)
     return [
-        Trial(experiment, fact.index, fact.arm_name, fact.parameters)
-        for fact in facts
-        if not is_terminal_trial_status(fact.status)
+        Trial(experiment, record.index, record.arm_name, record.parameters)
+        for record in records
+        if not is_terminal_trial_status(record.status)
     ]
 
 
 def _attach(
     store: ExperimentStore, experiment: str, attachments: Sequence[Attachment], task_key: str
-) -> list[TrialFact]:
+) -> list[TrialRecord]:
     if not attachments:
         return []
     from airflow_provider_axtx.optimizer import attach as ax_attach
 
-    facts = store.facts(experiment)
-    proposal = ax_attach.attach(facts, attachments)
+    snapshot = store.snapshot(experiment)
+    proposal = ax_attach.attach(snapshot, attachments)
     crash_point("attach.before_record")
-    added = store.add_trials(experiment, proposal, task_key=task_key, first_slot=0, expected_version=facts.version)
+    added = store.add_trials(experiment, proposal, task_key=task_key, first_slot=0, expected_version=snapshot.version)
     crash_point("attach.after_record")
     return added
 
@@ -77,12 +67,12 @@ def trials_of(store: ExperimentStore, source: str, spec: ExperimentSpec) -> list
     :param source: name of the other experiment; a trial of it that does not fit is left out and logged.
     :raises ExperimentNotFoundError: when the store does not have it.
     """
-    facts, found = store.facts(source), []
+    snapshot, found = store.snapshot(source), []
     final: dict[int, dict[str, Any]] = {}
-    for o in facts.observations:
+    for o in snapshot.observations:
         if o.step is None and o.metric in spec.metric_names:
             final.setdefault(o.trial_index, {}).update({f"{o.metric}/mean": o.mean, f"{o.metric}/sem": o.sem})
-    for trial in facts.trials:
+    for trial in snapshot.trials:
         if trial.status != "COMPLETED":
             continue
         try:

@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.lifecycle.attempts import STOPPED_EARLY, await_cancelled, cancel_run, record_progress, settle
+from airflow_provider_axtx.lifecycle.attempts import await_cancelled, cancel_attempt
+from airflow_provider_axtx.lifecycle.complete import STOPPED_EARLY, finalize, record_progress
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import RunFact
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
 
 
-def stop_early(store: ExperimentStore, engine: TorchXEngine, experiment: str, runs: Sequence[RunFact]) -> list[int]:
+def stop_early(
+    store: ExperimentStore, launcher: TorchXLauncher, experiment: str, attempts: Sequence[AttemptRecord]
+) -> list[int]:
     """Record the new progressive results of live runs, and stop the trials that Ax's strategy gives up.
 
     A stopped trial is EARLY_STOPPED when this returns: its app is gone, its data is kept, its last step counts as its
@@ -37,19 +40,19 @@ def stop_early(store: ExperimentStore, engine: TorchXEngine, experiment: str, ru
     """
     if not has_early_stopping(store, experiment):
         return []
-    decided = {run.trial_index: run.cancel_reason for run in runs if is_stopped_early(run)}
-    live = [run for run in runs if run.finished_at is None and run.cancel_requested_at is None]
-    progressed = [record_progress(store, experiment, run.trial_index, run.tracker_base) for run in live]
+    decided = {attempt.trial_index: attempt.cancel_reason for attempt in attempts if is_stopped_early(attempt)}
+    live = [attempt for attempt in attempts if attempt.finished_at is None and attempt.cancel_requested_at is None]
+    progressed = [record_progress(store, experiment, attempt.trial_index, attempt.tracker_base) for attempt in live]
     crash_point("early.after_progress")
     if any(progressed):
-        from airflow_provider_axtx.optimizer import engine as ax_engine
+        from airflow_provider_axtx.optimizer import engine as optimizer
 
-        reasons = ax_engine.early_stop(store.facts(experiment))
+        reasons = optimizer.early_stop(store.snapshot(experiment))
         decided |= {index: f"{STOPPED_EARLY}: {reason}" for index, reason in reasons.items()}
     return [
-        run.trial_index
-        for run in runs
-        if (reason := decided.get(run.trial_index)) is not None and _stop(store, engine, run, reason)
+        attempt.trial_index
+        for attempt in attempts
+        if (reason := decided.get(attempt.trial_index)) is not None and _stop(store, launcher, attempt, reason)
     ]
 
 
@@ -58,19 +61,19 @@ def has_early_stopping(store: ExperimentStore, experiment: str) -> bool:
     return ExperimentSpec.load(store.spec(experiment)).early_stopping is not None
 
 
-def is_stopped_early(run: RunFact) -> bool:
+def is_stopped_early(attempt: AttemptRecord) -> bool:
     """Return whether it was decided to stop this run early, whether or not its app is gone."""
-    return (run.cancel_reason or "").startswith(STOPPED_EARLY)
+    return (attempt.cancel_reason or "").startswith(STOPPED_EARLY)
 
 
-def _stop(store: ExperimentStore, engine: TorchXEngine, run: RunFact, reason: str) -> bool:
+def _stop(store: ExperimentStore, launcher: TorchXLauncher, attempt: AttemptRecord, reason: str) -> bool:
     """Cancel the app and settle its trial; return whether that made it EARLY_STOPPED.
 
     It may have ended by itself, or been cancelled for another reason, in the meantime: what was recorded first stays.
     """
-    log.info("Trial %s is %s", run.trial_index, reason)
-    run = await_cancelled(store, engine, cancel_run(store, engine, run, reason))
+    log.info("Trial %s is %s", attempt.trial_index, reason)
+    attempt = await_cancelled(store, launcher, cancel_attempt(store, launcher, attempt, reason))
     crash_point("early.after_cancelled")
-    record_progress(store, run.experiment, run.trial_index, run.tracker_base)
-    outcome = settle(store, run, AppObservation(run.app_state or "CANCELLED", run.message or reason))
+    record_progress(store, attempt.experiment, attempt.trial_index, attempt.tracker_base)
+    outcome = finalize(store, attempt, AppObservation(attempt.app_state or "CANCELLED", attempt.message or reason))
     return outcome.trial_status == "EARLY_STOPPED"

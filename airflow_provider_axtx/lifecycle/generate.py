@@ -10,19 +10,17 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
-import tenacity
-
 from airflow_provider_axtx.core.errors import (
     ExperimentNotFoundError,
     InvalidInputError,
-    StoreConflictError,
     TrialsPendingError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.xcom import Trial
+from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import LoopFact, Proposal, TrialFact
+    from airflow_provider_axtx.core.records import LoopRecord, Proposal, TrialRecord
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
@@ -31,7 +29,6 @@ log = logging.getLogger(__name__)
 #: Seconds after which another task may fit a model although the lease holder is not done. A generation takes 1 to 2 s
 #: at 40 trials, up to 56 s on a constrained mixed space. Only doing the same work twice is avoided: it may be wrong.
 LEASE_SECONDS = 300.0
-_CONFLICT_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -74,9 +71,9 @@ def create_experiment(
         store.spec(spec.name)
     except ExperimentNotFoundError:
         # Only a new one: an experiment that is resumed was checked when it was created, and importing Ax takes 6 s.
-        from airflow_provider_axtx.optimizer import engine as ax_engine
+        from airflow_provider_axtx.optimizer import engine as optimizer
 
-        ax_engine.validate(spec)
+        optimizer.validate(spec)
     return store.create(spec.name, spec.to_json(), if_exists=if_exists, ax_version=version("ax-platform"))
 
 
@@ -88,7 +85,7 @@ def start_loop(
     task_key: str,
     max_tries: int,
     allowed_factories: Sequence[str] = (),
-) -> LoopFact:
+) -> LoopRecord:
     """Create the experiment and record that the task's loop over it begins, or goes on.
 
     :param if_exists: ``fail`` refuses an experiment that this task has not created itself.
@@ -103,10 +100,10 @@ def start_loop(
             store.spec(spec.name)
             store.create(spec.name, spec.to_json(), if_exists="fail")
     # First: a retry after a crash between the two must not take the experiment for somebody else's.
-    fact = store.start_loop(spec.name, task_key, max_tries)
+    record = store.start_loop(spec.name, task_key, max_tries)
     resumed: Literal["resume", "fail"] = "resume" if known is not None else if_exists
     create_experiment(store, spec, if_exists=resumed, allowed_factories=allowed_factories)
-    return fact
+    return record
 
 
 def generate_trials(
@@ -135,47 +132,41 @@ def generate_trials(
     granted = store.granted(experiment, task_key)
     if len(granted) >= n:
         # Answered without importing Ax (six seconds).
-        return Generation(tuple(_as_trial(experiment, fact) for fact in granted[:n]))
+        return Generation(tuple(_as_trial(experiment, record) for record in granted[:n]))
     with store.lease(experiment, task_key, LEASE_SECONDS):
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(StoreConflictError),
-            stop=tenacity.stop_after_attempt(_CONFLICT_ATTEMPTS),
-            wait=tenacity.wait_random(0, 0.5),
-            reraise=True,
-        ):
-            with attempt:
-                facts, proposal = _propose_and_record(store, experiment, n, task_key, max_trials)
-    if facts:
-        _record_plan(store, experiment, facts[-1].index + 1, max_trials, trials_to_follow)
-    if not facts and proposal.pending:
+        records, proposal = _propose_and_record(store, experiment, n, task_key, max_trials)
+    if records:
+        _record_plan(store, experiment, records[-1].index + 1, max_trials, trials_to_follow)
+    if not records and proposal.pending:
         raise TrialsPendingError(
             f"Ax cannot propose a trial for {experiment!r} yet: {proposal.pending}.",
             fix="let trials in flight finish first; give the task retries, or ask for fewer trials at a time.",
         )
-    return Generation(tuple(_as_trial(experiment, fact) for fact in facts), proposal.finished, proposal.pending)
+    return Generation(tuple(_as_trial(experiment, record) for record in records), proposal.finished, proposal.pending)
 
 
+@retry_conflicts
 def _propose_and_record(
     store: ExperimentStore, experiment: str, n: int, task_key: str, max_trials: int | None
-) -> tuple[list[TrialFact], Proposal]:
+) -> tuple[list[TrialRecord], Proposal]:
     from airflow_provider_axtx.core.records import Proposal
-    from airflow_provider_axtx.optimizer import engine as ax_engine
+    from airflow_provider_axtx.optimizer import engine as optimizer
 
     granted = store.granted(experiment, task_key)
-    facts = store.facts(experiment)
+    snapshot = store.snapshot(experiment)
     wanted = n - len(granted)
     if max_trials is not None:
-        wanted = min(wanted, max_trials - len(facts.trials))
+        wanted = min(wanted, max_trials - len(snapshot.trials))
     if wanted <= 0:
         limit = f"max_trials={max_trials} reached" if len(granted) < n else None
-        return granted, Proposal((), facts.generator_state, finished=limit)
+        return granted, Proposal((), snapshot.generator_state, finished=limit)
     crash_point("generate.before_propose")
-    proposal = ax_engine.propose(facts, wanted)
+    proposal = optimizer.propose(snapshot, wanted)
     crash_point("generate.after_propose")
     if not proposal.trials:
         return granted, proposal
     added = store.add_trials(
-        experiment, proposal, task_key=task_key, first_slot=len(granted), expected_version=facts.version
+        experiment, proposal, task_key=task_key, first_slot=len(granted), expected_version=snapshot.version
     )
     crash_point("generate.after_record")
     return [*granted, *added], proposal
@@ -189,5 +180,5 @@ def _record_plan(
         store.plan(experiment, min(limits))
 
 
-def _as_trial(experiment: str, fact: TrialFact) -> Trial:
-    return Trial(experiment, fact.index, fact.arm_name, fact.parameters)
+def _as_trial(experiment: str, record: TrialRecord) -> Trial:
+    return Trial(experiment, record.index, record.arm_name, record.parameters)

@@ -14,25 +14,22 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_provider_axtx.core.app_observation import AppObservation, Grace
-from airflow_provider_axtx.core.errors import (
-    AxtxError,
-    InvalidInputError,
-    TrialsPendingError,
-)
+from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
+from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, TrialsPendingError
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.core.records import RunFact, TaskIdentity, TrialFact
+from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import Trial
-from airflow_provider_axtx.lifecycle.attempts import KILLED, await_cancelled, cancel_run, complete_trial, settle
+from airflow_provider_axtx.lifecycle.attempts import KILLED, await_cancelled, cancel_attempt
+from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
 from airflow_provider_axtx.lifecycle.generate import generate_trials
 from airflow_provider_axtx.lifecycle.submit import AppRequest, retries_left, submit_trial
-from airflow_provider_axtx.lifecycle.task_trials import TIMEOUT, OwnTrials, cancel_task_runs, read_own
+from airflow_provider_axtx.lifecycle.task_trials import TIMEOUT, TaskTrials, cancel_task_attempts, read_task_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.limits import Limits, Progress
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
@@ -59,7 +56,7 @@ class Step:
     """
 
     changed: bool
-    live: tuple[RunFact, ...]
+    live: tuple[AttemptRecord, ...]
     until: float | None
     finished: str | None
     last_seconds: float | None = None
@@ -80,13 +77,13 @@ class Loop:
     :param trial_timeout: seconds since submission after which an app is cancelled.
     :param early_stopping_interval: seconds between two looks at progressive results.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
-    :param on_run: told of each run as soon as it is recorded.
-    :param on_settled: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
+    :param on_attempt: told of each run as soon as it is recorded.
+    :param on_finalized: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
     :param generating: gives what is entered around each request for a trial.
     """
 
     store: ExperimentStore
-    engine: TorchXEngine
+    launcher: TorchXLauncher
     experiment: str
     task_key: str
     identity: TaskIdentity
@@ -95,15 +92,15 @@ class Loop:
     limits: Limits
     trial_timeout: float
     early_stopping_interval: float = 60.0
-    grace: Grace = field(default_factory=Grace)
+    policy: LostAppPolicy = field(default_factory=LostAppPolicy)
     check: Callable[[], None] = lambda: None
-    on_run: Callable[[RunFact], None] = lambda run: None
-    on_settled: Callable[[str], None] = lambda status: None
+    on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None
+    on_finalized: Callable[[str], None] = lambda status: None
     generating: Callable[[], AbstractContextManager[object]] = nullcontext
     _changed: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
     _steps_seen: dict[str, int] | None = field(default=None, init=False)
-    _read: OwnTrials | None = field(default=None, init=False)
+    _read: TaskTrials | None = field(default=None, init=False)
     #: The trials by status when Ax last had none to propose.
     _refused_at: dict[str, int] | None = field(default=None, init=False)
 
@@ -119,33 +116,35 @@ class Loop:
         reason = self._decide() or self._fill()
         if reason is not None:
             self._wind_down(reason)
-        own = self._own()
+        own = self._trials_of_task()
         if reason is not None and not own.live:
             return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
         return Step(self._changed, tuple(own.live), self._until(own), None, own.last_seconds, self._steps_seen)
 
-    def cancel_all(self, reason: str, engine_for: Callable[[RunFact], TorchXEngine] | None = None) -> None:
+    def cancel_all(self, reason: str, launcher_for: Callable[[AttemptRecord], TorchXLauncher] | None = None) -> None:
         """Cancel every live app of this task: nobody waits for them any more.
 
         :param reason: recorded; one that starts with ``KILLED`` lets a retry run the trials again.
-        :param engine_for: gives the engine through which a run was submitted; None means this loop's.
+        :param launcher_for: gives the engine through which a run was submitted; None means this loop's.
         """
-        cancel_task_runs(self.store, engine_for or (lambda run: self.engine), self.experiment, self.identity, reason)
+        cancel_task_attempts(
+            self.store, launcher_for or (lambda attempt: self.launcher), self.experiment, self.identity, reason
+        )
 
     def progress(self) -> Progress:
         """Return how far the trials of this loop have come."""
-        return read_own(self.store, self.experiment, self.task_key).progress(self.started_at)
+        return read_task_trials(self.store, self.experiment, self.task_key).progress(self.started_at)
 
     def table(self) -> str:
         """Return a line for each trial of this loop: status, attempts, run time, metrics, parameters."""
-        return read_own(self.store, self.experiment, self.task_key).table(
-            self.store.facts(self.experiment).observations
+        return read_task_trials(self.store, self.experiment, self.task_key).table(
+            self.store.snapshot(self.experiment).observations
         )
 
-    def _own(self) -> OwnTrials:
+    def _trials_of_task(self) -> TaskTrials:
         """Return this loop's trials and their runs; read again only after this step has changed something."""
         if self._read is None:
-            self._read = read_own(self.store, self.experiment, self.task_key)
+            self._read = read_task_trials(self.store, self.experiment, self.task_key)
         return self._read
 
     def _note_change(self) -> None:
@@ -155,61 +154,71 @@ class Loop:
 
     def _record_ends(self, ended: Mapping[str, AppObservation]) -> None:
         """Look at all live apps at once; record what has ended, cancel what has had its time."""
-        own = self._own()
+        own = self._trials_of_task()
         self._refuse_another_scheduler(own)
-        handles = [str(run.app_handle) for run in own.live]
-        seen = {**self.engine.observe([handle for handle in handles if handle not in ended]), **ended}
+        handles = [str(attempt.app_handle) for attempt in own.live]
+        seen = {**self.launcher.observe([handle for handle in handles if handle not in ended]), **ended}
         crash_point("loop.after_observe")
-        for run in own.live:
-            self._look(run, seen[str(run.app_handle)])
+        for attempt in own.live:
+            self._poll(attempt, seen[str(attempt.app_handle)])
         for trial in own.trials:
-            last = own.last_run(trial)
+            last = own.last_attempt(trial)
             if last is not None and last.finished_at is not None and not is_terminal_trial_status(trial.status):
                 # The process that recorded its end came no further.
                 self._record_recorded(last)
 
-    def _refuse_another_scheduler(self, own: OwnTrials) -> None:
+    def _refuse_another_scheduler(self, own: TaskTrials) -> None:
         """Raise when a live app runs elsewhere: nobody could look at it, and it would be lost while it runs."""
-        for run in own.live:
-            if run.scheduler != self.engine.scheduler:
+        for attempt in own.live:
+            if attempt.scheduler != self.launcher.scheduler:
                 raise InvalidInputError(
-                    f"scheduler is {self.engine.scheduler!r} now, and {run.app_handle} of trial {run.trial_index} "
-                    f"still runs on {run.scheduler!r}.",
+                    f"scheduler is {self.launcher.scheduler!r} now, and {attempt.app_handle} of trial "
+                    f"{attempt.trial_index} still runs on {attempt.scheduler!r}.",
                     fix="set scheduler back, or end that app with 'airflow ax reap' first.",
                 )
 
-    def _record_recorded(self, run: RunFact) -> None:
-        self._record_end(run, AppObservation(run.app_state or "FAILED", run.message or "", run.infrastructure))
+    def _record_recorded(self, attempt: AttemptRecord) -> None:
+        self._record_end(
+            attempt,
+            AppObservation(attempt.app_state or "FAILED", attempt.message or "", attempt.is_infrastructure_failure),
+        )
 
-    def _look(self, run: RunFact, seen: AppObservation) -> None:
-        unseen = run.unseen_polls
+    def _poll(self, attempt: AttemptRecord, seen: AppObservation) -> None:
+        unseen = attempt.unseen_polls
         if unseen or seen.app_state == "UNKNOWN":
-            unseen = self.store.note_unseen(run, seen=seen.app_state != "UNKNOWN")
-        now, since = time.time(), run.submitted_at or run.requested_at
-        observed = self.grace.judge(seen, age=now - since, unseen_polls=unseen, cancel_reason=run.cancel_reason)
+            unseen = self.store.note_unseen(attempt, seen=seen.app_state != "UNKNOWN")
+        now, since = time.time(), attempt.submitted_at or attempt.requested_at
+        observed = self.policy.evaluate(seen, age=now - since, unseen_polls=unseen, cancel_reason=attempt.cancel_reason)
         if observed.is_terminal:
-            self._record_end(run, observed)
-        elif run.cancel_requested_at is not None:
+            self._record_end(attempt, observed)
+        elif attempt.cancel_requested_at is not None:
             # Who asked for it may have been killed before it told the scheduler.
-            self.engine.cancel(str(run.app_handle))
+            self.launcher.cancel(str(attempt.app_handle))
         elif now >= since + self.trial_timeout:
             self.check()
-            log.warning("Trial %s: its app has run for %.0f s and is cancelled.", run.trial_index, now - since)
+            log.warning("Trial %s: its app has run for %.0f s and is cancelled.", attempt.trial_index, now - since)
             reason = f"{TIMEOUT}: still running {self.trial_timeout:.0f} s after its submission"
-            cancel_run(self.store, self.engine, run, reason)
+            cancel_attempt(self.store, self.launcher, attempt, reason)
             self._note_change()
 
-    def _record_end(self, run: RunFact, observed: AppObservation) -> None:
+    def _record_end(self, attempt: AttemptRecord, observed: AppObservation) -> None:
         """Record the end of a run and, unless the trial runs again, its outcome."""
         self.check()
-        if self._runs_again(run, observed):
-            if run.finished_at is None:
-                self.store.finish_run(run, observed.app_state, observed.message, infrastructure=observed.infrastructure)
-                log.warning("Trial %s, attempt %s: %s. It runs again.", run.trial_index, run.attempt, observed.message)
+        if self._runs_again(attempt, observed):
+            if attempt.finished_at is None:
+                self.store.finish_attempt(
+                    attempt,
+                    observed.app_state,
+                    observed.message,
+                    is_infrastructure_failure=observed.is_infrastructure_failure,
+                )
+                log.warning(
+                    "Trial %s, attempt %s: %s. It runs again.", attempt.trial_index, attempt.number, observed.message
+                )
                 self._note_change()
             return
-        before = self.store.trial(run.experiment, run.trial_index)
-        outcome = settle(self.store, run, observed)
+        before = self.store.trial(attempt.experiment, attempt.trial_index)
+        outcome = finalize(self.store, attempt, observed)
         self._note_change()
         if is_terminal_trial_status(before.status):
             return
@@ -217,28 +226,28 @@ class Loop:
         if status == "COMPLETED":
             completed = complete_trial(self.store, outcome)
             status, message, metrics = completed["trial_status"], completed["message"], completed["metrics"]
-        self.on_settled(status)
+        self.on_finalized(status)
         if status == "COMPLETED":
-            log.info("Trial %s COMPLETED: %s", run.trial_index, _values(metrics))
+            log.info("Trial %s COMPLETED: %s", attempt.trial_index, _values(metrics))
             return
-        log.warning("Trial %s %s: %s", run.trial_index, status, message)
+        log.warning("Trial %s %s: %s", attempt.trial_index, status, message)
         if status == "FAILED":
-            self._show_app_log(run)
+            self._show_app_log(attempt)
 
-    def _runs_again(self, run: RunFact, observed: AppObservation) -> bool:
-        if (run.cancel_reason or "").startswith(KILLED):
+    def _runs_again(self, attempt: AttemptRecord, observed: AppObservation) -> bool:
+        if (attempt.cancel_reason or "").startswith(KILLED):
             return True
-        return observed.infrastructure and retries_left(self.store, run, self.request.trial_retries)
+        return observed.is_infrastructure_failure and retries_left(self.store, attempt, self.request.trial_retries)
 
-    def _show_app_log(self, run: RunFact) -> None:
-        if run.app_handle is None:
+    def _show_app_log(self, attempt: AttemptRecord) -> None:
+        if attempt.app_handle is None:
             return
         try:
-            lines = self.engine.logs(run.app_handle, lines=LOG_LINES)
+            lines = self.launcher.logs(attempt.app_handle, lines=LOG_LINES)
         except AxtxError as error:
-            log.warning("The log of %s cannot be read: %s", run.app_handle, error)
+            log.warning("The log of %s cannot be read: %s", attempt.app_handle, error)
             return
-        log.warning("Last lines of %s:\n%s", run.app_handle, "\n".join(lines) or "(nothing)")
+        log.warning("Last lines of %s:\n%s", attempt.app_handle, "\n".join(lines) or "(nothing)")
 
     # Stopping
 
@@ -247,7 +256,7 @@ class Loop:
         return ExperimentSpec.load(self.store.spec(self.experiment))
 
     def _stop_early(self) -> None:
-        live, now = self._own().live, time.time()
+        live, now = self._trials_of_task().live, time.time()
         if not live or now < self._looked_at + self.early_stopping_interval:
             return
         self._looked_at = now
@@ -257,8 +266,10 @@ class Loop:
         from airflow_provider_axtx.lifecycle.early_stop import stop_early
 
         # Counted before they are read: what is written in between wakes a deferred task again.
-        self._steps_seen = {str(run.app_handle): len(list_steps(run.tracker_base, run.trial_index)) for run in live}
-        for index in stop_early(self.store, self.engine, self.experiment, live):
+        self._steps_seen = {
+            str(attempt.app_handle): len(list_steps(attempt.tracker_base, attempt.trial_index)) for attempt in live
+        }
+        for index in stop_early(self.store, self.launcher, self.experiment, live):
             log.info("Trial %s EARLY_STOPPED", index)
             self._note_change()
 
@@ -267,7 +278,7 @@ class Loop:
         recorded = self.store.loop(self.experiment, self.task_key)
         if recorded is not None and recorded.stop_reason is not None:
             return recorded.stop_reason
-        reason = self.limits.reached(self._own().progress(self.started_at), time.time())
+        reason = self.limits.reached(self._trials_of_task().progress(self.started_at), time.time())
         return None if reason is None else self._stop(reason)
 
     def _stop(self, reason: str) -> str:
@@ -278,26 +289,23 @@ class Loop:
 
     def _wind_down(self, reason: str) -> None:
         """Give up what has no app yet; cancel live apps if that was asked for."""
-        own = self._own()
+        own = self._trials_of_task()
         why = f"{STOPPED}: {reason}"
-        for run in own.live if self.limits.on_stop == "cancel" else ():
-            if run.cancel_requested_at is None:
+        for attempt in own.live if self.limits.on_stop == "cancel" else ():
+            if attempt.cancel_requested_at is None:
                 self.check()
-                cancel_run(self.store, self.engine, run, why)
+                cancel_attempt(self.store, self.launcher, attempt, why)
                 self._note_change()
         for trial in own.unsubmitted():
             self.check()
-            last = own.last_run(trial)
+            last = own.last_attempt(trial)
             if last is None:
                 self.store.complete(self.experiment, trial.index, status="ABANDONED", reason=why)
             else:
-                ended = last.finished_at is not None
-                run = (
-                    last
-                    if ended
-                    else await_cancelled(self.store, self.engine, cancel_run(self.store, self.engine, last, why))
-                )
-                settle(self.store, run, AppObservation(run.app_state or "CANCELLED", run.message or why))
+                if last.finished_at is None:
+                    last = cancel_attempt(self.store, self.launcher, last, why)
+                    last = await_cancelled(self.store, self.launcher, last)
+                finalize(self.store, last, AppObservation(last.app_state or "CANCELLED", last.message or why))
             log.warning("Trial %s is given up: %s", trial.index, why)
             self._note_change()
 
@@ -309,7 +317,7 @@ class Loop:
         :return: why there is no further trial, once no app is live any more.
         """
         while True:
-            own = self._own()
+            own = self._trials_of_task()
             if len(own.live) >= self.limits.parallelism:
                 return None
             if unsubmitted := own.unsubmitted():
@@ -320,19 +328,21 @@ class Loop:
                 return refused
             self._submit(trial)
 
-    def _submit(self, trial: TrialFact) -> None:
+    def _submit(self, trial: TrialRecord) -> None:
         self.check()
         travelling = Trial(self.experiment, trial.index, trial.arm_name, trial.parameters)
-        run = submit_trial(self.store, self.engine, travelling, self.request, self.identity, on_run=self.on_run)
+        attempt = submit_trial(
+            self.store, self.launcher, travelling, self.request, self.identity, on_attempt=self.on_attempt
+        )
         self._note_change()
-        last = self.store.latest_run(self.experiment, trial.index)
+        last = self.store.latest_attempt(self.experiment, trial.index)
         if last is not None and last.finished_at is not None:
             # Cancelled by somebody before it could be submitted.
             self._record_recorded(last)
             return
-        log.info("Trial %s, attempt %s: %s with %s", trial.index, run.attempt, run.app_handle, trial.parameters)
+        log.info("Trial %s, attempt %s: %s with %s", trial.index, attempt.attempt, attempt.app_handle, trial.parameters)
 
-    def _generate(self, own: OwnTrials) -> tuple[TrialFact | None, str | None]:
+    def _generate(self, own: TaskTrials) -> tuple[TrialRecord | None, str | None]:
         """Return the next trial, or why there will be none any more; neither when Ax has to wait for results."""
         counts = self.store.summary(self.experiment).trial_counts
         total = sum(counts.values())
@@ -368,20 +378,20 @@ class Loop:
     def _global_stop(self, counts: Mapping[str, int]) -> str | None:
         if not counts.get("COMPLETED") or self._spec.global_stopping is None:
             return None
-        from airflow_provider_axtx.optimizer import engine as ax_engine
+        from airflow_provider_axtx.optimizer import engine as optimizer
 
-        reason = ax_engine.global_stop(self.store.facts(self.experiment))
+        reason = optimizer.global_stop(self.store.snapshot(self.experiment))
         return reason and f"global_stopping: {reason}"
 
     # Waiting
 
-    def _until(self, own: OwnTrials) -> float | None:
+    def _until(self, own: TaskTrials) -> float | None:
         """Return when to look again although no app has ended."""
         now = time.time()
         times = [self.limits.look_at(own.progress(self.started_at), now)]
-        for run in own.live:
-            timeout = (run.submitted_at or run.requested_at) + self.trial_timeout
-            times.append(timeout if run.cancel_requested_at is None else now + LOOK_SECONDS)
+        for attempt in own.live:
+            timeout = (attempt.submitted_at or attempt.requested_at) + self.trial_timeout
+            times.append(timeout if attempt.cancel_requested_at is None else now + LOOK_SECONDS)
         if not own.live:
             times.append(now + LOOK_SECONDS)
         return min((at for at in times if at is not None), default=None)

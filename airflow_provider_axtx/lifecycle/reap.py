@@ -7,28 +7,22 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_axtx.core.app_observation import AppObservation, Grace
+from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
 from airflow_provider_axtx.core.errors import AxtxError, SchedulerUnavailableError
 from airflow_provider_axtx.core.keys import dag_run_key
-from airflow_provider_axtx.core.records import OpenTrial, RunFact
+from airflow_provider_axtx.core.records import AttemptRecord, OpenTrial
 from airflow_provider_axtx.core.status import is_terminal_trial_status
-from airflow_provider_axtx.lifecycle.attempts import (
-    adopt,
-    await_cancelled,
-    cancel_run,
-    complete_trial,
-    observe_run,
-    settle,
-)
+from airflow_provider_axtx.lifecycle.attempts import adopt, await_cancelled, cancel_attempt, poll_attempt
+from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
 
 #: Gives the engine through which a run was submitted.
-EngineFor = Callable[[RunFact], "TorchXEngine"]
+LauncherFor = Callable[[AttemptRecord], "TorchXLauncher"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Orphan:
 
     experiment: str
     trial_index: int
-    run: RunFact | None
+    attempt: AttemptRecord | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,7 @@ class Reaped:
 def orphans_of(store: ExperimentStore, dag_id: str, run_id: str) -> list[Orphan]:
     """Return what a DAG run leaves behind: its trials that are open, and its apps whose end is not recorded."""
     open_trials = store.open_trials(dag_run=dag_run_key(dag_id, run_id))
-    return _orphans(store, open_trials, store.open_runs(dag_id=dag_id, run_id=run_id))
+    return _orphans(store, open_trials, store.open_attempts(dag_id=dag_id, run_id=run_id))
 
 
 def orphans_without_dag_run(
@@ -68,28 +62,38 @@ def orphans_without_dag_run(
     :param experiment: only this experiment's.
     """
     active_keys = {dag_run_key(*identity) for identity in active}
-    runs = [
-        run
-        for run in store.open_runs(experiment=experiment)
-        if run.identity.dag_id and (run.identity.dag_id, run.identity.run_id) not in active
+    attempts = [
+        attempt
+        for attempt in store.open_attempts(experiment=experiment)
+        if attempt.identity.dag_id and (attempt.identity.dag_id, attempt.identity.run_id) not in active
     ]
     trials = [trial for trial in store.open_trials(experiment=experiment) if trial.dag_run not in active_keys]
-    found = _orphans(store, trials, runs)
+    found = _orphans(store, trials, attempts)
     # A trial of an ended DAG run may have been submitted by one that goes on.
-    return [o for o in found if o.run is None or (o.run.identity.dag_id, o.run.identity.run_id) not in active]
+    return [
+        o for o in found if o.attempt is None or (o.attempt.identity.dag_id, o.attempt.identity.run_id) not in active
+    ]
 
 
-def _orphans(store: ExperimentStore, trials: list[OpenTrial], runs: list[RunFact]) -> list[Orphan]:
-    found = {(run.experiment, run.trial_index): Orphan(run.experiment, run.trial_index, run) for run in runs}
+def _orphans(store: ExperimentStore, trials: list[OpenTrial], attempts: list[AttemptRecord]) -> list[Orphan]:
+    found = {
+        (attempt.experiment, attempt.trial_index): Orphan(attempt.experiment, attempt.trial_index, attempt)
+        for attempt in attempts
+    }
     for trial in trials:
         key = (trial.experiment, trial.trial_index)
         if key not in found:
-            found[key] = Orphan(*key, store.latest_run(*key))
+            found[key] = Orphan(*key, store.latest_attempt(*key))
     return [found[key] for key in sorted(found)]
 
 
 def reap(
-    store: ExperimentStore, engine_for: EngineFor, orphans: list[Orphan], reason: str, *, grace: Grace | None = None
+    store: ExperimentStore,
+    launcher_for: LauncherFor,
+    orphans: list[Orphan],
+    reason: str,
+    *,
+    policy: LostAppPolicy | None = None,
 ) -> list[Reaped]:
     """End every orphan. One whose app has succeeded is completed with its results; any other app is cancelled.
 
@@ -100,7 +104,7 @@ def reap(
     reaped, stuck = [], []
     for orphan in orphans:
         try:
-            reaped.append(_reap_one(store, engine_for, orphan, reason, grace or Grace()))
+            reaped.append(_reap_one(store, launcher_for, orphan, reason, policy or LostAppPolicy()))
         except AxtxError as error:
             # Whatever it is (a scheduler, a tracker that is away, a connection that was removed): the others are ended.
             log.error("Trial %s of %r could not be ended: %s", orphan.trial_index, orphan.experiment, error)
@@ -113,20 +117,22 @@ def reap(
     return reaped
 
 
-def _reap_one(store: ExperimentStore, engine_for: EngineFor, orphan: Orphan, reason: str, grace: Grace) -> Reaped:
-    if orphan.run is None:
+def _reap_one(
+    store: ExperimentStore, launcher_for: LauncherFor, orphan: Orphan, reason: str, policy: LostAppPolicy
+) -> Reaped:
+    if orphan.attempt is None:
         store.complete(orphan.experiment, orphan.trial_index, status="ABANDONED", reason=reason)
         return Reaped(orphan.experiment, orphan.trial_index, "ABANDONED", reason)
-    engine = engine_for(orphan.run)
-    run = adopt(store, engine, orphan.run)
-    observed = observe_run(store, engine, run, grace)
+    launcher = launcher_for(orphan.attempt)
+    attempt = adopt(store, launcher, orphan.attempt)
+    observed = poll_attempt(store, launcher, attempt, policy)
     if not observed.is_terminal:
-        run = await_cancelled(store, engine, cancel_run(store, engine, run, reason))
-        observed = AppObservation("CANCELLED", run.message or reason)
-    outcome = settle(store, run, observed)
+        attempt = await_cancelled(store, launcher, cancel_attempt(store, launcher, attempt, reason))
+        observed = AppObservation("CANCELLED", attempt.message or reason)
+    outcome = finalize(store, attempt, observed)
     if outcome.trial_status == "COMPLETED" and not is_terminal_trial_status(
-        store.trial(run.experiment, run.trial_index).status
+        store.trial(attempt.experiment, attempt.trial_index).status
     ):
         completed = complete_trial(store, outcome)
-        return Reaped(run.experiment, run.trial_index, completed["trial_status"], completed["message"])
-    return Reaped(run.experiment, run.trial_index, outcome.trial_status, outcome.message)
+        return Reaped(attempt.experiment, attempt.trial_index, completed["trial_status"], completed["message"])
+    return Reaped(attempt.experiment, attempt.trial_index, outcome.trial_status, outcome.message)

@@ -11,25 +11,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import tenacity
-
-from airflow_provider_axtx.core.errors import DuplicateAppError, StoreConflictError, TrialStateError
+from airflow_provider_axtx.core.errors import DuplicateAppError, TrialStateError
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.core.keys import run_tracker_base, submission_key
-from airflow_provider_axtx.core.records import RunFact, TaskIdentity
+from airflow_provider_axtx.core.keys import attempt_tracker_base, submission_key
+from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
 from airflow_provider_axtx.core.status import is_terminal_trial_status
-from airflow_provider_axtx.core.xcom import Trial, TrialRun
+from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
 from airflow_provider_axtx.launcher.tracker import remove_results
-from airflow_provider_axtx.lifecycle.attempts import KILLED, await_cancelled, cancel_run, find_app
+from airflow_provider_axtx.lifecycle.attempts import KILLED, await_cancelled, cancel_attempt, find_app
+from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.plan import SubmissionPlan
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
 
-_CONFLICT_ATTEMPTS = 10
 _REOPENABLE = ("FAILED", "ABANDONED")
 
 
@@ -56,42 +54,43 @@ class _Submission:
     """One call of ``submit_trial``: what it works with."""
 
     store: ExperimentStore
-    engine: TorchXEngine
+    launcher: TorchXLauncher
     trial: Trial
     request: AppRequest
     identity: TaskIdentity
 
-    def current_run(self) -> tuple[RunFact, bool]:
+    @retry_conflicts
+    def current_attempt(self) -> tuple[AttemptRecord, bool]:
         """Return the run to go on with, and whether this call began it."""
-        fact = self.store.trial(self.trial.experiment, self.trial.trial_index)
-        last = self.store.latest_run(self.trial.experiment, self.trial.trial_index)
+        record = self.store.trial(self.trial.experiment, self.trial.trial_index)
+        last = self.store.latest_attempt(self.trial.experiment, self.trial.trial_index)
         if last is None:
-            return self._begin(1, reopen=is_terminal_trial_status(fact.status)), True
+            return self._begin(1, reopen=is_terminal_trial_status(record.status)), True
         cleared = was_cleared(last.identity, self.identity)
-        if is_terminal_trial_status(fact.status):
-            if cleared and fact.status in _REOPENABLE:
-                log.info("Trial %s was %s (%s); cleared, so it runs again.", fact.index, fact.status, fact.reason)
-                return self._begin(last.attempt + 1, reopen=True), True
-            log.info("Trial %s is %s already; nothing is submitted.", fact.index, fact.status)
+        if is_terminal_trial_status(record.status):
+            if cleared and record.status in _REOPENABLE:
+                log.info("Trial %s was %s (%s); cleared, so it runs again.", record.index, record.status, record.reason)
+                return self._begin(last.number + 1, reopen=True), True
+            log.info("Trial %s is %s already; nothing is submitted.", record.index, record.status)
             return last, False
         killed = last.cancel_reason is not None and last.cancel_reason.startswith(KILLED)
         if not (cleared or killed or self._may_retry(last)):
             return last, False
         if last.finished_at is None:
-            reason = f"{KILLED}: cleared, attempt {last.attempt + 1} follows"
-            await_cancelled(self.store, self.engine, cancel_run(self.store, self.engine, last, reason))
+            reason = f"{KILLED}: cleared, attempt {last.number + 1} follows"
+            await_cancelled(self.store, self.launcher, cancel_attempt(self.store, self.launcher, last, reason))
         # Reopened: who waits for the cancelled app may have recorded its end as the trial's meanwhile.
-        return self._begin(last.attempt + 1, reopen=cleared), True
+        return self._begin(last.number + 1, reopen=cleared), True
 
-    def _may_retry(self, last: RunFact) -> bool:
-        return last.infrastructure and retries_left(self.store, last, self.request.trial_retries)
+    def _may_retry(self, last: AttemptRecord) -> bool:
+        return last.is_infrastructure_failure and retries_left(self.store, last, self.request.trial_retries)
 
-    def _begin(self, attempt: int, *, reopen: bool = False) -> RunFact:
+    def _begin(self, attempt: int, *, reopen: bool = False) -> AttemptRecord:
         """Check by a dry run that the app can be submitted, then commit the write-ahead row."""
         uid = self.store.uid(self.trial.experiment)
         key = submission_key(self.trial.experiment, uid, self.trial.trial_index, attempt)
         root = self.request.tracker_root
-        base = self.request.tracker_base or run_tracker_base(
+        base = self.request.tracker_base or attempt_tracker_base(
             root, self.trial.experiment, uid, self.trial.trial_index, attempt
         )
         asked = self._plan(key, base).resources
@@ -99,11 +98,11 @@ class _Submission:
             # Shared by all attempts: what an earlier one left there must not be read as this one's result.
             remove_results(base, self.trial.trial_index)
         crash_point("submit.before_begin_run")
-        return self.store.begin_run(
+        return self.store.begin_attempt(
             self.trial.experiment,
             self.trial.trial_index,
             expected_attempt=attempt,
-            scheduler=self.engine.scheduler,
+            scheduler=self.launcher.scheduler,
             tracker_base=base,
             identity=self.identity,
             reopen_reason="cleared in Airflow, runs again" if reopen else None,
@@ -112,7 +111,7 @@ class _Submission:
         )
 
     def _plan(self, key: str, tracker_base: str) -> SubmissionPlan:
-        return self.engine.plan(
+        return self.launcher.plan(
             self.request.component,
             self.trial.parameters,
             self.request.component_args,
@@ -122,85 +121,83 @@ class _Submission:
             submission_key=key,
         )
 
-    def attach_or_submit(self, run: RunFact, *, began: bool) -> RunFact:
+    def attach_or_submit(self, attempt: AttemptRecord, *, began: bool) -> AttemptRecord:
         """Return the run with its handle: adopted when its app is there, else submitted."""
-        handle = None if began else find_app(self.engine, run)
-        if handle is None and run.cancel_requested_at is not None:
+        handle = None if began else find_app(self.launcher, attempt)
+        if handle is None and attempt.cancel_requested_at is not None:
             # Cancelled before it was submitted: nothing may start any more.
-            return await_cancelled(self.store, self.engine, run)
+            return await_cancelled(self.store, self.launcher, attempt)
         if handle is None:
-            handle = self._submit(run)
+            handle = self._submit(attempt)
         else:
-            log.info("Trial %s, attempt %s was submitted already: %s", run.trial_index, run.attempt, handle)
+            log.info("Trial %s, attempt %s was submitted already: %s", attempt.trial_index, attempt.number, handle)
         try:
-            run = self.store.record_handle(run, handle)
+            attempt = self.store.record_handle(attempt, handle)
         except TrialStateError:
             # A second app of the same attempt: the recorded one stays, ours goes before anything waits for it.
-            self.engine.cancel(handle)
+            self.launcher.cancel(handle)
             raise
         crash_point("submit.after_record_handle")
-        if run.cancel_requested_at is not None:
+        if attempt.cancel_requested_at is not None:
             # Cancelled between the write-ahead row and the handle, when there was no app to cancel yet.
-            self.engine.cancel(handle)
-        return run
+            self.launcher.cancel(handle)
+        return attempt
 
-    def _submit(self, run: RunFact) -> str:
-        plan = self._plan(run.submission_key, run.tracker_base)
+    def _submit(self, attempt: AttemptRecord) -> str:
+        plan = self._plan(attempt.submission_key, attempt.tracker_base)
         crash_point("submit.before_submit")
         try:
-            handle = self.engine.submit(plan)
+            handle = self.launcher.submit(plan)
         except DuplicateAppError:
             # Another process of this task was faster, on a scheduler that refuses a second app of the same name.
-            found = self.engine.find(run.submission_key)
+            found = self.launcher.find(attempt.submission_key)
             if found is None:
                 raise
             return found
         crash_point("submit.after_submit")
-        log.info("Submitted trial %s, attempt %s: %s", run.trial_index, run.attempt, handle)
+        log.info("Submitted trial %s, attempt %s: %s", attempt.trial_index, attempt.number, handle)
         return handle
 
 
 def submit_trial(
     store: ExperimentStore,
-    engine: TorchXEngine,
+    launcher: TorchXLauncher,
     trial: Trial,
     request: AppRequest,
     identity: TaskIdentity,
     *,
-    on_run: Callable[[RunFact], None] = lambda run: None,
-) -> TrialRun:
+    on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None,
+) -> SubmittedTrial:
     """Return the one live run of the trial: an app that is already there is adopted, else one is submitted.
 
     A retry re-attaches. A user's Clear cancels the live attempt and starts a new one. A trial that has its results is
     never run again.
 
-    :param on_run: told of the run as soon as it is recorded, so that a kill signal can cancel it.
+    :param on_attempt: told of the run as soon as it is recorded, so that a kill signal can cancel it.
     :raises InvalidInputError: when the component does not fit the parameters; nothing is recorded or submitted then.
     :raises SchedulerUnavailableError: when the scheduler does not answer; the next call goes on from here.
     """
-    submission = _Submission(store, engine, trial, request, identity)
-    for attempt in tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(StoreConflictError),
-        stop=tenacity.stop_after_attempt(_CONFLICT_ATTEMPTS),
-        wait=tenacity.wait_random(0.05, 0.5),
-        reraise=True,
-    ):
-        with attempt:
-            run, began = submission.current_run()
-    on_run(run)
-    if run.app_handle is None and run.finished_at is None:
-        run = submission.attach_or_submit(run, began=began)
-    return TrialRun(
-        **trial.to_json(), attempt=run.attempt, app_handle=run.app_handle or "", tracker_base=run.tracker_base
+    submission = _Submission(store, launcher, trial, request, identity)
+    attempt, began = submission.current_attempt()
+    on_attempt(attempt)
+    if attempt.app_handle is None and attempt.finished_at is None:
+        attempt = submission.attach_or_submit(attempt, began=began)
+    return SubmittedTrial(
+        **trial.to_json(),
+        attempt=attempt.number,
+        app_handle=attempt.app_handle or "",
+        tracker_base=attempt.tracker_base,
     )
 
 
-def retries_left(store: ExperimentStore, run: RunFact, trial_retries: int) -> bool:
+def retries_left(store: ExperimentStore, attempt: AttemptRecord, trial_retries: int) -> bool:
     """Return whether a trial may be submitted again after its last attempt ended by an infrastructure failure."""
     if trial_retries < 1:
         return False
-    earlier = [before for before in store.runs(run.experiment, run.trial_index) if before.attempt < run.attempt]
-    return sum(before.infrastructure for before in earlier) < trial_retries
+    earlier = [
+        before for before in store.attempts(attempt.experiment, attempt.trial_index) if before.number < attempt.number
+    ]
+    return sum(before.is_infrastructure_failure for before in earlier) < trial_retries
 
 
 def was_cleared(before: TaskIdentity, now: TaskIdentity) -> bool:

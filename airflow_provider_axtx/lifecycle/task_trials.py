@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.errors import AxtxError
-from airflow_provider_axtx.core.records import Observation, RunFact, TaskIdentity, TrialFact
+from airflow_provider_axtx.core.records import AttemptRecord, Observation, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
-from airflow_provider_axtx.lifecycle.attempts import cancel_run
+from airflow_provider_axtx.lifecycle.attempts import cancel_attempt
 from airflow_provider_axtx.spec.limits import Progress
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
@@ -25,32 +25,37 @@ TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True)
-class OwnTrials:
+class TaskTrials:
     """The trials of this loop, and their runs, as they are recorded now."""
 
-    trials: list[TrialFact]
-    runs: dict[int, list[RunFact]]
+    trials: list[TrialRecord]
+    attempts: dict[int, list[AttemptRecord]]
 
     @property
-    def open_runs(self) -> list[RunFact]:
+    def open_attempts(self) -> list[AttemptRecord]:
         """Runs whose end is not recorded; also of trials that have ended, until their app is gone."""
-        return [run for trial in self.trials for run in self.runs.get(trial.index, ()) if run.finished_at is None]
+        return [
+            attempt
+            for trial in self.trials
+            for attempt in self.attempts.get(trial.index, ())
+            if attempt.finished_at is None
+        ]
 
     @property
-    def live(self) -> list[RunFact]:
+    def live(self) -> list[AttemptRecord]:
         """Open runs that have an app."""
-        return [run for run in self.open_runs if run.app_handle is not None]
+        return [attempt for attempt in self.open_attempts if attempt.app_handle is not None]
 
-    def last_run(self, trial: TrialFact) -> RunFact | None:
+    def last_attempt(self, trial: TrialRecord) -> AttemptRecord | None:
         """Return the trial's last attempt."""
-        runs = self.runs.get(trial.index)
-        return runs[-1] if runs else None
+        attempts = self.attempts.get(trial.index)
+        return attempts[-1] if attempts else None
 
-    def unsubmitted(self) -> list[TrialFact]:
+    def unsubmitted(self) -> list[TrialRecord]:
         """Return open trials without an app: never submitted, half-way through it, or to be submitted again."""
         found = []
         for trial in self.trials:
-            last = self.last_run(trial)
+            last = self.last_attempt(trial)
             without_app = last is None or last.finished_at is not None or last.app_handle is None
             if without_app and not is_terminal_trial_status(trial.status):
                 found.append(trial)
@@ -60,10 +65,10 @@ class OwnTrials:
     def last_seconds(self) -> float | None:
         """Seconds from its submission to its recorded end of the run that ended last; None before the first."""
         spans = [
-            (run.finished_at, run.finished_at - run.submitted_at)
-            for runs in self.runs.values()
-            for run in runs
-            if run.finished_at is not None and run.submitted_at is not None
+            (attempt.finished_at, attempt.finished_at - attempt.submitted_at)
+            for attempts in self.attempts.values()
+            for attempt in attempts
+            if attempt.finished_at is not None and attempt.submitted_at is not None
         ]
         return max(spans)[1] if spans else None
 
@@ -71,11 +76,13 @@ class OwnTrials:
         """Return how far the trials have come."""
         now = time.time()
         hours, rate = {"cpu": 0.0, "gpu": 0.0}, {"cpu": 0, "gpu": 0}
-        for run in (run for runs in self.runs.values() for run in runs if run.submitted_at is not None):
-            seconds = (run.finished_at or now) - (run.submitted_at or now)
-            for name, number in (("cpu", run.cpus), ("gpu", run.gpus)):
+        for attempt in (
+            attempt for attempts in self.attempts.values() for attempt in attempts if attempt.submitted_at is not None
+        ):
+            seconds = (attempt.finished_at or now) - (attempt.submitted_at or now)
+            for name, number in (("cpu", attempt.cpus), ("gpu", attempt.gpus)):
                 hours[name] += number * max(0.0, seconds) / 3600
-                rate[name] += number if run.finished_at is None else 0
+                rate[name] += number if attempt.finished_at is None else 0
         ended = [trial for trial in self.trials if is_terminal_trial_status(trial.status)]
         failed = sum(_has_failed(trial) for trial in ended)
         return Progress(started_at, len(ended), failed, hours, rate)
@@ -87,30 +94,32 @@ class OwnTrials:
             metrics.setdefault(seen.trial_index, {})[seen.metric] = seen.mean
         lines = [f"{'trial':>5}  {'status':<13}  {'runs':>4}  {'seconds':>8}  metrics; parameters"]
         for trial in self.trials:
-            runs = self.runs.get(trial.index, [])
-            seconds = sum((run.finished_at or 0) - (run.submitted_at or run.finished_at or 0) for run in runs)
+            attempts = self.attempts.get(trial.index, [])
+            seconds = sum(
+                (attempt.finished_at or 0) - (attempt.submitted_at or attempt.finished_at or 0) for attempt in attempts
+            )
             values = ", ".join(f"{name} {mean:.6g}" for name, mean in metrics.get(trial.index, {}).items())
             lines.append(
-                f"{trial.index:>5}  {trial.status:<13}  {len(runs):>4}  {seconds:>8.1f}  "
+                f"{trial.index:>5}  {trial.status:<13}  {len(attempts):>4}  {seconds:>8.1f}  "
                 f"{values or trial.reason or '-'}; {trial.parameters}"
             )
         return "\n".join(lines)
 
 
-def read_own(store: ExperimentStore, experiment: str, task_key: str) -> OwnTrials:
+def read_task_trials(store: ExperimentStore, experiment: str, task_key: str) -> TaskTrials:
     """Return the trials that were granted to a task, and their runs."""
     trials = store.granted(experiment, task_key)
     indexes = {trial.index for trial in trials}
-    runs: dict[int, list[RunFact]] = {}
-    for run in store.runs(experiment) if trials else ():
-        if run.trial_index in indexes:
-            runs.setdefault(run.trial_index, []).append(run)
-    return OwnTrials(trials, runs)
+    attempts: dict[int, list[AttemptRecord]] = {}
+    for attempt in store.attempts(experiment) if trials else ():
+        if attempt.trial_index in indexes:
+            attempts.setdefault(attempt.trial_index, []).append(attempt)
+    return TaskTrials(trials, attempts)
 
 
-def cancel_task_runs(
+def cancel_task_attempts(
     store: ExperimentStore,
-    engine_for: Callable[[RunFact], TorchXEngine],
+    launcher_for: Callable[[AttemptRecord], TorchXLauncher],
     experiment: str,
     identity: TaskIdentity,
     reason: str,
@@ -126,20 +135,20 @@ def cancel_task_runs(
     """
     task = (identity.task_id, identity.map_index)
     failed: AxtxError | None = None
-    for run in store.open_runs(experiment=experiment, dag_id=identity.dag_id, run_id=identity.run_id):
-        if (run.identity.task_id, run.identity.map_index) != task or (
-            handles is not None and run.app_handle not in handles
+    for attempt in store.open_attempts(experiment=experiment, dag_id=identity.dag_id, run_id=identity.run_id):
+        if (attempt.identity.task_id, attempt.identity.map_index) != task or (
+            handles is not None and attempt.app_handle not in handles
         ):
             continue
         try:
-            cancel_run(store, engine_for(run), run, reason)
+            cancel_attempt(store, launcher_for(attempt), attempt, reason)
         except AxtxError as error:
-            log.error("Trial %s of %r was not cancelled: %s", run.trial_index, experiment, error)
+            log.error("Trial %s of %r was not cancelled: %s", attempt.trial_index, experiment, error)
             failed = error
     if failed is not None:
         raise failed
 
 
-def _has_failed(trial: TrialFact) -> bool:
+def _has_failed(trial: TrialRecord) -> bool:
     timed_out = trial.status == "ABANDONED" and (trial.reason or "").startswith(TIMEOUT)
     return trial.status == "FAILED" or timed_out

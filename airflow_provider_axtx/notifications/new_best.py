@@ -16,7 +16,7 @@ from airflow_provider_axtx.spec.ranking import Means, standing
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.records import ExperimentFacts
+    from airflow_provider_axtx.core.records import ExperimentSnapshot
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 MESSAGE = (
@@ -59,7 +59,7 @@ class NewBestTrialNotifier(BaseNotifier):
                 fix="use this notifier on AxCompleteTrialOperator or AxOptimizeOperator, with do_xcom_push on.",
             )
         store = AxHook(getattr(context["task"], "ax_conn_id", AxHook.default_conn_name)).store
-        facts = store.facts(result["experiment"])
+        facts = store.snapshot(result["experiment"])
         own = _trials_of(store, result, ti)
         news = [index for index in best_trials(facts) if index in own]
         if not news:
@@ -80,11 +80,11 @@ def _trials_of(store: ExperimentStore, result: Mapping[str, Any], ti: Any) -> se
     if "trial_index" in result:
         return {result["trial_index"]}
     task = (ti.dag_id, ti.run_id, ti.task_id)
-    runs = store.runs(result["experiment"])
+    runs = store.attempts(result["experiment"])
     return {run.trial_index for run in runs if (run.identity.dag_id, run.identity.run_id, run.identity.task_id) == task}
 
 
-def best_trials(facts: ExperimentFacts) -> tuple[int, ...]:
+def best_trials(facts: ExperimentSnapshot) -> tuple[int, ...]:
     """Return the index of the best trial, or those of the Pareto frontier; empty while no trial is feasible."""
     means = _means(facts)
     completed = [(trial.index, means.get(trial.index, {})) for trial in facts.trials if trial.status == "COMPLETED"]
@@ -93,7 +93,7 @@ def best_trials(facts: ExperimentFacts) -> tuple[int, ...]:
     return stands.frontier if stands.best is None else (stands.best,)
 
 
-def _means(facts: ExperimentFacts) -> dict[int, Means]:
+def _means(facts: ExperimentSnapshot) -> dict[int, Means]:
     found: dict[int, dict[str, float]] = {}
     for seen in facts.observations:
         if seen.step is None:

@@ -27,7 +27,7 @@ def complete_from_task(
     :param results: as for ``AxCompleteTrialOperator``.
     :return: the run with ``metrics`` and the final ``trial_status``.
     """
-    from airflow_provider_axtx.lifecycle.attempts import complete_trial
+    from airflow_provider_axtx.lifecycle.complete import complete_trial
 
     outcome = TrialOutcome.from_json(run)
     results = as_given(results)
@@ -70,7 +70,7 @@ def announce_best(
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """Tell what is best: log, lineage, assets.
 
-    :param best: the best trial, or those of the Pareto frontier, as ``ax_engine.best`` returns them.
+    :param best: the best trial, or those of the Pareto frontier, as ``optimizer.best`` returns them.
     :return: the best trial, or the list for several objectives.
     """
     for entry in best:

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from airflow_provider_axtx.core.app_observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
+from airflow_provider_axtx.core.app_observation import (
+    DEFAULT_GRACE_POLLS,
+    DEFAULT_GRACE_SECONDS,
+    AppObservation,
+    LostAppPolicy,
+)
 from airflow_provider_axtx.core.errors import (
     AxtxError,
     InvalidInputError,
@@ -18,16 +23,16 @@ from airflow_provider_axtx.core.errors import (
 )
 from airflow_provider_axtx.core.inputs import as_choice, as_seconds
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
-from airflow_provider_axtx.core.xcom import TrialOutcome, TrialRun
+from airflow_provider_axtx.core.xcom import SubmittedTrial, TrialOutcome
 from airflow_provider_axtx.operators._metrics import count_trial
 from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.records import RunFact
+    from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.launcher.logs import LogFollower
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
 
 ON_TIMEOUT = ("cancel", "fail")
@@ -91,41 +96,41 @@ class WaitsForTrial(CancelsOnKill):
         return True
 
     @property
-    def grace(self) -> Grace:
+    def lost_app_policy(self) -> LostAppPolicy:
         """How long the app may be unknown."""
-        return Grace(self.grace_seconds, self.grace_polls)
+        return LostAppPolicy(self.grace_seconds, self.grace_polls)
 
-    def engine_of(self, run: RunFact) -> TorchXEngine:
+    def launcher_of(self, run: AttemptRecord) -> TorchXLauncher:
         """Return the engine through which the run was submitted."""
-        return self.torchx_hook.get_engine(run.scheduler)
+        return self.torchx_hook.get_launcher(run.scheduler)
 
-    def find_run(self, trial: TrialRun) -> RunFact:
+    def find_attempt(self, trial: SubmittedTrial) -> AttemptRecord:
         """Return the recorded run, and remember it as what ``on_kill`` cancels.
 
         When the submit task was cleared meanwhile, it is the attempt that followed: the one waited for was cancelled.
         """
-        from airflow_provider_axtx.lifecycle.attempts import find_run
+        from airflow_provider_axtx.lifecycle.attempts import find_attempt
 
-        run = find_run(self.ax_hook.store, trial)
+        run = find_attempt(self.ax_hook.store, trial)
         self.remember(run)
         return run
 
-    def deadline(self, run: RunFact) -> float:
+    def deadline(self, run: AttemptRecord) -> float:
         """Return when the run has had its time, in seconds since the epoch.
 
         Counted from its submission: neither a retry of the task nor a restart of the triggerer gives it more.
         """
         return (run.submitted_at or run.requested_at) + self.timeout
 
-    def look(self, run: RunFact) -> AppObservation:
+    def look(self, run: AttemptRecord) -> AppObservation:
         """Look once at the app, and whether Ax stops its trial early; what does not answer counts as "look again".
 
         :raises SchedulerUnavailableError: or TrackerUnavailableError, after ``MAX_POLL_FAILURES`` failures in a row.
         """
-        from airflow_provider_axtx.lifecycle.attempts import observe_run
+        from airflow_provider_axtx.lifecycle.attempts import poll_attempt
 
         try:
-            observed = observe_run(self.ax_hook.store, self.engine_of(run), run, self.grace)
+            observed = poll_attempt(self.ax_hook.store, self.launcher_of(run), run, self.lost_app_policy)
             if not observed.is_terminal and self._stops_early(run):
                 observed = AppObservation("CANCELLED")
         except (SchedulerUnavailableError, TrackerUnavailableError) as error:
@@ -140,7 +145,7 @@ class WaitsForTrial(CancelsOnKill):
             self._show_new_lines(run)
         return observed
 
-    def _stops_early(self, run: RunFact) -> bool:
+    def _stops_early(self, run: AttemptRecord) -> bool:
         """Return whether the trial was stopped early, which is then recorded and the app gone."""
         from airflow_provider_axtx.launcher.tracker import list_steps
         from airflow_provider_axtx.lifecycle.early_stop import has_early_stopping, stop_early
@@ -151,13 +156,13 @@ class WaitsForTrial(CancelsOnKill):
             return False
         # Counted before they are read: what is written in between wakes the task again.
         self._steps_seen = len(list_steps(run.tracker_base, run.trial_index))
-        return bool(stop_early(self.ax_hook.store, self.engine_of(run), run.experiment, [run]))
+        return bool(stop_early(self.ax_hook.store, self.launcher_of(run), run.experiment, [run]))
 
-    def wait_in_process(self, trial: TrialRun) -> dict[str, Any]:
+    def wait_in_process(self, trial: SubmittedTrial) -> dict[str, Any]:
         """Poll until the app has ended or its time is up; return the outcome as JSON."""
         while True:
             # Read again each time: that another process has cancelled it decides what its end means.
-            run = self.find_run(trial)
+            run = self.find_attempt(trial)
             observed = self.look(run)
             if observed.is_terminal:
                 return self.conclude(run, observed)
@@ -165,9 +170,9 @@ class WaitsForTrial(CancelsOnKill):
                 return self.time_out(run)
             time.sleep(self.poke_interval)
 
-    def wait_deferred(self, trial: TrialRun) -> dict[str, Any]:
+    def wait_deferred(self, trial: SubmittedTrial) -> dict[str, Any]:
         """Look once, so that an app that has ended costs no deferral; else wait in the triggerer."""
-        run = self.find_run(trial)
+        run = self.find_attempt(trial)
         observed = self.look(run)
         while not observed.is_terminal:
             if run.app_handle is not None:
@@ -175,18 +180,18 @@ class WaitsForTrial(CancelsOnKill):
                 self.defer(trigger=self.trigger(run, trial), method_name="execute_complete", timeout=None)
             # A new attempt that is just being submitted: the trigger has no app to look at yet.
             time.sleep(self.poke_interval)
-            run = self.find_run(trial)
+            run = self.find_attempt(trial)
             observed = self.look(run)
         return self.conclude(run, observed)
 
-    def trigger(self, run: RunFact, trial: TrialRun) -> TorchXTrialTrigger:
+    def trigger(self, run: AttemptRecord, trial: SubmittedTrial) -> TorchXTrialTrigger:
         """Return the trigger that waits in this task's place."""
         from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
 
         return TorchXTrialTrigger(
             run={
                 **trial.to_json(),
-                "attempt": run.attempt,
+                "attempt": run.number,
                 "app_handle": run.app_handle,
                 "tracker_base": run.tracker_base,
             },
@@ -209,10 +214,10 @@ class WaitsForTrial(CancelsOnKill):
         """Go on after the trigger's event; an event that is missing or unknown is an error, never a success."""
         if not event or event.get("status") not in ("observed", "timeout", "error", "progress"):
             raise AirflowException(f"The trigger sent no event that can be used: {event!r}. The task can be retried.")
-        trial = TrialRun.from_json(event["run"])
-        run = self.find_run(trial)
-        if run.attempt != trial.attempt:
-            self.log.info("Attempt %s was replaced; waiting for attempt %s.", trial.attempt, run.attempt)
+        trial = SubmittedTrial.from_json(event["run"])
+        run = self.find_attempt(trial)
+        if run.number != trial.attempt:
+            self.log.info("Attempt %s was replaced; waiting for attempt %s.", trial.attempt, run.number)
             return self.wait_deferred(trial)
         self._log_given = event.get("log_given", {})
         if event["status"] == "progress":
@@ -221,29 +226,29 @@ class WaitsForTrial(CancelsOnKill):
             return self.time_out(run)
         if event["status"] == "error":
             raise AirflowException(f"The app could not be observed: {event['message']} The app is left alone.")
-        observed = AppObservation(event["app_state"], event["message"], bool(event["infrastructure"]))
+        observed = AppObservation.from_json(event)
         if run.cancel_reason is not None:
             # The trigger sees only the scheduler; that we cancelled the app ourselves is known here.
             observed = AppObservation("CANCELLED", run.cancel_reason)
         return self.conclude(run, observed)
 
-    def time_out(self, run: RunFact) -> dict[str, Any]:
+    def time_out(self, run: AttemptRecord) -> dict[str, Any]:
         """Cancel an app whose time is up."""
-        from airflow_provider_axtx.lifecycle.attempts import await_cancelled, cancel_run
+        from airflow_provider_axtx.lifecycle.attempts import await_cancelled, cancel_attempt
 
         reason = f"timeout: still running {timedelta(seconds=round(self.timeout))} after its submission"
-        engine = self.engine_of(run)
-        run = await_cancelled(self.ax_hook.store, engine, cancel_run(self.ax_hook.store, engine, run, reason))
+        launcher = self.launcher_of(run)
+        run = await_cancelled(self.ax_hook.store, launcher, cancel_attempt(self.ax_hook.store, launcher, run, reason))
         answer = self.conclude(run, AppObservation("CANCELLED", reason))
         if self.on_timeout == "fail":
             raise AirflowFailException(f"Trial {run.trial_index}: {reason}; the app was cancelled.")
         return answer
 
-    def conclude(self, run: RunFact, observed: AppObservation) -> dict[str, Any]:
+    def conclude(self, run: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
         """Record the end of the run, show the app's last log lines when it failed, apply ``fail_on``."""
-        from airflow_provider_axtx.lifecycle.attempts import settle
+        from airflow_provider_axtx.lifecycle.complete import finalize
 
-        outcome = settle(self.ax_hook.store, run, observed)
+        outcome = finalize(self.ax_hook.store, run, observed)
         self._live_run = None
         self.worked_on(outcome.experiment, [outcome.to_json()])
         if outcome.trial_status != "COMPLETED":
@@ -264,20 +269,20 @@ class WaitsForTrial(CancelsOnKill):
             raise AirflowFailException(f"Trial {outcome.trial_index} is {outcome.trial_status}: {outcome.message}")
         return outcome.to_json()
 
-    def _show_new_lines(self, run: RunFact) -> bool:
+    def _show_new_lines(self, run: AttemptRecord) -> bool:
         """Show what the app has written since the last call; return whether there was any."""
         if not self.stream_logs or run.app_handle is None:
             return False
         if self._follower is None or self._follower[0] != run.app_handle:
-            self._follower = (run.app_handle, self.engine_of(run).follow(run.app_handle, self._log_given))
+            self._follower = (run.app_handle, self.launcher_of(run).follow(run.app_handle, self._log_given))
         lines = self._follower[1].new_lines()
         for line in lines:
             self.log.info("%s", line)
         return bool(lines)
 
-    def _show_app_log(self, run: RunFact, outcome: TrialOutcome) -> None:
+    def _show_app_log(self, run: AttemptRecord, outcome: TrialOutcome) -> None:
         try:
-            lines = self.engine_of(run).logs(outcome.app_handle, lines=LOG_LINES)
+            lines = self.launcher_of(run).logs(outcome.app_handle, lines=LOG_LINES)
         except AxtxError as error:
             self.log.warning("The log of %s cannot be read: %s", outcome.app_handle, error)
             return

@@ -32,7 +32,7 @@ class AxAnalyzeOperator(AxOperator):
         """Compute the cards and put them in place of those before."""
         from airflow_provider_axtx.optimizer.analysis import analyse
 
-        cards = analyse(self.hook.store.facts(self.experiment_name))
+        cards = analyse(self.hook.store.snapshot(self.experiment_name))
         self.hook.store.record_analyses(self.experiment_name, cards)
         for card in cards:
             self.log.info("%s (%s): %s", card.title, card.kind, card.subtitle)

@@ -30,7 +30,7 @@ from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.lifecycle.attempts import Results
+    from airflow_provider_axtx.lifecycle.complete import Results
     from airflow_provider_axtx.lifecycle.generate import Generation
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
@@ -272,9 +272,9 @@ class AxBestTrialOperator(AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Ask Ax for the best of what was observed."""
-        from airflow_provider_axtx.optimizer import engine as ax_engine
+        from airflow_provider_axtx.optimizer import engine as optimizer
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        facts = self.hook.store.facts(self.experiment_name)
-        best = ax_engine.best(facts, use_model_predictions=self.use_model_predictions)
+        facts = self.hook.store.snapshot(self.experiment_name)
+        best = optimizer.best(facts, use_model_predictions=self.use_model_predictions)
         return announce_best(self, context, ExperimentSpec.load(facts.spec), best)

@@ -21,7 +21,7 @@ from airflow_provider_axtx.links import ExperimentLink
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.records import RunFact
+    from airflow_provider_axtx.core.records import AttemptRecord
 
 #: What ``if_exists`` may be.
 IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
@@ -122,7 +122,7 @@ class CancelsOnKill(ReportsLineage):
 
     _killed = False
     #: What ``on_kill`` cancels; it has no argument.
-    _live_run: RunFact | None = None
+    _live_run: AttemptRecord | None = None
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class CancelsOnKill(ReportsLineage):
         """The hook of ``torchx_conn_id``."""
         return TorchXHook(self.torchx_conn_id)
 
-    def remember(self, run: RunFact) -> None:
+    def remember(self, run: AttemptRecord) -> None:
         """Make ``run`` what ``on_kill`` cancels; cancel it when the task was killed already."""
         self._live_run = run
         if self._killed:
@@ -165,11 +165,11 @@ class CancelsOnKill(ReportsLineage):
         self._cancel_live_run()
 
     def _cancel_live_run(self) -> None:
-        from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_run
+        from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
 
         if (run := self._live_run) is not None:
-            engine = self.torchx_hook.get_engine(run.scheduler)
-            cancel_run(self.ax_hook.store, engine, run, f"{KILLED}: {self.task_id} was ended")
+            launcher = self.torchx_hook.get_launcher(run.scheduler)
+            cancel_attempt(self.ax_hook.store, launcher, run, f"{KILLED}: {self.task_id} was ended")
 
 
 def push_links(operator: BaseOperator, context: Context) -> None:

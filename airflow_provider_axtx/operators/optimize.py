@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from airflow_provider_axtx.core.app_observation import DEFAULT_GRACE_POLLS, DEFAULT_GRACE_SECONDS, AppObservation, Grace
+from airflow_provider_axtx.core.app_observation import (
+    DEFAULT_GRACE_POLLS,
+    DEFAULT_GRACE_SECONDS,
+    AppObservation,
+    LostAppPolicy,
+)
 from airflow_provider_axtx.core.errors import (
     AxtxError,
     SchedulerUnavailableError,
@@ -38,7 +43,7 @@ from airflow_provider_axtx.spec.limits import Limits, as_duration, check_at_pars
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.records import ExperimentFacts
+    from airflow_provider_axtx.core.records import ExperimentSnapshot
     from airflow_provider_axtx.lifecycle.optimize import Loop, Step
 
 _LIMITS = (
@@ -187,7 +192,7 @@ class AxOptimizeOperator(CancelsOnKill):
         self.early_stopping_interval = as_duration("early_stopping_interval", early_stopping_interval)
         self.allowed_factories = tuple(allowed_factories)
         self.deferrable = deferrable
-        self.grace = Grace(grace_seconds, grace_polls)
+        self.lost_app_policy = LostAppPolicy(grace_seconds, grace_polls)
         self._loop: Loop | None = None
         self._check_at_parse()
 
@@ -213,7 +218,7 @@ class AxOptimizeOperator(CancelsOnKill):
         if event["status"] == "error":
             # Looked at from here, with pauses: this may be a machine that reaches the scheduler.
             self.log.warning("The apps could not be observed: %s", event["message"])
-        return self._run(context, {h: AppObservation(**seen) for h, seen in event.get("apps", {}).items()})
+        return self._run(context, {h: AppObservation.from_json(seen) for h, seen in event.get("apps", {}).items()})
 
     def _run(self, context: Context, ended: Mapping[str, AppObservation]) -> dict[str, Any]:
         loop = self._make_loop(context)
@@ -240,12 +245,14 @@ class AxOptimizeOperator(CancelsOnKill):
         limits = Limits.load(**{name: getattr(self, name) for name in _LIMITS})
         if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
         component_args = as_object("component_args", self.component_args)
-        engine = self.torchx_hook.get_engine(self.scheduler or None, as_object("scheduler_args", self.scheduler_args))
+        launcher = self.torchx_hook.get_launcher(
+            self.scheduler or None, as_object("scheduler_args", self.scheduler_args)
+        )
         store, task_key = self.ax_hook.store, current_task_key(context)
         identity = current_identity(context, self.torchx_conn_id)
         if store.loop(spec.name, task_key) is None:
             types = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
-            engine.check(as_given(self.component), types, component_args)
+            launcher.check(as_given(self.component), types, component_args)
         fact = start_loop(
             store,
             spec,
@@ -256,7 +263,7 @@ class AxOptimizeOperator(CancelsOnKill):
         )
         return Loop(
             store=store,
-            engine=engine,
+            launcher=launcher,
             experiment=spec.name,
             task_key=task_key,
             identity=identity,
@@ -271,10 +278,10 @@ class AxOptimizeOperator(CancelsOnKill):
             limits=limits,
             trial_timeout=self.trial_timeout,
             early_stopping_interval=self.early_stopping_interval,
-            grace=self.grace,
+            policy=self.lost_app_policy,
             check=self.check_not_killed,
-            on_run=self.remember,
-            on_settled=lambda status: count_trial(self, status),
+            on_attempt=self.remember,
+            on_finalized=lambda status: count_trial(self, status),
             generating=lambda: generation_timer(self),
         )
 
@@ -324,11 +331,11 @@ class AxOptimizeOperator(CancelsOnKill):
             experiment=loop.experiment,
             submitted=submitted,
             identity=asdict(loop.identity),
-            scheduler=loop.engine.scheduler,
+            scheduler=loop.launcher.scheduler,
             until=step.until,
             poll_interval=self.poll_interval,
-            grace_seconds=self.grace.seconds,
-            grace_polls=self.grace.polls,
+            grace_seconds=self.lost_app_policy.seconds,
+            grace_polls=self.lost_app_policy.polls,
             ax_conn_id=self.ax_conn_id,
             reporting=reporting,
             early_stopping_interval=self.early_stopping_interval,
@@ -341,11 +348,11 @@ class AxOptimizeOperator(CancelsOnKill):
 
         if self._loop is not None:
             self._loop.cancel_all(
-                f"{KILLED}: {self.task_id} was ended", lambda run: self.torchx_hook.get_engine(run.scheduler)
+                f"{KILLED}: {self.task_id} was ended", lambda run: self.torchx_hook.get_launcher(run.scheduler)
             )
 
     def _result(self, context: Context, loop: Loop, stop_reason: str) -> dict[str, Any]:
-        facts, counts = loop.store.facts(loop.experiment), loop.store.summary(loop.experiment).trial_counts
+        facts, counts = loop.store.snapshot(loop.experiment), loop.store.summary(loop.experiment).trial_counts
         self.log.info("Experiment %r has ended: %s\n%s", loop.experiment, stop_reason, loop.table())
         bad = [f"trial {trial.index}: {trial.reason}" for trial in facts.trials if trial.reason]
         reasons = "; ".join(bad[:_SHOWN_REASONS]) + (f"; and {len(bad) - _SHOWN_REASONS} more" if bad[5:] else "")
@@ -365,12 +372,12 @@ class AxOptimizeOperator(CancelsOnKill):
             "resource_hours": dict(loop.progress().hours or {}),
         }
 
-    def _best(self, context: Context, facts: ExperimentFacts) -> dict[str, Any] | list[dict[str, Any]] | None:
-        from airflow_provider_axtx.optimizer import engine as ax_engine
+    def _best(self, context: Context, facts: ExperimentSnapshot) -> dict[str, Any] | list[dict[str, Any]] | None:
+        from airflow_provider_axtx.optimizer import engine as optimizer
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         try:
-            best = ax_engine.best(facts)
+            best = optimizer.best(facts)
         except TrialNotFoundError as error:
             self.log.warning("%s", error)
             drop_outlets(self)

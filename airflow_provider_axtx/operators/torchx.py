@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator, conf, get_current_context
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.inputs import as_int, as_object, is_templated
-from airflow_provider_axtx.core.xcom import Trial, TrialRun
+from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.app_observation import AppObservation
-    from airflow_provider_axtx.core.records import RunFact
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
 _APP_FIELDS: tuple[str, ...] = (
     "trial",
@@ -92,7 +92,7 @@ class _SubmitsTrial(CancelsOnKill):
             if not is_templated(value):
                 as_object(name, value)
 
-    def submit(self, context: Context) -> TrialRun:
+    def submit(self, context: Context) -> SubmittedTrial:
         """Submit the app, or adopt the one that is there."""
         from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 
@@ -103,26 +103,28 @@ class _SubmitsTrial(CancelsOnKill):
             tracker_root=self.torchx_hook.settings.tracker_root,
             trial_retries=self.trial_retries,
         )
-        engine = self.torchx_hook.get_engine(self.scheduler or None, as_object("scheduler_args", self.scheduler_args))
+        launcher = self.torchx_hook.get_launcher(
+            self.scheduler or None, as_object("scheduler_args", self.scheduler_args)
+        )
         run = submit_trial(
             self.ax_hook.store,
-            engine,
+            launcher,
             Trial.from_json(as_object("trial", self.trial)),
             request,
             current_identity(context, self.torchx_conn_id),
-            on_run=self.remember,
+            on_attempt=self.remember,
         )
         self.check_not_killed()
         # Visible before anything waits, so that a killed task can be traced and cancelled by hand.
         context["ti"].xcom_push(key="app_handle", value=run.app_handle)
         self.worked_on(run.experiment, [run.to_json()])
-        self.app_url = self._page_of(engine, run)
+        self.app_url = self._page_of(launcher, run)
         push_links(self, context)
         return run
 
-    def _page_of(self, engine: TorchXEngine, run: TrialRun) -> str | None:
+    def _page_of(self, launcher: TorchXLauncher, run: SubmittedTrial) -> str | None:
         try:
-            return engine.page_url(run.app_handle) if run.app_handle else None
+            return launcher.page_url(run.app_handle) if run.app_handle else None
         except AxtxError as error:
             self.log.warning("The scheduler's page of %s is not known: %s", run.app_handle, error)
             return None
@@ -206,19 +208,19 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
         trial = self.submit(context)
         return self.wait_deferred(trial) if self.deferrable else self.wait_in_process(trial)
 
-    def conclude(self, run: RunFact, observed: AppObservation) -> dict[str, Any]:
+    def conclude(self, run: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
         """Record the end of the run; after an infrastructure failure submit the trial again while retries are left."""
         from airflow_provider_axtx.lifecycle.submit import retries_left
 
         store = self.ax_hook.store
-        if not (observed.infrastructure and retries_left(store, run, self.trial_retries)):
+        if not (observed.is_infrastructure_failure and retries_left(store, run, self.trial_retries)):
             outcome = super().conclude(run, observed)
             if not self.complete:
                 return outcome
             return complete_from_task(self, get_current_context(), store, outcome, self.results)
-        store.finish_run(run, observed.app_state, observed.message, infrastructure=True)
+        store.finish_attempt(run, observed.app_state, observed.message, is_infrastructure_failure=True)
         self.log.warning(
-            "Trial %s, attempt %s: %s. Submitting it again.", run.trial_index, run.attempt, observed.message
+            "Trial %s, attempt %s: %s. Submitting it again.", run.trial_index, run.number, observed.message
         )
         return self._submit_and_wait(get_current_context())
 
@@ -267,5 +269,5 @@ class TorchXReapTrialsOperator(BaseOperator):
             count_trial(self, one.trial_status)
         return [asdict(one) for one in reaped]
 
-    def _engine_for(self, run: RunFact) -> TorchXEngine:
-        return TorchXHook(run.identity.torchx_conn_id or self.torchx_conn_id).get_engine(run.scheduler)
+    def _engine_for(self, run: AttemptRecord) -> TorchXLauncher:
+        return TorchXHook(run.identity.torchx_conn_id or self.torchx_conn_id).get_launcher(run.scheduler)

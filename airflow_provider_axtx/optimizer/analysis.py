@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.records import ExperimentFacts
+from airflow_provider_axtx.core.records import ExperimentSnapshot
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 
 with quiet_import():
@@ -29,7 +29,7 @@ with quiet_import():
     from airflow_provider_axtx.optimizer.rebuild import rebuild
 
 
-def analyse(facts: ExperimentFacts) -> list[AnalysisCard]:
+def analyse(facts: ExperimentSnapshot) -> list[AnalysisCard]:
     """Return the analyses that Ax chooses for the state of an experiment, in its order.
 
     Fits a model when there is enough data, and takes as long as some generations. An analysis that fails is a card of

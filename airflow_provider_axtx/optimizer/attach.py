@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.records import ExperimentFacts, Parameters, ParameterValue, Proposal, ProposedTrial
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Parameters, ParameterValue, Proposal, ProposedTrial
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.spec.attachment import Attachment
 
@@ -18,7 +18,7 @@ with quiet_import():
     from airflow_provider_axtx.optimizer.rebuild import Rebuilt, rebuild
 
 
-def attach(facts: ExperimentFacts, attachments: Sequence[Attachment]) -> Proposal:
+def attach(facts: ExperimentSnapshot, attachments: Sequence[Attachment]) -> Proposal:
     """Return the trials as an Ax client attaches them; the generator state stays as it is.
 
     :param attachments: checked by ``ExperimentSpec``: Ax accepts values out of bounds.

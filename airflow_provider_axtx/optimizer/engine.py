@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError, TrialNotFoundError
-from airflow_provider_axtx.core.records import ExperimentFacts, Parameters, Proposal, ProposedTrial
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Parameters, Proposal, ProposedTrial
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.spec.attachment import Attachment
@@ -58,7 +58,7 @@ _PENDING = (DataRequiredError, MaxParallelismReachedException)
 _USER_ERRORS = (UserInputError, UnsupportedError, ValueError, KeyError, InfeasibilityError)
 
 
-def propose(facts: ExperimentFacts, n: int) -> Proposal:
+def propose(facts: ExperimentSnapshot, n: int) -> Proposal:
     """Ask Ax for the next trials.
 
     The answer is that of an Ax client which was never interrupted, bit for bit, as long as ``random_seed`` is set.
@@ -111,7 +111,7 @@ def _kernel_lock(rebuilt: Rebuilt) -> contextlib.AbstractContextManager[None]:
     return without_stale_build_lock() if rebuilt.spec.is_multi_objective else contextlib.nullcontext()
 
 
-def client(facts: ExperimentFacts) -> Client:
+def client(facts: ExperimentSnapshot) -> Client:
     """Return a live client that holds all facts, for notebooks and analyses.
 
     What is done with it changes nothing in the store.
@@ -121,7 +121,7 @@ def client(facts: ExperimentFacts) -> Client:
     return rebuild(facts).client
 
 
-def best(facts: ExperimentFacts, *, use_model_predictions: bool = False) -> list[dict[str, Any]]:
+def best(facts: ExperimentSnapshot, *, use_model_predictions: bool = False) -> list[dict[str, Any]]:
     """Return the best trial, or the Pareto frontier when there are several objectives.
 
     Only completed trials that satisfy the outcome constraints are considered, as Ax judges them.
@@ -190,7 +190,7 @@ def validate(spec: ExperimentSpec) -> None:
         )
 
 
-def export_json(facts: ExperimentFacts, path: str | os.PathLike[str]) -> None:
+def export_json(facts: ExperimentSnapshot, path: str | os.PathLike[str]) -> None:
     """Write the experiment in Ax's own JSON format, readable by ``Client.load_from_json_file``.
 
     :param path: file to create or replace; it is never half-written.
@@ -348,7 +348,7 @@ def _best_predicted(rebuilt: Rebuilt) -> dict[int, _Metrics | None]:
     }
 
 
-def _observed_metrics(facts: ExperimentFacts, index: int) -> _Metrics:
+def _observed_metrics(facts: ExperimentSnapshot, index: int) -> _Metrics:
     """Return the final value of each metric of a trial, or its last step's."""
     own = [o for o in facts.observations if o.trial_index == index]
     own.sort(key=lambda o: math.inf if o.step is None else o.step)

@@ -1,4 +1,4 @@
-"""Rebuilds an Ax client from an experiment's facts. Together with ``ax_engine`` the only module that imports Ax.
+"""Rebuilds an Ax client from an experiment's facts. Together with ``optimizer`` the only module that imports Ax.
 
 Ax's own persistence is not used: it rounds floats, takes seconds where this takes hundredths, and lets two writers lose
 an observation. What a rebuild has to restore is less than Ax saves: trials, data with exact floats, the current
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.records import ExperimentFacts, Observation, TrialFact
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -57,7 +57,7 @@ class Rebuilt:
     strategy: GenerationStrategy
 
 
-def rebuild(facts: ExperimentFacts) -> Rebuilt:
+def rebuild(facts: ExperimentSnapshot) -> Rebuilt:
     """Return a client that holds all facts, as if it had made the experiment itself.
 
     Trials that have not ended are RUNNING in it, whatever the store calls them: Ax's client marks a trial so when it
@@ -243,7 +243,7 @@ class _Cast:
         }
 
 
-def _add_trial(experiment: Experiment, fact: TrialFact, cast: _Cast) -> None:
+def _add_trial(experiment: Experiment, fact: TrialRecord, cast: _Cast) -> None:
     unknown = cast.unknown(fact.parameters)
     if unknown or fact.index != len(experiment.trials):
         raise InvalidInputError(
@@ -272,7 +272,7 @@ def _add_trial(experiment: Experiment, fact: TrialFact, cast: _Cast) -> None:
         experiment.status_quo = arm
 
 
-def _set_status(trial: Trial, fact: TrialFact) -> None:
+def _set_status(trial: Trial, fact: TrialRecord) -> None:
     trial.mark_running(no_runner_required=True)
     if is_terminal_trial_status(fact.status):
         # Unsafe: an early-stopped trial without data is refused otherwise, and looking it up costs time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from airflow_provider_axtx.core.records import ExperimentFacts
+from airflow_provider_axtx.core.records import ExperimentSnapshot
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.spec.stopping import (
@@ -28,7 +28,7 @@ with quiet_import():
     from airflow_provider_axtx.optimizer.rebuild import Rebuilt, rebuild
 
 
-def early_stop(facts: ExperimentFacts) -> dict[int, str]:
+def early_stop(facts: ExperimentSnapshot) -> dict[int, str]:
     """Return the trials in flight that Ax would stop now, each with the reason.
 
     :return: empty when the experiment has no early stopping, or nothing is to be stopped (yet).
@@ -64,7 +64,7 @@ def early_stopping_strategy(spec: EarlyStoppingSpec, experiment: Experiment) -> 
     return PercentileEarlyStoppingStrategy(**arguments)
 
 
-def global_stop(facts: ExperimentFacts) -> str | None:
+def global_stop(facts: ExperimentSnapshot) -> str | None:
     """Return why the experiment is to end, or None while it is to go on.
 
     :raises InvalidInputError: when spec or facts are not usable.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.records import Observation, RunFact
+from airflow_provider_axtx.core.records import AttemptRecord, Observation
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.ranking import Goal, Standing, goals, standing
@@ -101,25 +101,25 @@ def _goal_json(goal: Goal) -> dict[str, Any]:
 def _trial_json(trial: TrialView, wanted: list[Goal]) -> dict[str, Any]:
     means = {one.metric: one.mean for one in trial.observations}
     return {
-        "index": trial.fact.index,
-        "arm": trial.fact.arm_name,
-        "status": trial.fact.status,
-        "reason": trial.fact.reason,
-        "parameters": trial.fact.parameters,
+        "index": trial.record.index,
+        "arm": trial.record.arm_name,
+        "status": trial.record.status,
+        "reason": trial.record.reason,
+        "parameters": trial.record.parameters,
         "metrics": {one.metric: [one.mean, one.sem] for one in trial.observations},
         "values": [goal.value(means) for goal in wanted],
-        "node": trial.fact.generation_node,
-        "origin": trial.fact.origin,
+        "node": trial.record.generation_node,
+        "origin": trial.record.origin,
         "created_at": trial.created_at,
         "completed_at": trial.completed_at,
         "runs": [_run_json(run) for run in trial.runs],
     }
 
 
-def _run_json(run: RunFact) -> dict[str, Any]:
+def _run_json(run: AttemptRecord) -> dict[str, Any]:
     who = run.identity
     return {
-        "attempt": run.attempt,
+        "attempt": run.number,
         "scheduler": run.scheduler,
         "app_handle": run.app_handle,
         "app_state": run.app_state,

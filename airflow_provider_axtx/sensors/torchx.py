@@ -11,7 +11,7 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from airflow_provider_axtx.core.inputs import as_object
-from airflow_provider_axtx.core.xcom import TrialRun
+from airflow_provider_axtx.core.xcom import SubmittedTrial
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._waiting import WaitsForTrial, seconds_of
 from airflow_provider_axtx.operators.base import airflow_errors, push_links
@@ -63,8 +63,8 @@ class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
         """Whether this task's process looks at the app until it ends."""
         return not (self.deferrable or self.reschedule)
 
-    def _trial(self) -> TrialRun:
-        return TrialRun.from_json(as_object("run", self.run))
+    def _trial(self) -> SubmittedTrial:
+        return SubmittedTrial.from_json(as_object("run", self.run))
 
     @airflow_errors
     def execute(self, context: Context) -> Any:
@@ -74,12 +74,12 @@ class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
             try:
                 return super().execute(context)
             except AirflowSensorTimeout:
-                return self.time_out(self.find_run(self._trial()))
+                return self.time_out(self.find_attempt(self._trial()))
         return self.wait_deferred(self._trial())
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look once at the app; done when it has ended or its time is up."""
-        run = self.find_run(self._trial())
+        run = self.find_attempt(self._trial())
         observed = self.look(run)
         if observed.is_terminal:
             return PokeReturnValue(True, self.conclude(run, observed))

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.errors import StoreConflictError
 from airflow_provider_axtx.core.keys import loop_key
-from airflow_provider_axtx.core.records import LoopFact
+from airflow_provider_axtx.core.records import LoopRecord
 from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.tables import experiments, loops
@@ -20,12 +20,12 @@ class LoopRecords:
 
     _db: Database
 
-    def loop(self, name: str, task_key: str) -> LoopFact | None:
+    def loop(self, name: str, task_key: str) -> LoopRecord | None:
         """Return the loop of this task, or None before its first start."""
         row = self._db.read(lambda connection: _row(connection, name, task_key))
-        return None if row is None else LoopFact(row.started_at, row.stop_reason)
+        return None if row is None else LoopRecord(row.started_at, row.stop_reason)
 
-    def start_loop(self, name: str, task_key: str, max_tries: int) -> LoopFact:
+    def start_loop(self, name: str, task_key: str, max_tries: int) -> LoopRecord:
         """Record that the task starts, or goes on with, its loop. The experiment need not exist yet.
 
         The time of the first start stays. A retry finds the recorded stop reason; a user's Clear, which changes
@@ -33,9 +33,9 @@ class LoopRecords:
         """
         row = self._db.read(lambda connection: _row(connection, name, task_key))
         if row is not None and row.max_tries == max_tries:
-            return LoopFact(row.started_at, row.stop_reason)
+            return LoopRecord(row.started_at, row.stop_reason)
 
-        def work(connection: sa.Connection) -> LoopFact:
+        def work(connection: sa.Connection) -> LoopRecord:
             return _start(connection, name, task_key, max_tries)
 
         try:
@@ -68,18 +68,18 @@ def _row(connection: sa.Connection, name: str, task_key: str) -> sa.Row[Any] | N
     return connection.execute(sa.select(loops).where(*_is(name, task_key))).one_or_none()
 
 
-def _start(connection: sa.Connection, name: str, task_key: str, max_tries: int) -> LoopFact:
+def _start(connection: sa.Connection, name: str, task_key: str, max_tries: int) -> LoopRecord:
     row = _row(connection, name, task_key)
     if row is None:
         started_at = time.time()
         key = {"experiment": name, "loop_key": loop_key(task_key)}
         connection.execute(sa.insert(loops).values(**key, max_tries=max_tries, started_at=started_at))
     elif row.max_tries == max_tries:
-        return LoopFact(row.started_at, row.stop_reason)
+        return LoopRecord(row.started_at, row.stop_reason)
     else:
         started_at = row.started_at
         again = {"max_tries": max_tries, "stop_reason": None}
         connection.execute(sa.update(loops).where(*_is(name, task_key)).values(**again))
     resumed = {"stop_reason": None, "stopped_at": None}
     connection.execute(sa.update(experiments).where(experiments.c.name == name).values(**resumed))
-    return LoopFact(started_at, None)
+    return LoopRecord(started_at, None)

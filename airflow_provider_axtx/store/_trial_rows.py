@@ -17,7 +17,7 @@ from airflow_provider_axtx.core.errors import (
     TrialStateError,
 )
 from airflow_provider_axtx.core.keys import dag_run_of, request_key
-from airflow_provider_axtx.core.records import Observation, OpenTrial, Proposal, TrialFact
+from airflow_provider_axtx.core.records import Observation, OpenTrial, Proposal, TrialRecord
 from airflow_provider_axtx.core.status import (
     TERMINAL_TRIAL_STATUSES,
     TRIAL_STATUSES,
@@ -34,8 +34,8 @@ _OPEN = tuple(sorted(TRIAL_STATUSES - TERMINAL_TRIAL_STATUSES))
 _REOPENABLE = frozenset({"FAILED", "ABANDONED"})
 
 
-#: The columns of a ``TrialFact`` and of an ``Observation``, in the order of their fields: a generating task reads all.
-_FACT = (
+#: The columns of a ``TrialRecord`` and of an ``Observation``, in the order of their fields.
+_RECORD = (
     trials.c.trial_index,
     trials.c.arm_name,
     trials.c.parameters,
@@ -64,9 +64,9 @@ class Outcome:
     evidence: dict[str, Any] | None
 
 
-def fact(row: sa.Row[Any]) -> TrialFact:
+def record(row: sa.Row[Any]) -> TrialRecord:
     """Return the row as plain data."""
-    return TrialFact(
+    return TrialRecord(
         index=row.trial_index,
         arm_name=row.arm_name,
         parameters=row.parameters,
@@ -78,10 +78,10 @@ def fact(row: sa.Row[Any]) -> TrialFact:
     )
 
 
-def all_facts(connection: sa.Connection, name: str) -> tuple[TrialFact, ...]:
+def all_records(connection: sa.Connection, name: str) -> tuple[TrialRecord, ...]:
     """Return the experiment's trials in order of their index."""
-    query = sa.select(*_FACT).where(trials.c.experiment == name).order_by(trials.c.trial_index)
-    return tuple(TrialFact(*row) for row in connection.execute(query))
+    query = sa.select(*_RECORD).where(trials.c.experiment == name).order_by(trials.c.trial_index)
+    return tuple(TrialRecord(*row) for row in connection.execute(query))
 
 
 def observed(connection: sa.Connection, name: str, index: int | None = None) -> tuple[Observation, ...]:
@@ -116,9 +116,9 @@ def require(connection: sa.Connection, name: str, index: int, *, lock: bool = Fa
     return row
 
 
-def granted(connection: sa.Connection, name: str, task: str, *, first: int = 0) -> list[TrialFact]:
+def granted(connection: sa.Connection, name: str, task: str, *, first: int = 0) -> list[TrialRecord]:
     """Return the trials that the task has got already, from slot ``first`` on, up to the first free slot."""
-    found: list[TrialFact] = []
+    found: list[TrialRecord] = []
     while True:
         keys = [request_key(task, first + len(found) + ahead) for ahead in range(_KEYS_AT_ONCE)]
         query = sa.select(trials).where(trials.c.experiment == name, trials.c.request_key.in_(keys))
@@ -126,12 +126,12 @@ def granted(connection: sa.Connection, name: str, task: str, *, first: int = 0) 
         for key in keys:
             if key not in by_key:
                 return found
-            found.append(fact(by_key[key]))
+            found.append(record(by_key[key]))
 
 
 def add(
     connection: sa.Connection, name: str, proposal: Proposal, task: str, first_slot: int, expected_version: int
-) -> list[TrialFact]:
+) -> list[TrialRecord]:
     """Insert the proposed trials if the experiment's version is the expected one; see ``ExperimentStore``."""
     # The UPDATE both compares and locks the row: who comes second waits, then sees the new version.
     swapped = connection.execute(
@@ -170,7 +170,7 @@ def add(
 
 def _already_added(
     connection: sa.Connection, name: str, proposal: Proposal, task: str, first_slot: int, expected_version: int
-) -> list[TrialFact]:
+) -> list[TrialRecord]:
     """Return what an earlier call under the same request keys has added.
 
     That call may be our own (its commit went through although the connection broke), or the same task's, run twice.
@@ -230,13 +230,13 @@ def _checked_observation(index: int, given: Observation) -> Observation:
     return Observation(index, given.metric, mean, sem, step)
 
 
-def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome, *, overwrite: bool) -> TrialFact:
+def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome, *, overwrite: bool) -> TrialRecord:
     """Record the outcome; see ``ExperimentStore``."""
     row = require(connection, name, index, lock=True)
     recorded = observed(connection, name, index)
     if is_terminal_trial_status(row.status) and not overwrite:
         if row.status == outcome.status and _says_the_same(recorded, outcome.observations):
-            return fact(row)
+            return record(row)
         raise TrialStateError(
             f"Trial {index} of {name!r} is {row.status} already and cannot become {outcome.status} with other results.",
             fix="leave it, or pass overwrite=True if the recorded outcome is wrong.",
@@ -254,7 +254,7 @@ def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome,
     given = {(o.metric, o.step) for o in outcome.observations}
     steps = [o for o in recorded if o.step is not None and (o.metric, o.step) not in given]
     _replace_observations(connection, row, [*steps, *outcome.observations])
-    return fact(require(connection, name, index))
+    return record(require(connection, name, index))
 
 
 def _says_the_same(recorded: Sequence[Observation], given: Sequence[Observation]) -> bool:

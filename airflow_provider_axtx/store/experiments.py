@@ -12,15 +12,15 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import InvalidInputError, StoreConflictError
 from airflow_provider_axtx.core.records import (
-    ExperimentFacts,
+    AttemptRecord,
+    ExperimentSnapshot,
     Observation,
     OpenTrial,
     Proposal,
-    RunFact,
     TaskIdentity,
-    TrialFact,
+    TrialRecord,
 )
-from airflow_provider_axtx.store import _analysis_rows, _experiment_rows, _lease, _run_rows, _trial_rows
+from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _experiment_rows, _lease, _trial_rows
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store._loop_rows import LoopRecords
@@ -42,7 +42,7 @@ class ExperimentStore(LoopRecords):
     - **Generating** (``add_trials``) is serialized by compare-and-swap on ``version``. Only it moves the version.
     - **Completing** (``complete``) locks nothing but its own trial: any number of tasks complete at once.
     - Trial indexes go up from 0 without gaps. Statuses only move forward; a terminal one never changes silently.
-    - **At most one unfinished run for a trial**, recorded (``begin_run``) before its app is submitted.
+    - **At most one unfinished run for a trial**, recorded (``begin_attempt``) before its app is submitted.
     - Floats come back exactly as they went in (from MariaDB, -0.0 as 0.0). Times are seconds since the epoch (UTC).
 
     Raised by every method: ``StoreUnavailableError`` when the database stays away or cannot write (disk full,
@@ -94,18 +94,18 @@ class ExperimentStore(LoopRecords):
             # Another process inserted the name between our look and our insert; now we see its row.
             return self._db.write("create", work)
 
-    def facts(self, name: str) -> ExperimentFacts:
+    def snapshot(self, name: str) -> ExperimentSnapshot:
         """Return all that Ax needs to propose the next trial, as of one moment."""
 
-        def work(connection: sa.Connection) -> ExperimentFacts:
+        def work(connection: sa.Connection) -> ExperimentSnapshot:
             row = _experiment_rows.require(connection, name)
-            return ExperimentFacts(
+            return ExperimentSnapshot(
                 name=row.name,
                 uid=row.uid,
                 spec=row.spec,
                 generator_state=row.generator_state,
                 version=row.version,
-                trials=_trial_rows.all_facts(connection, name),
+                trials=_trial_rows.all_records(connection, name),
                 observations=_trial_rows.observed(connection, name),
             )
 
@@ -156,18 +156,18 @@ class ExperimentStore(LoopRecords):
 
     # Trials
 
-    def trials(self, name: str) -> list[TrialFact]:
+    def trials(self, name: str) -> list[TrialRecord]:
         """Return the experiment's trials in order of their index."""
 
-        def work(connection: sa.Connection) -> list[TrialFact]:
+        def work(connection: sa.Connection) -> list[TrialRecord]:
             _experiment_rows.require(connection, name)
-            return list(_trial_rows.all_facts(connection, name))
+            return list(_trial_rows.all_records(connection, name))
 
         return self._db.read(work)
 
-    def trial(self, name: str, index: int) -> TrialFact:
+    def trial(self, name: str, index: int) -> TrialRecord:
         """Return one trial."""
-        return self._db.read(lambda connection: _trial_rows.fact(_trial_rows.require(connection, name, index)))
+        return self._db.read(lambda connection: _trial_rows.record(_trial_rows.require(connection, name, index)))
 
     def observations(self, name: str, index: int) -> list[Observation]:
         """Return a trial's observations in order of metric and step, the final value (step None) last."""
@@ -184,7 +184,7 @@ class ExperimentStore(LoopRecords):
         found: dict[str, Any] | None = row.evidence
         return found
 
-    def granted(self, name: str, task_key: str) -> list[TrialFact]:
+    def granted(self, name: str, task_key: str) -> list[TrialRecord]:
         """Return the trials that this task has got already, in slot order.
 
         :param task_key: as made by ``core.names.task_key``.
@@ -193,12 +193,12 @@ class ExperimentStore(LoopRecords):
 
     def add_trials(
         self, name: str, proposal: Proposal, *, task_key: str, first_slot: int, expected_version: int
-    ) -> list[TrialFact]:
+    ) -> list[TrialRecord]:
         """Record proposed trials and the generator state with them, if no others were added since the facts were read.
 
         :param task_key: the requesting task (``core.names.task_key``); with the slot it makes each request key.
         :param first_slot: slot of the first trial within the task's request, from 0.
-        :param expected_version: ``ExperimentFacts.version`` that the proposal was made from.
+        :param expected_version: ``ExperimentSnapshot.version`` that the proposal was made from.
         :return: the recorded trials; those of an earlier call when the request keys are known.
         :raises StoreConflictError: when the version has moved; read the facts and propose again.
         """
@@ -219,7 +219,7 @@ class ExperimentStore(LoopRecords):
         reason: str | None = None,
         overwrite: bool = False,
         evidence: dict[str, Any] | None = None,
-    ) -> TrialFact:
+    ) -> TrialRecord:
         """Record how a trial ended. The same status and observations again change nothing.
 
         :param status: a terminal Ax ``TrialStatus`` name.
@@ -270,7 +270,7 @@ class ExperimentStore(LoopRecords):
 
     # Runs
 
-    def begin_run(
+    def begin_attempt(
         self,
         name: str,
         index: int,
@@ -283,7 +283,7 @@ class ExperimentStore(LoopRecords):
         reopen_reason: str | None = None,
         cpus: int = 0,
         gpus: int = 0,
-    ) -> RunFact:
+    ) -> AttemptRecord:
         """Record that the trial's next attempt is about to be submitted; a CANDIDATE trial becomes STAGED.
 
         :param tracker_base: where the app reports its results; None makes one of its own under ``tracker_root``.
@@ -295,7 +295,7 @@ class ExperimentStore(LoopRecords):
         :raises StoreConflictError: when ``expected_attempt`` is not the next one; read the latest run again.
         :raises TrialStateError: when the attempt before has not ended, or the trial is terminal and not reopened.
         """
-        new = _run_rows.NewRun(
+        new = _attempt_rows.NewAttempt(
             claim=uuid.uuid4().hex,
             scheduler=scheduler,
             tracker_base=tracker_base,
@@ -306,9 +306,9 @@ class ExperimentStore(LoopRecords):
             cpus=cpus,
             gpus=gpus,
         )
-        return self._db.write("begin_run", lambda connection: _run_rows.begin(connection, name, index, new))
+        return self._db.write("begin_attempt", lambda connection: _attempt_rows.begin(connection, name, index, new))
 
-    def record_handle(self, run: RunFact, app_handle: str) -> RunFact:
+    def record_handle(self, attempt: AttemptRecord, app_handle: str) -> AttemptRecord:
         """Record the scheduler's app handle; the trial becomes RUNNING. The same handle again changes nothing.
 
         When the run was ended meanwhile (its submitter was slow and taken for dead), it is opened again with its
@@ -317,74 +317,80 @@ class ExperimentStore(LoopRecords):
         :raises TrialStateError: when the run has another handle already.
         """
         return self._db.write(
-            "record_handle", lambda connection: _run_rows.record_handle(connection, run.submission_key, app_handle)
+            "record_handle",
+            lambda connection: _attempt_rows.record_handle(connection, attempt.submission_key, app_handle),
         )
 
-    def request_cancel(self, run: RunFact, reason: str) -> RunFact:
+    def request_cancel(self, attempt: AttemptRecord, reason: str) -> AttemptRecord:
         """Record that the run is to be cancelled, before it is attempted; the first reason stays.
 
         Nothing changes when the run has ended.
         """
         return self._db.write(
-            "request_cancel", lambda connection: _run_rows.request_cancel(connection, run.submission_key, reason)
+            "request_cancel",
+            lambda connection: _attempt_rows.request_cancel(connection, attempt.submission_key, reason),
         )
 
-    def note_unseen(self, run: RunFact, seen: bool) -> int:
+    def note_unseen(self, attempt: AttemptRecord, seen: bool) -> int:
         """Count consecutive polls in which the scheduler did not know the app; ``seen`` sets the count to 0.
 
         :return: the count, this poll included.
         """
-        key = run.submission_key
-        before = self._db.read(lambda connection: _run_rows.unseen_polls(connection, key))
+        key = attempt.submission_key
+        before = self._db.read(lambda connection: _attempt_rows.unseen_polls(connection, key))
         # Fixed before it is written: repeating "add 1" after a lost connection would count one poll twice.
         polls = 0 if seen else before + 1
         if polls == before:
             return polls
-        return self._db.write("note_unseen", lambda connection: _run_rows.set_unseen_polls(connection, key, polls))
+        return self._db.write("note_unseen", lambda connection: _attempt_rows.set_unseen_polls(connection, key, polls))
 
-    def finish_run(self, run: RunFact, app_state: str, message: str, *, infrastructure: bool = False) -> RunFact:
+    def finish_attempt(
+        self, attempt: AttemptRecord, app_state: str, message: str, *, is_infrastructure_failure: bool = False
+    ) -> AttemptRecord:
         """Record the app's terminal ``AppState``; the first one stays.
 
-        :param infrastructure: the app ended through no fault of its own (lost, preempted, node failure).
+        :param is_infrastructure_failure: the app ended through no fault of its own (lost, preempted, node failure).
 
         :raises InvalidInputError: for a state that is not terminal.
         """
         return self._db.write(
-            "finish_run",
-            lambda connection: _run_rows.finish(connection, run.submission_key, app_state, message, infrastructure),
+            "finish_attempt",
+            lambda connection: _attempt_rows.finish(
+                connection, attempt.submission_key, app_state, message, is_infrastructure_failure
+            ),
         )
 
-    def runs(self, name: str, index: int | None = None) -> list[RunFact]:
+    def attempts(self, name: str, index: int | None = None) -> list[AttemptRecord]:
         """Return the runs of the experiment, or of one trial, in order of trial and attempt."""
 
-        def work(connection: sa.Connection) -> list[RunFact]:
+        def work(connection: sa.Connection) -> list[AttemptRecord]:
             _experiment_rows.require(connection, name)
             found = [runs.c.experiment == name] + ([] if index is None else [runs.c.trial_index == index])
-            return [_run_rows.fact(row) for row in connection.execute(_run_rows.select(*found))]
+            return [_attempt_rows.record(row) for row in connection.execute(_attempt_rows.select(*found))]
 
         return self._db.read(work)
 
-    def run(self, name: str, index: int, attempt: int) -> RunFact:
+    def attempt(self, name: str, index: int, attempt: int) -> AttemptRecord:
         """Return one run.
 
         :raises TrialNotFoundError: when there is no such run.
         """
-        return self._db.read(lambda connection: _run_rows.attempt(connection, name, index, attempt))
+        return self._db.read(lambda connection: _attempt_rows.attempt(connection, name, index, attempt))
 
-    def latest_run(self, name: str, index: int) -> RunFact | None:
+    def latest_attempt(self, name: str, index: int) -> AttemptRecord | None:
         """Return the trial's last attempt, or None before the first."""
-        found = self._db.read(lambda connection: _run_rows.of_trial(connection, name, index))
-        return _run_rows.fact(found[-1]) if found else None
+        found = self._db.read(lambda connection: _attempt_rows.of_trial(connection, name, index))
+        return _attempt_rows.record(found[-1]) if found else None
 
-    def open_runs(
+    def open_attempts(
         self, *, experiment: str | None = None, dag_id: str | None = None, run_id: str | None = None
-    ) -> list[RunFact]:
+    ) -> list[AttemptRecord]:
         """Return the runs whose end is not recorded, of everything or of the named experiment, DAG, DAG run."""
-        query = _run_rows.unfinished(experiment, dag_id, run_id)
-        return self._db.read(lambda connection: [_run_rows.fact(row) for row in connection.execute(query)])
+        query = _attempt_rows.unfinished(experiment, dag_id, run_id)
+        return self._db.read(lambda connection: [_attempt_rows.record(row) for row in connection.execute(query)])
 
-    def run_by_key(self, submission_key: str) -> RunFact | None:
+    def run_by_key(self, submission_key: str) -> AttemptRecord | None:
         """Return the run with this submission key, or None."""
-        query = _run_rows.select(runs.c.submission_key == submission_key)
+        query = _attempt_rows.select(runs.c.submission_key == submission_key)
         found = self._db.read(lambda connection: connection.execute(query).one_or_none())
-        return None if found is None else _run_rows.fact(found)
+        return None if found is None else _attempt_rows.record(found)

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.keys import dag_run_key
-from airflow_provider_axtx.core.records import Observation, RunFact, TrialFact
+from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialRecord
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
-from airflow_provider_axtx.store import _analysis_rows, _experiment_rows, _run_rows, _trial_rows
+from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _experiment_rows, _trial_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store._schema import open_schema
@@ -40,11 +40,11 @@ class TrialView:
     :param observations: final values only (step None).
     """
 
-    fact: TrialFact
+    record: TrialRecord
     created_at: float
     updated_at: float
     completed_at: float | None
-    runs: list[RunFact] = field(default_factory=list)
+    runs: list[AttemptRecord] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
 
 
@@ -152,12 +152,12 @@ def _experiment(connection: sa.Connection, name: str, since: float | None) -> Ex
     line = _line(connection, name)
     chosen = _chosen(name, since)
     found = {
-        row.trial_index: TrialView(_trial_rows.fact(row), row.created_at, row.updated_at, row.completed_at)
+        row.trial_index: TrialView(_trial_rows.record(row), row.created_at, row.updated_at, row.completed_at)
         for row in connection.execute(sa.select(trials).where(chosen).order_by(trials.c.trial_index))
     }
     indexes = sa.select(trials.c.trial_index).where(chosen)
-    for row in connection.execute(_run_rows.select(runs.c.experiment == name, runs.c.trial_index.in_(indexes))):
-        found[row.trial_index].runs.append(_run_rows.fact(row))
+    for row in connection.execute(_attempt_rows.select(runs.c.experiment == name, runs.c.trial_index.in_(indexes))):
+        found[row.trial_index].runs.append(_attempt_rows.record(row))
     for one in _observed(connection, name, indexes, stepped=False):
         found[one.trial_index].observations.append(one)
     completed, baseline = _completed(connection, name)

@@ -42,7 +42,7 @@ class Following:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                lines, given = await loop.run_in_executor(_readers, self._look)
+                lines, given = await loop.run_in_executor(_readers, self._poll)
             except Exception as error:  # noqa: BLE001 - the app is waited for all the same, and its output shown at its end
                 log.warning("The output of %s cannot be followed: %s", self._handle, error)
                 return
@@ -51,10 +51,10 @@ class Following:
             self.given = given
             await asyncio.sleep(min(_PAUSE_SECONDS, interval) if len(lines) >= LOOK_LINES else interval)
 
-    def _look(self) -> tuple[list[str], dict[str, int]]:
+    def _poll(self) -> tuple[list[str], dict[str, int]]:
         if self._follower is None:
-            from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+            from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
-            self._follower = TorchXEngine(self._scheduler).follow(self._handle, self.given)
+            self._follower = TorchXLauncher(self._scheduler).follow(self._handle, self.given)
         lines = self._follower.new_lines(most=LOOK_LINES)
         return lines, self._follower.given

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_axtx.core.app_observation import Grace
+from airflow_provider_axtx.core.app_observation import LostAppPolicy
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import TaskIdentity
@@ -20,8 +19,8 @@ from airflow_provider_axtx.triggers.progress import Reporting, progress
 from airflow_provider_axtx.triggers.trial import make_observe
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import RunFact
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
 
 class AxOptimizeTrigger(BaseTrigger):
@@ -86,13 +85,13 @@ class AxOptimizeTrigger(BaseTrigger):
     async def _wait(self) -> dict[str, Any]:
         a = self.arguments
         poller = poller_for(a["scheduler"], a["poll_interval"], make_observe)
-        grace = Grace(a["grace_seconds"], a["grace_polls"])
+        policy = LostAppPolicy(a["grace_seconds"], a["grace_polls"])
         left = None if a["until"] is None else max(0.0, a["until"] - time.time())
         if not a["submitted"]:
             await asyncio.sleep(left or 0.0)
             return {"status": "due"}
         watching = {
-            asyncio.create_task(poller.watch(handle, submitted_at=submitted_at, grace=grace)): handle
+            asyncio.create_task(poller.watch(handle, submitted_at=submitted_at, policy=policy)): handle
             for handle, submitted_at in a["submitted"].items()
         }
         waits: list[asyncio.Task[Any]] = [*watching]
@@ -109,7 +108,7 @@ class AxOptimizeTrigger(BaseTrigger):
             results = {task: task.result() for task in done}
         except SchedulerUnavailableError as error:
             return {"status": "error", "message": str(error)}
-        ended = {watching[task]: asdict(seen) for task, seen in results.items() if task in watching}
+        ended = {watching[task]: seen.to_json() for task, seen in results.items() if task in watching}
         return {"status": "ended", "apps": ended} if ended else {"status": "due"}
 
     async def on_kill(self) -> None:
@@ -124,13 +123,15 @@ class AxOptimizeTrigger(BaseTrigger):
 
 
 def _cancel(url: str, experiment: str, identity: Mapping[str, Any], handles: Collection[str]) -> None:
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.lifecycle.attempts import KILLED
-    from airflow_provider_axtx.lifecycle.task_trials import cancel_task_runs
+    from airflow_provider_axtx.lifecycle.task_trials import cancel_task_attempts
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
-    def engine_for(run: RunFact) -> TorchXEngine:
-        return TorchXEngine(run.scheduler)
+    def launcher_for(run: AttemptRecord) -> TorchXLauncher:
+        return TorchXLauncher(run.scheduler)
 
     reason = f"{KILLED}: cleared, failed or marked as success while it was deferred"
-    cancel_task_runs(ExperimentStore(url), engine_for, experiment, TaskIdentity(**identity), reason, handles=handles)
+    cancel_task_attempts(
+        ExperimentStore(url), launcher_for, experiment, TaskIdentity(**identity), reason, handles=handles
+    )

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 # The triggerer's: it sets up this module, not the one of the Task SDK.
 from airflow.observability import stats
 
-from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation, Grace
+from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation, LostAppPolicy
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import crash_point
 
@@ -31,13 +31,13 @@ Observe = Callable[[Sequence[str]], Mapping[str, AppObservation]]
 @dataclass
 class _Watch:
     submitted_at: float
-    grace: Grace
+    policy: LostAppPolicy
     ended: asyncio.Future[AppObservation]
     unseen_polls: int = 0
 
-    def judge(self, seen: AppObservation) -> None:
+    def evaluate(self, seen: AppObservation) -> None:
         self.unseen_polls = self.unseen_polls + 1 if seen.app_state == "UNKNOWN" else 0
-        verdict = self.grace.judge(seen, age=time.time() - self.submitted_at, unseen_polls=self.unseen_polls)
+        verdict = self.policy.evaluate(seen, age=time.time() - self.submitted_at, unseen_polls=self.unseen_polls)
         if verdict.is_terminal and not self.ended.done():
             self.ended.set_result(verdict)
 
@@ -60,7 +60,7 @@ class Poller:
         self._task: asyncio.Task[None] | None = None
         self._failures = 0
 
-    async def watch(self, handle: str, *, submitted_at: float, grace: Grace) -> AppObservation:
+    async def watch(self, handle: str, *, submitted_at: float, policy: LostAppPolicy) -> AppObservation:
         """Wait until the app has ended.
 
         :param handle: its TorchX app handle.
@@ -68,7 +68,7 @@ class Poller:
         :return: the terminal observation.
         :raises SchedulerUnavailableError: after ``MAX_FAILURES`` failed observations in a row.
         """
-        watch = _Watch(submitted_at, grace, asyncio.get_running_loop().create_future())
+        watch = _Watch(submitted_at, policy, asyncio.get_running_loop().create_future())
         self._watches.setdefault(handle, []).append(watch)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"axtx-poller-{self._name}")
@@ -116,7 +116,7 @@ class Poller:
         crash_point("poller.after_observe")
         for handle in handles:
             for watch in self._watches.get(handle, ()):
-                watch.judge(seen.get(handle, UNSEEN))
+                watch.evaluate(seen.get(handle, UNSEEN))
 
     def _give_up(self, error: Exception) -> None:
         for watches in self._watches.values():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_axtx.core.app_observation import AppObservation, Grace
+from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.hooks.ax import AxHook
@@ -19,7 +19,7 @@ from airflow_provider_axtx.triggers.poller import Observe, poller_for
 from airflow_provider_axtx.triggers.progress import Reporting, progress
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
 log = logging.getLogger(__name__)
 
@@ -125,14 +125,9 @@ class TorchXTrialTrigger(BaseTrigger):
         observed = await poller_for(a["scheduler"], a["poll_interval"], make_observe).watch(
             a["run"]["app_handle"],
             submitted_at=a["submitted_at"],
-            grace=Grace(a["grace_seconds"], a["grace_polls"]),
+            policy=LostAppPolicy(a["grace_seconds"], a["grace_polls"]),
         )
-        return {
-            "status": "observed",
-            "app_state": observed.app_state,
-            "message": observed.message,
-            "infrastructure": observed.infrastructure,
-        }
+        return {"status": "observed", **observed.to_json()}
 
     async def _progressed(self) -> dict[str, Any]:
         a = self.arguments
@@ -151,26 +146,26 @@ class TorchXTrialTrigger(BaseTrigger):
 
 def make_observe(scheduler: str) -> Observe:
     """Return what observes the apps of a scheduler for its poller."""
-    engine: TorchXEngine | None = None
+    launcher: TorchXLauncher | None = None
 
     def observe(handles: Sequence[str]) -> Mapping[str, AppObservation]:
         # Made in the poller's thread: importing TorchX takes longer than the 0.2 s that Airflow allows the event loop.
-        nonlocal engine
-        if engine is None:
-            from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+        nonlocal launcher
+        if launcher is None:
+            from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
-            engine = TorchXEngine(scheduler)
-        return engine.observe(handles)
+            launcher = TorchXLauncher(scheduler)
+        return launcher.observe(handles)
 
     return observe
 
 
 def _cancel(url: str, run: Mapping[str, Any]) -> None:
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
-    from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_run
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+    from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
     store = ExperimentStore(url)
-    recorded = store.run(run["experiment"], run["trial_index"], run["attempt"])
+    recorded = store.attempt(run["experiment"], run["trial_index"], run["attempt"])
     reason = f"{KILLED}: cleared, failed or marked as success while it was deferred"
-    cancel_run(store, TorchXEngine(recorded.scheduler), recorded, reason)
+    cancel_attempt(store, TorchXLauncher(recorded.scheduler), recorded, reason)

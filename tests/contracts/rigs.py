@@ -19,7 +19,7 @@ from torchx.specs import AppDef, BindMount, Resource, Role, macros
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.keys import submission_key
 from airflow_provider_axtx.launcher.plan import SubmissionPlan
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.engines.docker import HOST_FOLDERS, DockerEngine
 from tests.engines.kubernetes import KubernetesCluster
 from tests.engines.slurm import SlurmCluster
@@ -93,24 +93,24 @@ class Rig:
         #: A submission key of this test's own: a cluster remembers those of other tests.
         self.key = submission_key("contract", secrets.token_hex(8), 1, 1)
         folder.mkdir(parents=True, exist_ok=True)
-        self.engine = self.new_engine()
+        self.launcher = self.new_launcher()
 
-    def new_engine(self) -> TorchXEngine:
+    def new_launcher(self) -> TorchXLauncher:
         """Return an engine as another process would make it."""
-        return TorchXEngine(self.name, scheduler_args=self.scheduler_args)
+        return TorchXLauncher(self.name, scheduler_args=self.scheduler_args)
 
     # -- what the engine does, timed
 
     def submit(self, key: str, value: str = "v", mode: str = "wait", **arguments: Any) -> str:
         """Plan and submit a probe."""
         plan = self.planned(key, value, mode, **arguments)
-        handle: str = self._timed("submit", lambda: self.engine.submit(plan))
+        handle: str = self._timed("submit", lambda: self.launcher.submit(plan))
         return handle
 
     def planned(self, key: str, value: str = "v", mode: str = "wait", **arguments: Any) -> SubmissionPlan:
         """Plan a probe."""
         typed = {name: arguments.pop(name) for name in ("number", "count", "flag") if name in arguments}
-        return self.engine.plan(
+        return self.launcher.plan(
             probe,
             {"value": value, **typed},
             {"folder": str(self.folder), "key": key, "mode": mode, **self.component_args, **arguments},
@@ -122,15 +122,15 @@ class Rig:
 
     def observe(self, handle: str) -> AppObservation:
         """Look at one app."""
-        return self._timed("observe", lambda: self.engine.observe([handle]))[handle]
+        return self._timed("observe", lambda: self.launcher.observe([handle]))[handle]
 
     def find(self, key: str) -> str | None:
         """Look for a key."""
-        return self._timed("find", lambda: self.engine.find(key))
+        return self._timed("find", lambda: self.launcher.find(key))
 
     def cancel(self, handle: str) -> None:
         """Cancel one app."""
-        self._timed("cancel", lambda: self.engine.cancel(handle))
+        self._timed("cancel", lambda: self.launcher.cancel(handle))
 
     def _timed(self, what: str, call: Callable[[], Any]) -> Any:
         began = time.perf_counter()
@@ -217,8 +217,8 @@ class LocalRig(Rig):
     scheduler_args = {"max_parallel": 4, "term_grace": 1}
     cannot = {"outage": "no server"}
 
-    def new_engine(self) -> TorchXEngine:
-        return TorchXEngine(self.name, scheduler_args=self.scheduler_args)
+    def new_launcher(self) -> TorchXLauncher:
+        return TorchXLauncher(self.name, scheduler_args=self.scheduler_args)
 
     @contextmanager
     def full(self) -> Iterator[None]:
@@ -231,11 +231,11 @@ class LocalRig(Rig):
             self.release(key)
 
     def clean(self) -> None:
-        scheduler = self.engine._observer.scheduler
+        scheduler = self.launcher._observer.scheduler
         handles = [f"{self.name}://torchx/{app.app_id}" for app in scheduler.list()]
         for handle in handles:
-            self.engine.cancel(handle)
-        self.await_true(lambda: all(o.is_terminal for o in self.engine.observe(handles).values()), "end of all apps")
+            self.launcher.cancel(handle)
+        self.await_true(lambda: all(o.is_terminal for o in self.launcher.observe(handles).values()), "end of all apps")
 
 
 class SlurmRig(Rig):
@@ -283,9 +283,9 @@ class DockerRig(Rig):
         self.component_args = {"image": image, "mounts": mounts}
         super().__init__(folder)
 
-    def new_engine(self) -> TorchXEngine:
+    def new_launcher(self) -> TorchXLauncher:
         # TorchX keeps its first client, which may lead to an engine of another test.
-        return TorchXEngine(self.name, session=self.docker.folder.name)
+        return TorchXLauncher(self.name, session=self.docker.folder.name)
 
     def unknown_handle(self) -> str:
         return f"{self.name}://{self.docker.folder.name}/never-was-0123456789-t0-a1-abcdef"
@@ -309,8 +309,8 @@ class KubernetesRig(Rig):
         self.scheduler_args = {"queue": "trials", "namespace": "contract"}
         super().__init__(folder)
 
-    def new_engine(self) -> TorchXEngine:
-        return TorchXEngine(self.name, scheduler_args=self.scheduler_args, session=self._session())
+    def new_launcher(self) -> TorchXLauncher:
+        return TorchXLauncher(self.name, scheduler_args=self.scheduler_args, session=self._session())
 
     def _session(self) -> str:
         # TorchX keeps its first connection, which may lead to another test's server.
@@ -343,8 +343,8 @@ class FakeRig(Rig):
         self._waiting = False
         super().__init__(folder)
 
-    def new_engine(self) -> TorchXEngine:
-        return TorchXEngine(self.name, scheduler_factories={self.name: self.cluster.factory})
+    def new_launcher(self) -> TorchXLauncher:
+        return TorchXLauncher(self.name, scheduler_factories={self.name: self.cluster.factory})
 
     def submit(self, key: str, value: str = "v", mode: str = "wait", **arguments: Any) -> str:
         handle = super().submit(key, value, mode, **arguments)

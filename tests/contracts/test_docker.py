@@ -58,13 +58,13 @@ def test_one_lost_container_of_many_fails_the_app(docker_rig: DockerRig) -> None
     assert docker_rig.observe(handle).app_state == "RUNNING"
     docker_rig.release(docker_rig.key)
     seen = docker_rig.await_state(handle, "FAILED")
-    assert seen.infrastructure
+    assert seen.is_infrastructure_failure
     assert seen.message == "only 1 of 2 containers are there"
 
 
 def test_out_of_memory_is_the_reason(docker_rig: DockerRig) -> None:
     arguments = {name: docker_rig.component_args[name] for name in ("image", "mounts")}
-    plan = docker_rig.engine.plan(
+    plan = docker_rig.launcher.plan(
         hungry,
         {"megabytes": 200},
         {**arguments, "key": docker_rig.key},
@@ -73,9 +73,9 @@ def test_out_of_memory_is_the_reason(docker_rig: DockerRig) -> None:
         tracker_base=str(docker_rig.folder),
         submission_key=docker_rig.key,
     )
-    seen = docker_rig.await_state(docker_rig.engine.submit(plan), "FAILED")
+    seen = docker_rig.await_state(docker_rig.launcher.submit(plan), "FAILED")
     assert "out of memory" in seen.message
-    assert not seen.infrastructure
+    assert not seen.is_infrastructure_failure
 
 
 def test_all_replicas_are_stopped_at_the_same_time(docker_rig: DockerRig) -> None:
@@ -108,7 +108,7 @@ def test_failed_submission_leaves_no_replica(docker_rig: DockerRig) -> None:
     plan = docker_rig.planned(f"{docker_rig.key}1", replicas=3)
     plan.dryrun.request.containers[1].kwargs["name"] = taken.name
     with pytest.raises(SchedulerUnavailableError, match="already in use"):
-        docker_rig.engine.submit(plan)
+        docker_rig.launcher.submit(plan)
     assert docker_rig.find(f"{docker_rig.key}1") is None
     assert docker_rig.processes(f"{docker_rig.key}1") == 0
 

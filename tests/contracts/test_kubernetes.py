@@ -18,7 +18,7 @@ def test_namespace_queue_and_service_account_come_from_the_connection(kubernetes
     extra = json.dumps({"scheduler": "kubernetes", "scheduler_args": wanted})
     settings = read_settings(Connection(conn_id="k8s", conn_type="torchx", extra=extra))
     kubernetes_rig.scheduler_args = settings.scheduler_args
-    kubernetes_rig.engine = kubernetes_rig.new_engine()
+    kubernetes_rig.launcher = kubernetes_rig.new_launcher()
     handle = kubernetes_rig.submit(kubernetes_rig.key)
     [((namespace, _), job)] = kubernetes_rig.cluster.jobs.items()
     [task] = job["spec"]["tasks"]

@@ -12,7 +12,7 @@ from torchx.specs import AppDef, Role
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.launcher.observers.docker import complete_request
 from airflow_provider_axtx.launcher.plan import SubmissionPlan
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.fakes.slurm import FakeSlurm
 
 
@@ -28,7 +28,7 @@ def trainer(value: str, retries: int = 0) -> AppDef:
 
 
 def plan(value: str, retries: int = 0) -> SubmissionPlan:
-    return TorchXEngine("slurm").plan(
+    return TorchXLauncher("slurm").plan(
         trainer,
         {"value": value},
         {"retries": retries},

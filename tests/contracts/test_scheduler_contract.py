@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from airflow_provider_axtx.core.app_observation import Grace
+from airflow_provider_axtx.core.app_observation import LostAppPolicy
 from airflow_provider_axtx.core.errors import DuplicateAppError, SchedulerUnavailableError
 from airflow_provider_axtx.core.keys import submission_key
 from tests.contracts.rigs import Rig, rig_parameters
@@ -29,7 +29,7 @@ def await_cancelled(rig: Rig, handle: str) -> None:
     """Wait until a cancelled app has ended; whatever the scheduler says then, the trial is ABANDONED."""
     rig.await_true(lambda: not rig.processes(rig.key), f"end of {rig.key}")
     seen = rig.await_state(handle, *rig.after_cancel)
-    judged = Grace().judge(seen, age=0, unseen_polls=1, cancel_reason=CANCELLED)
+    judged = LostAppPolicy().evaluate(seen, age=0, unseen_polls=1, cancel_reason=CANCELLED)
     assert (judged.app_state, judged.trial_status, judged.message) == ("CANCELLED", "ABANDONED", CANCELLED)
 
 
@@ -48,7 +48,7 @@ def test_fail(rig: Rig) -> None:
     rig.await_running(rig.key, handle)
     rig.release(rig.key, exit_code=3)
     seen = rig.await_state(handle, "FAILED")
-    assert not seen.infrastructure
+    assert not seen.is_infrastructure_failure
     assert "3" in seen.message or not rig.tells_exit_code
 
 
@@ -71,7 +71,7 @@ def test_find(rig: Rig) -> None:
     assert rig.find(rig.key) is None
     handle = rig.submit(rig.key)
     assert rig.find(rig.key) == handle
-    assert rig.new_engine().find(rig.key) == handle
+    assert rig.new_launcher().find(rig.key) == handle
     rig.await_running(rig.key, handle)
     rig.release(rig.key)
     rig.await_state(handle, "SUCCEEDED")
@@ -93,7 +93,7 @@ def test_cancel_queued(rig: Rig) -> None:
 def test_cancel_running(rig: Rig) -> None:
     handle = rig.submit(rig.key)
     rig.await_running(rig.key, handle)
-    rig.new_engine().cancel(handle)
+    rig.new_launcher().cancel(handle)
     await_cancelled(rig, handle)
 
 
@@ -114,7 +114,7 @@ def test_cancel_ended(rig: Rig) -> None:
     rig.await_state(handle, "SUCCEEDED")
     rig.cancel(handle)
     assert rig.observe(handle).app_state == "SUCCEEDED"
-    assert any("out of 0" in line for line in rig.engine.logs(handle))
+    assert any("out of 0" in line for line in rig.launcher.logs(handle))
 
 
 def test_cancel_one_that_traps_term(rig: Rig) -> None:
@@ -129,7 +129,7 @@ def test_logs(rig: Rig) -> None:
     rig.await_running(rig.key, handle, replicas=2)
     rig.release(rig.key)
     rig.await_state(handle, "SUCCEEDED")
-    lines = rig.new_engine().logs(handle)
+    lines = rig.new_launcher().logs(handle)
     for replica in ("0", "1"):
         for text in (f"out of {replica}", f"err of {replica}"):
             [line] = [line for line in lines if line.endswith(text)]
@@ -139,12 +139,12 @@ def test_logs(rig: Rig) -> None:
 def test_unknown_app(rig: Rig) -> None:
     handle = rig.unknown_handle()
     live = rig.submit(rig.key)
-    seen = rig.engine.observe([handle, live])
+    seen = rig.launcher.observe([handle, live])
     assert seen[handle].app_state == "UNKNOWN"
     assert seen[live].app_state != "UNKNOWN"
     assert rig.observe(handle).app_state == "UNKNOWN"
     rig.cancel(handle)
-    [line] = rig.engine.logs(handle)
+    [line] = rig.launcher.logs(handle)
     assert line.startswith("[no log")
 
 
@@ -172,7 +172,7 @@ def test_100_at_once(rig: Rig) -> None:
         lambda: all(rig.observe(handle).app_state == "SUCCEEDED" for handle in handles[:5]), "end of the first five"
     )
     began = time.perf_counter()
-    seen = rig.engine.observe(handles)
+    seen = rig.launcher.observe(handles)
     rig.note("observe 100", time.perf_counter() - began)
     assert set(seen) == set(handles)
     assert [seen[handle].app_state for handle in handles[:5]] == ["SUCCEEDED"] * 5
@@ -183,7 +183,7 @@ def test_100_at_once(rig: Rig) -> None:
 def test_duplicate_submission(rig: Rig) -> None:
     handle = rig.submit(rig.key)
     rig.await_running(rig.key, handle)
-    if rig.engine.refuses_duplicates:
+    if rig.launcher.refuses_duplicates:
         with pytest.raises(DuplicateAppError):
             rig.submit(rig.key)
         assert rig.find(rig.key) == handle
@@ -192,7 +192,7 @@ def test_duplicate_submission(rig: Rig) -> None:
     assert second != handle
     found = rig.find(rig.key)
     assert found in (handle, second)
-    assert rig.new_engine().find(rig.key) == found
+    assert rig.new_launcher().find(rig.key) == found
     other = second if found == handle else handle
     rig.cancel(other)
     rig.await_state(other, *rig.after_cancel)

@@ -33,14 +33,14 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def node_of(rig: SlurmRig, handle: str) -> str:
-    return rig.cluster.ask("squeue", "-h", "-j", rig.engine.app_id(handle), "-o", "%N")
+    return rig.cluster.ask("squeue", "-h", "-j", rig.launcher.app_id(handle), "-o", "%N")
 
 
 def test_200_jobs_are_observed_with_one_sacct(slurm_rig: SlurmRig, counted: Path) -> None:
     with slurm_rig.full():
         keys = [submission_key("contract", slurm_rig.key, n, 1) for n in range(200)]
         handles = [slurm_rig.submit(key, mode="now") for key in keys]
-        ids = ",".join(map(slurm_rig.engine.app_id, handles))
+        ids = ",".join(map(slurm_rig.launcher.app_id, handles))
 
         def accounted() -> bool:
             return len(slurm_rig.cluster.ask("sacct", "-X", "-n", "-j", ids, "-o", "JobID").splitlines()) == 200
@@ -48,7 +48,7 @@ def test_200_jobs_are_observed_with_one_sacct(slurm_rig: SlurmRig, counted: Path
         slurm_rig.await_true(accounted, "accounting of all jobs")
         counted.write_text("")
         began = time.perf_counter()
-        seen = slurm_rig.engine.observe(handles)
+        seen = slurm_rig.launcher.observe(handles)
         slurm_rig.note("observe 200", time.perf_counter() - began)
         assert {o.app_state for o in seen.values()} == {"PENDING"}
         assert counted.read_text().split() == ["sacct"]
@@ -56,7 +56,7 @@ def test_200_jobs_are_observed_with_one_sacct(slurm_rig: SlurmRig, counted: Path
 
     def all_cancelled() -> bool:
         counted.write_text("")
-        states = {o.app_state for o in slurm_rig.engine.observe(handles).values()}
+        states = {o.app_state for o in slurm_rig.launcher.observe(handles).values()}
         assert states <= {"PENDING", "CANCELLED"}  # accounting lags
         return states == {"CANCELLED"}
 
@@ -72,7 +72,7 @@ def test_jobs_live_and_end_while_slurmdbd_is_away(slurm_rig: SlurmRig) -> None:
         new = slurm_rig.submit(during)
         slurm_rig.await_running(during, new)
         assert slurm_rig.find(during) == new
-        assert {o.app_state for o in slurm_rig.engine.observe([old, new]).values()} == {"RUNNING"}
+        assert {o.app_state for o in slurm_rig.launcher.observe([old, new]).values()} == {"RUNNING"}
         slurm_rig.release(before)
         slurm_rig.await_state(old, "SUCCEEDED")
         slurm_rig.release(during, exit_code=4)
@@ -80,14 +80,14 @@ def test_jobs_live_and_end_while_slurmdbd_is_away(slurm_rig: SlurmRig) -> None:
     # Accounting catches up from what slurmctld kept for it.
     slurm_rig.await_state(old, "SUCCEEDED")
     seen = slurm_rig.await_state(new, "FAILED")
-    assert not seen.infrastructure
+    assert not seen.is_infrastructure_failure
     assert "exit code 4" in seen.message
 
 
 def test_jobs_live_while_slurmctld_is_away(slurm_rig: SlurmRig) -> None:
     handle = slurm_rig.submit(slurm_rig.key)
     slurm_rig.await_running(slurm_rig.key, handle)
-    slurm_rig.cluster.await_saved(slurm_rig.engine.app_id(handle))
+    slurm_rig.cluster.await_saved(slurm_rig.launcher.app_id(handle))
     slurm_rig.cluster.kill("slurmctld", hard=True)
     try:
         assert slurm_rig.observe(handle).app_state == "RUNNING"
@@ -105,7 +105,7 @@ def test_killed_node_is_an_infrastructure_failure(slurm_rig: SlurmRig) -> None:
         seen = slurm_rig.await_state(handle, "FAILED", seconds=120)
     finally:
         slurm_rig.cluster.start()
-    assert seen.infrastructure
+    assert seen.is_infrastructure_failure
     assert "NODE_FAIL" in seen.message
     slurm_rig.await_true(lambda: not slurm_rig.processes(slurm_rig.key), "end of what the node still ran")
     assert slurm_rig.starts(slurm_rig.key) == 1
@@ -157,7 +157,7 @@ def test_one_failed_replica_fails_the_app(slurm_rig: SlurmRig) -> None:
     slurm_rig.await_running(slurm_rig.key, handle, replicas=2)
     slurm_rig.release(slurm_rig.key, exit_code=3)
     seen = slurm_rig.await_state(handle, "FAILED")
-    assert not seen.infrastructure
+    assert not seen.is_infrastructure_failure
 
 
 def test_trials_run_on_several_nodes(slurm_rig: SlurmRig) -> None:
@@ -176,9 +176,9 @@ def test_argument_that_torchx_would_replace_is_refused(slurm_rig: SlurmRig) -> N
 
 def test_options_reach_the_job(slurm_rig: SlurmRig) -> None:
     slurm_rig.scheduler_args = {**slurm_rig.scheduler_args, "partition": "main", "time": "7", "comment": "mine"}
-    slurm_rig.engine = slurm_rig.new_engine()
+    slurm_rig.launcher = slurm_rig.new_launcher()
     with slurm_rig.full():
         handle = slurm_rig.submit(slurm_rig.key)
-        job = slurm_rig.engine.app_id(handle)
+        job = slurm_rig.launcher.app_id(handle)
         told = slurm_rig.cluster.ask("squeue", "-h", "-j", job, "-o", "%P|%l|%k|%Z|%C|%m")
     assert told == f"main|7:00|{slurm_rig.key} mine|{slurm_rig.folder}/jobs/{slurm_rig.key}|1|64M"

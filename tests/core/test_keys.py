@@ -43,6 +43,6 @@ def test_a_long_request_key_fits_an_index_and_stays_unique() -> None:
 
 
 def test_every_attempt_has_a_tracker_base_of_its_own() -> None:
-    bases = {names.run_tracker_base("s3://bucket/root/", "e", "uid", 0, attempt) for attempt in (1, 2, 3)}
+    bases = {names.attempt_tracker_base("s3://bucket/root/", "e", "uid", 0, attempt) for attempt in (1, 2, 3)}
     assert len(bases) == 3
     assert all(base.startswith("s3://bucket/root/e-") for base in bases)

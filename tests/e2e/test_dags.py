@@ -109,7 +109,7 @@ def test_an_example_runs_its_trials_and_returns_the_best(
 ) -> None:
     dag_id, run_id = runs[name]
     world.env.api.wait_for_run(dag_id, run_id, LONG * 2)
-    facts = world.store.facts(experiment.format(run_id=run_id))
+    facts = world.store.snapshot(experiment.format(run_id=run_id))
     assert [(trial.index, trial.status) for trial in facts.trials] == [(i, "COMPLETED") for i in range(trials)]
     objective = facts.spec["objective"].removeprefix("-")
     measured = {seen.trial_index: seen.mean for seen in facts.observations if seen.metric == objective}
@@ -133,7 +133,7 @@ def test_the_pipeline_publishes_the_winner_and_the_second_dag_gets_it(world: Wor
     run_id = api.trigger("platform_pipeline", {"trials": 5}, timeout=LONG)
     api.wait_for_run("platform_pipeline", run_id, LONG * 2)
     tuned = api.xcom("platform_pipeline", run_id, "optimize")
-    facts = world.store.facts(f"platform-{run_id}")
+    facts = world.store.snapshot(f"platform-{run_id}")
     assert (tuned["n_trials"], tuned["trials"]) == (5, {"COMPLETED": 5})
     measured = {seen.trial_index: seen.mean for seen in facts.observations if seen.metric == "accuracy"}
     assert measured[tuned["best"]["trial_index"]] == max(measured.values())
@@ -152,9 +152,9 @@ def test_each_night_adds_trials_to_the_same_experiment(world: World) -> None:
     (scheduled,) = poll(lambda: api.unfinished_runs("nightly_tuning") or None, LONG, "the night that is due")
     assert scheduled.startswith("scheduled__")
     api.wait_for_run("nightly_tuning", scheduled, LONG * 2)
-    first = world.store.facts("nightly-digits")
+    first = world.store.snapshot("nightly-digits")
     api.wait_for_run("nightly_tuning", api.trigger("nightly_tuning"), LONG * 2)
-    both = world.store.facts("nightly-digits")
+    both = world.store.snapshot("nightly-digits")
     assert len(first.trials) == 4
     assert [(trial.index, trial.status) for trial in both.trials] == [(i, "COMPLETED") for i in range(8)]
     assert both.trials[:4] == first.trials

@@ -46,7 +46,7 @@ def assert_nothing_is_left(scenario: Scenario) -> None:
 def assert_each_ran_once(scenario: Scenario, trials: int) -> None:
     assert scenario.statuses() == dict.fromkeys(range(trials), "COMPLETED")
     assert scenario.starts() == dict.fromkeys(range(trials), 1)
-    assert [run.attempt for run in scenario.runs()] == [1] * trials
+    assert [run.number for run in scenario.runs()] == [1] * trials
     assert [run.cancel_requested_at for run in scenario.runs()] == [None] * trials
     assert_nothing_is_left(scenario)
 
@@ -218,7 +218,7 @@ def assert_second_attempt_completes(scenario: Scenario, first: int) -> None:
     assert first not in scenario.living()
     scenario.let_go()
     scenario.await_end()
-    assert [(run.attempt, run.app_state) for run in scenario.runs()] == [(1, "CANCELLED"), (2, "SUCCEEDED")]
+    assert [(run.number, run.app_state) for run in scenario.runs()] == [(1, "CANCELLED"), (2, "SUCCEEDED")]
     assert scenario.statuses() == {0: "COMPLETED"}
     assert_nothing_is_left(scenario)
 

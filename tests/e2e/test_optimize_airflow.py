@@ -20,7 +20,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def assert_nothing_is_left(scenario: Scenario) -> None:
     assert scenario.living() == []
-    assert scenario.world.store.open_runs(experiment=scenario.experiment) == []
+    assert scenario.world.store.open_attempts(experiment=scenario.experiment) == []
 
 
 def await_deferred(scenario: Scenario) -> None:
@@ -46,7 +46,7 @@ def test_killed_task_and_triggerer_lose_and_double_nothing(world: World) -> None
     assert result["stop_reason"] == "max_trials: the experiment has 4 trials"
     assert result["resource_hours"]["cpu"] > 0
     assert scenario.starts() == dict.fromkeys(range(4), 1)
-    assert [run.attempt for run in scenario.runs()] == [1] * 4
+    assert [run.number for run in scenario.runs()] == [1] * 4
     assert_nothing_is_left(scenario)
 
 
@@ -59,7 +59,7 @@ def test_a_cleared_deferred_task_cancels_its_apps_and_runs_the_trials_again(worl
     scenario.await_end()
     assert scenario.statuses() == dict.fromkeys(range(3), "COMPLETED")
     assert scenario.starts() == {0: 2, 1: 2, 2: 1}
-    states = {(run.trial_index, run.attempt): run.app_state for run in scenario.runs()}
+    states = {(run.trial_index, run.number): run.app_state for run in scenario.runs()}
     assert states == {
         (0, 1): "CANCELLED",
         (0, 2): "SUCCEEDED",

@@ -57,7 +57,7 @@ def answer(world: World, run: tuple[str, str], option: str) -> None:
 def test_approved_trials_are_run(world: World, runs: dict[str, tuple[str, str]]) -> None:
     answer(world, runs["approve"], "Approve")
     assert [t.status for t in world.store.trials("approved-approve")] == ["COMPLETED"] * 3
-    assert len(world.store.runs("approved-approve")) == 3
+    assert len(world.store.attempts("approved-approve")) == 3
     best = world.env.api.xcom(*runs["approve"], "best")
     assert best["parameters"] == world.store.trial("approved-approve", best["trial_index"]).parameters
 
@@ -67,7 +67,7 @@ def test_rejected_trials_are_abandoned_and_nothing_is_submitted(world: World, ru
     trials = world.store.trials("approved-reject")
     assert [t.status for t in trials] == ["ABANDONED"] * 3
     assert {t.reason for t in trials} == {"rejected, or left behind by its DAG run"}
-    assert world.store.runs("approved-reject") == []
+    assert world.store.attempts("approved-reject") == []
     assert world.env.api.task_states(*runs["reject"])["run"] == "skipped"
 
 
@@ -75,7 +75,7 @@ def test_a_constrained_frontier_with_a_baseline_and_attached_trials_is_axs_own(
     world: World, runs: dict[str, tuple[str, str]]
 ) -> None:
     world.env.api.wait_for_run(*runs["frontier"], LONG * 3)
-    facts = world.store.facts("compress-frontier")
+    facts = world.store.snapshot("compress-frontier")
     assert [t.origin for t in facts.trials] == ["baseline", "attached", "attached"] + ["generated"] * 8
     assert {t.status for t in facts.trials} == {"COMPLETED"}
     frontier = world.env.api.xcom(*runs["frontier"], "frontier")

@@ -17,7 +17,7 @@ from realairflow import poll
 from torchx.runtime.tracking import FsspecResultTracker
 
 from airflow_provider_axtx.core.app_observation import DEFAULT_GRACE_SECONDS
-from airflow_provider_axtx.core.records import RunFact
+from airflow_provider_axtx.core.records import AttemptRecord
 from tests.e2e.world import LONG, World, fault_world
 from tests.engines.postgres import PostgresServer, postgres_server
 from tests.engines.slurm import SlurmCluster
@@ -65,7 +65,7 @@ def world(
     world.store.close()
 
 
-def records(cluster: SlurmCluster, runs: list[RunFact]) -> dict[str, tuple[str, str, str]]:
+def records(cluster: SlurmCluster, runs: list[AttemptRecord]) -> dict[str, tuple[str, str, str]]:
     """Return node, state and CPUs of each run's job, from Slurm's accounting."""
     by_job = {str(run.app_handle).rpartition("/")[2]: run for run in runs}
     told = cluster.ask("sacct", "-X", "-P", "-n", "-j", ",".join(by_job), "-o", "JobID,NodeList,State,AllocCPUS")
@@ -80,9 +80,9 @@ def test_trials_of_tune_on_slurm_run_on_several_nodes(
     run_id = api.trigger("tune_on_slurm", {"rounds": 2}, timeout=LONG)
     api.wait_for_run("tune_on_slurm", run_id, LONG * 2)
     name = f"digits-on-slurm-{run_id}"
-    facts, runs = world.store.facts(name), world.store.runs(name)
+    facts, runs = world.store.snapshot(name), world.store.attempts(name)
     assert [(trial.index, trial.status) for trial in facts.trials] == [(i, "COMPLETED") for i in range(8)]
-    assert [(run.trial_index, run.attempt, run.scheduler) for run in runs] == [(i, 1, "slurm") for i in range(8)]
+    assert [(run.trial_index, run.number, run.scheduler) for run in runs] == [(i, 1, "slurm") for i in range(8)]
     jobs = records(slurm_cluster, runs)
     print(*(f"{key} {' '.join(job)}" for key, job in jobs.items()), sep="\n")
     assert {(state, cpus) for _, state, cpus in jobs.values()} == {("COMPLETED", "2")}
@@ -111,7 +111,7 @@ def test_a_killed_node_costs_one_resubmission_and_slurmdbd_away_nothing(
         slurm_cluster.kill(f"slurmd-{nodes[alone]}", hard=True)
 
         def submitted_again() -> bool | None:
-            return any(run.attempt == 2 and run.app_handle for run in scenario.runs()) or None
+            return any(run.number == 2 and run.app_handle for run in scenario.runs()) or None
 
         poll(submitted_again, LONG, lambda: f"a second attempt; {scenario.states()}")
         # Longer than the time after which an app that nobody knows is lost.
@@ -121,13 +121,13 @@ def test_a_killed_node_costs_one_resubmission_and_slurmdbd_away_nothing(
     scenario.let_go()
     scenario.await_end()
     assert set(scenario.statuses().values()) == {"COMPLETED"}
-    ended = {(run.trial_index, run.attempt): (run.app_state, run.infrastructure) for run in scenario.runs()}
+    ended = {(run.trial_index, run.number): (run.app_state, run.is_infrastructure_failure) for run in scenario.runs()}
     first = {(trial, 1): ("SUCCEEDED", False) for trial in nodes}
     assert ended == {**first, (alone, 1): ("FAILED", True), (alone, 2): ("SUCCEEDED", False)}
     assert scenario.starts() == {**dict.fromkeys(nodes, 1), alone: 2}
-    (lost,) = [run for run in scenario.runs() if run.infrastructure]
+    (lost,) = [run for run in scenario.runs() if run.is_infrastructure_failure]
     assert "NODE_FAIL" in str(lost.message)
-    (second,) = [run for run in scenario.runs() if run.attempt == 2]
+    (second,) = [run for run in scenario.runs() if run.number == 2]
     assert records(slurm_cluster, [second])[second.submission_key][0] != nodes[alone]
 
 
@@ -138,10 +138,10 @@ def test_a_dag_run_marked_as_failed_abandons_its_trials(world: World, slurm_clus
     scenario.await_end(None)
     poll(lambda: set(scenario.statuses().values()) == {"ABANDONED"} or None, LONG, lambda: f"{scenario.statuses()}")
     poll(lambda: not scenario.living() or None, LONG, lambda: f"the end of {scenario.living()}")
-    assert [(run.attempt, run.app_state) for run in scenario.runs()] == [(1, "CANCELLED")] * 2
+    assert [(run.number, run.app_state) for run in scenario.runs()] == [(1, "CANCELLED")] * 2
     states = [state for _, state, _ in records(slurm_cluster, scenario.runs()).values()]
     assert [state.split()[0] for state in states] == ["CANCELLED"] * 2
 
 
-def squeue(cluster: SlurmCluster, run: RunFact, column: str) -> str:
+def squeue(cluster: SlurmCluster, run: AttemptRecord, column: str) -> str:
     return cluster.ask("squeue", "-h", "-j", str(run.app_handle).rpartition("/")[2], "-o", column)

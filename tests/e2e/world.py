@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from realairflow import AirflowEnv, poll, processes
 
-from airflow_provider_axtx.core.records import RunFact, TrialFact
+from airflow_provider_axtx.core.records import AttemptRecord, TrialRecord
 from airflow_provider_axtx.launcher.local_detached.scheduler import LocalDetachedScheduler
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
@@ -61,7 +61,7 @@ class Scenario:
 
         return poll(look, LONG, lambda: f"{count} apps, not {self.started()}; {self.states()}")
 
-    def trials(self) -> list[TrialFact]:
+    def trials(self) -> list[TrialRecord]:
         """Return its trials as recorded."""
         return self.world.store.trials(self.experiment)
 
@@ -69,9 +69,9 @@ class Scenario:
         """Return the status of each trial."""
         return {trial.index: trial.status for trial in self.trials()}
 
-    def runs(self) -> list[RunFact]:
+    def runs(self) -> list[AttemptRecord]:
         """Return the recorded attempts of its trials."""
-        return self.world.store.runs(self.experiment)
+        return self.world.store.attempts(self.experiment)
 
     def app_states(self) -> list[str]:
         """Return what the scheduler says of the app of each attempt."""

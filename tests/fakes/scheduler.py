@@ -1,6 +1,6 @@
 """A TorchX scheduler for tests: its state is a file, so that all processes see the same apps; the test rules them.
 
-In one process, pass ``FakeCluster(path).factory`` as ``TorchXEngine(..., scheduler_factories={"fake": ...})``. For
+In one process, pass ``FakeCluster(path).factory`` as ``TorchXLauncher(..., scheduler_factories={"fake": ...})``. For
 child processes, ``FakeCluster(path).environment()`` gives the variables under which TorchX finds it as ``fake``.
 """
 

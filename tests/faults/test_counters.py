@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_axtx.core.keys import submission_key
 from airflow_provider_axtx.core.records import Observation
-from airflow_provider_axtx.core.xcom import TrialRun
+from airflow_provider_axtx.core.xcom import SubmittedTrial
 from airflow_provider_axtx.launcher.local_detached import app_state as _observe
 from airflow_provider_axtx.lifecycle import attempts as outcome
 from airflow_provider_axtx.lifecycle import reap as reaping
@@ -23,20 +23,24 @@ from tests.faults.scenarios import SCENARIOS
 _SCENARIOS = {scenario.name: scenario for scenario in SCENARIOS}
 
 
-def _submit_without_write_ahead(store: Any, engine: Any, trial: Any, request: Any, identity: Any, **_: Any) -> TrialRun:
+def _submit_without_write_ahead(
+    store: Any, launcher: Any, trial: Any, request: Any, identity: Any, **_: Any
+) -> SubmittedTrial:
     """Submit first, record afterwards: what everybody writes at first."""
-    run = store.latest_run(trial.experiment, trial.trial_index)
+    run = store.latest_attempt(trial.experiment, trial.trial_index)
     if run is None:
         key = submission_key(trial.experiment, store.uid(trial.experiment), trial.trial_index, 1)
         base = f"{request.tracker_root}/{key}"
         where = {"trial_index": trial.trial_index, "experiment": trial.experiment, "tracker_base": base}
-        plan = engine.plan(request.component, trial.parameters, request.component_args, submission_key=key, **where)
-        handle = engine.submit(plan)
-        run = store.begin_run(
-            trial.experiment, trial.trial_index, scheduler=engine.scheduler, tracker_base=base, identity=identity
+        plan = launcher.plan(request.component, trial.parameters, request.component_args, submission_key=key, **where)
+        handle = launcher.submit(plan)
+        run = store.begin_attempt(
+            trial.experiment, trial.trial_index, scheduler=launcher.scheduler, tracker_base=base, identity=identity
         )
         run = store.record_handle(run, handle)
-    return TrialRun(**trial.to_json(), attempt=run.attempt, app_handle=run.app_handle, tracker_base=run.tracker_base)
+    return SubmittedTrial(
+        **trial.to_json(), attempt=run.number, app_handle=run.app_handle, tracker_base=run.tracker_base
+    )
 
 
 def _no_write_ahead() -> None:
@@ -44,12 +48,12 @@ def _no_write_ahead() -> None:
 
 
 def _no_look_for_the_app() -> None:
-    submission.find_app = lambda engine, run: None
+    submission.find_app = lambda launcher, run: None
 
 
 def _a_reaper_that_only_records() -> None:
-    reaping.cancel_run = lambda store, engine, run, reason: store.request_cancel(run, reason)
-    reaping.await_cancelled = lambda store, engine, run: store.finish_run(run, "CANCELLED", "")
+    reaping.cancel_attempt = lambda store, launcher, run, reason: store.request_cancel(run, reason)
+    reaping.await_cancelled = lambda store, launcher, run: store.finish_attempt(run, "CANCELLED", "")
 
 
 def _an_observer_that_leaves_orphans() -> None:

@@ -9,20 +9,14 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_axtx.core.app_observation import Grace
+from airflow_provider_axtx.core.app_observation import LostAppPolicy
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
-from airflow_provider_axtx.core.records import Proposal, ProposedTrial, RunFact, TaskIdentity
-from airflow_provider_axtx.core.xcom import Trial, TrialRun
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.core.records import AttemptRecord, Proposal, ProposedTrial, TaskIdentity
+from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle import attempts as outcome_module
-from airflow_provider_axtx.lifecycle.attempts import (
-    await_cancelled,
-    cancel_run,
-    complete_trial,
-    find_run,
-    observe_run,
-    settle,
-)
+from airflow_provider_axtx.lifecycle.attempts import await_cancelled, cancel_attempt, find_attempt, poll_attempt
+from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.triggers.poller import Poller
@@ -30,7 +24,7 @@ from tests.fakes.scheduler import FakeCluster
 from tests.faults.world import COMPONENT, EXPERIMENT, SPEC, World
 
 #: An app of this age counts as old, or as young.
-_OLD, _YOUNG = Grace(seconds=0.0, polls=3), Grace(seconds=3600.0, polls=3)
+_OLD, _YOUNG = LostAppPolicy(seconds=0.0, polls=3), LostAppPolicy(seconds=3600.0, polls=3)
 
 
 class Rig:
@@ -43,26 +37,26 @@ class Rig:
         self.store.create(EXPERIMENT, SPEC)
         proposed = tuple(ProposedTrial(f"{n}_0", {"x": 0.1 * (n + 1)}, "Sobol", {"type": "RUN"}) for n in range(3))
         self.store.add_trials(EXPERIMENT, Proposal(proposed, None), task_key="t", first_slot=0, expected_version=0)
-        self.engine = TorchXEngine("fake", scheduler_factories={"fake": self.cluster.factory})
+        self.launcher = TorchXLauncher("fake", scheduler_factories={"fake": self.cluster.factory})
         self.request = AppRequest(COMPONENT, {"folder": str(root)}, tracker_root=str(root / "tracker"))
 
-    def submit(self, index: int = 0) -> TrialRun:
+    def submit(self, index: int = 0) -> SubmittedTrial:
         fact = self.store.trial(EXPERIMENT, index)
         trial = Trial(EXPERIMENT, index, fact.arm_name, fact.parameters)
-        return submit_trial(self.store, self.engine, trial, self.request, TaskIdentity("d", "r", f"submit_{index}"))
+        return submit_trial(self.store, self.launcher, trial, self.request, TaskIdentity("d", "r", f"submit_{index}"))
 
-    def run(self, index: int = 0) -> RunFact:
-        run = self.store.latest_run(EXPERIMENT, index)
+    def run(self, index: int = 0) -> AttemptRecord:
+        run = self.store.latest_attempt(EXPERIMENT, index)
         assert run is not None
         return run
 
-    def look(self, grace: Grace, index: int = 0) -> str:
-        return observe_run(self.store, self.engine, self.run(index), grace).app_state
+    def look(self, policy: LostAppPolicy, index: int = 0) -> str:
+        return poll_attempt(self.store, self.launcher, self.run(index), policy).app_state
 
-    def complete(self, run: TrialRun) -> str:
-        observed = observe_run(self.store, self.engine, find_run(self.store, run), _YOUNG)
+    def complete(self, run: SubmittedTrial) -> str:
+        observed = poll_attempt(self.store, self.launcher, find_attempt(self.store, run), _YOUNG)
         assert observed.is_terminal
-        done = complete_trial(self.store, settle(self.store, find_run(self.store, run), observed))
+        done = complete_trial(self.store, finalize(self.store, find_attempt(self.store, run), observed))
         return str(done["trial_status"])
 
 
@@ -113,8 +107,8 @@ async def test_three_observation_errors_in_a_row_fail_nothing_in_the_triggerer(r
     run = rig.submit()
     rig.world.let_finish()
     rig.cluster.fail_next("describe", times=3)
-    poller = Poller("fake", 0.001, rig.engine.observe)
-    observed = await poller.watch(run.app_handle, submitted_at=time.time() - 1000, grace=_OLD)
+    poller = Poller("fake", 0.001, rig.launcher.observe)
+    observed = await poller.watch(run.app_handle, submitted_at=time.time() - 1000, policy=_OLD)
     assert (observed.app_state, rig.cluster.calls("describe")) == ("SUCCEEDED", 4)
 
 
@@ -136,9 +130,9 @@ def test_unknown_beyond_the_grace_is_lost(rig: Rig) -> None:
     (app_id,) = rig.cluster.apps()
     rig.cluster.forget(app_id)
     assert [rig.look(_OLD) for _ in range(2)] == ["PENDING"] * 2
-    observed = observe_run(rig.store, rig.engine, rig.run(), _OLD)
-    assert (observed.app_state, observed.infrastructure) == ("FAILED", True)
-    outcome = settle(rig.store, rig.run(), observed)
+    observed = poll_attempt(rig.store, rig.launcher, rig.run(), _OLD)
+    assert (observed.app_state, observed.is_infrastructure_failure) == ("FAILED", True)
+    outcome = finalize(rig.store, rig.run(), observed)
     trial = rig.store.trial(EXPERIMENT, 0)
     assert (outcome.trial_status, trial.status) == ("FAILED", "FAILED")
     assert (trial.reason or "").startswith("lost: the scheduler does not know the app")
@@ -148,9 +142,9 @@ async def test_unknown_beyond_the_grace_is_lost_in_the_triggerer(rig: Rig) -> No
     run = rig.submit()
     (app_id,) = rig.cluster.apps()
     rig.cluster.forget(app_id)
-    poller = Poller("fake", 0.001, rig.engine.observe)
-    observed = await poller.watch(run.app_handle, submitted_at=time.time(), grace=_OLD)
-    assert (observed.app_state, observed.infrastructure) == ("FAILED", True)
+    poller = Poller("fake", 0.001, rig.launcher.observe)
+    observed = await poller.watch(run.app_handle, submitted_at=time.time(), policy=_OLD)
+    assert (observed.app_state, observed.is_infrastructure_failure) == ("FAILED", True)
     assert observed.message.startswith("lost")
     assert rig.cluster.calls("describe") == 3
 
@@ -160,9 +154,9 @@ def test_a_cancellation_whose_answer_is_an_error(rig: Rig, after_effect: bool) -
     rig.submit()
     rig.cluster.fail_next("cancel", after_effect=after_effect)
     with pytest.raises(SchedulerUnavailableError):
-        cancel_run(rig.store, rig.engine, rig.run(), "timeout")
+        cancel_attempt(rig.store, rig.launcher, rig.run(), "timeout")
     assert rig.run().cancel_reason == "timeout"  # whoever comes next knows
-    run = await_cancelled(rig.store, rig.engine, cancel_run(rig.store, rig.engine, rig.run(), "another"))
+    run = await_cancelled(rig.store, rig.launcher, cancel_attempt(rig.store, rig.launcher, rig.run(), "another"))
     assert (run.app_state, run.message) == ("CANCELLED", "timeout")
     assert [app["state"] for app in rig.cluster.apps().values()] == ["CANCELLED"]
 
@@ -173,7 +167,7 @@ def test_an_app_that_turns_up_after_its_run_was_cancelled_is_ended(rig: Rig, mon
     with pytest.raises(SchedulerUnavailableError):
         rig.submit()
     rig.cluster.hide_from_list(3)
-    run = await_cancelled(rig.store, rig.engine, cancel_run(rig.store, rig.engine, rig.run(), "reaped"))
+    run = await_cancelled(rig.store, rig.launcher, cancel_attempt(rig.store, rig.launcher, rig.run(), "reaped"))
     assert run.app_state == "CANCELLED"
     assert [app["state"] for app in rig.cluster.apps().values()] == ["CANCELLED"]
 

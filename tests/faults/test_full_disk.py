@@ -67,7 +67,7 @@ def _store_on_a_full_disk(folder: Path) -> dict[str, Any]:
     store.create(EXPERIMENT, SPEC)
     proposed = (ProposedTrial("0_0", {"x": 0.5}, "Sobol", {"type": "RUN"}),)
     store.add_trials(EXPERIMENT, Proposal(proposed, None), task_key="t", first_slot=0, expected_version=0)
-    before = store.facts(EXPERIMENT)
+    before = store.snapshot(EXPERIMENT)
     filler = _fill(folder)
     try:
         store.complete(EXPERIMENT, 0, status="COMPLETED", observations=_MANY)
@@ -75,7 +75,7 @@ def _store_on_a_full_disk(folder: Path) -> dict[str, Any]:
     except StoreUnavailableError as error:
         said = str(error)
     filler.unlink()
-    unharmed = store.facts(EXPERIMENT) == before
+    unharmed = store.snapshot(EXPERIMENT) == before
     completed = store.complete(EXPERIMENT, 0, status="COMPLETED", observations=_MANY)
     return {"said": said, "unharmed": unharmed, "then": completed.status}
 

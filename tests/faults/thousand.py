@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
 
 TRIALS = 1000
@@ -94,17 +94,17 @@ class Figures:
 
 @contextmanager
 def _counted(figures: Figures) -> Iterator[None]:
-    original = TorchXEngine.observe
+    original = TorchXLauncher.observe
 
-    def observe(engine: TorchXEngine, handles: Sequence[str]) -> Mapping[str, AppObservation]:
+    def observe(launcher: TorchXLauncher, handles: Sequence[str]) -> Mapping[str, AppObservation]:
         figures.observations.append(len(handles))
-        return original(engine, handles)
+        return original(launcher, handles)
 
-    TorchXEngine.observe = observe  # type: ignore[method-assign,assignment]
+    TorchXLauncher.observe = observe  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
-        TorchXEngine.observe = original  # type: ignore[method-assign]
+        TorchXLauncher.observe = original  # type: ignore[method-assign]
 
 
 async def _heartbeat(figures: Figures) -> None:

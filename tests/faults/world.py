@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from airflow_provider_axtx.core.records import RunFact, TrialFact
+from airflow_provider_axtx.core.records import AttemptRecord, TrialRecord
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.fakes.scheduler import FakeCluster
 
@@ -152,9 +152,9 @@ class World:
         """
         found = Findings()
         store = self.store
-        trials, runs = store.trials(EXPERIMENT), store.runs(EXPERIMENT)
+        trials, runs = store.trials(EXPERIMENT), store.attempts(EXPERIMENT)
         _check_lost(found, trials, requested)
-        self._check_left(found, store.open_runs())
+        self._check_left(found, store.open_attempts())
         starts = self.starts()
         found.doubled += [f"{key} was started {times} times" for key, times in starts.items() if times > 1]
         for trial in trials:
@@ -163,8 +163,8 @@ class World:
         store.close()
         return found
 
-    def _check_left(self, found: Findings, open_runs: list[RunFact]) -> None:
-        found.left += [f"the run {run.submission_key} is open" for run in open_runs]
+    def _check_left(self, found: Findings, open_attempts: list[AttemptRecord]) -> None:
+        found.left += [f"the run {run.submission_key} is open" for run in open_attempts]
         if self.scheduler == "fake":
             apps = self.cluster.apps().items()
             found.left += [f"{app_id} is {app['state']}" for app_id, app in apps if app["state"] in _UNFINISHED]
@@ -173,7 +173,7 @@ class World:
             found.left += [f"process {pid}: {_command(pid)}" for pid in self.processes()]
 
     def _check_end(
-        self, found: Findings, trial: TrialFact, runs: list[RunFact], expected: Expected, starts: Counter[str]
+        self, found: Findings, trial: TrialRecord, runs: list[AttemptRecord], expected: Expected, starts: Counter[str]
     ) -> None:
         name = f"trial {trial.index}"
         if len(runs) > expected.attempts:
@@ -190,7 +190,7 @@ class World:
             found.wrong.append(f"{name} is COMPLETED although its app was never started")
 
 
-def _check_lost(found: Findings, trials: list[TrialFact], requested: list[dict[str, Any]]) -> None:
+def _check_lost(found: Findings, trials: list[TrialRecord], requested: list[dict[str, Any]]) -> None:
     stored = {trial.index: trial.parameters for trial in trials}
     if sorted(stored) != list(range(len(stored))):
         found.lost.append(f"the indexes have gaps: {sorted(stored)}")

@@ -68,7 +68,7 @@ def test_without_a_connection_apps_run_on_local_detached(airflow_home: Path) -> 
     settings = TorchXHook().settings
     assert settings == TorchXSettings("local_detached", {}, None, None)
     assert settings.tracker_root == f"{airflow_home}/axtx/tracker"
-    assert TorchXHook().get_engine().scheduler == "local_detached"
+    assert TorchXHook().get_launcher().scheduler == "local_detached"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,6 @@ def test_a_torchx_connection_is_read_by_field(
 def test_options_of_the_connection_belong_to_its_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {"scheduler": "slurm", "scheduler_args": {"partition": "gpu"}}
     connect(monkeypatch, "torchx_default", {"conn_type": "torchx", "extra": extra})
-    assert TorchXHook().get_engine("local_detached").scheduler == "local_detached"
+    assert TorchXHook().get_launcher("local_detached").scheduler == "local_detached"
     with pytest.raises(InvalidInputError, match="max_parallel"):
-        TorchXHook().get_engine("local_detached", {"max_parallel": "many"})
+        TorchXHook().get_launcher("local_detached", {"max_parallel": "many"})

@@ -16,7 +16,7 @@ from torchx import specs
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import DuplicateAppError
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.launcher.tracker import read_results
 
 KEY = "digits-0123456789-t1-a1"
@@ -37,17 +37,17 @@ ODD_VALUES = [
 
 
 @pytest.fixture
-def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchXEngine:
+def launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TorchXLauncher:
     monkeypatch.setenv("AXTX_LOCAL_ROOT", str(tmp_path / "apps"))
-    return TorchXEngine("local_detached", scheduler_args={"max_parallel": 50})
+    return TorchXLauncher("local_detached", scheduler_args={"max_parallel": 50})
 
 
 def python(code: str, *args: str) -> specs.AppDef:
     return specs.AppDef("t", [specs.Role("python", "", entrypoint=sys.executable, args=["-c", code, *args])])
 
 
-def plan(engine: TorchXEngine, component: Any, parameters: Any, tracker_base: Path, **more: Any) -> Any:
-    return engine.plan(
+def plan(launcher: TorchXLauncher, component: Any, parameters: Any, tracker_base: Path, **more: Any) -> Any:
+    return launcher.plan(
         component,
         parameters,
         trial_index=1,
@@ -58,66 +58,66 @@ def plan(engine: TorchXEngine, component: Any, parameters: Any, tracker_base: Pa
     )
 
 
-def ended(engine: TorchXEngine, handle: str) -> AppObservation:
+def ended(launcher: TorchXLauncher, handle: str) -> AppObservation:
     deadline = time.monotonic() + 120
-    while not (seen := engine.observe([handle])[handle]).is_terminal:
+    while not (seen := launcher.observe([handle])[handle]).is_terminal:
         assert time.monotonic() < deadline, seen
         time.sleep(0.05)
     return seen
 
 
-def test_booth_runs_and_its_result_is_read_back(engine: TorchXEngine, tmp_path: Path) -> None:
+def test_booth_runs_and_its_result_is_read_back(launcher: TorchXLauncher, tmp_path: Path) -> None:
     base = tmp_path / "tracker"
-    handle = engine.submit(plan(engine, "utils.booth", {"x1": 1.5, "x2": -2.0}, base))
-    assert ended(engine, handle).app_state == "SUCCEEDED", engine.logs(handle)
+    handle = launcher.submit(plan(launcher, "utils.booth", {"x1": 1.5, "x2": -2.0}, base))
+    assert ended(launcher, handle).app_state == "SUCCEEDED", launcher.logs(handle)
     assert read_results(str(base), 1) == {"booth_eval": (1.5 - 4 - 7) ** 2 + (3 - 2 - 5) ** 2}
-    assert engine.find(KEY) == handle
+    assert launcher.find(KEY) == handle
 
 
-def test_values_arrive_as_they_are(engine: TorchXEngine, tmp_path: Path) -> None:
+def test_values_arrive_as_they_are(launcher: TorchXLauncher, tmp_path: Path) -> None:
     out = tmp_path / "arrived.json"
     odd = {f"v{i}": value for i, value in enumerate(ODD_VALUES)}
 
     def component(experiment_name: str, tracker_base: str, **values: str) -> specs.AppDef:
         return python(WRITE_ARGUMENTS, str(out), experiment_name, tracker_base, *values.values())
 
-    handle = engine.submit(plan(engine, component, odd, tmp_path / "$base ${app_id}"))
-    assert ended(engine, handle).app_state == "SUCCEEDED", engine.logs(handle)
+    handle = launcher.submit(plan(launcher, component, odd, tmp_path / "$base ${app_id}"))
+    assert ended(launcher, handle).app_state == "SUCCEEDED", launcher.logs(handle)
     assert json.loads(out.read_text()) == ["digits", str(tmp_path / "$base ${app_id}"), *ODD_VALUES]
 
 
-def test_macros_in_constants_are_replaced(engine: TorchXEngine, tmp_path: Path) -> None:
+def test_macros_in_constants_are_replaced(launcher: TorchXLauncher, tmp_path: Path) -> None:
     out = tmp_path / "arrived.json"
 
     def component(text: str) -> specs.AppDef:
         return python(WRITE_ARGUMENTS, str(out), text)
 
-    handle = engine.submit(plan(engine, component, {}, tmp_path, component_args={"text": "${app_id}"}))
-    assert ended(engine, handle).app_state == "SUCCEEDED", engine.logs(handle)
+    handle = launcher.submit(plan(launcher, component, {}, tmp_path, component_args={"text": "${app_id}"}))
+    assert ended(launcher, handle).app_state == "SUCCEEDED", launcher.logs(handle)
     assert json.loads(out.read_text()) == [KEY]
 
 
-def test_failing_app_has_its_exit_code_and_its_log(engine: TorchXEngine, tmp_path: Path) -> None:
+def test_failing_app_has_its_exit_code_and_its_log(launcher: TorchXLauncher, tmp_path: Path) -> None:
     def component(x: float) -> specs.AppDef:
         return python("import sys; print('started', flush=True); sys.exit('no data')")
 
-    handle = engine.submit(plan(engine, component, {"x": 1.0}, tmp_path))
-    seen = ended(engine, handle)
-    assert (seen.app_state, seen.infrastructure) == ("FAILED", False)
+    handle = launcher.submit(plan(launcher, component, {"x": 1.0}, tmp_path))
+    seen = ended(launcher, handle)
+    assert (seen.app_state, seen.is_infrastructure_failure) == ("FAILED", False)
     assert "1" in seen.message
-    assert engine.logs(handle) == ["python/0: started", "python/0: no data"]
+    assert launcher.logs(handle) == ["python/0: started", "python/0: no data"]
 
 
-def test_the_same_key_is_submitted_once(engine: TorchXEngine, tmp_path: Path) -> None:
-    first, second = (plan(engine, "utils.booth", {"x1": 1.0, "x2": 2.0}, tmp_path) for _ in range(2))
-    handle = engine.submit(first)
+def test_the_same_key_is_submitted_once(launcher: TorchXLauncher, tmp_path: Path) -> None:
+    first, second = (plan(launcher, "utils.booth", {"x1": 1.0, "x2": 2.0}, tmp_path) for _ in range(2))
+    handle = launcher.submit(first)
     with pytest.raises(DuplicateAppError):
-        engine.submit(second)
-    assert engine.find(KEY) == handle
-    assert ended(engine, handle).app_state == "SUCCEEDED"
+        launcher.submit(second)
+    assert launcher.find(KEY) == handle
+    assert ended(launcher, handle).app_state == "SUCCEEDED"
 
 
-def test_another_process_sees_and_cancels_what_a_dead_one_submitted(engine: TorchXEngine, tmp_path: Path) -> None:
+def test_another_process_sees_and_cancels_what_a_dead_one_submitted(launcher: TorchXLauncher, tmp_path: Path) -> None:
     file = tmp_path / "components.py"
     file.write_text(
         "from torchx import specs\n"
@@ -125,33 +125,33 @@ def test_another_process_sees_and_cancels_what_a_dead_one_submitted(engine: Torc
         "    return specs.AppDef('t', [specs.Role('sleeper', '', entrypoint='sleep', args=['600'])])\n"
     )
     script = (
-        "from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine\n"
-        "engine = TorchXEngine('local_detached', scheduler_args={'max_parallel': 50})\n"
-        f"engine.submit(engine.plan({f'{file}:sleeper'!r}, {{'x': 1.0}}, trial_index=1, experiment='e',\n"
+        "from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher\n"
+        "launcher = TorchXLauncher('local_detached', scheduler_args={'max_parallel': 50})\n"
+        f"launcher.submit(launcher.plan({f'{file}:sleeper'!r}, {{'x': 1.0}}, trial_index=1, experiment='e',\n"
         f"    tracker_base='/t', submission_key={KEY!r}))\n"
     )
     environment = {**os.environ, "AXTX_CRASH_POINT": "torchx.after_submit"}
     submitter = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert submitter.returncode == -signal.SIGKILL, submitter.stderr
-    handle = engine.find(KEY)
+    handle = launcher.find(KEY)
     assert handle is not None
     deadline = time.monotonic() + 120
-    while engine.observe([handle])[handle].app_state != "RUNNING":
+    while launcher.observe([handle])[handle].app_state != "RUNNING":
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    engine.cancel(handle)
-    engine.cancel(handle)
-    assert ended(engine, handle).app_state == "CANCELLED"
-    engine.cancel(handle)
+    launcher.cancel(handle)
+    launcher.cancel(handle)
+    assert ended(launcher, handle).app_state == "CANCELLED"
+    launcher.cancel(handle)
 
 
-def test_signal_handlers_are_untouched(engine: TorchXEngine, tmp_path: Path) -> None:
+def test_signal_handlers_are_untouched(launcher: TorchXLauncher, tmp_path: Path) -> None:
     def handler(*_: object) -> None:
         """Stands for Airflow's."""
 
     before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        fresh = TorchXEngine("local_detached", session=f"fresh{abs(hash(tmp_path))}")
+        fresh = TorchXLauncher("local_detached", session=f"fresh{abs(hash(tmp_path))}")
         handle = fresh.submit(plan(fresh, "utils.booth", {"x1": 1.0, "x2": 2.0}, tmp_path))
         assert ended(fresh, handle).app_state == "SUCCEEDED"
         fresh.logs(handle)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_axtx.core.app_observation import Grace
+from airflow_provider_axtx.core.app_observation import LostAppPolicy
 from airflow_provider_axtx.core.keys import task_key
 from airflow_provider_axtx.core.records import TaskIdentity
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle.generate import start_loop
 from airflow_provider_axtx.lifecycle.optimize import Loop, Step
 from airflow_provider_axtx.lifecycle.submit import AppRequest
@@ -38,7 +38,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.cluster = FakeCluster(self.root / "cluster")
         self.store = ExperimentStore(f"sqlite:///{self.root / 'store.db'}")
-        self.engine = TorchXEngine("fake", scheduler_factories={"fake": self.cluster.factory})
+        self.launcher = TorchXLauncher("fake", scheduler_factories={"fake": self.cluster.factory})
 
     def loop(
         self,
@@ -49,7 +49,7 @@ class Rig:
         try_number: int = 1,
         max_tries: int = 0,
         run_id: str = "run",
-        engine: TorchXEngine | None = None,
+        launcher: TorchXLauncher | None = None,
         component: str = COMPONENT,
         **limits: Any,
     ) -> Loop:
@@ -59,7 +59,7 @@ class Rig:
         fact = start_loop(self.store, ExperimentSpec.load(spec), if_exists="resume", task_key=key, max_tries=max_tries)
         return Loop(
             store=self.store,
-            engine=engine or self.engine,
+            launcher=launcher or self.launcher,
             experiment=spec["name"],
             task_key=key,
             identity=identity,
@@ -69,12 +69,12 @@ class Rig:
             ),
             limits=Limits.load(**{"max_trials": 100, **limits}),
             trial_timeout=trial_timeout,
-            grace=Grace(seconds=0.0, polls=2),
+            policy=LostAppPolicy(seconds=0.0, polls=2),
         )
 
     def app_of(self, index: int) -> tuple[str, dict[str, Any]]:
         """Return the id of the app of the trial's last attempt, and the app."""
-        run = self.store.latest_run("loop", index)
+        run = self.store.latest_attempt("loop", index)
         assert run is not None and run.app_handle is not None
         app_id = run.app_handle.rpartition("/")[2]
         return app_id, self.cluster.apps()[app_id]

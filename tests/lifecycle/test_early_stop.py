@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_axtx.core.app_observation import AppObservation, Grace
+from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
 from airflow_provider_axtx.core.keys import tracker_key, tracker_step_key
-from airflow_provider_axtx.core.records import Observation, RunFact, TaskIdentity
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
-from airflow_provider_axtx.lifecycle.attempts import cancel_run, complete_trial, observe_run, settle
+from airflow_provider_axtx.core.records import AttemptRecord, Observation, TaskIdentity
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+from airflow_provider_axtx.lifecycle.attempts import cancel_attempt, poll_attempt
+from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
 from airflow_provider_axtx.lifecycle.early_stop import stop_early
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
-from airflow_provider_axtx.optimizer import engine as ax_engine
+from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.fakes.scheduler import FakeCluster
@@ -38,21 +39,21 @@ class World:
     def __init__(self, root: Path, spec: dict[str, Any], trials: int) -> None:
         self.url, self.cluster = f"sqlite:///{root / 'store.db'}", FakeCluster(root / "cluster")
         self.store = ExperimentStore(self.url)
-        self.engine = self.new_engine()
+        self.launcher = self.new_launcher()
         create_experiment(self.store, ExperimentSpec.load(spec), if_exists="fail")
         request = AppRequest(_component, tracker_root=str(root / "results"))
         for trial in generate_trials(self.store, "curves", trials, task_key="task").trials:
-            submit_trial(self.store, self.engine, trial, request, TaskIdentity())
+            submit_trial(self.store, self.launcher, trial, request, TaskIdentity())
 
-    def new_engine(self) -> TorchXEngine:
-        return TorchXEngine("fake", scheduler_factories={"fake": self.cluster.factory})
+    def new_launcher(self) -> TorchXLauncher:
+        return TorchXLauncher("fake", scheduler_factories={"fake": self.cluster.factory})
 
-    def runs(self) -> list[RunFact]:
-        return [run for run in self.store.runs("curves") if run.finished_at is None]
+    def runs(self) -> list[AttemptRecord]:
+        return [run for run in self.store.attempts("curves") if run.finished_at is None]
 
     def report(self, index: int, values: dict[str, Any], step: int | None = None) -> None:
         key = tracker_key(index) if step is None else tracker_step_key(index, step)
-        path = Path(self.store.runs("curves", index)[-1].tracker_base, key)
+        path = Path(self.store.attempts("curves", index)[-1].tracker_base, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
 
@@ -62,12 +63,12 @@ class World:
 
     def succeed(self, index: int, loss: float) -> dict[str, Any]:
         self.report(index, {"loss": loss})
-        run = self.store.runs("curves", index)[-1]
-        return complete_trial(self.store, settle(self.store, run, AppObservation("SUCCEEDED")))
+        run = self.store.attempts("curves", index)[-1]
+        return complete_trial(self.store, finalize(self.store, run, AppObservation("SUCCEEDED")))
 
     def stop_early(self) -> list[int]:
         """As a new process does it."""
-        return stop_early(ExperimentStore(self.url), self.new_engine(), "curves", self.runs())
+        return stop_early(ExperimentStore(self.url), self.new_launcher(), "curves", self.runs())
 
     def status(self, index: int) -> str:
         return self.store.trial("curves", index).status
@@ -110,16 +111,16 @@ def test_the_bad_one_of_two_is_stopped_and_keeps_its_data(world: Callable[..., W
 def test_a_stopped_trial_is_completed_with_its_last_step(world: Callable[..., World]) -> None:
     w = world()
     w.curve(0, [5.0, 4.0, 3.0])
-    before = w.store.runs("curves", 0)[-1]
+    before = w.store.attempts("curves", 0)[-1]
     assert w.stop_early() == [0]
-    run = w.store.runs("curves", 0)[-1]
+    run = w.store.attempts("curves", 0)[-1]
     # As a sensor that only now sees that the app is gone.
-    outcome = settle(w.store, before, observe_run(w.store, w.engine, run, Grace()))
+    outcome = finalize(w.store, before, poll_attempt(w.store, w.launcher, run, LostAppPolicy()))
     completed = complete_trial(w.store, outcome)
     assert (completed["trial_status"], completed["metrics"]) == ("EARLY_STOPPED", {"loss": {"mean": 3.0, "sem": None}})
     assert w.status(0) == "EARLY_STOPPED"
     w.succeed(1, 0.5)
-    assert [b["trial_index"] for b in ax_engine.best(w.store.facts("curves"))] == [1]
+    assert [b["trial_index"] for b in optimizer.best(w.store.snapshot("curves"))] == [1]
 
 
 def test_curves_of_completed_trials_are_what_others_are_compared_with(world: Callable[..., World]) -> None:
@@ -137,8 +138,8 @@ def test_curves_of_completed_trials_are_what_others_are_compared_with(world: Cal
 
 def test_nothing_new_means_no_question(world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    early_stop = ax_engine.early_stop
-    monkeypatch.setattr(ax_engine, "early_stop", lambda facts: asked.append(facts.version) or early_stop(facts))
+    early_stop = optimizer.early_stop
+    monkeypatch.setattr(optimizer, "early_stop", lambda facts: asked.append(facts.version) or early_stop(facts))
     w = world()
     assert w.stop_early() == []
     w.curve(0, [0.3, 0.2])
@@ -174,17 +175,17 @@ def test_an_app_that_ended_by_itself_meanwhile_is_completed(world: Callable[...,
     w = world(1)
     w.curve(0, [9.0, 9.0])
     runs = w.runs()
-    w.store.finish_run(runs[0], "SUCCEEDED", "")
-    assert stop_early(w.store, w.engine, "curves", runs) == []
+    w.store.finish_attempt(runs[0], "SUCCEEDED", "")
+    assert stop_early(w.store, w.launcher, "curves", runs) == []
     assert w.succeed(0, 9.0)["trial_status"] == "COMPLETED"
 
 
 def test_a_trial_cancelled_for_another_reason_is_not_stopped_early(world: Callable[..., World]) -> None:
     w = world(1)
     w.curve(0, [9.0, 9.0])
-    run = cancel_run(w.store, w.engine, w.runs()[0], "timeout")
-    assert stop_early(w.store, w.engine, "curves", [run]) == []
-    assert settle(w.store, run, observe_run(w.store, w.engine, run, Grace())).trial_status == "ABANDONED"
+    run = cancel_attempt(w.store, w.launcher, w.runs()[0], "timeout")
+    assert stop_early(w.store, w.launcher, "curves", [run]) == []
+    assert finalize(w.store, run, poll_attempt(w.store, w.launcher, run, LostAppPolicy())).trial_status == "ABANDONED"
 
 
 @pytest.mark.parametrize("point", ["cancel.after_request", "cancel.after_cancel", "early.after_cancelled"])
@@ -192,12 +193,15 @@ def test_killed_after_the_decision(world: Callable[..., World], point: str) -> N
     w = world(1)
     w.curve(0, [9.0, 9.0])
     killed_at(point, w.stop_early)
-    run = w.store.runs("curves", 0)[-1]
+    run = w.store.attempts("curves", 0)[-1]
     if run.finished_at is None:
         assert w.stop_early() == [0]
     else:
         # Not live any more: whoever observes it settles it.
-        assert settle(w.store, run, observe_run(w.store, w.engine, run, Grace())).trial_status == "EARLY_STOPPED"
+        assert (
+            finalize(w.store, run, poll_attempt(w.store, w.launcher, run, LostAppPolicy())).trial_status
+            == "EARLY_STOPPED"
+        )
     assert (w.status(0), w.live_apps(), w.steps(0)) == ("EARLY_STOPPED", 0, [(1.0, 9.0), (2.0, 9.0)])
     assert w.cluster.calls("schedule") == 1
 

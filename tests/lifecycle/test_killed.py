@@ -12,14 +12,14 @@ from typing import Any
 import psutil
 
 from airflow_provider_axtx.hooks.ax import AxHook
-from airflow_provider_axtx.launcher import torchx_launcher as torchx_engine
+from airflow_provider_axtx.launcher import torchx_launcher
 from airflow_provider_axtx.operators.ax import AxOptimizeOperator
-from airflow_provider_axtx.optimizer import engine as ax_engine
+from airflow_provider_axtx.optimizer import engine as optimizer
 from tests.lifecycle.rig import SPEC
 from tests.operators.conftest import FakeTaskInstance
 
 #: Imported here, so that a forked process need not import them.
-PRELOADED = (ax_engine, torchx_engine)
+PRELOADED = (optimizer, torchx_launcher)
 COMPONENT = f"{Path(__file__).with_name('components.py')}:app"
 TRIALS, KILLS, PARALLELISM = 20, 20, 2
 #: The apps alone take TRIALS / PARALLELISM times this, which is more than all moments together.
@@ -65,9 +65,9 @@ def test_twenty_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path) 
     result = json.loads(line)
     assert (result["n_trials"], result["trials"]) == (TRIALS, {"COMPLETED": TRIALS})
     assert result["stop_reason"] == f"max_trials: the experiment has {TRIALS} trials"
-    trials, runs = store.trials("loop"), store.runs("loop")
+    trials, runs = store.trials("loop"), store.attempts("loop")
     assert [trial.index for trial in trials] == list(range(TRIALS))
-    assert [(run.trial_index, run.attempt) for run in runs] == [(index, 1) for index in range(TRIALS)]
+    assert [(run.trial_index, run.number) for run in runs] == [(index, 1) for index in range(TRIALS)]
     started = Counter((tmp_path / "starts").read_text().split())
     assert started == Counter(run.submission_key for run in runs)
     assert result["best"]["parameters"]["x"] == min(trial.parameters["x"] for trial in trials)

@@ -10,10 +10,10 @@ import pytest
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import ExperimentExistsError, InvalidInputError, SchedulerUnavailableError
 from airflow_provider_axtx.core.records import Observation, Proposal
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
-from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_run
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials, start_loop
-from airflow_provider_axtx.optimizer import engine as ax_engine
+from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from tests.lifecycle.rig import SPEC, Rig, indexes, settled
 
@@ -36,7 +36,7 @@ def test_a_step_that_finds_nothing_new_neither_asks_ax_nor_writes(rig: Rig, monk
     settled(loop)
     rig.end(1)
     settled(loop)
-    monkeypatch.setattr(ax_engine, "propose", lambda *_: pytest.fail("asked Ax"))
+    monkeypatch.setattr(optimizer, "propose", lambda *_: pytest.fail("asked Ax"))
     monkeypatch.setattr(rig.store._db, "write", lambda *_: pytest.fail("wrote"))
     before = rig.cluster.calls("describe")
     step = loop.step()
@@ -82,18 +82,20 @@ def test_an_app_that_is_lost_is_resubmitted_while_retries_are_left(rig: Rig) -> 
         loop.step()
         step = settled(loop)
         if rig.statuses()[0] == "RUNNING":
-            assert [(run.trial_index, run.attempt) for run in step.live] == [(0, attempt)]
+            assert [(run.trial_index, run.number) for run in step.live] == [(0, attempt)]
     trial = rig.store.trial("loop", 0)
     assert trial.status == "FAILED"
     assert "lost" in (trial.reason or "")
-    assert len(rig.store.runs("loop", 0)) == 2
-    assert rig.store.runs("loop", 0)[1].infrastructure
+    assert len(rig.store.attempts("loop", 0)) == 2
+    assert rig.store.attempts("loop", 0)[1].is_infrastructure_failure
 
 
 def test_what_somebody_else_saw_ends_the_trial_too(rig: Rig) -> None:
     loop = rig.loop()
     step = settled(loop)
-    loop.step({str(step.live[0].app_handle): AppObservation("FAILED", "lost: not seen", infrastructure=True)})
+    loop.step(
+        {str(step.live[0].app_handle): AppObservation("FAILED", "lost: not seen", is_infrastructure_failure=True)}
+    )
     assert rig.statuses()[0] == "FAILED"
 
 
@@ -159,7 +161,7 @@ def test_an_end_that_was_observed_but_not_recorded_is_recorded(rig: Rig) -> None
     loop = rig.loop()
     step = settled(loop)
     rig.end(0)
-    rig.store.finish_run(step.live[0], "SUCCEEDED", "")
+    rig.store.finish_attempt(step.live[0], "SUCCEEDED", "")
     assert indexes(settled(rig.loop(try_number=2))) == [1]
     assert rig.statuses()[0] == "COMPLETED"
 
@@ -169,7 +171,7 @@ def test_trials_whose_task_was_killed_run_again(rig: Rig, max_tries: int) -> Non
     settled(rig.loop(parallelism=2))
     rig.loop().cancel_all(f"{KILLED}: by a user")
     step = settled(rig.loop(parallelism=2, try_number=2, max_tries=max_tries))
-    assert [(run.trial_index, run.attempt) for run in step.live] == [(0, 2), (1, 2)]
+    assert [(run.trial_index, run.number) for run in step.live] == [(0, 2), (1, 2)]
     states = [app["state"] for app in rig.cluster.apps().values()]
     assert sorted(states) == ["CANCELLED", "CANCELLED", "RUNNING", "RUNNING"]
     parameters = [trial.parameters for trial in rig.store.trials("loop")]
@@ -202,9 +204,9 @@ def test_a_component_that_does_not_fit_submits_nothing(rig: Rig) -> None:
 
 def test_another_scheduler_is_refused_while_an_app_runs_on_the_old_one(rig: Rig) -> None:
     settled(rig.loop())
-    elsewhere = TorchXEngine("other", scheduler_factories={"other": rig.cluster.factory})
+    elsewhere = TorchXLauncher("other", scheduler_factories={"other": rig.cluster.factory})
     with pytest.raises(InvalidInputError, match=r"scheduler is 'other' now, and fake://.* still runs on 'fake'"):
-        rig.loop(try_number=2, engine=elsewhere).step()
+        rig.loop(try_number=2, launcher=elsewhere).step()
     assert rig.statuses() == {0: "RUNNING"}
 
 
@@ -246,7 +248,7 @@ def test_an_experiment_that_does_not_improve_any_more(rig: Rig) -> None:
 def test_an_experiment_in_which_ax_waits_for_nobody_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = rig.loop(parallelism=2)
     generate_trials(rig.store, "loop", 1, task_key=loop.task_key)
-    monkeypatch.setattr(ax_engine, "propose", lambda *_: Proposal((), None, pending="DataRequiredError: no data"))
+    monkeypatch.setattr(optimizer, "propose", lambda *_: Proposal((), None, pending="DataRequiredError: no data"))
     assert indexes(settled(loop)) == [0]
     rig.end(0)
     finished = settled(loop).finished
@@ -317,7 +319,7 @@ def test_time_and_resources_cancel_what_runs_when_asked_for(rig: Rig, name: str)
     assert step.finished.startswith(f"{name}: ")
     assert [app["state"] for app in rig.cluster.apps().values()] == ["CANCELLED", "CANCELLED"]
     assert rig.statuses() == dict.fromkeys(range(3), "ABANDONED")
-    assert rig.store.open_runs() == []
+    assert rig.store.open_attempts() == []
 
 
 def test_a_deadline_is_waited_for(rig: Rig) -> None:
@@ -366,9 +368,9 @@ def test_a_task_that_was_ended_neither_submits_nor_settles(rig: Rig) -> None:
 
     loop = rig.loop(parallelism=2)
     step = settled(loop)
-    cancel_run(rig.store, rig.engine, step.live[0], f"{KILLED}: by a user")
+    cancel_attempt(rig.store, rig.launcher, step.live[0], f"{KILLED}: by a user")
     loop.check = ended
     with pytest.raises(EndedError):
         loop.step()
     assert rig.statuses() == {0: "RUNNING", 1: "RUNNING"}
-    assert rig.store.run("loop", 0, 1).finished_at is None
+    assert rig.store.attempt("loop", 0, 1).finished_at is None

@@ -123,7 +123,7 @@ def test_a_task_that_optimizes_tells_of_a_best_trial_that_it_ran_itself(
     add(store, "e", 2)
     for index, loss in enumerate([1.0, 2.0]):
         identity = TaskIdentity("dag", "run" if index == ran else "the night before", "complete")
-        store.begin_run("e", index, scheduler="local_detached", identity=identity, tracker_root="/results")
+        store.begin_attempt("e", index, scheduler="local_detached", identity=identity, tracker_root="/results")
         store.complete("e", index, status="COMPLETED", observations=[Observation(index, "loss", loss)])
     assert len(told({"experiment": "e", "best": {"trial_index": 0}})) == news
 

@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.execution_time.context import set_current_context
 
 from airflow_provider_axtx.hooks.ax import AxHook
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
 BOOTH: dict[str, Any] = {
@@ -97,4 +97,4 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
 
 def app_state(handle: str) -> str:
     """Return the app's state as the scheduler knows it."""
-    return TorchXEngine("local_detached").observe([handle])[handle].app_state
+    return TorchXLauncher("local_detached").observe([handle])[handle].app_state

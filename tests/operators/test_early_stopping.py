@@ -70,7 +70,7 @@ def test_a_task_that_submits_and_waits(
         task_id="run", trial=trial, component=components(PLATEAU), poke_interval=0.05, trial_retries=1
     )
     check_stopped(execute, store, execute(run))
-    assert len(store.runs("booth")) == 1
+    assert len(store.attempts("booth")) == 1
 
 
 async def test_a_deferred_task_is_woken_by_progress_until_its_trial_is_stopped(
@@ -133,7 +133,7 @@ async def test_a_deferred_optimization_is_woken_by_progress_alone(
     with pytest.raises(TaskDeferred) as deferred:
         execute(task)
     _, arguments = deferred.value.trigger.serialize()
-    (run,) = store.open_runs(experiment="booth")
+    (run,) = store.open_attempts(experiment="booth")
     assert arguments["reporting"] == [[run.tracker_base, 0, 0]]
     waiter = asyncio.ensure_future(anext(AxOptimizeTrigger(**arguments).run()))
     done, _ = await asyncio.wait([waiter], timeout=1)

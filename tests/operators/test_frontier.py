@@ -56,7 +56,7 @@ def test_the_frontier_of_a_constrained_experiment_with_a_baseline_and_attached_t
     run_all(execute, dag.COMPONENT, to_run)
     generate = AxGenerateTrialsOperator(task_id="generate", experiment_name="compress", n=3)
     run_all(execute, dag.COMPONENT, execute(generate))
-    facts = store.facts("compress")
+    facts = store.snapshot("compress")
     assert [t.origin for t in facts.trials] == ["baseline", *["attached"] * 3, *["generated"] * 3]
     frontier = execute(AxBestTrialOperator(task_id="frontier", experiment_name="compress"))
     indexes = [entry["trial_index"] for entry in frontier]

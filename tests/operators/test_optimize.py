@@ -76,7 +76,7 @@ def test_the_whole_experiment_in_process(execute: Execute, components: Any, stor
     assert result["trials"] == {"COMPLETED": 3}
     assert (result["n_trials"], result["experiment"]) == (3, "booth")
     assert result["stop_reason"] == "max_trials: the experiment has 3 trials"
-    hours = sum((run.finished_at or 0) - (run.submitted_at or 0) for run in store.runs("booth")) / 3600
+    hours = sum((run.finished_at or 0) - (run.submitted_at or 0) for run in store.attempts("booth")) / 3600
     assert result["resource_hours"] == {"cpu": pytest.approx(hours), "gpu": 0.0}
     assert hours > 0
 
@@ -90,7 +90,7 @@ def test_deferred_it_waits_for_any_app_and_gives_the_same_result(
     result, deferrals = run_deferred(lambda: operator(component, deferrable=True), on_defer=gate.touch)
     assert 1 <= deferrals <= 3  # each end of an app wakes it at most once
     assert result["trials"] == {"COMPLETED": 3}
-    assert [run.attempt for run in store.runs("booth")] == [1, 1, 1]
+    assert [run.number for run in store.attempts("booth")] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_retry_goes_on_and_a_clear_of_a_finished_task_returns_the_result(
     first = execute(operator(component, max_trials=2))
     assert execute(operator(component, max_trials=2), try_number=2, max_tries=1) == first
     assert execute(operator(component, max_trials=3), try_number=3, max_tries=2)["n_trials"] == 3
-    assert len(store.runs("booth")) == 3
+    assert len(store.attempts("booth")) == 3
 
 
 def deferred(execute: Execute, component: str, **arguments: Any) -> AxOptimizeTrigger:
@@ -156,7 +156,7 @@ def test_ending_a_running_task_cancels_all_its_apps_and_its_retry_runs_them_agai
     handles: list[str] = []
 
     def end_when_both_run() -> None:
-        both = wait_until(lambda: runs if len(runs := store.open_runs()) == 2 and runs[1].app_handle else None)
+        both = wait_until(lambda: runs if len(runs := store.open_attempts()) == 2 and runs[1].app_handle else None)
         handles.extend(run.app_handle for run in both)
         os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -175,7 +175,13 @@ def test_ending_a_running_task_cancels_all_its_apps_and_its_retry_runs_them_agai
     assert {trial.status for trial in store.trials("booth")} == {"RUNNING"}
     result = execute(operator(components(REPORT)), try_number=2)
     assert result["trials"] == {"COMPLETED": 3}
-    assert [(run.trial_index, run.attempt) for run in store.runs("booth")] == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)]
+    assert [(run.trial_index, run.number) for run in store.attempts("booth")] == [
+        (0, 1),
+        (0, 2),
+        (1, 1),
+        (1, 2),
+        (2, 1),
+    ]
 
 
 def test_the_trigger_fires_when_it_is_time_to_look(execute: Execute, components: Any) -> None:

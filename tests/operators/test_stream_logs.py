@@ -72,7 +72,7 @@ def run(execute: Execute, components: Callable[[str, str], str]) -> dict[str, An
 
 def deferred(sensor: TorchXTrialSensor, store: ExperimentStore) -> dict[str, Any]:
     """Return the arguments with which the triggerer makes the sensor's trigger."""
-    arguments: dict[str, Any] = sensor.trigger(store.run("booth", 0, 1), sensor._trial()).serialize()[1]
+    arguments: dict[str, Any] = sensor.trigger(store.attempt("booth", 0, 1), sensor._trial()).serialize()[1]
     return arguments
 
 
@@ -135,7 +135,7 @@ async def test_output_that_cannot_be_followed_does_not_end_the_wait(
     def broken(_: following.Following) -> Any:
         raise OSError("line is broken")
 
-    monkeypatch.setattr(following.Following, "_look", broken)
+    monkeypatch.setattr(following.Following, "_poll", broken)
     sensor = sensor_of(run, heard, monkeypatch, stream_logs=True)
     waiting = asyncio.create_task(fired(TorchXTrialTrigger(**deferred(sensor, store))))
     await heard.until(f"The output of {run['app_handle']} cannot be followed: line is broken")

@@ -79,7 +79,7 @@ def test_submit_wait_and_complete_in_one_task(
     with monkeypatch.context() as broken, pytest.raises(OSError, match="no tracker"):
         # Killed between the recorded end of the run and its results: the retry goes on from there.
         broken.setattr(
-            "airflow_provider_axtx.lifecycle.attempts.complete_trial", Mock(side_effect=OSError("no tracker"))
+            "airflow_provider_axtx.lifecycle.complete.complete_trial", Mock(side_effect=OSError("no tracker"))
         )
         execute(fused)
     assert store.trial("booth", 0).status == "RUNNING"
@@ -87,7 +87,7 @@ def test_submit_wait_and_complete_in_one_task(
     assert completed["trial_status"] == store.trial("booth", 0).status == "COMPLETED"
     assert completed["metrics"]["booth_eval"]["mean"] == store.observations("booth", 0)[0].mean
     assert execute(fused, try_number=3) == completed
-    assert len(store.runs("booth")) == 1
+    assert len(store.attempts("booth")) == 1
 
 
 def test_a_fused_task_reports_a_failed_trial(execute: Execute, trial: dict[str, Any], components: Any) -> None:
@@ -141,7 +141,7 @@ def test_a_clear_cancels_the_live_app_and_starts_a_new_attempt(
     assert second["tracker_base"] != first["tracker_base"]
     execute(TorchXReapTrialsOperator(task_id="reap"))
     assert app_state(second["app_handle"]) == "CANCELLED"
-    assert store.open_runs() == []
+    assert store.open_attempts() == []
 
 
 def test_a_cleared_submit_never_runs_a_completed_trial_again(
@@ -150,7 +150,7 @@ def test_a_cleared_submit_never_runs_a_completed_trial_again(
     run = submit(execute, trial, "utils.booth")
     execute(AxCompleteTrialOperator(task_id="complete", run=wait(execute, run)))
     assert submit(execute, trial, "utils.booth", try_number=2, max_tries=1) == run
-    assert len(store.runs("booth")) == 1
+    assert len(store.attempts("booth")) == 1
 
 
 def test_a_killed_submit_task_takes_its_app_with_it(
@@ -238,7 +238,7 @@ async def test_the_trigger_sees_the_end_and_the_sensor_goes_on(
 ) -> None:
     run = submit(execute, trial, "utils.booth")
     sensor = TorchXTrialSensor(task_id="wait", run=run, poke_interval=0.05, deferrable=True)
-    recorded = store.run("booth", 0, 1)
+    recorded = store.attempt("booth", 0, 1)
     trigger = sensor.trigger(recorded, sensor._trial())
     path, arguments = trigger.serialize()
     assert path == "airflow_provider_axtx.triggers.trial.TorchXTrialTrigger"
@@ -252,10 +252,10 @@ async def test_a_users_act_on_the_deferred_task_cancels_the_app(
 ) -> None:
     run = submit(execute, trial, components(SLEEP))
     sensor = TorchXTrialSensor(task_id="wait", run=run, deferrable=True)
-    trigger = sensor.trigger(store.run("booth", 0, 1), sensor._trial())
+    trigger = sensor.trigger(store.attempt("booth", 0, 1), sensor._trial())
     await trigger.on_kill()
     wait_until(lambda: app_state(run["app_handle"]) == "CANCELLED")
-    assert (store.run("booth", 0, 1).cancel_reason or "").startswith("task killed")
+    assert (store.attempt("booth", 0, 1).cancel_reason or "").startswith("task killed")
 
 
 @pytest.mark.parametrize("event", [None, {}, {"status": "fine"}])

@@ -7,12 +7,12 @@ from ax.api.client import Client
 from ax.core.experiment import Experiment
 from ax.service.utils.best_point import get_tensor_converter_adapter
 
-from airflow_provider_axtx.core.records import ExperimentFacts
+from airflow_provider_axtx.core.records import ExperimentSnapshot
 from airflow_provider_axtx.optimizer.rebuild import configured_client
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 
-def told(facts: ExperimentFacts) -> tuple[Client, Experiment]:
+def told(facts: ExperimentSnapshot) -> tuple[Client, Experiment]:
     """Return a client that was told everything one by one, and its experiment."""
     client, experiment = configured_client(ExperimentSpec.load(facts.spec), facts.name)
     for trial in facts.trials:
@@ -25,7 +25,7 @@ def told(facts: ExperimentFacts) -> tuple[Client, Experiment]:
     return client, experiment
 
 
-def observed_frontier(facts: ExperimentFacts) -> list[int]:
+def observed_frontier(facts: ExperimentSnapshot) -> list[int]:
     """Return the trial indexes of Ax's observed frontier, in order."""
     _, experiment = told(facts)
     completed = [t.index for t in experiment.trials.values() if t.status.is_completed]

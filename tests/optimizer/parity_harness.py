@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_axtx.core.records import ExperimentFacts, Observation, Parameters, TrialFact
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, Parameters, TrialRecord
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 Step = tuple[str, int]
@@ -22,25 +22,25 @@ Step = tuple[str, int]
 Evaluate = Callable[[Mapping[str, Any]], dict[str, float | tuple[float, float]]]
 
 
-def write_facts(path: Path, facts: ExperimentFacts) -> None:
+def write_facts(path: Path, facts: ExperimentSnapshot) -> None:
     path.write_text(json.dumps(asdict(facts)))
 
 
-def read_facts(path: Path) -> ExperimentFacts:
+def read_facts(path: Path) -> ExperimentSnapshot:
     raw = json.loads(path.read_text())
-    raw["trials"] = tuple(TrialFact(**t) for t in raw["trials"])
+    raw["trials"] = tuple(TrialRecord(**t) for t in raw["trials"])
     raw["observations"] = tuple(Observation(**o) for o in raw["observations"])
-    return ExperimentFacts(**raw)
+    return ExperimentSnapshot(**raw)
 
 
 def propose_in_file(facts_path: str, n: int, answer_path: str) -> None:
     """Runs in the child process."""
     import torch
 
-    from airflow_provider_axtx.optimizer import engine as ax_engine
+    from airflow_provider_axtx.optimizer import engine as optimizer
 
     torch.set_num_threads(1)
-    proposal = ax_engine.propose(read_facts(Path(facts_path)), n)
+    proposal = optimizer.propose(read_facts(Path(facts_path)), n)
     Path(answer_path).write_text(json.dumps(asdict(proposal)))
 
 
@@ -61,13 +61,13 @@ class SeparateProcesses:
     spec: ExperimentSpec
     evaluate: Evaluate
     folder: Path
-    trials: list[TrialFact] = field(default_factory=list)
+    trials: list[TrialRecord] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     state: dict[str, Any] | None = None
     stopped: list[str | None] = field(default_factory=list)
 
-    def facts(self) -> ExperimentFacts:
-        return ExperimentFacts(
+    def facts(self) -> ExperimentSnapshot:
+        return ExperimentSnapshot(
             name=self.spec.name,
             uid="uid",
             spec=self.spec.to_json(),
@@ -90,13 +90,13 @@ class SeparateProcesses:
         proposal = json.loads(answer.read_text())
         for new in proposal["trials"]:
             del new["results"]
-            self.trials.append(TrialFact(index=len(self.trials), status="RUNNING", **new))
+            self.trials.append(TrialRecord(index=len(self.trials), status="RUNNING", **new))
         self.state = proposal["generator_state"]
         self.stopped.append(proposal["finished"] or proposal["pending"])
 
     def finish(self, index: int, status: str) -> None:
         trial = self.trials[index]
-        self.trials[index] = TrialFact(**{**asdict(trial), "status": status})
+        self.trials[index] = TrialRecord(**{**asdict(trial), "status": status})
         if status == "COMPLETED":
             for metric, value in self.evaluate(trial.parameters).items():
                 mean, sem = value if isinstance(value, tuple) else (value, None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_axtx.core.records import ExperimentFacts, Observation, TrialFact
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
 from airflow_provider_axtx.optimizer.analysis import analyse
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -24,16 +24,16 @@ SPEC: dict[str, Any] = {
 }  # fmt: skip
 
 
-def facts(trials: int) -> ExperimentFacts:
+def facts(trials: int) -> ExperimentSnapshot:
     kinds = SPEC["parameters"][1]["values"]
     points = [{"x": 0.1 + i / 10, "kind": kinds[i % 2]} for i in range(trials)]
-    return ExperimentFacts(
+    return ExperimentSnapshot(
         name="analysed",
         uid="uid",
         spec=SPEC,
         generator_state=None,
         version=0,
-        trials=tuple(TrialFact(i, f"{i}_0", point, "COMPLETED") for i, point in enumerate(points)),
+        trials=tuple(TrialRecord(i, f"{i}_0", point, "COMPLETED") for i, point in enumerate(points)),
         observations=tuple(Observation(i, "loss", (p["x"] - 0.4) ** 2) for i, p in enumerate(points)),
     )
 

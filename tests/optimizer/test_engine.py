@@ -17,13 +17,13 @@ from ax.runners.torchx import APP_STATE_TO_TRIAL_STATUS as AX_TABLE
 from torchx.specs import AppState
 
 from airflow_provider_axtx.core.errors import InvalidInputError, TrialNotFoundError
-from airflow_provider_axtx.core.records import ExperimentFacts, Observation, Proposal, TrialFact
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, Proposal, TrialRecord
 from airflow_provider_axtx.core.status import (
     APP_STATE_TO_TRIAL_STATUS,
     TERMINAL_TRIAL_STATUSES,
     TRIAL_STATUSES,
 )
-from airflow_provider_axtx.optimizer import engine as ax_engine
+from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.optimizer import rebuild as ax_rebuild
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
@@ -35,27 +35,27 @@ COIN = {"type": "choice", "name": "coin", "values": ["heads", "tails"], "paramet
 SEEDS = {"random_seed": 1, "initialization_random_seed": 1}
 
 
-def facts_of(**changes: Any) -> ExperimentFacts:
+def facts_of(**changes: Any) -> ExperimentSnapshot:
     given = {"name": "e", "parameters": [X, Y], "objective": "-loss", "generation": SEEDS} | changes
     spec = ExperimentSpec.load(given)
-    return ExperimentFacts(spec.name, "uid", spec.to_json(), None, 0)
+    return ExperimentSnapshot(spec.name, "uid", spec.to_json(), None, 0)
 
 
 def with_trial(
-    facts: ExperimentFacts,
+    facts: ExperimentSnapshot,
     parameters: Mapping[str, Any],
     status: str = "COMPLETED",
     metrics: Mapping[str, float | tuple[float, float]] | None = None,
     **changes: Any,
-) -> ExperimentFacts:
+) -> ExperimentSnapshot:
     index = len(facts.trials)
-    fact = replace(TrialFact(index, f"{index}_0", dict(parameters), status, origin="attached"), **changes)
+    fact = replace(TrialRecord(index, f"{index}_0", dict(parameters), status, origin="attached"), **changes)
     pairs = {m: v if isinstance(v, tuple) else (v, None) for m, v in (metrics or {}).items()}
     new = tuple(Observation(index, m, mean, sem) for m, (mean, sem) in pairs.items())
     return replace(facts, trials=(*facts.trials, fact), observations=(*facts.observations, *new))
 
 
-def with_proposal(facts: ExperimentFacts, proposal: Proposal, status: str = "RUNNING") -> ExperimentFacts:
+def with_proposal(facts: ExperimentSnapshot, proposal: Proposal, status: str = "RUNNING") -> ExperimentSnapshot:
     for new in proposal.trials:
         facts = with_trial(
             facts,
@@ -69,7 +69,7 @@ def with_proposal(facts: ExperimentFacts, proposal: Proposal, status: str = "RUN
     return replace(facts, generator_state=proposal.generator_state)
 
 
-def observed(*points: tuple[float, float, float], **changes: Any) -> ExperimentFacts:
+def observed(*points: tuple[float, float, float], **changes: Any) -> ExperimentSnapshot:
     """An experiment with completed attached trials ``(x, y, loss)``."""
     facts = facts_of(**changes)
     for x, y, loss in points:
@@ -120,7 +120,7 @@ def test_unsupported_but_public_names_of_ax_still_exist() -> None:
 
 def test_the_first_trials_and_their_generation_facts() -> None:
     facts = facts_of()
-    proposal = ax_engine.propose(facts, 3)
+    proposal = optimizer.propose(facts, 3)
     assert proposal.trials[0].parameters == {"x": 0.5, "y": 0.5}
     assert [t.arm_name for t in proposal.trials] == ["0_0", "1_0", "2_0"]
     assert [t.generation_node for t in proposal.trials] == ["CenterOfSearchSpace", "Sobol", "Sobol"]
@@ -134,7 +134,7 @@ def test_the_first_trials_and_their_generation_facts() -> None:
 def test_the_state_stays_small() -> None:
     facts = facts_of(generation=SEEDS | {"method": "random_search"})
     for _ in range(12):
-        facts = with_proposal(facts, ax_engine.propose(facts, 1), "COMPLETED")
+        facts = with_proposal(facts, optimizer.propose(facts, 1), "COMPLETED")
     assert len(json.dumps(facts.generator_state)) < 400
     assert len({tuple(t.parameters.values()) for t in facts.trials}) == 12
 
@@ -148,7 +148,7 @@ def test_parameters_have_their_own_python_types() -> None:
         {"type": "choice", "name": "c", "values": [4], "parameter_type": "int"},
         {"type": "derived", "name": "d", "expression_str": "2 * x + 1", "parameter_type": "float"},
     ]
-    for trial in ax_engine.propose(facts_of(parameters=parameters), 3).trials:
+    for trial in optimizer.propose(facts_of(parameters=parameters), 3).trials:
         kinds = {name: type(value) for name, value in trial.parameters.items()}
         assert kinds == {"x": float, "i": int, "step": float, "b": bool, "c": int, "d": float}
         assert trial.parameters["d"] == pytest.approx(2 * float(trial.parameters["x"]) + 1)
@@ -159,28 +159,28 @@ def test_dependent_parameters_exist_only_with_their_value() -> None:
         {"type": "choice", "name": "kind", "values": ["a", "b"], "parameter_type": "str",
          "dependent_parameters": {"a": ["x"], "b": ["y"]}}, X, Y,
     ]  # fmt: skip
-    trials = ax_engine.propose(facts_of(parameters=parameters), 4).trials
+    trials = optimizer.propose(facts_of(parameters=parameters), 4).trials
     assert {tuple(sorted(t.parameters)) for t in trials} == {("kind", "x"), ("kind", "y")}
     assert all(("x" in t.parameters) == (t.parameters["kind"] == "a") for t in trials)
 
 
 def test_trials_in_flight_count_whatever_the_store_calls_them() -> None:
-    base = with_proposal(facts_of(), ax_engine.propose(facts_of(), 3))
+    base = with_proposal(facts_of(), optimizer.propose(facts_of(), 3))
     answers = []
     for status in ("CANDIDATE", "STAGED", "RUNNING"):
         trials = tuple(replace(t, status=status) for t in base.trials)
-        answers.append(ax_engine.propose(replace(base, trials=trials), 1))
+        answers.append(optimizer.propose(replace(base, trials=trials), 1))
     assert answers[0] == answers[1] == answers[2]
 
 
 def test_initialization_full_means_wait() -> None:
     facts = facts_of(generation=SEEDS | {"initialization_budget": 3})
-    proposal = ax_engine.propose(facts, 5)
+    proposal = optimizer.propose(facts, 5)
     assert len(proposal.trials) == 3
     assert proposal.pending is not None
     assert "DataRequiredError" in proposal.pending
     assert proposal.finished is None
-    again = ax_engine.propose(with_proposal(facts, proposal), 1)
+    again = optimizer.propose(with_proposal(facts, proposal), 1)
     assert again.trials == ()
     assert again.pending
     assert again.generator_state == proposal.generator_state
@@ -188,25 +188,25 @@ def test_initialization_full_means_wait() -> None:
 
 def test_failed_and_abandoned_trials_do_not_use_up_the_initialization() -> None:
     facts = facts_of(generation=SEEDS | {"initialization_budget": 3})
-    facts = with_proposal(facts, ax_engine.propose(facts, 3))
+    facts = with_proposal(facts, optimizer.propose(facts, 3))
     trials = (replace(facts.trials[0], status="FAILED"), replace(facts.trials[1], status="ABANDONED"), facts.trials[2])
-    assert len(ax_engine.propose(replace(facts, trials=trials), 5).trials) == 2
+    assert len(optimizer.propose(replace(facts, trials=trials), 5).trials) == 2
 
 
 def test_max_parallelism_means_wait() -> None:
     facts = facts_of(generation=SEEDS | {"max_parallelism": 2})
-    proposal = ax_engine.propose(facts, 4)
+    proposal = optimizer.propose(facts, 4)
     assert len(proposal.trials) == 2
     assert proposal.pending == "2 trials are in flight and max_parallelism is 2"
     facts = with_proposal(facts, proposal)
     ended = replace(facts, trials=(replace(facts.trials[0], status="FAILED"), facts.trials[1]))
-    assert len(ax_engine.propose(ended, 4).trials) == 1
+    assert len(optimizer.propose(ended, 4).trials) == 1
 
 
 @pytest.mark.parametrize("method", ["random_search", "fast"])
 def test_an_exhausted_space_means_finished(method: str) -> None:
     facts = facts_of(parameters=[COIN], generation=SEEDS | {"method": method})
-    proposal = ax_engine.propose(facts, 5)
+    proposal = optimizer.propose(facts, 5)
     assert sorted(str(t.parameters["coin"]) for t in proposal.trials) == ["heads", "tails"]
     assert proposal.finished is not None
     assert "SearchSpaceExhausted" in proposal.finished
@@ -215,9 +215,9 @@ def test_an_exhausted_space_means_finished(method: str) -> None:
 
 def test_the_point_of_a_failed_trial_is_free_again() -> None:
     facts = facts_of(parameters=[COIN], generation=SEEDS | {"method": "random_search"})
-    facts = with_proposal(facts, ax_engine.propose(facts, 2))
+    facts = with_proposal(facts, optimizer.propose(facts, 2))
     failed = replace(facts, trials=(replace(facts.trials[0], status="FAILED"), facts.trials[1]))
-    again = ax_engine.propose(failed, 2)
+    again = optimizer.propose(failed, 2)
     assert [t.parameters for t in again.trials] == [facts.trials[0].parameters]
     assert [t.arm_name for t in again.trials] == [facts.trials[0].arm_name]
     assert again.finished
@@ -226,17 +226,17 @@ def test_the_point_of_a_failed_trial_is_free_again() -> None:
 @pytest.mark.parametrize("n", [0, -1, True, 1.0, "2"])
 def test_a_wrong_number_of_trials_is_refused(n: Any) -> None:
     with pytest.raises(InvalidInputError, match="n must be"):
-        ax_engine.propose(facts_of(), n)
+        optimizer.propose(facts_of(), n)
 
 
 def test_a_constraint_relative_to_the_baseline_needs_one() -> None:
     facts = facts_of(outcome_constraints=["qps >= 0.9 * baseline"])
     with pytest.raises(InvalidInputError, match="no baseline trial"):
-        ax_engine.propose(facts, 1)
+        optimizer.propose(facts, 1)
     facts = with_trial(
         facts, {"x": 0.1, "y": 0.1}, origin="baseline", arm_name="baseline", metrics={"loss": 1, "qps": 5}
     )
-    assert len(ax_engine.propose(facts, 1).trials) == 1
+    assert len(optimizer.propose(facts, 1).trials) == 1
 
 
 def test_an_early_stopped_trial_without_data_and_a_trial_of_two_names_are_rebuilt() -> None:
@@ -244,7 +244,7 @@ def test_an_early_stopped_trial_without_data_and_a_trial_of_two_names_are_rebuil
     # A failed trial's parameters may be proposed again: another trial, the same arm.
     facts = with_trial(facts, {"x": 0.3, "y": 0.2}, "FAILED")
     facts = with_trial(facts, {"x": 0.3, "y": 0.2}, "COMPLETED", {"loss": 1.0}, arm_name="1_0")
-    assert ax_engine.propose(facts, 1).trials[0].arm_name == "3_0"
+    assert optimizer.propose(facts, 1).trials[0].arm_name == "3_0"
 
 
 def test_whole_numbers_of_a_float_parameter_make_the_same_arm() -> None:
@@ -252,7 +252,7 @@ def test_whole_numbers_of_a_float_parameter_make_the_same_arm() -> None:
     space = [{"type": "choice", "name": "c", "values": [1.0, 2.0], "parameter_type": "float", "is_ordered": True}]
     facts = facts_of(parameters=space, generation=SEEDS | {"method": "random_search"})
     facts = with_trial(facts, {"c": 1}, metrics={"loss": 1.0})
-    proposal = ax_engine.propose(facts, 2)
+    proposal = optimizer.propose(facts, 2)
     assert [t.parameters for t in proposal.trials] == [{"c": 2.0}]
     assert proposal.finished
 
@@ -264,16 +264,16 @@ def test_whole_numbers_of_a_float_parameter_make_the_same_arm() -> None:
         with_trial(facts_of(), {"x": 0.1, "y": 0.2}, index=4),
     ],
 )
-def test_facts_that_do_not_fit_are_refused(broken: ExperimentFacts) -> None:
+def test_facts_that_do_not_fit_are_refused(broken: ExperimentSnapshot) -> None:
     with pytest.raises(InvalidInputError, match="does not fit"):
-        ax_engine.propose(broken, 1)
+        optimizer.propose(broken, 1)
 
 
 def test_a_state_of_another_ax_version_starts_from_the_trials(caplog: pytest.LogCaptureFixture) -> None:
     facts = observed(*[(i / 7, i / 9, float(i)) for i in range(6)])
-    proposal = ax_engine.propose(replace(facts, generator_state={"node": "Gone", "runs": []}), 2)
+    proposal = optimizer.propose(replace(facts, generator_state={"node": "Gone", "runs": []}), 2)
     assert [t.generation_node for t in proposal.trials] == [
-        t.generation_node for t in ax_engine.propose(facts, 2).trials
+        t.generation_node for t in optimizer.propose(facts, 2).trials
     ]
     assert "Gone" in caplog.text
 
@@ -282,7 +282,7 @@ def test_a_state_of_another_ax_version_starts_from_the_trials(caplog: pytest.Log
 
 
 def test_validate_accepts_a_good_definition() -> None:
-    ax_engine.validate(ExperimentSpec.load(facts_of(outcome_constraints=["a.b/c-d <= 3"]).spec))
+    optimizer.validate(ExperimentSpec.load(facts_of(outcome_constraints=["a.b/c-d <= 3"]).spec))
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_validate_accepts_a_good_definition() -> None:
 )
 def test_validate_says_what_ax_refuses(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(InvalidInputError, match=named) as caught:
-        ax_engine.validate(ExperimentSpec.load(facts_of(**changes).spec))
+        optimizer.validate(ExperimentSpec.load(facts_of(**changes).spec))
     assert "Ax" in caught.value.message
     assert caught.value.fix
 
@@ -316,7 +316,7 @@ def test_validate_says_what_ax_refuses(changes: dict[str, Any], named: str) -> N
 )
 def test_validate_refuses_names_that_ax_reads_otherwise(objective: str, read: str) -> None:
     with pytest.raises(InvalidInputError, match=f"reads the metrics {read}"):
-        ax_engine.validate(ExperimentSpec.load(facts_of(objective=objective).spec))
+        optimizer.validate(ExperimentSpec.load(facts_of(objective=objective).spec))
 
 
 # ---- best
@@ -326,7 +326,7 @@ def test_the_best_observed_trial_is_that_of_ax() -> None:
     facts = observed((0.1, 0.1, 3.0), (0.2, 0.2, 0.1 + 0.2), (0.3, 0.3, 5.0))
     facts = with_trial(facts, {"x": 0.4, "y": 0.4}, "FAILED", {"loss": -9.0})
     facts = with_trial(facts, {"x": 0.5, "y": 0.4}, "RUNNING")
-    assert ax_engine.best(facts) == [
+    assert optimizer.best(facts) == [
         {
             "trial_index": 1,
             "arm_name": "1_0",
@@ -334,16 +334,16 @@ def test_the_best_observed_trial_is_that_of_ax() -> None:
             "metrics": {"loss": {"mean": 0.1 + 0.2, "sem": None}},
         }
     ]
-    assert ax_engine.client(facts).get_best_parameterization(use_model_predictions=False)[2] == 1
+    assert optimizer.client(facts).get_best_parameterization(use_model_predictions=False)[2] == 1
 
 
 def test_the_best_trial_satisfies_the_outcome_constraints() -> None:
     facts = facts_of(outcome_constraints=["latency <= 10"], tracking_metrics=["note"])
     facts = with_trial(facts, {"x": 0.1, "y": 0.1}, metrics={"loss": 1.0, "latency": 99.0})
     with pytest.raises(TrialNotFoundError, match="outcome constraints"):
-        ax_engine.best(facts)
+        optimizer.best(facts)
     facts = with_trial(facts, {"x": 0.2, "y": 0.1}, metrics={"loss": (2.0, 0.5), "latency": 9.0, "note": 7.0})
-    (found,) = ax_engine.best(facts)
+    (found,) = optimizer.best(facts)
     assert found["trial_index"] == 1
     assert found["metrics"]["loss"] == {"mean": 2.0, "sem": 0.5}
     assert found["metrics"]["note"] == {"mean": 7.0, "sem": None}
@@ -352,18 +352,18 @@ def test_the_best_trial_satisfies_the_outcome_constraints() -> None:
 def test_no_best_trial_before_one_is_completed() -> None:
     for facts in (facts_of(), with_trial(facts_of(), {"x": 0.1, "y": 0.1}, "FAILED", {"loss": 1.0})):
         with pytest.raises(TrialNotFoundError, match="no completed trial"):
-            ax_engine.best(facts)
+            optimizer.best(facts)
 
 
 def test_a_nan_in_the_store_does_not_hide_the_best() -> None:
     facts = observed((0.1, 0.1, math.nan), (0.2, 0.2, 1.0))
-    assert [found["trial_index"] for found in ax_engine.best(facts)] == [1]
+    assert [found["trial_index"] for found in optimizer.best(facts)] == [1]
 
 
 FRONTIER = [(0.9, 5.0), (0.8, 1.0), (0.7, 2.0), (0.95, 9.0), (0.1, 0.5)]
 
 
-def frontier_facts(**changes: Any) -> ExperimentFacts:
+def frontier_facts(**changes: Any) -> ExperimentSnapshot:
     facts = facts_of(objective="acc, -cost", **changes)
     for i, (acc, cost) in enumerate(FRONTIER):
         facts = with_trial(facts, {"x": i / 5, "y": 0.5}, metrics={"acc": acc, "cost": cost})
@@ -371,29 +371,29 @@ def frontier_facts(**changes: Any) -> ExperimentFacts:
 
 
 def test_the_observed_pareto_frontier_is_all_of_it() -> None:
-    found = ax_engine.best(frontier_facts())
+    found = optimizer.best(frontier_facts())
     assert [entry["trial_index"] for entry in found] == [0, 1, 3, 4]
     assert found[0]["metrics"] == {"acc": {"mean": 0.9, "sem": None}, "cost": {"mean": 5.0, "sem": None}}
 
 
 def test_the_frontier_within_thresholds_is_that_of_ax() -> None:
     facts = frontier_facts(outcome_constraints=["acc >= 0.5", "cost <= 6"])
-    theirs = ax_engine.client(facts).get_pareto_frontier(use_model_predictions=False)
-    assert [e["trial_index"] for e in ax_engine.best(facts)] == sorted(index for _, _, index, _ in theirs) == [0, 1]
+    theirs = optimizer.client(facts).get_pareto_frontier(use_model_predictions=False)
+    assert [e["trial_index"] for e in optimizer.best(facts)] == sorted(index for _, _, index, _ in theirs) == [0, 1]
 
 
 def test_best_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [(i / 7, (i * 3 % 7) / 7) for i in range(8)]
     facts = observed(*[(x, y, (x - 0.4) ** 2 + y) for x, y in points])
-    (found,) = ax_engine.best(facts, use_model_predictions=True)
-    assert found["trial_index"] == ax_engine.best(facts)[0]["trial_index"]
+    (found,) = optimizer.best(facts, use_model_predictions=True)
+    assert found["trial_index"] == optimizer.best(facts)[0]["trial_index"]
     assert found["metrics"]["loss"]["sem"] >= 0
-    assert ax_engine.best(facts, use_model_predictions=True) == [found]
+    assert optimizer.best(facts, use_model_predictions=True) == [found]
 
 
 def test_best_by_the_model_falls_back_on_observations_while_there_is_no_model() -> None:
     facts = observed((0.1, 0.1, 3.0), (0.2, 0.2, 1.0))
-    (found,) = ax_engine.best(facts, use_model_predictions=True)
+    (found,) = optimizer.best(facts, use_model_predictions=True)
     assert found["trial_index"] == 1
     assert found["metrics"]["loss"] == {"mean": 1.0, "sem": None}
 
@@ -402,9 +402,9 @@ def test_best_by_the_model_falls_back_on_observations_while_there_is_no_model() 
 
 
 def test_the_client_holds_all_facts() -> None:
-    facts = with_proposal(observed((0.1, 0.2, 3.0)), ax_engine.propose(observed((0.1, 0.2, 3.0)), 1))
+    facts = with_proposal(observed((0.1, 0.2, 3.0)), optimizer.propose(observed((0.1, 0.2, 3.0)), 1))
     facts = with_trial(facts, {"x": 0.4, "y": 0.4}, "ABANDONED", {"loss": 1e-300, "seconds": (2.0, 0.1)}, reason="late")
-    table = ax_engine.client(facts).summarize()
+    table = optimizer.client(facts).summarize()
     assert list(table["trial_status"]) == ["COMPLETED", "RUNNING", "ABANDONED"]
     assert list(table["loss"])[2] == 1e-300
     assert list(table["seconds"])[2] == 2.0
@@ -415,18 +415,18 @@ def test_progressive_results_are_kept_by_step() -> None:
     facts = with_trial(facts, {"x": 0.4, "y": 0.4})
     facts = with_trial(facts, {"x": 0.5, "y": 0.4}, metrics={"loss": 1.7})
     steps = (Observation(0, "loss", 1.0, step=1), Observation(0, "loss", 2.0, step=2))
-    (found,) = ax_engine.best(replace(facts, observations=(*steps, *facts.observations)))
+    (found,) = optimizer.best(replace(facts, observations=(*steps, *facts.observations)))
     assert (found["trial_index"], found["metrics"]["loss"]["mean"]) == (1, 1.7)
-    (found,) = ax_engine.best(replace(facts, observations=(*steps, *facts.observations, Observation(0, "loss", 1.5))))
+    (found,) = optimizer.best(replace(facts, observations=(*steps, *facts.observations, Observation(0, "loss", 1.5))))
     assert (found["trial_index"], found["metrics"]["loss"]["mean"]) == (0, 1.5)
 
 
 def test_the_export_is_read_by_ax(tmp_path: Path) -> None:
     facts = observed((0.1, 0.2, 3.0), (0.3, 0.4, 1.0))
-    facts = with_proposal(facts, ax_engine.propose(facts, 1))
+    facts = with_proposal(facts, optimizer.propose(facts, 1))
     target = tmp_path / "experiment.json"
     target.write_text("old")
-    ax_engine.export_json(facts, target)
+    optimizer.export_json(facts, target)
     loaded = Client.load_from_json_file(str(target))
     assert loaded.get_best_parameterization(use_model_predictions=False)[2] == 1
     assert len(loaded.summarize()) == 3
@@ -437,7 +437,7 @@ def test_a_failed_export_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "there"
     target.mkdir()
     with pytest.raises(OSError, match="there"):
-        ax_engine.export_json(observed((0.1, 0.2, 3.0)), target)
+        optimizer.export_json(observed((0.1, 0.2, 3.0)), target)
     assert [p.name for p in tmp_path.iterdir() if p.name != "airflow"] == ["there"]
 
 

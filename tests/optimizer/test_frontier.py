@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.records import ExperimentFacts, Observation, TrialFact
-from airflow_provider_axtx.optimizer import engine as ax_engine
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
+from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from tests.optimizer.frontier import observed_frontier
 
@@ -23,7 +23,7 @@ ROWS = [
 ]
 
 
-def facts(*constraints: str, baseline: str = "COMPLETED") -> ExperimentFacts:
+def facts(*constraints: str, baseline: str = "COMPLETED") -> ExperimentSnapshot:
     spec = ExperimentSpec(
         name="frontier",
         parameters=[{"type": "range", "name": "a", "bounds": [0, 1], "parameter_type": "float"}],
@@ -35,14 +35,14 @@ def facts(*constraints: str, baseline: str = "COMPLETED") -> ExperimentFacts:
     for i, (a, *values) in enumerate(ROWS):
         origin, name = ("baseline", "baseline") if i == 0 else ("attached", f"{i}_0")
         status = baseline if i == 0 else "COMPLETED"
-        trials.append(TrialFact(i, name, {"a": a}, status, origin=origin))
+        trials.append(TrialRecord(i, name, {"a": a}, status, origin=origin))
         if status == "COMPLETED":
             observations += [Observation(i, m, v) for m, v in zip(("quality", "cost", "latency"), values, strict=True)]
-    return ExperimentFacts("frontier", "uid", spec.to_json(), None, 0, tuple(trials), tuple(observations))
+    return ExperimentSnapshot("frontier", "uid", spec.to_json(), None, 0, tuple(trials), tuple(observations))
 
 
-def best(data: ExperimentFacts) -> list[int]:
-    return [entry["trial_index"] for entry in ax_engine.best(data)]
+def best(data: ExperimentSnapshot) -> list[int]:
+    return [entry["trial_index"] for entry in optimizer.best(data)]
 
 
 @pytest.mark.parametrize(

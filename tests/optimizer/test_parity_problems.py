@@ -19,7 +19,7 @@ from ax.api.configs import ChoiceParameterConfig, DerivedParameterConfig, RangeP
 from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.lifecycle.attach import attach_trials
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
-from airflow_provider_axtx.optimizer import engine as ax_engine
+from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.spec.attachment import read_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -323,12 +323,12 @@ def test_the_store_changes_nothing(make: Callable[[], Case], tmp_path: Path) -> 
     pairs = list(zip(ours.parameterizations(), theirs.parameterizations(), strict=True))
     assert [difference(a, b) for a, b in pairs] == [0.0] * len(pairs)
     assert len(pairs) >= 9
-    facts = ours.store.facts(ours.spec.name)
+    facts = ours.store.snapshot(ours.spec.name)
     nodes = {trial.generation_node for trial in facts.trials} - {None}
     assert nodes & {"MBM", "exploit", "halving"}
     if case.spec["name"] == "frontier":
         frontier = theirs.client.get_pareto_frontier(use_model_predictions=False)
-        assert {entry["trial_index"] for entry in ax_engine.best(facts)} >= {index for _, _, index, _ in frontier}
+        assert {entry["trial_index"] for entry in optimizer.best(facts)} >= {index for _, _, index, _ in frontier}
     else:
         _, _, index, _ = theirs.client.get_best_parameterization(use_model_predictions=False)
-        assert [entry["trial_index"] for entry in ax_engine.best(facts)] == [index]
+        assert [entry["trial_index"] for entry in optimizer.best(facts)] == [index]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_axtx.core.records import ExperimentFacts, Observation, TrialFact
-from airflow_provider_axtx.optimizer import engine as ax_engine
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
+from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -25,18 +25,18 @@ LOW = {"type": "threshold", "metric_threshold": 0.2, "min_progression": 2, "min_
 
 def facts(
     curves: Sequence[Sequence[float]] = (), running: int = 0, final: Sequence[float] = (), **spec: Any
-) -> ExperimentFacts:
+) -> ExperimentSnapshot:
     """The last ``running`` curves belong to trials in flight; ``final`` values to trials without a curve."""
     count = len(curves) + len(final)
     statuses = ["COMPLETED"] * (count - running) + ["RUNNING"] * running
     steps = [Observation(i, "loss", v, None, s) for i, curve in enumerate(curves) for s, v in enumerate(curve, 1)]
-    return ExperimentFacts(
+    return ExperimentSnapshot(
         name="s",
         uid="uid",
         spec=ExperimentSpec.load({**SPEC, **spec}).to_json(),
         generator_state=None,
         version=0,
-        trials=tuple(TrialFact(i, f"{i}_0", {"x": (i + 1) / 40}, s) for i, s in enumerate(statuses)),
+        trials=tuple(TrialRecord(i, f"{i}_0", {"x": (i + 1) / 40}, s) for i, s in enumerate(statuses)),
         observations=(*steps, *(Observation(len(curves) + i, "loss", value) for i, value in enumerate(final))),
     )
 
@@ -61,18 +61,18 @@ CURVES = [[3, 2, 0.1], [3, 2, 0.5], [1, 0.15], [4, 5], [9]]
     ],
 )
 def test_which_trials_are_stopped_early(strategy: dict[str, Any], stopped: list[int]) -> None:
-    decided = ax_engine.early_stop(facts(CURVES, running=3, early_stopping=strategy))
+    decided = optimizer.early_stop(facts(CURVES, running=3, early_stopping=strategy))
     assert sorted(decided) == stopped
     assert all(decided.values())
 
 
 def test_a_metric_to_be_maximized_is_stopped_when_low() -> None:
-    assert list(ax_engine.early_stop(facts(CURVES, running=3, objective="loss", early_stopping=PERCENTILE))) == [2]
+    assert list(optimizer.early_stop(facts(CURVES, running=3, objective="loss", early_stopping=PERCENTILE))) == [2]
 
 
 def test_nothing_is_stopped_without_a_strategy_or_progress() -> None:
-    assert ax_engine.early_stop(facts(CURVES, running=3)) == {}
-    assert ax_engine.early_stop(facts(final=[1.0, 2.0], running=1, early_stopping=LOW)) == {}
+    assert optimizer.early_stop(facts(CURVES, running=3)) == {}
+    assert optimizer.early_stop(facts(final=[1.0, 2.0], running=1, early_stopping=LOW)) == {}
 
 
 IMPROVING = [10.0, 8.0, 6.0, 4.0, 2.0, 1.0]
@@ -81,17 +81,17 @@ STUCK = [10.0, 8.0, 6.0, 1.0, 4.0, 5.0, 3.0, 2.0]
 
 def test_an_experiment_that_does_not_improve_any_more_ends() -> None:
     stopping = {"min_trials": 6, "window_size": 3, "improvement_bar": 0.1}
-    assert ax_engine.global_stop(facts(final=IMPROVING, global_stopping=stopping)) is None
-    assert ax_engine.global_stop(facts(final=STUCK[:5], global_stopping=stopping)) is None
-    assert ax_engine.global_stop(facts(global_stopping=stopping)) is None
-    assert ax_engine.global_stop(facts(final=STUCK)) is None
-    reason = ax_engine.global_stop(facts(final=STUCK, global_stopping=stopping))
+    assert optimizer.global_stop(facts(final=IMPROVING, global_stopping=stopping)) is None
+    assert optimizer.global_stop(facts(final=STUCK[:5], global_stopping=stopping)) is None
+    assert optimizer.global_stop(facts(global_stopping=stopping)) is None
+    assert optimizer.global_stop(facts(final=STUCK)) is None
+    reason = optimizer.global_stop(facts(final=STUCK, global_stopping=stopping))
     assert reason is not None
     assert "improvement" in reason
 
 
 def test_its_end_is_the_answer_to_the_next_request_for_trials() -> None:
-    proposal = ax_engine.propose(facts(final=STUCK, global_stopping={"min_trials": 6, "window_size": 3}), 2)
+    proposal = optimizer.propose(facts(final=STUCK, global_stopping={"min_trials": 6, "window_size": 3}), 2)
     assert proposal.trials == ()
     assert (proposal.finished or "").startswith("OptimizationShouldStop: ")
 
@@ -99,7 +99,7 @@ def test_its_end_is_the_answer_to_the_next_request_for_trials() -> None:
 def test_a_trial_in_flight_holds_the_end_up_only_on_request() -> None:
     data = facts([[9.0]], running=1, final=STUCK, global_stopping={"min_trials": 6, "window_size": 3})
     # The helper puts trials with curves first; here the one in flight is the last.
-    assert ax_engine.global_stop(data) is not None
+    assert optimizer.global_stop(data) is not None
     waiting = {**data.spec["global_stopping"], "inactive_when_pending_trials": True}
     held = facts([[9.0]], running=1, final=STUCK, global_stopping=waiting)
-    assert ax_engine.global_stop(held) is None
+    assert optimizer.global_stop(held) is None

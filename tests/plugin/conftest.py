@@ -55,12 +55,12 @@ def application(app: FastAPI) -> FastAPI:
 @pytest.fixture(autouse=True)
 def connections(application: FastAPI) -> Iterator[Session]:
     """Airflow's table of connections, empty, as the application's requests see it."""
-    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
-    Connection.metadata.create_all(engine, [Connection.metadata.tables["connection"]])
-    with Session(engine) as session:
+    launcher = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+    Connection.metadata.create_all(launcher, [Connection.metadata.tables["connection"]])
+    with Session(launcher) as session:
         application.dependency_overrides[SessionDep.__metadata__[0].dependency] = lambda: session
         yield session
-    engine.dispose()
+    launcher.dispose()
 
 
 @pytest.fixture

@@ -61,15 +61,17 @@ def fill(
     facts = store.add_trials(name, Proposal(trials, {"n": n}), task_key=key, first_slot=0, expected_version=0)
     for fact in facts:
         identity = TaskIdentity(dag_id, RUN, "tune.round_0.submit", fact.index, 1, 0, "torchx_default")
-        run = store.begin_run(name, fact.index, scheduler="local_detached", identity=identity, tracker_root="/results")
+        run = store.begin_attempt(
+            name, fact.index, scheduler="local_detached", identity=identity, tracker_root="/results"
+        )
         run = store.record_handle(run, f"local_detached://torchx/{run.submission_key}")
         if fact.index >= n - open_trials:
             continue
         if fact.index % 17 == 16:
-            store.finish_run(run, "FAILED", "exit code 1")
+            store.finish_attempt(run, "FAILED", "exit code 1")
             store.complete(name, fact.index, status="FAILED", reason="exit code 1: <b>out of memory</b>")
             continue
-        store.finish_run(run, "SUCCEEDED", "")
+        store.finish_attempt(run, "SUCCEEDED", "")
         store.complete(name, fact.index, status="COMPLETED", observations=_observed(fact.index, fact.parameters, steps))
     return name
 

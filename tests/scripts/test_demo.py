@@ -8,17 +8,17 @@ import pytest
 from demo import parameters_text, trial_line
 from realairflow import AirflowEnv, AirflowEnvError
 
-from airflow_provider_axtx.core.records import Observation, TrialFact
+from airflow_provider_axtx.core.records import Observation, TrialRecord
 
 
 def test_a_completed_trial_is_shown_with_its_standard_error() -> None:
-    trial = TrialFact(7, "7_0", {"gamma": 0.031622, "kernel": "rbf", "pixels": 34}, "COMPLETED")
+    trial = TrialRecord(7, "7_0", {"gamma": 0.031622, "kernel": "rbf", "pixels": 34}, "COMPLETED")
     line = trial_line(trial, [Observation(7, "accuracy", 0.5, 0.1, step=1.0), Observation(7, "accuracy", 0.97, 0.0123)])
     assert line == "    7  COMPLETED  0.9700 +- 0.0123   gamma=0.03162, kernel=rbf, pixels=34"
 
 
 def test_a_failed_trial_is_shown_with_its_reason() -> None:
-    trial = TrialFact(0, "0_0", {"pixels": 4}, "FAILED", reason="exit code 1")
+    trial = TrialRecord(0, "0_0", {"pixels": 4}, "FAILED", reason="exit code 1")
     assert trial_line(trial, []) == "    0  FAILED     -                  pixels=4  (exit code 1)"
 
 

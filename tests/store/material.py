@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE
-from airflow_provider_axtx.core.records import Proposal, ProposedTrial, RunFact, TaskIdentity, TrialFact
+from airflow_provider_axtx.core.records import AttemptRecord, Proposal, ProposedTrial, TaskIdentity, TrialRecord
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
 SPEC: dict[str, Any] = {"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}
@@ -28,9 +28,9 @@ def proposal(n: int = 1, *, first: int = 0) -> Proposal:
     return Proposal(trials, {"next": first + n})
 
 
-def add(store: ExperimentStore, name: str, n: int = 1, *, task: str = "dag/run/generate/-1") -> list[TrialFact]:
+def add(store: ExperimentStore, name: str, n: int = 1, *, task: str = "dag/run/generate/-1") -> list[TrialRecord]:
     """Add n trials to an experiment as its next generation, after those that the task has got already."""
-    facts = store.facts(name)
+    facts = store.snapshot(name)
     first_slot = len(store.granted(name, task))
     return store.add_trials(
         name,
@@ -48,10 +48,10 @@ def experiment(store: ExperimentStore, n: int = 1, name: str = "digits") -> str:
     return name
 
 
-def begin(store: ExperimentStore, name: str, index: int = 0, **options: Any) -> RunFact:
+def begin(store: ExperimentStore, name: str, index: int = 0, **options: Any) -> AttemptRecord:
     """Begin a run with everyday arguments."""
     given = {"scheduler": "local_detached", "identity": IDENTITY, "tracker_root": "/results", **options}
-    return store.begin_run(name, index, **given)
+    return store.begin_attempt(name, index, **given)
 
 
 def _child(work: Callable[[int], Any], number: int, barrier: Any, answers: Any) -> None:

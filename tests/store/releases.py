@@ -47,11 +47,11 @@ def content(store: ExperimentStore) -> dict[str, Any]:
     """Return all that the store holds, as JSON gives it back."""
     found = {}
     for summary in store.summaries():
-        facts = store.facts(summary.name)
+        facts = store.snapshot(summary.name)
         found[summary.name] = {
             "facts": asdict(facts),
             "summary": asdict(summary),
-            "runs": [asdict(run) for run in store.runs(summary.name)],
+            "runs": [asdict(run) for run in store.attempts(summary.name)],
             "analyses": [asdict(card) for card in store.analyses(summary.name)],
             "evidence": [store.evidence(summary.name, trial.index) for trial in facts.trials],
         }
@@ -75,7 +75,7 @@ def _fill(store: ExperimentStore) -> None:
     """Record trials of every status, and values that are easily harmed."""
     name = experiment(store, 6, "Dígits 'quoted' \"☃\" 100 %")
     done = store.record_handle(begin(store, name, 0), "slurm://torchx/17")
-    store.finish_run(done, "SUCCEEDED", "")
+    store.finish_attempt(done, "SUCCEEDED", "")
     seen = [
         Observation(0, "loss", 0.1 + 0.2, 5e-324),
         Observation(0, "loss", 1 / 3, None, step=1.0),
@@ -84,11 +84,11 @@ def _fill(store: ExperimentStore) -> None:
     store.complete(name, 0, status="COMPLETED", observations=seen)
     lost = store.record_handle(begin(store, name, 1), "local_docker://torchx/a")
     store.note_unseen(lost, seen=False)
-    store.finish_run(lost, "FAILED", "lost:\nthe container is gone \\ '", infrastructure=True)
+    store.finish_attempt(lost, "FAILED", "lost:\nthe container is gone \\ '", is_infrastructure_failure=True)
     begin(store, name, 1, expected_attempt=2)
     cancelled = store.record_handle(begin(store, name, 2), "local_detached://torchx/b")
     store.request_cancel(cancelled, "timeout after 60 s")
-    store.finish_run(cancelled, "CANCELLED", "")
+    store.finish_attempt(cancelled, "CANCELLED", "")
     store.complete(name, 2, status="ABANDONED", reason="timeout after 60 s")
     store.complete(name, 3, status="FAILED", reason="loss is NaN", evidence={"loss/mean": "NaN"})
     store.record_handle(begin(store, name, 4), "kubernetes://torchx/trials:c")

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.errors import ExperimentExistsError, StoreConflictError, TrialStateError
-from airflow_provider_axtx.core.records import Observation, RunFact, TrialFact
+from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialRecord
 from airflow_provider_axtx.store import _trial_rows
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, add, at_once, begin, experiment, proposal
@@ -32,7 +32,7 @@ def test_twenty_processes_complete_trials(store: ExperimentStore) -> None:
             store.complete(name, index, status="COMPLETED", observations=[Observation(index, "m", index / 7, 0.1)])
 
     assert at_once(20, work) == [None] * 20
-    facts = store.facts(name)
+    facts = store.snapshot(name)
     assert {trial.status for trial in facts.trials} == {"COMPLETED"}
     assert facts.observations == tuple(Observation(index, "m", index / 7, 0.1) for index in range(60))
 
@@ -40,12 +40,12 @@ def test_twenty_processes_complete_trials(store: ExperimentStore) -> None:
 def test_one_trial_completed_by_many_has_one_outcome(store: ExperimentStore) -> None:
     name = experiment(store)
 
-    def work(number: int) -> TrialFact:
+    def work(number: int) -> TrialRecord:
         return store.complete(name, 0, status="COMPLETED", observations=[Observation(0, "m", float(number % 2))])
 
     answers = at_once(6, work)
     (kept,) = store.observations(name, 0)
-    won = [number for number, answer in enumerate(answers) if isinstance(answer, TrialFact)]
+    won = [number for number, answer in enumerate(answers) if isinstance(answer, TrialRecord)]
     assert won == [number for number in range(6) if number % 2 == kept.mean]
 
 
@@ -64,7 +64,7 @@ def test_processes_that_generate_get_distinct_consecutive_indexes(store: Experim
 
     answers = at_once(processes, work)
     assert sorted(index for answer in answers for index in answer) == list(range(3 * processes))
-    facts = store.facts("digits")
+    facts = store.snapshot("digits")
     assert facts.version == 3 * processes
     # Each proposal was made from all facts before it.
     assert [trial.arm_name for trial in facts.trials] == [f"{index}_0" for index in range(3 * processes)]
@@ -74,7 +74,7 @@ def test_processes_that_generate_get_distinct_consecutive_indexes(store: Experim
 def test_a_task_run_twice_at_once_gets_the_same_trials(store: ExperimentStore) -> None:
     store.create("digits", SPEC)
 
-    def work(number: int) -> list[TrialFact]:
+    def work(number: int) -> list[TrialRecord]:
         return store.add_trials("digits", proposal(2), task_key="same", first_slot=0, expected_version=0)
 
     answers = at_once(6, work)
@@ -85,8 +85,8 @@ def test_a_task_run_twice_at_once_gets_the_same_trials(store: ExperimentStore) -
 def test_of_processes_that_race_for_an_attempt_one_gets_it(store: ExperimentStore) -> None:
     name = experiment(store)
     answers = at_once(8, lambda _: begin(store, name, expected_attempt=1))
-    won = [answer for answer in answers if isinstance(answer, RunFact)]
-    assert won == store.runs(name)
+    won = [answer for answer in answers if isinstance(answer, AttemptRecord)]
+    assert won == store.attempts(name)
     assert [type(answer) for answer in answers if answer not in won] == [StoreConflictError] * 7
 
 
@@ -107,7 +107,7 @@ def test_no_run_begins_on_a_trial_that_is_just_being_completed(store: Experiment
     with pytest.raises(TrialStateError, match="is COMPLETED"):
         begin(store, name)
     completing.join()
-    assert (store.trial(name, 0).status, store.runs(name)) == ("COMPLETED", [])
+    assert (store.trial(name, 0).status, store.attempts(name)) == ("COMPLETED", [])
 
 
 def test_processes_that_create_the_same_experiment(store: ExperimentStore) -> None:
@@ -128,12 +128,12 @@ def test_facts_are_of_one_moment_while_others_add(store: ExperimentStore) -> Non
     adding = threading.Thread(target=writer)
     adding.start()
     while not done.is_set():
-        facts = store.facts(name)
+        facts = store.snapshot(name)
         # experiment() added one trial at version 1, each addition one more.
         assert len(facts.trials) == facts.version
         assert facts.generator_state == {"next": facts.version}
     adding.join()
-    assert store.facts(name).version == 41
+    assert store.snapshot(name).version == 41
 
 
 def test_a_parent_goes_on_after_its_children_have_ended(store: ExperimentStore) -> None:

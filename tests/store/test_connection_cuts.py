@@ -17,7 +17,7 @@ from tests.store.material import add, at_once, begin, experiment
 from tests.store.test_crashes import STEPS, recorded
 
 #: Transactions of a step that only read (to find the run, or the count) and are committed before the one that writes.
-_READS_FIRST = {"begin_run": 1, "record_handle": 1, "request_cancel": 1, "finish_run": 1, "note_unseen": 2}
+_READS_FIRST = {"begin_attempt": 1, "record_handle": 1, "request_cancel": 1, "finish_attempt": 1, "note_unseen": 2}
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def test_connections_cut_at_random_lose_and_double_nothing(proxied: ExperimentSt
                 except StoreConflictError:
                     continue
             index = proxied.granted(name, f"task {number}")[slot].index
-            run = proxied.latest_run(name, index) or begin(proxied, name, index, expected_attempt=1)
+            run = proxied.latest_attempt(name, index) or begin(proxied, name, index, expected_attempt=1)
             run = proxied.record_handle(run, f"local://s/{index}")
-            proxied.finish_run(run, "SUCCEEDED", "")
+            proxied.finish_attempt(run, "SUCCEEDED", "")
             proxied.complete(name, index, status="COMPLETED", observations=[Observation(index, "m", index / 3)])
         return number
 
@@ -117,11 +117,11 @@ def test_connections_cut_at_random_lose_and_double_nothing(proxied: ExperimentSt
         cutting.join()
         proxy.arm("after_commit", skip=10**9)
     assert proxy.cuts > 0
-    facts = proxied.facts(name)
+    facts = proxied.snapshot(name)
     assert [trial.index for trial in facts.trials] == list(range(13))
     assert [trial.status for trial in facts.trials] == ["CANDIDATE"] + ["COMPLETED"] * 12
     assert facts.observations == tuple(Observation(index, "m", index / 3) for index in range(1, 13))
-    assert [(run.trial_index, run.attempt, run.app_state) for run in proxied.runs(name)] == [
+    assert [(run.trial_index, run.number, run.app_state) for run in proxied.attempts(name)] == [
         (index, 1, "SUCCEEDED") for index in range(1, 13)
     ]
 
@@ -143,6 +143,6 @@ def test_the_server_restarts_under_working_processes(server: Server, server_data
     restarting.start()
     assert at_once(2, work) == [None, None]
     restarting.join()
-    assert len(store.facts(name).observations) == 60
+    assert len(store.snapshot(name).observations) == 60
     assert store.summary(name).trial_counts == {"COMPLETED": 60}
     store.close()

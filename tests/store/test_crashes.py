@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.records import Observation, RunFact
+from airflow_provider_axtx.core.records import AttemptRecord, Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, begin, experiment, killed_at, proposal
 
@@ -18,8 +18,8 @@ Step = Callable[[ExperimentStore], Any]
 _TIMES = {"requested_at", "submitted_at", "finished_at", "cancel_requested_at", "last_activity_at", "created_at"}
 
 
-def _run(store: ExperimentStore) -> RunFact:
-    run = store.latest_run("digits", 0)
+def _run(store: ExperimentStore) -> AttemptRecord:
+    run = store.latest_attempt("digits", 0)
     assert run is not None
     return run
 
@@ -38,9 +38,9 @@ def _submitted(store: ExperimentStore) -> None:
     store.record_handle(_run(store), "local://s/app")
 
 
-def _begin_or_attach(store: ExperimentStore) -> RunFact:
+def _begin_or_attach(store: ExperimentStore) -> AttemptRecord:
     """What a submitting task does: attach to the run that is there, else begin the first."""
-    return store.latest_run("digits", 0) or begin(store, "digits", expected_attempt=1)
+    return store.latest_attempt("digits", 0) or begin(store, "digits", expected_attempt=1)
 
 
 _CARD = AnalysisCard("Summary", "Summary", "", (), "table", "<p></p>", {"columns": ["loss"], "data": [[0.1]]})
@@ -51,11 +51,11 @@ STEPS: dict[str, tuple[Step, Step]] = {
         experiment,
         lambda store: store.add_trials("digits", proposal(2), task_key="t", first_slot=0, expected_version=1),
     ),
-    "begin_run": (experiment, _begin_or_attach),
+    "begin_attempt": (experiment, _begin_or_attach),
     "record_handle": (_begun, lambda store: store.record_handle(_run(store), "local://s/app")),
     "request_cancel": (_submitted, lambda store: store.request_cancel(_run(store), "timeout")),
     "note_unseen": (_submitted, lambda store: store.note_unseen(_run(store), seen=False)),
-    "finish_run": (_submitted, lambda store: store.finish_run(_run(store), "SUCCEEDED", "")),
+    "finish_attempt": (_submitted, lambda store: store.finish_attempt(_run(store), "SUCCEEDED", "")),
     "complete": (_submitted, lambda store: store.complete("digits", 0, status="COMPLETED", observations=_DONE)),
     "finish": (experiment, lambda store: store.finish("digits", "budget spent")),
     "record_progress": (
@@ -71,9 +71,9 @@ def recorded(store: ExperimentStore) -> Any:
     """All that the store holds, without times and random ids."""
     if not store.summaries():
         return None
-    facts = asdict(store.facts("digits"))
+    facts = asdict(store.snapshot("digits"))
     uid = facts.pop("uid")
-    runs = [{key: value for key, value in asdict(run).items() if key not in _TIMES} for run in store.runs("digits")]
+    runs = [{key: value for key, value in asdict(run).items() if key not in _TIMES} for run in store.attempts("digits")]
     for run in runs:
         assert run.pop("submission_key") in run.pop("tracker_base")
     summary = {key: value for key, value in asdict(store.summary("digits")).items() if key not in _TIMES}

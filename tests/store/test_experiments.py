@@ -17,7 +17,7 @@ from tests.store.material import SPEC, add, at_once, experiment
 def test_create_then_resume(store: ExperimentStore) -> None:
     assert store.create("digits", SPEC, ax_version="1.3.1") is True
     assert store.create("digits", SPEC) is False
-    facts = store.facts("digits")
+    facts = store.snapshot("digits")
     assert (facts.name, facts.spec, facts.version, facts.generator_state) == ("digits", SPEC, 0, None)
     assert facts.trials == () and facts.observations == () and len(facts.uid) == 32
     assert (store.uid("digits"), store.spec("digits")) == (facts.uid, facts.spec)
@@ -41,7 +41,7 @@ def test_another_definition_is_refused_with_the_fields_that_differ(store: Experi
     assert 'objective: stored "-loss", given "accuracy"' in str(caught.value)
     assert "extra: stored null, given 1" in str(caught.value)
     assert "parameters" not in caught.value.message
-    assert store.facts("digits").spec == SPEC
+    assert store.snapshot("digits").spec == SPEC
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_unusable_names(store: ExperimentStore, name: str) -> None:
 @pytest.mark.parametrize("name", ["x" * 100, "Überwachung 1", "a.b:c", "数字"])
 def test_usable_names(store: ExperimentStore, name: str) -> None:
     store.create(name, SPEC)
-    assert store.facts(name).name == name
+    assert store.snapshot(name).name == name
 
 
 def test_names_differ_by_case(store: ExperimentStore) -> None:
@@ -70,12 +70,12 @@ def test_an_unknown_if_exists_is_refused(store: ExperimentStore) -> None:
 
 def test_unknown_experiments(store: ExperimentStore) -> None:
     for call in (
-        lambda: store.facts("nope"),
+        lambda: store.snapshot("nope"),
         lambda: store.trials("nope"),
         lambda: store.trial("nope", 0),
         lambda: store.summary("nope"),
         lambda: store.finish("nope", "why"),
-        lambda: store.runs("nope"),
+        lambda: store.attempts("nope"),
         lambda: store.complete("nope", 0, status="FAILED"),
         lambda: store.lease("nope", "me", 1).__enter__(),
     ):
@@ -97,7 +97,7 @@ def test_facts_hold_everything_in_order(store: ExperimentStore) -> None:
                 Observation(index, "b", 4.0, None, 2.0),
             ],
         )
-    facts = store.facts(name)
+    facts = store.snapshot(name)
     assert [trial.index for trial in facts.trials] == [0, 1, 2]
     assert [trial.status for trial in facts.trials] == ["COMPLETED", "CANDIDATE", "COMPLETED"]
     assert facts.generator_state == {"next": 3}

@@ -93,5 +93,5 @@ def test_a_database_of_a_revision_keeps_its_rows(empty_url: str, revision: str) 
     # And it works: the experiment goes on where it was.
     name = next(iter(frozen))
     assert [trial.index for trial in add(store, name)] == [len(frozen[name]["facts"]["trials"])]
-    assert begin(store, name, 5).attempt == 1
+    assert begin(store, name, 5).number == 1
     store.close()

@@ -58,22 +58,26 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     run = store.record_handle(begin(store, name, index, expected_attempt=1), "local://s/app")
     store.note_unseen(run, seen=False)
     store.request_cancel(run, "why")
-    assert store.open_runs(experiment=name) == store.open_runs(dag_id="dag", run_id="manual__1") == store.open_runs()
-    store.finish_run(run, "FAILED", "exit 1")
+    assert (
+        store.open_attempts(experiment=name)
+        == store.open_attempts(dag_id="dag", run_id="manual__1")
+        == store.open_attempts()
+    )
+    store.finish_attempt(run, "FAILED", "exit 1")
     store.record_progress(name, index, [Observation(index, "m", 1.0, None, 1.0)])
     store.complete(name, index, status="FAILED", observations=[Observation(index, "m", 1.0)])
     begin(store, name, index, reopen_reason="cleared")
     with store.lease(name, "me", 1):
         add(store, name)
-    for call in (store.facts, store.trials, store.runs, store.summary, store.uid, store.spec):
+    for call in (store.snapshot, store.trials, store.attempts, store.summary, store.uid, store.spec):
         call(name)
     store.observations(name, index)
-    store.run(name, index, 1)
+    store.attempt(name, index, 1)
     store.finish(name, "x")
     store.plan(name, 10)
     store.trial(name, index)
-    store.latest_run(name, index)
-    store.runs(name, index)
+    store.latest_attempt(name, index)
+    store.attempts(name, index)
     store.loop(name, "task")
     store.open_trials()
     store.open_trials(dag_run="dag")
@@ -122,7 +126,7 @@ def test_every_statement_uses_an_index_on_a_server(server: Server, server_databa
     for name in ("one", "two", "three"):
         experiment(store, 300, name)
     for index in range(40):
-        store.finish_run(begin(store, "two", index), "SUCCEEDED", "")
+        store.finish_attempt(begin(store, "two", index), "SUCCEEDED", "")
         store.complete("two", index, status="COMPLETED", observations=[Observation(index, "m", 1.0)])
     server.execute(f"ANALYZE{' TABLE' * (store._db.backend == 'mysql')} {', '.join(TABLES)}", database=server_database)
     favour, scans = SERVERS[store._db.backend]

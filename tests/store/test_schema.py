@@ -194,7 +194,7 @@ def test_a_message_of_any_length_is_kept_on_mariadb(mariadb_server: MariadbServe
     assert store.complete(name, 0, status="FAILED", reason=reason).reason == reason
     with pytest.raises(InvalidInputError, match="Data too long"):
         begin(store, name, scheduler="s" * 300, reopen_reason="again")
-    assert store.runs(name) == []
+    assert store.attempts(name) == []
     store.close()
 
 

@@ -60,22 +60,22 @@ def test_added_trials_come_back_as_they_were(store: ExperimentStore) -> None:
     assert list(added[0].parameters.items()) == list(parameters.items())
     assert added[0].generation == first.generation
     assert (added[1].generation_node, added[1].origin) == (None, "attached")
-    assert store.facts("digits").generator_state == state
+    assert store.snapshot("digits").generator_state == state
 
 
 def test_indexes_go_on_without_gaps(store: ExperimentStore) -> None:
     name = experiment(store, 2)
     add(store, name, 3, task="other")
     assert [trial.index for trial in store.trials(name)] == [0, 1, 2, 3, 4]
-    assert store.facts(name).version == 2
+    assert store.snapshot(name).version == 2
 
 
 def test_a_stale_version_is_refused_and_changes_nothing(store: ExperimentStore) -> None:
     name = experiment(store)
-    before = store.facts(name)
+    before = store.snapshot(name)
     with pytest.raises(StoreConflictError, match="version 1, expected 0"):
         store.add_trials(name, proposal(first=9), task_key="other", first_slot=0, expected_version=0)
-    assert store.facts(name) == before
+    assert store.snapshot(name) == before
 
 
 def test_the_same_request_gets_its_own_trials_again(store: ExperimentStore) -> None:
@@ -107,9 +107,9 @@ def test_granted_in_slot_order_beyond_one_look(store: ExperimentStore, length: i
 
 def test_an_empty_proposal_changes_nothing(store: ExperimentStore) -> None:
     name = experiment(store)
-    before = store.facts(name)
+    before = store.snapshot(name)
     assert store.add_trials(name, Proposal((), {"x": 1}), task_key="t", first_slot=0, expected_version=1) == []
-    assert store.facts(name) == before
+    assert store.snapshot(name) == before
 
 
 def test_adding_to_an_unknown_experiment(store: ExperimentStore) -> None:
@@ -220,7 +220,7 @@ def test_open_trials_of_a_dag_run_and_of_an_experiment(store: ExperimentStore) -
 
 def test_completing_does_not_move_the_version(store: ExperimentStore) -> None:
     name = experiment(store, 2)
-    read = store.facts(name)
+    read = store.snapshot(name)
     store.complete(name, 0, status="COMPLETED", observations=[Observation(0, "m", 1.0)])
     added = store.add_trials(name, proposal(first=2), task_key="t", first_slot=0, expected_version=read.version)
     assert [trial.index for trial in added] == [2]
@@ -238,7 +238,7 @@ def test_progress_is_recorded_once_and_stays(store: ExperimentStore) -> None:
         assert store.complete(name, 0, status="COMPLETED", observations=final).status == "COMPLETED"
     store.record_progress(name, 0, [Observation(0, "a", 1.0, None, 99.0)])
     found = store.observations(name, 0)
-    assert found == list(store.facts(name).observations)
+    assert found == list(store.snapshot(name).observations)
     assert [(o.metric, o.step) for o in found if o.metric != "b"] == [
         *(("B", 1.0), ("B", 2.0), ("B", 10.0), ("B", None)),
         *(("a", 1.0), ("a", 2.0), ("a", 10.0), ("a", None)),

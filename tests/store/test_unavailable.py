@@ -38,18 +38,18 @@ def _each_connection(store: ExperimentStore, pragma: str) -> None:
 def test_a_full_disk(file_store: tuple[ExperimentStore, Path]) -> None:
     store, path = file_store
     name = experiment(store)
-    before = store.facts(name)
+    before = store.snapshot(name)
     _each_connection(store, f"max_page_count={path.stat().st_size // 4096 + 2}")
     with pytest.raises(StoreUnavailableError, match=r"disk is full.*free space on the database's disk"):
         store.complete(name, 0, status="COMPLETED", observations=_MANY)
-    assert store.facts(name) == before
+    assert store.snapshot(name) == before
     assert store.complete(name, 0, status="COMPLETED", observations=_MANY[:1]).status == "COMPLETED"
 
 
 def test_a_disk_that_refuses_a_write(file_store: tuple[ExperimentStore, Path]) -> None:
     store, _ = file_store
     name = experiment(store)
-    before = store.facts(name)
+    before = store.snapshot(name)
 
     def work(_: int) -> Any:
         # The kernel refuses to let any file of this process grow beyond 64 kB: the write-ahead log hits it first.
@@ -59,7 +59,7 @@ def test_a_disk_that_refuses_a_write(file_store: tuple[ExperimentStore, Path]) -
 
     (answer,) = at_once(1, work)
     assert isinstance(answer, StoreUnavailableError) and "permissions and disk" in answer.fix
-    assert store.facts(name) == before
+    assert store.snapshot(name) == before
     assert store.complete(name, 0, status="COMPLETED", observations=_MANY).status == "COMPLETED"
 
 

@@ -29,7 +29,11 @@ def test_an_experiment_as_a_whole(store: ExperimentStore, views: ExperimentViews
     store.complete("digits", 1, status="COMPLETED", observations=steps)
     store.plan("digits", 9)
     view = views.experiment("digits")
-    assert [(t.fact.index, len(t.runs), len(t.observations)) for t in view.trials] == [(0, 0, 0), (1, 1, 1), (2, 1, 0)]
+    assert [(t.record.index, len(t.runs), len(t.observations)) for t in view.trials] == [
+        (0, 0, 0),
+        (1, 1, 1),
+        (2, 1, 0),
+    ]
     assert (view.completed, view.baseline, view.has_curves) == ([(1, {"loss": 0.25})], None, True)
     assert (view.line.dag_ids, view.line.summary.planned_trials) == ((IDENTITY.dag_id,), 9)
     assert views.curves("digits") == steps[:1]
@@ -42,8 +46,8 @@ def test_only_what_is_open_or_has_changed_is_read_again(store: ExperimentStore, 
     for index in range(2):
         store.complete("digits", index, status="FAILED", reason="x")
     since = views.experiment("digits").trials[1].updated_at
-    assert [trial.fact.index for trial in views.experiment("digits", since).trials] == [1, 2]
-    assert [trial.fact.index for trial in views.experiment("digits", since + 1).trials] == [2]
+    assert [trial.record.index for trial in views.experiment("digits", since).trials] == [1, 2]
+    assert [trial.record.index for trial in views.experiment("digits", since + 1).trials] == [2]
 
 
 def test_the_latest_activity_comes_first(store: ExperimentStore, views: ExperimentViews) -> None:

@@ -10,7 +10,7 @@ import pytest
 from airflow.observability import stats
 from airflow.observability.metrics.stats_utils import get_stats_factory
 
-from airflow_provider_axtx.core.app_observation import Grace
+from airflow_provider_axtx.core.app_observation import LostAppPolicy
 from airflow_provider_axtx.triggers.poller import poller_for
 from tests.fakes.statsd import StatsdServer
 from tests.triggers.test_poller import Apps, seen
@@ -34,12 +34,12 @@ async def test_apps_in_flight_and_the_time_of_each_observation(statsd: StatsdSer
     others.states = {"c": "RUNNING"}
     waiting = [
         asyncio.create_task(
-            poller_for("fake", 0.01, lambda _: apps.observe).watch(h, submitted_at=time.time(), grace=Grace())
+            poller_for("fake", 0.01, lambda _: apps.observe).watch(h, submitted_at=time.time(), policy=LostAppPolicy())
         )
         for h in apps.states
     ]
     other = poller_for("fake", 0.02, lambda _: others.observe)
-    waiting.append(asyncio.create_task(other.watch("c", submitted_at=time.time(), grace=Grace())))
+    waiting.append(asyncio.create_task(other.watch("c", submitted_at=time.time(), policy=LostAppPolicy())))
     await seen(apps, 3)
     await seen(others, 3)
     apps.states, others.states = dict.fromkeys("ab", "SUCCEEDED"), {"c": "SUCCEEDED"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from airflow_provider_axtx.core.app_observation import AppObservation, Grace
+from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.triggers import poller as poller_module
 from airflow_provider_axtx.triggers.poller import Poller, poller_for
@@ -48,7 +48,7 @@ async def test_one_batch_serves_all_who_wait() -> None:
     handles = [f"h{n}" for n in range(1000)]
     apps.states = dict.fromkeys(handles, "RUNNING")
     poller = Poller("fake", 0.01, apps.observe)
-    waiting = [asyncio.create_task(poller.watch(h, submitted_at=time.time(), grace=Grace())) for h in handles]
+    waiting = [asyncio.create_task(poller.watch(h, submitted_at=time.time(), policy=LostAppPolicy())) for h in handles]
     await seen(apps, 3)
     apps.states = dict.fromkeys(handles, "SUCCEEDED")
     ended = await asyncio.gather(*waiting)
@@ -60,8 +60,8 @@ async def test_only_the_ended_app_is_reported() -> None:
     apps = Apps()
     apps.states = {"a": "RUNNING", "b": "FAILED"}
     poller = Poller("fake", 0.01, apps.observe)
-    slow = asyncio.create_task(poller.watch("a", submitted_at=0, grace=Grace()))
-    assert (await poller.watch("b", submitted_at=0, grace=Grace())).app_state == "FAILED"
+    slow = asyncio.create_task(poller.watch("a", submitted_at=0, policy=LostAppPolicy()))
+    assert (await poller.watch("b", submitted_at=0, policy=LostAppPolicy())).app_state == "FAILED"
     assert not slow.done()
     slow.cancel()
 
@@ -70,7 +70,7 @@ async def test_two_may_wait_for_the_same_app() -> None:
     apps = Apps()
     apps.states = {"a": "SUCCEEDED"}
     poller = Poller("fake", 0.01, apps.observe)
-    both = await asyncio.gather(*(poller.watch("a", submitted_at=0, grace=Grace()) for _ in range(2)))
+    both = await asyncio.gather(*(poller.watch("a", submitted_at=0, policy=LostAppPolicy()) for _ in range(2)))
     assert [observed.app_state for observed in both] == ["SUCCEEDED"] * 2
 
 
@@ -78,7 +78,7 @@ async def test_errors_of_the_scheduler_fail_no_trial() -> None:
     apps = Apps()
     apps.states = {"a": "SUCCEEDED"}
     apps.failing = 3
-    observed = await Poller("fake", 0.001, apps.observe).watch("a", submitted_at=0, grace=Grace())
+    observed = await Poller("fake", 0.001, apps.observe).watch("a", submitted_at=0, policy=LostAppPolicy())
     assert observed.app_state == "SUCCEEDED"
     assert len(apps.batches) == 4
 
@@ -88,7 +88,7 @@ async def test_after_too_many_errors_those_who_wait_are_told(monkeypatch: pytest
     apps = Apps()
     apps.failing = 100
     with pytest.raises(SchedulerUnavailableError, match="slurmctld"):
-        await Poller("fake", 0.001, apps.observe).watch("a", submitted_at=0, grace=Grace())
+        await Poller("fake", 0.001, apps.observe).watch("a", submitted_at=0, policy=LostAppPolicy())
     assert len(apps.batches) == 3
 
 
@@ -97,22 +97,24 @@ async def test_a_bug_in_an_observer_leaves_nobody_waiting() -> None:
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(ZeroDivisionError):
-        await Poller("fake", 0.001, broken).watch("a", submitted_at=0, grace=Grace())
+        await Poller("fake", 0.001, broken).watch("a", submitted_at=0, policy=LostAppPolicy())
 
 
 async def test_an_unknown_app_is_lost_only_after_its_grace() -> None:
     apps = Apps()
     poller = Poller("fake", 0.001, apps.observe)
-    observed = await poller.watch("gone", submitted_at=time.time() - 100, grace=Grace(seconds=60, polls=3))
+    observed = await poller.watch("gone", submitted_at=time.time() - 100, policy=LostAppPolicy(seconds=60, polls=3))
     assert observed.app_state == "FAILED"
-    assert observed.infrastructure
+    assert observed.is_infrastructure_failure
     assert len(apps.batches) == 3
 
 
 async def test_an_app_that_turns_up_within_its_grace_is_waited_for() -> None:
     apps = Apps()
     poller = Poller("fake", 0.001, apps.observe)
-    waiting = asyncio.create_task(poller.watch("late", submitted_at=time.time(), grace=Grace(seconds=60, polls=1)))
+    waiting = asyncio.create_task(
+        poller.watch("late", submitted_at=time.time(), policy=LostAppPolicy(seconds=60, polls=1))
+    )
     await seen(apps, 5)
     apps.states["late"] = "SUCCEEDED"
     assert (await waiting).app_state == "SUCCEEDED"
@@ -127,9 +129,11 @@ async def test_a_scheduler_that_hangs_delays_only_its_own() -> None:
 
     apps = Apps()
     apps.states = {"a": "SUCCEEDED"}
-    stuck = asyncio.create_task(Poller("slow", 0.001, hanging).watch("b", submitted_at=0, grace=Grace()))
+    stuck = asyncio.create_task(Poller("slow", 0.001, hanging).watch("b", submitted_at=0, policy=LostAppPolicy()))
     try:
-        assert (await Poller("quick", 0.001, apps.observe).watch("a", submitted_at=0, grace=Grace())).is_terminal
+        assert (
+            await Poller("quick", 0.001, apps.observe).watch("a", submitted_at=0, policy=LostAppPolicy())
+        ).is_terminal
         assert not stuck.done()
     finally:
         release.set()
@@ -140,10 +144,10 @@ async def test_a_poller_rests_when_nobody_waits_and_starts_again() -> None:
     apps = Apps()
     apps.states = {"a": "SUCCEEDED", "b": "SUCCEEDED"}
     poller = Poller("fake", 0.001, apps.observe)
-    await poller.watch("a", submitted_at=0, grace=Grace())
+    await poller.watch("a", submitted_at=0, policy=LostAppPolicy())
     await until(lambda: not any(task.get_name() == "axtx-poller-fake" for task in asyncio.all_tasks()))
     assert len(apps.batches) == 1
-    await poller.watch("b", submitted_at=0, grace=Grace())
+    await poller.watch("b", submitted_at=0, policy=LostAppPolicy())
     assert len(apps.batches) == 2
 
 

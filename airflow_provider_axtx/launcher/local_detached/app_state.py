@@ -49,7 +49,7 @@ def observe(app: AppDir) -> AppObservation | None:
     if lock is None:
         return AppObservation("RUNNING") if app.has(RUNNING) else AppObservation("PENDING", "queued")
     try:
-        return _settle(app, here)
+        return _finalize(app, here)
     finally:
         os.close(lock)
 
@@ -58,7 +58,7 @@ def _ended(final: dict[str, Any]) -> AppObservation:
     return AppObservation(final["state"], final["message"], final["infrastructure"])
 
 
-def _settle(app: AppDir, here: dict[str, str]) -> AppObservation:
+def _finalize(app: AppDir, here: dict[str, str]) -> AppObservation:
     """Say, and record, what an app without a living supervisor is; the caller holds the lock."""
     if (final := app.read(FINAL)) is not None:
         return _ended(final)
@@ -75,7 +75,7 @@ def _settle(app: AppDir, here: dict[str, str]) -> AppObservation:
         reason = f"lost: the host {here['host']} was restarted"
     else:
         reason = f"lost: its supervisor (pid {started['pid']}) ended without recording a result (killed?)"
-    return _record(app, AppObservation("FAILED", reason, infrastructure=True))
+    return _record(app, AppObservation("FAILED", reason, is_infrastructure_failure=True))
 
 
 def _kill_remains(app: AppDir) -> list[int]:
@@ -87,7 +87,7 @@ def _kill_remains(app: AppDir) -> list[int]:
 def _record(app: AppDir, end: AppObservation) -> AppObservation:
     crash_point("local.before_settle")
     try:
-        app.write_final(end.app_state, end.message, end.infrastructure, {})
+        app.write_final(end.app_state, end.message, end.is_infrastructure_failure, {})
     except OSError as error:
         # The observation holds all the same; the next observer tries to record it again.
         log.warning("Cannot record that app %s is %s: %s", app.app_id, end.app_state, error)

@@ -3,7 +3,7 @@
 TorchX's raw answer is wrong somewhere on every engine: a cancelled Slurm job raises for ever, a removed container has
 SUCCEEDED, an unknown Ray job raises, a deleted Kubernetes job is "not found". An observer gives one kind of answer for
 all of them: the app's state, or ``UNKNOWN`` when the scheduler does not know the app. What *that* means (not yet there,
-or lost) is judged elsewhere, by ``core.observation.Grace``.
+or lost) is judged elsewhere, by ``core.observation.LostAppPolicy``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 _PARALLEL_LOOKS = 8
 _MAX_MESSAGE = 500
-_REQUEST_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -129,63 +128,6 @@ class Observer:
         if answer.state == AppState.UNKNOWN:
             return AppObservation("UNKNOWN", _message(answer) or UNSEEN.message)
         return AppObservation(answer.state.name, _message(answer))
-
-
-def _lines_of(file: Path) -> Iterable[str]:
-    if not file.exists():
-        return []  # it waits in the queue
-    with file.open(encoding="utf-8", errors="replace") as opened:
-        return list(opened)
-
-
-class LocalDetachedObserver(Observer):
-    """One scan of the state directory for all apps; the key is the app's id."""
-
-    def observe(self, app_ids: Sequence[str]) -> dict[str, AppObservation]:
-        observed: dict[str, AppObservation] = self.scheduler.describe_many(app_ids)
-        return observed
-
-    def find(self, submission_key: str) -> str | None:
-        return submission_key if self.scheduler.find(submission_key) else None
-
-    def logs(self, app_id: str) -> list[LogSource]:
-        replicas = replicas_of(self.scheduler.describe(app_id))
-        files = [(f"{role}/{replica}", self.scheduler.log_file(app_id, role, replica)) for role, replica in replicas]
-        return [LogSource(label, functools.partial(_lines_of, file), file) for label, file in files]
-
-
-class KubernetesObserver(Observer):
-    """Volcano jobs."""
-
-    _GROUP, _VERSION, _PLURAL = "batch.volcano.sh", "v1alpha1", "jobs"
-
-    def find(self, submission_key: str) -> str | None:
-        """As in ``Observer``. TorchX's ``list`` looks at the kubeconfig's namespace, whatever namespace was submitted
-        to, and fails while any job there has no status yet.
-        """
-        from kubernetes import client, config
-
-        configuration = client.Configuration()
-        config.load_kube_config(client_configuration=configuration)
-        namespace = self.options.get("namespace") or "default"
-        with client.ApiClient(configuration) as connection:
-            jobs = client.CustomObjectsApi(connection).list_namespaced_custom_object(
-                self._GROUP, self._VERSION, namespace, self._PLURAL, _request_timeout=_REQUEST_TIMEOUT_SECONDS
-            )
-        app_ids = [f"{namespace}:{job['metadata']['name']}" for job in jobs["items"]]
-        return first_of(sorted(a for a in app_ids if names(a, submission_key)), submission_key, self.name)
-
-    def _read(self, answer: DescribeAppResponse | None) -> AppObservation:
-        if answer is not None and answer.state == AppState.UNKNOWN:
-            # It exists, or TorchX would have raised "not found".
-            return AppObservation("PENDING", "the job has no status yet")
-        return super()._read(answer)
-
-
-class KubernetesMCADObserver(KubernetesObserver):
-    """AppWrappers of the multi-cluster app dispatcher."""
-
-    _GROUP, _VERSION, _PLURAL = "workload.codeflare.dev", "v1beta1", "appwrappers"
 
 
 def list_apps(scheduler: Scheduler, options: Mapping[str, Any]) -> list[ListAppResponse]:

@@ -84,7 +84,9 @@ class DockerObserver(Observer):
                     return part
         wanted = int(containers[0]["Labels"].get(_REPLICAS_LABEL, 0))
         if len(parts) < wanted:
-            return AppObservation("FAILED", f"only {len(parts)} of {wanted} containers are there", infrastructure=True)
+            return AppObservation(
+                "FAILED", f"only {len(parts)} of {wanted} containers are there", is_infrastructure_failure=True
+            )
         return parts[0]
 
     def _replica(self, container: dict[str, Any]) -> AppObservation | None:
@@ -106,7 +108,7 @@ class DockerObserver(Observer):
         if container["State"] != "created":
             return AppObservation("SUCCEEDED")
         if time.time() - container["Created"] > _NEVER_STARTED_SECONDS:
-            return AppObservation("FAILED", f"{label}: was created and never started", infrastructure=True)
+            return AppObservation("FAILED", f"{label}: was created and never started", is_infrastructure_failure=True)
         return AppObservation("PENDING")
 
 

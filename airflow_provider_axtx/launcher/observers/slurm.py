@@ -69,7 +69,7 @@ class SlurmObserver(Observer):
         accounting = _ask(["sacct", "-X", "-P", "-n", "-j", ids, "-o", "JobID,JobName,State,ExitCode"], columns=4)
         known = {job: _merged(parts) for job, parts in accounting.parts().items()}
         # A job that lost its node, or was preempted, is requeued: accounting says NODE_FAIL while it waits again.
-        doubtful = sorted(j for j in set(jobs.values()) if j not in known or known[j].infrastructure)
+        doubtful = sorted(j for j in set(jobs.values()) if j not in known or known[j].is_infrastructure_failure)
         queue = _queue(["-j", ",".join(doubtful)], "%i|%j|%T") if doubtful else _Source()
         live = {job: _merged(parts) for job, parts in queue.parts().items()}
         seen = {job: _settled(job, known, live, accounting, queue) for job in jobs.values()}
@@ -245,7 +245,7 @@ def _settled(
     queue: _Source,
 ) -> AppObservation | None:
     """Return what two sources say about a job; None when that is not enough to say anything."""
-    if job in known and not known[job].infrastructure:
+    if job in known and not known[job].is_infrastructure_failure:
         return known[job]
     if job in live:
         return live[job]
@@ -262,7 +262,7 @@ def _merged(parts: Sequence[Sequence[str]]) -> AppObservation:
     for wanted in ("RUNNING", "PENDING", "FAILED", "CANCELLED"):
         of_state = [o for o in observed if o.app_state == wanted]
         if of_state:
-            return next((o for o in of_state if o.infrastructure), of_state[0])
+            return next((o for o in of_state if o.is_infrastructure_failure), of_state[0])
     return observed[0]
 
 
@@ -273,7 +273,7 @@ def _observation(name: str, state: str, exit_code: str = "") -> AppObservation:
     message += f", exit code {code}" if code not in ("", "0") else ""
     message += f", signal {signal_number}" if signal_number not in ("", "0") else ""
     if word in _FAILED:
-        return AppObservation("FAILED", message, infrastructure=word in _INFRASTRUCTURE)
+        return AppObservation("FAILED", message, is_infrastructure_failure=word in _INFRASTRUCTURE)
     if word in _RUNNING:
         return AppObservation("RUNNING")
     if word == "COMPLETED":

@@ -57,7 +57,7 @@ def test_the_end_of_an_app(apps: Apps, script: str, state: str, message: str) ->
     apps.submit("app", script)
     assert apps.until("app") == state
     assert apps.message("app") == message
-    assert apps.scheduler.describe_many(["app"])["app"].infrastructure is False
+    assert apps.scheduler.describe_many(["app"])["app"].is_infrastructure_failure is False
 
 
 def test_a_command_that_does_not_exist_fails_the_app_and_says_so_in_its_log(apps: Apps) -> None:

@@ -55,7 +55,7 @@ def test_no_process_is_left(apps: Apps, marker: str, family: str, end: Callable[
     assert processes_with(marker) == []
     if end is sigkill_the_supervisor:
         assert apps.message("app").startswith("lost: its supervisor (pid ")
-        assert apps.scheduler.describe_many(["app"])["app"].infrastructure
+        assert apps.scheduler.describe_many(["app"])["app"].is_infrastructure_failure
 
 
 def test_what_has_even_dropped_its_environment_is_swept_by_a_living_supervisor(apps: Apps, marker: str) -> None:
@@ -144,7 +144,7 @@ def test_a_supervisor_that_is_told_to_stop_takes_its_app_along(apps: Apps, marke
     apps.supervisor("app").send_signal(number)
     assert apps.until("app") == "FAILED"
     assert apps.message("app").startswith("lost: its supervisor was told to stop")
-    assert apps.scheduler.describe_many(["app"])["app"].infrastructure
+    assert apps.scheduler.describe_many(["app"])["app"].is_infrastructure_failure
     assert processes_with(marker) == []
 
 

@@ -123,7 +123,7 @@ def test_a_supervisor_killed_at_any_step_is_lost_and_never_replaced(apps: Apps, 
     submit_and_crash(apps, script, point)
     assert apps.until("app") == "FAILED"
     assert apps.message("app").startswith("lost: its supervisor (pid ")
-    assert apps.scheduler.describe_many(["app"])["app"].infrastructure
+    assert apps.scheduler.describe_many(["app"])["app"].is_infrastructure_failure
     assert processes_with(marker) == []
     assert apps.another().find("app")
     assert_refused(apps, script)

@@ -13,7 +13,6 @@ from torchx.specs import AppState, ReplicaStatus, Role, RoleStatus
 from airflow_provider_axtx.core.app_observation import UNSEEN
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.launcher.observers.base import (
-    KubernetesObserver,
     Observer,
     list_apps,
     names,
@@ -21,7 +20,8 @@ from airflow_provider_axtx.launcher.observers.base import (
     says_unknown,
 )
 from airflow_provider_axtx.launcher.observers.docker import DockerObserver
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesObserver
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.fakes.docker_daemon import FakeDocker
 from tests.fakes.scheduler import FakeCluster, FakeScheduler
 
@@ -166,8 +166,8 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
 
 
 @pytest.fixture
-def docker(daemon: FakeDocker) -> TorchXEngine:
-    return TorchXEngine("local_docker", session=f"docker{daemon.host.rpartition(':')[2]}")
+def docker(daemon: FakeDocker) -> TorchXLauncher:
+    return TorchXLauncher("local_docker", session=f"docker{daemon.host.rpartition(':')[2]}")
 
 
 def seen_in_docker(daemon: FakeDocker) -> Any:
@@ -203,7 +203,7 @@ def test_docker_app_without_containers_is_unknown(daemon: FakeDocker) -> None:
 def test_docker_container_that_was_never_started_does_not_hold_up_the_trial(daemon: FakeDocker) -> None:
     daemon.add("app", "created", age=3600)
     seen = seen_in_docker(daemon)
-    assert (seen.app_state, seen.infrastructure) == ("FAILED", True)
+    assert (seen.app_state, seen.is_infrastructure_failure) == ("FAILED", True)
 
 
 def test_docker_replicas_are_one_app(daemon: FakeDocker) -> None:
@@ -216,7 +216,7 @@ def test_docker_replicas_are_one_app(daemon: FakeDocker) -> None:
     assert seen_in_docker(daemon).app_state == "SUCCEEDED"
 
 
-def test_docker_looks_once_at_all_containers(daemon: FakeDocker, docker: TorchXEngine) -> None:
+def test_docker_looks_once_at_all_containers(daemon: FakeDocker, docker: TorchXLauncher) -> None:
     for i in range(20):
         daemon.add(f"app{i}", "running")
     seen = docker.observe([f"local_docker://torchx/app{i}" for i in range(20)])
@@ -224,7 +224,7 @@ def test_docker_looks_once_at_all_containers(daemon: FakeDocker, docker: TorchXE
     assert [r for r in daemon.requests if "containers" in r] == ["GET /containers/json"]
 
 
-def test_docker_find_and_cancel(daemon: FakeDocker, docker: TorchXEngine) -> None:
+def test_docker_find_and_cancel(daemon: FakeDocker, docker: TorchXLauncher) -> None:
     key = "digits-0123456789-t1-a1"
     assert docker.find(key) is None
     daemon.add(f"{key}-xyz", "running")
@@ -238,7 +238,7 @@ def test_docker_find_and_cancel(daemon: FakeDocker, docker: TorchXEngine) -> Non
     assert len([r for r in daemon.requests if r.endswith("/stop")]) == 1
 
 
-def test_docker_daemon_that_is_away_says_nothing(daemon: FakeDocker, docker: TorchXEngine) -> None:
+def test_docker_daemon_that_is_away_says_nothing(daemon: FakeDocker, docker: TorchXLauncher) -> None:
     daemon.broken = True
     for call in (lambda: docker.observe(["local_docker://torchx/a"]), lambda: docker.find("k")):
         with pytest.raises(SchedulerUnavailableError, match="local_docker"):

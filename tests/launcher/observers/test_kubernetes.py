@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.fakes.kubernetes_api import FakeKubernetes
 
 kube_config = pytest.importorskip("kubernetes.config.kube_config", reason="the client is an extra of this package")
@@ -26,14 +26,14 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKube
 
 
 @pytest.fixture
-def engine(server: FakeKubernetes) -> TorchXEngine:
+def launcher(server: FakeKubernetes) -> TorchXLauncher:
     # A session of its own: TorchX keeps its first connection, which may lead to another test's server.
     session = f"k8s{server._server.server_port}"
-    return TorchXEngine("kubernetes", scheduler_args={"queue": "q", "namespace": NAMESPACE}, session=session)
+    return TorchXLauncher("kubernetes", scheduler_args={"queue": "q", "namespace": NAMESPACE}, session=session)
 
 
-def submit(engine: TorchXEngine, key: str = KEY) -> str:
-    plan: Any = engine.plan(
+def submit(launcher: TorchXLauncher, key: str = KEY) -> str:
+    plan: Any = launcher.plan(
         "utils.booth",
         {"x1": 1.0, "x2": 2.0},
         trial_index=1,
@@ -41,18 +41,20 @@ def submit(engine: TorchXEngine, key: str = KEY) -> str:
         tracker_base="s3://bucket/trackers",
         submission_key=key,
     )
-    return engine.submit(plan)
+    return launcher.submit(plan)
 
 
-def name(engine: TorchXEngine, handle: str) -> str:
-    return engine.app_id(handle).removeprefix(f"{NAMESPACE}:")
+def name(launcher: TorchXLauncher, handle: str) -> str:
+    return launcher.app_id(handle).removeprefix(f"{NAMESPACE}:")
 
 
-def test_submitted_job_is_found_in_the_namespace_of_the_options(server: FakeKubernetes, engine: TorchXEngine) -> None:
-    assert engine.find(KEY) is None
-    handle = submit(engine)
-    submit(engine, f"{KEY}1")
-    assert engine.find(KEY) == handle
+def test_submitted_job_is_found_in_the_namespace_of_the_options(
+    server: FakeKubernetes, launcher: TorchXLauncher
+) -> None:
+    assert launcher.find(KEY) is None
+    handle = submit(launcher)
+    submit(launcher, f"{KEY}1")
+    assert launcher.find(KEY) == handle
     assert [namespace for namespace, _ in server.jobs] == [NAMESPACE] * 2
 
 
@@ -68,36 +70,36 @@ def test_submitted_job_is_found_in_the_namespace_of_the_options(server: FakeKube
         ("Aborted", "CANCELLED"),
     ],
 )
-def test_states(server: FakeKubernetes, engine: TorchXEngine, phase: str | None, app_state: str) -> None:
-    handle = submit(engine)
-    server.add(name(engine, handle), phase, NAMESPACE)
-    assert engine.observe([handle])[handle].app_state == app_state
+def test_states(server: FakeKubernetes, launcher: TorchXLauncher, phase: str | None, app_state: str) -> None:
+    handle = submit(launcher)
+    server.add(name(launcher, handle), phase, NAMESPACE)
+    assert launcher.observe([handle])[handle].app_state == app_state
 
 
-def test_cancelled_job_is_deleted_and_then_unknown(server: FakeKubernetes, engine: TorchXEngine) -> None:
-    handle = submit(engine)
-    server.add(name(engine, handle), "Running", NAMESPACE)
-    engine.cancel(handle)
-    engine.cancel(handle)
-    assert server.deleted == [name(engine, handle)]
-    assert engine.observe([handle])[handle].app_state == "UNKNOWN"
+def test_cancelled_job_is_deleted_and_then_unknown(server: FakeKubernetes, launcher: TorchXLauncher) -> None:
+    handle = submit(launcher)
+    server.add(name(launcher, handle), "Running", NAMESPACE)
+    launcher.cancel(handle)
+    launcher.cancel(handle)
+    assert server.deleted == [name(launcher, handle)]
+    assert launcher.observe([handle])[handle].app_state == "UNKNOWN"
 
 
-def test_ended_job_keeps_its_logs_when_it_is_cancelled(server: FakeKubernetes, engine: TorchXEngine) -> None:
-    handle = submit(engine)
-    server.add(name(engine, handle), "Failed", NAMESPACE)
-    engine.cancel(handle)
+def test_ended_job_keeps_its_logs_when_it_is_cancelled(server: FakeKubernetes, launcher: TorchXLauncher) -> None:
+    handle = submit(launcher)
+    server.add(name(launcher, handle), "Failed", NAMESPACE)
+    launcher.cancel(handle)
     assert not server.deleted
 
 
-def test_server_that_is_away_says_nothing(server: FakeKubernetes, engine: TorchXEngine) -> None:
-    handle = submit(engine)
+def test_server_that_is_away_says_nothing(server: FakeKubernetes, launcher: TorchXLauncher) -> None:
+    handle = submit(launcher)
     server.broken = True
     for call in (
-        lambda: engine.observe([handle]),
-        lambda: engine.find(KEY),
-        lambda: engine.cancel(handle),
-        lambda: submit(engine),
+        lambda: launcher.observe([handle]),
+        lambda: launcher.find(KEY),
+        lambda: launcher.cancel(handle),
+        lambda: submit(launcher),
     ):
         with pytest.raises(SchedulerUnavailableError, match="kubernetes"):
             call()

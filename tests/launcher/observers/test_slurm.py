@@ -11,7 +11,7 @@ from torchx import specs
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import InvalidInputError, SchedulerUnavailableError
-from airflow_provider_axtx.launcher.torchx_launcher import TorchXEngine
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.fakes.slurm import FakeSlurm
 
 KEY = "digits-0123456789-t1-a1"
@@ -25,16 +25,16 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
 
 
 @pytest.fixture
-def engine(cluster: FakeSlurm) -> TorchXEngine:
-    return TorchXEngine("slurm")
+def launcher(cluster: FakeSlurm) -> TorchXLauncher:
+    return TorchXLauncher("slurm")
 
 
 def handle(number: str) -> str:
     return f"slurm://torchx/{number}"
 
 
-def observe(engine: TorchXEngine, number: str) -> AppObservation:
-    return engine.observe([handle(number)])[handle(number)]
+def observe(launcher: TorchXLauncher, number: str) -> AppObservation:
+    return launcher.observe([handle(number)])[handle(number)]
 
 
 def trainer(x: float, tracker_base: str) -> specs.AppDef:
@@ -42,8 +42,8 @@ def trainer(x: float, tracker_base: str) -> specs.AppDef:
     return specs.AppDef("anything", [role])
 
 
-def plan(engine: TorchXEngine, component: Any = trainer, **parameters: Any) -> Any:
-    return engine.plan(
+def plan(launcher: TorchXLauncher, component: Any = trainer, **parameters: Any) -> Any:
+    return launcher.plan(
         component,
         parameters or {"x": 0.5},
         trial_index=1,
@@ -57,7 +57,7 @@ def plan(engine: TorchXEngine, component: Any = trainer, **parameters: Any) -> A
 
 
 @pytest.mark.parametrize(
-    ("state", "app_state", "infrastructure"),
+    ("state", "app_state", "is_infrastructure_failure"),
     [
         ("PENDING", "PENDING", False),
         ("CONFIGURING", "PENDING", False),
@@ -82,15 +82,17 @@ def plan(engine: TorchXEngine, component: Any = trainer, **parameters: Any) -> A
         ("A_STATE_OF_THE_FUTURE", "PENDING", False),
     ],
 )
-def test_state(cluster: FakeSlurm, engine: TorchXEngine, state: str, app_state: str, infrastructure: bool) -> None:
-    seen = observe(engine, cluster.add(12, state))
-    assert (seen.app_state, seen.infrastructure) == (app_state, infrastructure)
+def test_state(
+    cluster: FakeSlurm, launcher: TorchXLauncher, state: str, app_state: str, is_infrastructure_failure: bool
+) -> None:
+    seen = observe(launcher, cluster.add(12, state))
+    assert (seen.app_state, seen.is_infrastructure_failure) == (app_state, is_infrastructure_failure)
 
 
-def test_messages_say_state_exit_code_and_signal(cluster: FakeSlurm, engine: TorchXEngine) -> None:
-    assert observe(engine, cluster.add(1, "FAILED", exit_code="3:0")).message == "trainer-0: FAILED, exit code 3"
-    assert "signal 9" in observe(engine, cluster.add(2, "OUT_OF_MEMORY", exit_code="0:9")).message
-    assert "A_STATE" in observe(engine, cluster.add(3, "A_STATE")).message
+def test_messages_say_state_exit_code_and_signal(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
+    assert observe(launcher, cluster.add(1, "FAILED", exit_code="3:0")).message == "trainer-0: FAILED, exit code 3"
+    assert "signal 9" in observe(launcher, cluster.add(2, "OUT_OF_MEMORY", exit_code="0:9")).message
+    assert "A_STATE" in observe(launcher, cluster.add(3, "A_STATE")).message
 
 
 @pytest.mark.parametrize(
@@ -106,14 +108,16 @@ def test_messages_say_state_exit_code_and_signal(cluster: FakeSlurm, engine: Tor
     ],
 )
 def test_parts_of_a_heterogeneous_job(
-    cluster: FakeSlurm, engine: TorchXEngine, states: list[str], app_state: str
+    cluster: FakeSlurm, launcher: TorchXLauncher, states: list[str], app_state: str
 ) -> None:
-    assert observe(engine, cluster.add(12, *states)).app_state == app_state
+    assert observe(launcher, cluster.add(12, *states)).app_state == app_state
 
 
-def test_one_sacct_for_all_jobs_and_no_squeue_when_that_knows_them(cluster: FakeSlurm, engine: TorchXEngine) -> None:
+def test_one_sacct_for_all_jobs_and_no_squeue_when_that_knows_them(
+    cluster: FakeSlurm, launcher: TorchXLauncher
+) -> None:
     numbers = [cluster.add(n, "RUNNING" if n % 2 else "COMPLETED") for n in range(1, 50)]
-    seen = engine.observe([handle(n) for n in numbers])
+    seen = launcher.observe([handle(n) for n in numbers])
     assert [seen[handle(n)].app_state for n in numbers] == ["RUNNING" if int(n) % 2 else "SUCCEEDED" for n in numbers]
     (call,) = cluster.calls("sacct")
     assert call[:3] == ["-X", "-P", "-n"]
@@ -121,98 +125,100 @@ def test_one_sacct_for_all_jobs_and_no_squeue_when_that_knows_them(cluster: Fake
     assert not cluster.calls("squeue")
 
 
-def test_a_job_that_accounting_does_not_know_yet_is_seen_in_the_queue(cluster: FakeSlurm, engine: TorchXEngine) -> None:
+def test_a_job_that_accounting_does_not_know_yet_is_seen_in_the_queue(
+    cluster: FakeSlurm, launcher: TorchXLauncher
+) -> None:
     cluster.add(1, "RUNNING")
-    assert observe(engine, cluster.add(2, "PENDING", queued=True, unaccounted=True)).app_state == "PENDING"
-    seen = engine.observe([handle("1"), handle("2"), handle("3")])
+    assert observe(launcher, cluster.add(2, "PENDING", queued=True, unaccounted=True)).app_state == "PENDING"
+    seen = launcher.observe([handle("1"), handle("2"), handle("3")])
     assert [seen[handle(n)].app_state for n in "123"] == ["RUNNING", "PENDING", "UNKNOWN"]
 
 
-def test_unknown_to_both_is_unknown(engine: TorchXEngine) -> None:
-    assert observe(engine, "99").app_state == "UNKNOWN"
-    assert observe(engine, "not-a-number").app_state == "UNKNOWN"
+def test_unknown_to_both_is_unknown(launcher: TorchXLauncher) -> None:
+    assert observe(launcher, "99").app_state == "UNKNOWN"
+    assert observe(launcher, "not-a-number").app_state == "UNKNOWN"
 
 
 @pytest.mark.parametrize("accounted", ["NODE_FAIL", "PREEMPTED"])
-def test_a_requeued_job_is_not_over(cluster: FakeSlurm, engine: TorchXEngine, accounted: str) -> None:
+def test_a_requeued_job_is_not_over(cluster: FakeSlurm, launcher: TorchXLauncher, accounted: str) -> None:
     number = cluster.add(5, "PENDING", accounted=accounted, queued=True)
-    assert observe(engine, number).app_state == "PENDING"
+    assert observe(launcher, number).app_state == "PENDING"
     cluster.break_command("squeue")
     with pytest.raises(SchedulerUnavailableError):
-        observe(engine, number)
+        observe(launcher, number)
 
 
-def test_database_daemon_down_leaves_the_queue(cluster: FakeSlurm, engine: TorchXEngine) -> None:
+def test_database_daemon_down_leaves_the_queue(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
     queued, ended = cluster.add(1, "RUNNING", queued=True), cluster.add(2, "COMPLETED")
     cluster.break_command("sacct", "Problem talking to the database: Connection refused")
-    seen = engine.observe([handle(queued), handle(ended)])
+    seen = launcher.observe([handle(queued), handle(ended)])
     assert seen[handle(queued)].app_state == "RUNNING"
     assert not seen[handle(ended)].is_terminal
     assert "Problem talking to the database" in seen[handle(ended)].message
     with pytest.raises(SchedulerUnavailableError, match="Problem talking to the database"):
-        observe(engine, ended)
+        observe(launcher, ended)
 
 
-def test_all_down_is_no_state(cluster: FakeSlurm, engine: TorchXEngine) -> None:
+def test_all_down_is_no_state(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
     number = cluster.add(1, "RUNNING", queued=True, unaccounted=True)
     cluster.break_command("squeue", "Unable to contact slurm controller")
     with pytest.raises(SchedulerUnavailableError, match="Unable to contact slurm controller") as caught:
-        observe(engine, number)
+        observe(launcher, number)
     assert caught.value.retryable
 
 
-def test_a_cluster_without_accounting_is_seen_by_its_queue(cluster: FakeSlurm, engine: TorchXEngine) -> None:
+def test_a_cluster_without_accounting_is_seen_by_its_queue(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
     number = cluster.add(1, "RUNNING", queued=True)
     cluster.break_command("sacct", "Slurm accounting storage is disabled")
-    assert observe(engine, number).app_state == "RUNNING"
-    assert observe(engine, "99").app_state == "UNKNOWN"
-    assert engine.find(KEY) is None
+    assert observe(launcher, number).app_state == "RUNNING"
+    assert observe(launcher, "99").app_state == "UNKNOWN"
+    assert launcher.find(KEY) is None
 
 
 def test_without_the_commands_nothing_is_said_about_the_app(
-    engine: TorchXEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    launcher: TorchXLauncher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SchedulerUnavailableError, match="no command sacct"):
-        observe(engine, "1")
+        observe(launcher, "1")
     with pytest.raises(InvalidInputError, match="no command sbatch"):
-        plan(engine)
+        plan(launcher)
 
 
 # -- submit, find, cancel, logs --------------------------------------------------------------------------------------
 
 
-def test_submitted_job_is_found_by_its_comment(cluster: FakeSlurm, engine: TorchXEngine) -> None:
-    submitted = engine.submit(plan(engine))
-    assert engine.find(KEY) == submitted
-    assert engine.find(KEY.replace("-a1", "-a11")) is None
-    assert engine.find(KEY[:-1]) is None
+def test_submitted_job_is_found_by_its_comment(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
+    submitted = launcher.submit(plan(launcher))
+    assert launcher.find(KEY) == submitted
+    assert launcher.find(KEY.replace("-a1", "-a11")) is None
+    assert launcher.find(KEY[:-1]) is None
 
 
 def test_user_comment_is_kept_behind_the_key(cluster: FakeSlurm) -> None:
-    engine = TorchXEngine("slurm", scheduler_args={"comment": "project|x with blanks"})
-    submitted = engine.submit(plan(engine))
+    launcher = TorchXLauncher("slurm", scheduler_args={"comment": "project|x with blanks"})
+    submitted = launcher.submit(plan(launcher))
     (job,) = cluster.state()["jobs"].values()
     assert job["comment"] == f"{KEY} project|x with blanks"
-    assert engine.find(KEY) == submitted
+    assert launcher.find(KEY) == submitted
 
 
 def test_ended_job_is_found_in_accounting_and_by_its_folder_where_comments_are_not_kept(
-    cluster: FakeSlurm, engine: TorchXEngine
+    cluster: FakeSlurm, launcher: TorchXLauncher
 ) -> None:
     number = cluster.add(7, "COMPLETED", comment=KEY)
-    assert engine.find(KEY) == handle(number)
+    assert launcher.find(KEY) == handle(number)
     cluster.forget_comments()
-    assert engine.find(KEY) is None
+    assert launcher.find(KEY) is None
     cluster.update(number, {"work_dir": f"/shared/jobs/{KEY}"})
-    assert engine.find(KEY) == handle(number)
+    assert launcher.find(KEY) == handle(number)
 
 
 @pytest.mark.parametrize("broken", ["sacct", "squeue"])
-def test_half_an_answer_is_not_not_found(cluster: FakeSlurm, engine: TorchXEngine, broken: str) -> None:
+def test_half_an_answer_is_not_not_found(cluster: FakeSlurm, launcher: TorchXLauncher, broken: str) -> None:
     cluster.break_command(broken)
     with pytest.raises(SchedulerUnavailableError, match="Connection refused"):
-        engine.find(KEY)
+        launcher.find(KEY)
 
 
 def test_job_dir_is_one_folder_for_each_app_and_leaves_no_file_behind(
@@ -221,8 +227,8 @@ def test_job_dir_is_one_folder_for_each_app_and_leaves_no_file_behind(
     here = tmp_path / "cwd"
     here.mkdir()
     monkeypatch.chdir(here)
-    engine = TorchXEngine("slurm", scheduler_args={"job_dir": str(tmp_path / "jobs")})
-    engine.submit(plan(engine))
+    launcher = TorchXLauncher("slurm", scheduler_args={"job_dir": str(tmp_path / "jobs")})
+    launcher.submit(plan(launcher))
     (job,) = cluster.state()["jobs"].values()
     assert job["work_dir"] == str(tmp_path / "jobs" / KEY)
     assert Path(job["work_dir"]).is_dir()
@@ -232,60 +238,62 @@ def test_job_dir_is_one_folder_for_each_app_and_leaves_no_file_behind(
 @pytest.mark.parametrize("job_dir", ["relative/jobs", "/proc/no/such"])
 def test_unusable_job_dir(cluster: FakeSlurm, job_dir: str) -> None:
     with pytest.raises(InvalidInputError, match="job_dir"):
-        plan(TorchXEngine("slurm", scheduler_args={"job_dir": job_dir}))
+        plan(TorchXLauncher("slurm", scheduler_args={"job_dir": job_dir}))
     assert not cluster.calls("sbatch")
 
 
 @pytest.mark.parametrize("value", ["a,b", "it's", 'say "x"', "two\nlines"])
-def test_environment_that_slurm_would_corrupt_is_refused(cluster: FakeSlurm, engine: TorchXEngine, value: str) -> None:
+def test_environment_that_slurm_would_corrupt_is_refused(
+    cluster: FakeSlurm, launcher: TorchXLauncher, value: str
+) -> None:
     def with_env(x: float) -> specs.AppDef:
         return specs.AppDef("t", [specs.Role("trainer", "", entrypoint="true", env={"GOOD": "a b", "BAD": value})])
 
     with pytest.raises(InvalidInputError, match="sets BAD to a value") as caught:
-        plan(engine, with_env)
+        plan(launcher, with_env)
     assert value not in str(caught.value)
 
 
-def test_parameters_arrive_quoted_in_the_batch_script(cluster: FakeSlurm, engine: TorchXEngine) -> None:
+def test_parameters_arrive_quoted_in_the_batch_script(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
     def text(choice: str) -> specs.AppDef:
         return specs.AppDef("t", [specs.Role("trainer", "", entrypoint="echo", args=[choice])])
 
-    engine.submit(plan(engine, text, choice="a,b 'c' $HOME $(id)"))
+    launcher.submit(plan(launcher, text, choice="a,b 'c' $HOME $(id)"))
     (job,) = cluster.state()["jobs"].values()
     assert """echo 'a,b '"'"'c'"'"' $HOME $(id)'""" in job["script"]
 
 
-def test_failing_sbatch_may_have_submitted(cluster: FakeSlurm, engine: TorchXEngine) -> None:
-    planned = plan(engine)
+def test_failing_sbatch_may_have_submitted(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
+    planned = plan(launcher)
     cluster.break_command("sbatch", "Batch job submission failed: Socket timed out")
     with pytest.raises(SchedulerUnavailableError, match=f"submit {KEY}"):
-        engine.submit(planned)
+        launcher.submit(planned)
 
 
-def test_cancel(cluster: FakeSlurm, engine: TorchXEngine) -> None:
+def test_cancel(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
     number = cluster.add(1, "RUNNING", "RUNNING")
-    engine.cancel(handle(number))
-    assert observe(engine, number).app_state == "CANCELLED"
-    engine.cancel(handle(number))
-    engine.cancel(handle("99"))
+    launcher.cancel(handle(number))
+    assert observe(launcher, number).app_state == "CANCELLED"
+    launcher.cancel(handle(number))
+    launcher.cancel(handle("99"))
     cluster.break_command("scancel", "Job/step already completing or completed")
-    engine.cancel(handle(number))
+    launcher.cancel(handle(number))
     cluster.break_command("scancel", "Unable to contact slurm controller")
     with pytest.raises(SchedulerUnavailableError, match="Unable to contact"):
-        engine.cancel(handle(number))
+        launcher.cancel(handle(number))
 
 
 def test_logs_are_read_from_the_work_folder_of_the_job(
-    cluster: FakeSlurm, engine: TorchXEngine, tmp_path: Path
+    cluster: FakeSlurm, launcher: TorchXLauncher, tmp_path: Path
 ) -> None:
     number = cluster.add(1, "FAILED", work_dir=str(tmp_path))
-    assert "is one that this machine shares" in engine.logs(handle(number))[0].replace("has to be", "is")
+    assert "is one that this machine shares" in launcher.logs(handle(number))[0].replace("has to be", "is")
     (tmp_path / "slurm-1-trainer-0.out").write_text("".join(f"line {i}\n" for i in range(100)))
     (tmp_path / "slurm-1-trainer-0.err").write_bytes(b"Traceback \xff\nValueError\n")
-    assert engine.logs(handle(number), lines=2) == [
+    assert launcher.logs(handle(number), lines=2) == [
         "slurm-1-trainer-0.err: Traceback �",
         "slurm-1-trainer-0.err: ValueError",
         "slurm-1-trainer-0.out: line 98",
         "slurm-1-trainer-0.out: line 99",
     ]
-    assert engine.logs(handle("99")) == ["[no log: the scheduler does not know the app]"]
+    assert launcher.logs(handle("99")) == ["[no log: the scheduler does not know the app]"]

@@ -14,15 +14,15 @@ from airflow_provider_axtx.core.errors import (
     TrialNotFoundError,
     TrialStateError,
 )
-from airflow_provider_axtx.core.keys import run_tracker_base, submission_key
-from airflow_provider_axtx.core.records import RunFact, TaskIdentity
+from airflow_provider_axtx.core.keys import attempt_tracker_base, submission_key
+from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
 from airflow_provider_axtx.core.status import TERMINAL_APP_STATES
 from airflow_provider_axtx.store import _experiment_rows, _trial_rows
 from airflow_provider_axtx.store.tables import runs
 
 
 @dataclass(frozen=True)
-class NewRun:
+class NewAttempt:
     """What a caller asks for; ``claim`` is a random token by which a repeated call recognises its own row."""
 
     claim: str
@@ -36,12 +36,12 @@ class NewRun:
     gpus: int = 0
 
 
-def fact(row: sa.Row[Any]) -> RunFact:
+def record(row: sa.Row[Any]) -> AttemptRecord:
     """Return the row as plain data."""
-    return RunFact(
+    return AttemptRecord(
         experiment=row.experiment,
         trial_index=row.trial_index,
-        attempt=row.attempt,
+        number=row.attempt,
         submission_key=row.submission_key,
         scheduler=row.scheduler,
         tracker_base=row.tracker_base,
@@ -63,7 +63,7 @@ def fact(row: sa.Row[Any]) -> RunFact:
         app_state=row.app_state,
         message=row.message,
         unseen_polls=row.unseen_polls,
-        infrastructure=row.infrastructure,
+        is_infrastructure_failure=row.infrastructure,
         cpus=row.cpus,
         gpus=row.gpus,
     )
@@ -79,14 +79,14 @@ def of_trial(connection: sa.Connection, name: str, index: int) -> list[sa.Row[An
     return list(connection.execute(select(runs.c.experiment == name, runs.c.trial_index == index)))
 
 
-def attempt(connection: sa.Connection, name: str, index: int, number: int) -> RunFact:
+def attempt(connection: sa.Connection, name: str, index: int, number: int) -> AttemptRecord:
     """Return one attempt of the trial.
 
     :raises TrialNotFoundError: when there is no such run.
     """
     for row in of_trial(connection, name, index):
         if row.attempt == number:
-            return fact(row)
+            return record(row)
     _experiment_rows.require(connection, name)
     raise TrialNotFoundError(
         f"Trial {index} of experiment {name!r} has no attempt {number}.",
@@ -106,25 +106,25 @@ def _require(connection: sa.Connection, key: str, *, lock: bool = False) -> sa.R
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise TrialNotFoundError(
-            f"The store has no run with the submission key {key!r}.", fix="pass a run that begin_run returned."
+            f"The store has no run with the submission key {key!r}.", fix="pass a run that begin_attempt returned."
         )
     return row
 
 
-def _update(connection: sa.Connection, key: str, *conditions: sa.ColumnElement[bool], **values: Any) -> RunFact:
+def _update(connection: sa.Connection, key: str, *conditions: sa.ColumnElement[bool], **values: Any) -> AttemptRecord:
     """Update the run where the conditions hold; return it as it is afterwards."""
     connection.execute(sa.update(runs).where(runs.c.submission_key == key, *conditions).values(**values))
-    return fact(_require(connection, key))
+    return record(_require(connection, key))
 
 
-def begin(connection: sa.Connection, name: str, index: int, new: NewRun) -> RunFact:
+def begin(connection: sa.Connection, name: str, index: int, new: NewAttempt) -> AttemptRecord:
     """Insert the write-ahead row of the trial's next attempt; see ``ExperimentStore``."""
     # The lock makes two beginners take turns, and keeps the trial from being completed between our look and our insert.
     trial = _trial_rows.require(connection, name, index, lock=True)
     earlier = of_trial(connection, name, index)
     for row in earlier:
         if row.claim == new.claim:
-            return fact(row)  # our own earlier call, whose commit went through although the connection broke
+            return record(row)  # our own earlier call, whose commit went through although the connection broke
     attempt = earlier[-1].attempt + 1 if earlier else 1
     _check_attempt(trial, earlier, attempt, new.expected_attempt)
     _trial_rows.stage(connection, trial, new.reopen_reason)
@@ -153,14 +153,14 @@ def begin(connection: sa.Connection, name: str, index: int, new: NewRun) -> RunF
             torchx_conn_id=new.identity.torchx_conn_id,
         )
     )
-    return fact(_require(connection, key))
+    return record(_require(connection, key))
 
 
-def _tracker_base(new: NewRun, name: str, uid: str, index: int, attempt: int) -> str:
+def _tracker_base(new: NewAttempt, name: str, uid: str, index: int, attempt: int) -> str:
     if new.tracker_base is not None:
         return new.tracker_base
     if new.tracker_root is not None:
-        return run_tracker_base(new.tracker_root, name, uid, index, attempt)
+        return attempt_tracker_base(new.tracker_root, name, uid, index, attempt)
     raise InvalidInputError(
         f"Trial {index} of {name!r} has no place for its results.", fix="pass tracker_base or tracker_root."
     )
@@ -181,11 +181,11 @@ def _check_attempt(trial: sa.Row[Any], earlier: list[sa.Row[Any]], attempt: int,
         )
 
 
-def record_handle(connection: sa.Connection, key: str, app_handle: str) -> RunFact:
+def record_handle(connection: sa.Connection, key: str, app_handle: str) -> AttemptRecord:
     """Record the scheduler's answer; see ``ExperimentStore``."""
     row = _require(connection, key, lock=True)
     if row.app_handle == app_handle:
-        return fact(row)
+        return record(row)
     if row.app_handle is not None:
         raise TrialStateError(
             f"Attempt {row.attempt} of trial {row.trial_index} of {row.experiment!r} has the app {row.app_handle!r} "
@@ -212,7 +212,7 @@ def record_handle(connection: sa.Connection, key: str, app_handle: str) -> RunFa
     )
 
 
-def request_cancel(connection: sa.Connection, key: str, reason: str) -> RunFact:
+def request_cancel(connection: sa.Connection, key: str, reason: str) -> AttemptRecord:
     """Record the intent to cancel, once and only while the run has not ended."""
     still_wanted = (runs.c.finished_at.is_(None), runs.c.cancel_requested_at.is_(None))
     return _update(connection, key, *still_wanted, cancel_requested_at=time.time(), cancel_reason=reason)
@@ -228,7 +228,7 @@ def set_unseen_polls(connection: sa.Connection, key: str, polls: int) -> int:
     return _update(connection, key, unseen_polls=polls).unseen_polls
 
 
-def finish(connection: sa.Connection, key: str, app_state: str, message: str, infrastructure: bool) -> RunFact:
+def finish(connection: sa.Connection, key: str, app_state: str, message: str, infrastructure: bool) -> AttemptRecord:
     """Record the app's terminal state; the first one stays.
 
     :raises InvalidInputError: for a state that is not terminal.

@@ -13,28 +13,28 @@ from airflow_provider_axtx.core.errors import (
     TrialStateError,
 )
 from airflow_provider_axtx.core.keys import submission_key
-from airflow_provider_axtx.core.records import Observation, RunFact
+from airflow_provider_axtx.core.records import AttemptRecord, Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import IDENTITY, SPEC, add, begin, experiment
 
 
-def ended(store: ExperimentStore, name: str, app_state: str = "FAILED") -> RunFact:
+def ended(store: ExperimentStore, name: str, app_state: str = "FAILED") -> AttemptRecord:
     """One attempt of trial 0 from beginning to end."""
     run = store.record_handle(begin(store, name), "local://s/app")
-    return store.finish_run(run, app_state, "exit 1")
+    return store.finish_attempt(run, app_state, "exit 1")
 
 
 def test_begin_writes_everything_ahead(store: ExperimentStore) -> None:
     name, before = experiment(store), time.time()
     run = begin(store, name, expected_attempt=1)
-    key = submission_key(name, store.facts(name).uid, 0, 1)
-    assert (run.experiment, run.trial_index, run.attempt, run.submission_key) == (name, 0, 1, key)
+    key = submission_key(name, store.snapshot(name).uid, 0, 1)
+    assert (run.experiment, run.trial_index, run.number, run.submission_key) == (name, 0, 1, key)
     assert (run.scheduler, run.tracker_base, run.identity) == ("local_detached", f"/results/{key}", IDENTITY)
     assert before <= run.requested_at <= time.time()
     assert (run.app_handle, run.submitted_at, run.finished_at, run.app_state, run.unseen_polls) == (None,) * 4 + (0,)
     assert store.trial(name, 0).status == "STAGED"
-    assert store.latest_run(name, 0) == store.run_by_key(key) == store.run(name, 0, 1) == run
-    assert store.runs(name) == store.runs(name, 0) == store.open_runs() == [run]
+    assert store.latest_attempt(name, 0) == store.run_by_key(key) == store.attempt(name, 0, 1) == run
+    assert store.attempts(name) == store.attempts(name, 0) == store.open_attempts() == [run]
 
 
 def test_a_literal_tracker_base_is_kept(store: ExperimentStore) -> None:
@@ -46,18 +46,18 @@ def test_begin_needs_a_place_for_results(store: ExperimentStore) -> None:
     name = experiment(store)
     with pytest.raises(InvalidInputError, match="tracker_base or tracker_root"):
         begin(store, name, tracker_root=None)
-    assert (store.runs(name), store.trial(name, 0).status) == ([], "CANDIDATE")
+    assert (store.attempts(name), store.trial(name, 0).status) == ([], "CANDIDATE")
 
 
 def test_no_runs_yet(store: ExperimentStore) -> None:
     name = experiment(store)
-    assert store.latest_run(name, 0) is None
+    assert store.latest_attempt(name, 0) is None
     assert store.run_by_key("nope") is None
-    assert (store.runs(name), store.open_runs()) == ([], [])
+    assert (store.attempts(name), store.open_attempts()) == ([], [])
     with pytest.raises(TrialNotFoundError):
         begin(store, name, 7)
     with pytest.raises(TrialNotFoundError, match=r"Trial 0 .* has no attempt 1"):
-        store.run(name, 0, 1)
+        store.attempt(name, 0, 1)
 
 
 def test_one_unfinished_run_for_a_trial(store: ExperimentStore) -> None:
@@ -68,7 +68,7 @@ def test_one_unfinished_run_for_a_trial(store: ExperimentStore) -> None:
     for expected in (None, 2):
         with pytest.raises(TrialStateError, match=r"Attempt 1 .* has not ended"):
             begin(store, name, expected_attempt=expected)
-    assert len(store.runs(name)) == 1
+    assert len(store.attempts(name)) == 1
 
 
 def test_the_next_attempt(store: ExperimentStore) -> None:
@@ -76,12 +76,12 @@ def test_the_next_attempt(store: ExperimentStore) -> None:
     first = ended(store, name)
     assert store.trial(name, 0).status == "RUNNING"
     second = begin(store, name, expected_attempt=2)
-    assert second.attempt == 2
+    assert second.number == 2
     assert second.submission_key != first.submission_key
     assert second.tracker_base != first.tracker_base
     assert store.trial(name, 0).status == "RUNNING"
-    assert store.latest_run(name, 0) == second
-    assert store.runs(name, 0) == [first, second]
+    assert store.latest_attempt(name, 0) == second
+    assert store.attempts(name, 0) == [first, second]
     with pytest.raises(StoreConflictError):
         begin(store, name, expected_attempt=9)
 
@@ -92,7 +92,7 @@ def test_a_terminal_trial_is_not_run_again_by_itself(store: ExperimentStore, sta
     store.complete(name, 0, status=status)
     with pytest.raises(TrialStateError, match=f"is {status} and cannot be run again"):
         begin(store, name)
-    assert store.runs(name) == []
+    assert store.attempts(name) == []
 
 
 @pytest.mark.parametrize("status", ["FAILED", "ABANDONED"])
@@ -102,7 +102,7 @@ def test_reopening(store: ExperimentStore, status: str) -> None:
     store.complete(name, 0, status=status, reason="node lost", observations=[Observation(0, "m", 1.0, step=1)])
     run = begin(store, name, reopen_reason="task cleared")
     trial = store.trial(name, 0)
-    assert (run.attempt, trial.status) == (2, "STAGED")
+    assert (run.number, trial.status) == (2, "STAGED")
     assert trial.reason == f"reopened (was {status}: node lost): task cleared"
     assert store.observations(name, 0) == []
     assert store.complete(name, 0, status="COMPLETED").reason is None
@@ -127,7 +127,7 @@ def test_the_handle_is_recorded_once(store: ExperimentStore) -> None:
     assert store.record_handle(run, "local://s/app") == known
     with pytest.raises(TrialStateError, match="'local://s/app' already, not 'local://s/other'"):
         store.record_handle(run, "local://s/other")
-    assert store.latest_run(name, 0) == known
+    assert store.latest_attempt(name, 0) == known
 
 
 def test_a_late_handle_leaves_a_terminal_trial_alone(store: ExperimentStore) -> None:
@@ -141,12 +141,12 @@ def test_a_late_handle_leaves_a_terminal_trial_alone(store: ExperimentStore) -> 
 def test_an_app_submitted_after_its_run_was_ended_is_to_be_cancelled(store: ExperimentStore) -> None:
     name = experiment(store)
     run = begin(store, name)
-    store.finish_run(run, "CANCELLED", "never submitted")
+    store.finish_attempt(run, "CANCELLED", "never submitted")
     late = store.record_handle(run, "local://s/app")
     assert (late.app_handle, late.finished_at, late.app_state) == ("local://s/app", None, None)
     assert late.cancel_requested_at is not None
     assert late.cancel_reason == "submitted after the run had been ended (never submitted)"
-    assert store.open_runs() == [late] == [store.record_handle(run, "local://s/app")]
+    assert store.open_attempts() == [late] == [store.record_handle(run, "local://s/app")]
 
 
 def test_the_first_cancel_reason_stays(store: ExperimentStore) -> None:
@@ -174,35 +174,35 @@ def test_the_first_end_of_a_run_stays(store: ExperimentStore) -> None:
     run = ended(store, experiment(store))
     assert (run.app_state, run.message) == ("FAILED", "exit 1")
     assert run.finished_at is not None
-    assert store.finish_run(run, "SUCCEEDED", "", infrastructure=True) == run
-    assert run.infrastructure is False
-    assert store.open_runs() == []
+    assert store.finish_attempt(run, "SUCCEEDED", "", is_infrastructure_failure=True) == run
+    assert run.is_infrastructure_failure is False
+    assert store.open_attempts() == []
 
 
 def test_an_end_through_no_fault_of_the_app_is_marked(store: ExperimentStore) -> None:
     run = begin(store, experiment(store))
-    lost = store.finish_run(run, "FAILED", "node lost", infrastructure=True)
-    assert lost.infrastructure is True
-    assert store.latest_run(run.experiment, 0) == lost
+    lost = store.finish_attempt(run, "FAILED", "node lost", is_infrastructure_failure=True)
+    assert lost.is_infrastructure_failure is True
+    assert store.latest_attempt(run.experiment, 0) == lost
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "UNKNOWN", "PENDING", "COMPLETED", ""])
 def test_a_run_ends_only_in_a_terminal_app_state(store: ExperimentStore, state: str) -> None:
     run = begin(store, experiment(store))
     with pytest.raises(InvalidInputError, match="cannot end"):
-        store.finish_run(run, state, "")
+        store.finish_attempt(run, state, "")
 
 
 def test_open_runs_by_experiment_and_dag_run(store: ExperimentStore) -> None:
     first, second = experiment(store, 2, "a"), experiment(store, 1, "b")
     one, two = begin(store, first, 0), begin(store, first, 1)
     other = begin(store, second, 0)
-    store.finish_run(two, "SUCCEEDED", "")
-    assert store.open_runs() == [one, other]
-    assert store.open_runs(experiment="b") == [other]
-    assert store.open_runs(dag_id="dag", run_id="manual__1") == [one, other]
-    assert store.open_runs(dag_id="dag", run_id="manual__2") == []
-    assert store.open_runs(dag_id="other") == []
+    store.finish_attempt(two, "SUCCEEDED", "")
+    assert store.open_attempts() == [one, other]
+    assert store.open_attempts(experiment="b") == [other]
+    assert store.open_attempts(dag_id="dag", run_id="manual__1") == [one, other]
+    assert store.open_attempts(dag_id="dag", run_id="manual__2") == []
+    assert store.open_attempts(dag_id="other") == []
 
 
 def test_equal_names_in_two_stores_have_other_keys(

@@ -1,0 +1,45 @@
+"""What Kubernetes says about jobs of Volcano and of the multi-cluster app dispatcher (MCAD)."""
+
+from __future__ import annotations
+
+from torchx.schedulers.api import DescribeAppResponse
+from torchx.specs import AppState
+
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.launcher.observers.base import Observer, first_of, names
+
+_REQUEST_TIMEOUT_SECONDS = 30
+
+
+class KubernetesObserver(Observer):
+    """Volcano jobs."""
+
+    _GROUP, _VERSION, _PLURAL = "batch.volcano.sh", "v1alpha1", "jobs"
+
+    def find(self, submission_key: str) -> str | None:
+        """As in ``Observer``. TorchX's ``list`` looks at the kubeconfig's namespace, whatever namespace was submitted
+        to, and fails while any job there has no status yet.
+        """
+        from kubernetes import client, config
+
+        configuration = client.Configuration()
+        config.load_kube_config(client_configuration=configuration)
+        namespace = self.options.get("namespace") or "default"
+        with client.ApiClient(configuration) as connection:
+            jobs = client.CustomObjectsApi(connection).list_namespaced_custom_object(
+                self._GROUP, self._VERSION, namespace, self._PLURAL, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+            )
+        app_ids = [f"{namespace}:{job['metadata']['name']}" for job in jobs["items"]]
+        return first_of(sorted(a for a in app_ids if names(a, submission_key)), submission_key, self.name)
+
+    def _read(self, answer: DescribeAppResponse | None) -> AppObservation:
+        if answer is not None and answer.state == AppState.UNKNOWN:
+            # It exists, or TorchX would have raised "not found".
+            return AppObservation("PENDING", "the job has no status yet")
+        return super()._read(answer)
+
+
+class KubernetesMCADObserver(KubernetesObserver):
+    """AppWrappers of the multi-cluster app dispatcher."""
+
+    _GROUP, _VERSION, _PLURAL = "workload.codeflare.dev", "v1beta1", "appwrappers"
