@@ -1,4 +1,4 @@
-"""Attaches trials that Ax did not propose: by hand, from a table, from another experiment. No Airflow."""
+"""Attaches trials that Ax did not propose: by hand, from a table, from another experiment."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def _attach(
 ) -> list[TrialRecord]:
     if not attachments:
         return []
-    from airflow_provider_axtx.optimizer import attach as ax_attach
+    from airflow_provider_axtx.optimizer import attach
 
     snapshot = store.snapshot(experiment)
-    proposal = ax_attach.attach(snapshot, attachments)
+    proposal = attach.attach(snapshot, attachments)
     crash_point("attach.before_record")
     added = store.add_trials(experiment, proposal, task_key=task_key, first_slot=0, expected_version=snapshot.version)
     crash_point("attach.after_record")

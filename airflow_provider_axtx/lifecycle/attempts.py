@@ -1,4 +1,4 @@
-"""How a run ends: observed, cancelled, settled. Every effect is recorded and may be repeated. No Airflow."""
+"""How a run ends: observed, cancelled, settled. Every effect is recorded and may be repeated."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def finalize(store: ExperimentStore, attempt: AttemptRecord, observed: AppObserv
     attempt = store.finish_attempt(
         attempt, observed.app_state, observed.message, is_infrastructure_failure=observed.is_infrastructure_failure
     )
-    crash_point("settle.after_finish_run")
+    crash_point("finalize.after_finish_attempt")
     record = store.trial(attempt.experiment, attempt.trial_index)
     app_state, message = attempt.app_state or observed.app_state, attempt.message or ""
     status = _trial_status(attempt, app_state)

@@ -1,4 +1,4 @@
-"""Stopping trials early: reads what live apps have reported so far, asks Ax, cancels. No Airflow.
+"""Stopping trials early: reads what live apps have reported so far, asks Ax, cancels.
 
 Every step is recorded before the next, so the work may be cut anywhere: a cancel intent that an earlier call recorded
 is carried out. A decision that was not recorded is made again with the trial's next progressive result.

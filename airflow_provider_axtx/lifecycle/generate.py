@@ -1,4 +1,4 @@
-"""Which trial comes next: reads the facts, asks Ax, records the answer once. No Airflow."""
+"""Which trial comes next: reads the facts, asks Ax, records the answer once."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One reconcile step of a whole experiment: observe, record, stop, decide, fill free slots, say what to wait for.
 
-No Airflow. Every effect is recorded before it is made, or may be repeated: a step can be killed at any line, and the
+Every effect is recorded before it is made, or may be repeated: a step can be killed at any line, and the
 next one, in whatever process, goes on from what is recorded. Ax is imported only when a slot has to be filled.
 """
 
@@ -228,7 +228,8 @@ class Loop:
             status, message, metrics = completed["trial_status"], completed["message"], completed["metrics"]
         self.on_finalized(status)
         if status == "COMPLETED":
-            log.info("Trial %s COMPLETED: %s", attempt.trial_index, _values(metrics))
+            values = ", ".join(f"{name} {value['mean']:.6g}" for name, value in metrics.items())
+            log.info("Trial %s COMPLETED: %s", attempt.trial_index, values)
             return
         log.warning("Trial %s %s: %s", attempt.trial_index, status, message)
         if status == "FAILED":
@@ -395,7 +396,3 @@ class Loop:
         if not own.live:
             times.append(now + LOOK_SECONDS)
         return min((at for at in times if at is not None), default=None)
-
-
-def _values(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
-    return ", ".join(f"{name} {value['mean']:.6g}" for name, value in metrics.items())

@@ -1,4 +1,4 @@
-"""Ending what nobody waits for: apps that still run, trials that were never settled. No Airflow."""
+"""Ending what nobody waits for: apps that still run, trials that were never settled."""
 
 from __future__ import annotations
 

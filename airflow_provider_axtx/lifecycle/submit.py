@@ -1,4 +1,4 @@
-"""Submitting a trial's app at most once: plan, record, submit, record. No Airflow.
+"""Submitting a trial's app at most once: plan, record, submit, record.
 
 The write-ahead row is committed before the scheduler is called, and its submission key travels with the app. Whatever
 process comes next can so tell "never submitted" from "submitted, but the handle was not recorded".
@@ -97,7 +97,7 @@ class _Submission:
         if self.request.tracker_base is not None:
             # Shared by all attempts: what an earlier one left there must not be read as this one's result.
             remove_results(base, self.trial.trial_index)
-        crash_point("submit.before_begin_run")
+        crash_point("submit.before_begin_attempt")
         return self.store.begin_attempt(
             self.trial.experiment,
             self.trial.trial_index,

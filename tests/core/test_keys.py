@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from airflow_provider_axtx.core import keys as names
+from airflow_provider_axtx.core import keys
 
 USABLE_EVERYWHERE = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 
@@ -15,34 +15,34 @@ USABLE_EVERYWHERE = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 )
 @pytest.mark.parametrize(("index", "attempt"), [(0, 1), (99999, 123)])
 def test_submission_key_is_usable_as_an_app_name_everywhere(experiment: str, index: int, attempt: int) -> None:
-    key = names.submission_key(experiment, "uid", index, attempt)
-    assert len(key) <= names.MAX_SUBMISSION_KEY
+    key = keys.submission_key(experiment, "uid", index, attempt)
+    assert len(key) <= keys.MAX_SUBMISSION_KEY
     assert USABLE_EVERYWHERE.match(key), key
     assert key.endswith(f"-t{index}-a{attempt}")
 
 
 def test_submission_keys_of_two_stores_differ() -> None:
-    assert names.submission_key("digits", "uid-1", 0, 1) != names.submission_key("digits", "uid-2", 0, 1)
+    assert keys.submission_key("digits", "uid-1", 0, 1) != keys.submission_key("digits", "uid-2", 0, 1)
 
 
 def test_names_that_share_a_slug_have_different_keys() -> None:
-    assert names.submission_key("a b", "uid", 0, 1) != names.submission_key("a-b", "uid", 0, 1)
+    assert keys.submission_key("a b", "uid", 0, 1) != keys.submission_key("a-b", "uid", 0, 1)
 
 
 def test_request_key_is_the_same_for_every_retry_and_differs_by_slot() -> None:
-    task = names.task_key("dag", "run", "task", 3)
-    assert names.request_key(task, 0) == names.request_key(names.task_key("dag", "run", "task", 3), 0)
-    assert names.request_key(task, 0) != names.request_key(task, 1)
+    task = keys.task_key("dag", "run", "task", 3)
+    assert keys.request_key(task, 0) == keys.request_key(keys.task_key("dag", "run", "task", 3), 0)
+    assert keys.request_key(task, 0) != keys.request_key(task, 1)
 
 
 def test_a_long_request_key_fits_an_index_and_stays_unique() -> None:
-    task = names.task_key("d" * 250, "r" * 250, "t" * 250, 0)
-    keys = {names.request_key(task, slot) for slot in range(100)}
-    assert len(keys) == 100
-    assert max(map(len, keys)) <= 200
+    task = keys.task_key("d" * 250, "r" * 250, "t" * 250, 0)
+    made = {keys.request_key(task, slot) for slot in range(100)}
+    assert len(made) == 100
+    assert max(map(len, made)) <= 200
 
 
 def test_every_attempt_has_a_tracker_base_of_its_own() -> None:
-    bases = {names.attempt_tracker_base("s3://bucket/root/", "e", "uid", 0, attempt) for attempt in (1, 2, 3)}
+    bases = {keys.attempt_tracker_base("s3://bucket/root/", "e", "uid", 0, attempt) for attempt in (1, 2, 3)}
     assert len(bases) == 3
     assert all(base.startswith("s3://bucket/root/e-") for base in bases)

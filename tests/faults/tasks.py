@@ -17,7 +17,7 @@ from airflow.sdk.execution_time.context import set_current_context
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.lifecycle import attempts as outcome
+from airflow_provider_axtx.lifecycle import attempts
 from airflow_provider_axtx.operators.ax import (
     AxCompleteTrialOperator,
     AxCreateExperimentOperator,
@@ -65,7 +65,7 @@ Work = Callable[..., Any]
 
 def execute(operator: Any, ti: TaskInstance, method: str = "execute", **arguments: Any) -> Any:
     """Call the operator as Airflow does; a deferral is returned as ``{"deferred": {"kwargs": ..., "method": ...}}``."""
-    outcome.CLAIM_SECONDS = _CLAIM_SECONDS
+    attempts.CLAIM_SECONDS = _CLAIM_SECONDS
     context: Any = {"ti": ti}
     # As Airflow's task process has it: the task runs on after on_kill, until it is killed.
     signal.signal(signal.SIGTERM, lambda number, frame: operator.on_kill())

@@ -11,10 +11,8 @@ import pytest
 from airflow_provider_axtx.core.keys import submission_key
 from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.core.xcom import SubmittedTrial
-from airflow_provider_axtx.launcher.local_detached import app_state as _observe
-from airflow_provider_axtx.lifecycle import attempts as outcome
-from airflow_provider_axtx.lifecycle import reap as reaping
-from airflow_provider_axtx.lifecycle import submit as submission
+from airflow_provider_axtx.launcher.local_detached import app_state
+from airflow_provider_axtx.lifecycle import complete, reap, submit
 from airflow_provider_axtx.operators import ax
 from tests.faults.cases import Case, Result, Templates, play_out, run_case
 from tests.faults.play import Injection
@@ -44,20 +42,20 @@ def _submit_without_write_ahead(
 
 
 def _no_write_ahead() -> None:
-    submission.submit_trial = _submit_without_write_ahead  # type: ignore[assignment]
+    submit.submit_trial = _submit_without_write_ahead  # type: ignore[assignment]
 
 
 def _no_look_for_the_app() -> None:
-    submission.find_app = lambda launcher, run: None
+    submit.find_app = lambda launcher, run: None
 
 
 def _a_reaper_that_only_records() -> None:
-    reaping.cancel_attempt = lambda store, launcher, run, reason: store.request_cancel(run, reason)
-    reaping.await_cancelled = lambda store, launcher, run: store.finish_attempt(run, "CANCELLED", "")
+    reap.cancel_attempt = lambda store, launcher, run, reason: store.request_cancel(run, reason)
+    reap.await_cancelled = lambda store, launcher, run: store.finish_attempt(run, "CANCELLED", "")
 
 
 def _an_observer_that_leaves_orphans() -> None:
-    _observe._kill_remains = lambda app: []
+    app_state._kill_remains = lambda app: []
 
 
 def _requests_of_one_try_only() -> None:
@@ -65,7 +63,7 @@ def _requests_of_one_try_only() -> None:
 
 
 def _results_of_another_trial() -> None:
-    outcome.Observation = lambda index, name, mean, sem: Observation(index, name, 0.25, sem)
+    complete.Observation = lambda index, name, mean, sem: Observation(index, name, 0.25, sem)
 
 
 def _broken(templates: Templates, folder: Path, victim: str, point: str, sabotage: Callable[[], None]) -> Result:

@@ -14,7 +14,7 @@ from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.records import AttemptRecord, Proposal, ProposedTrial, TaskIdentity
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
-from airflow_provider_axtx.lifecycle import attempts as outcome_module
+from airflow_provider_axtx.lifecycle import attempts
 from airflow_provider_axtx.lifecycle.attempts import await_cancelled, cancel_attempt, find_attempt, poll_attempt
 from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
@@ -63,7 +63,7 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     # The fake does not lag here, unless a test wants it: nothing to wait for.
-    monkeypatch.setattr(outcome_module, "CLAIM_SECONDS", 0.0)
+    monkeypatch.setattr(attempts, "CLAIM_SECONDS", 0.0)
     return Rig(tmp_path)
 
 
@@ -82,7 +82,7 @@ def test_a_submission_whose_answer_is_an_error(rig: Rig, after_effect: bool) -> 
 
 
 def test_an_app_that_the_list_shows_late_is_adopted(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcome_module, "CLAIM_SECONDS", 30.0)
+    monkeypatch.setattr(attempts, "CLAIM_SECONDS", 30.0)
     rig.cluster.fail_next("schedule", after_effect=True)
     with pytest.raises(SchedulerUnavailableError):
         rig.submit()
@@ -162,7 +162,7 @@ def test_a_cancellation_whose_answer_is_an_error(rig: Rig, after_effect: bool) -
 
 
 def test_an_app_that_turns_up_after_its_run_was_cancelled_is_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcome_module, "CLAIM_SECONDS", 30.0)
+    monkeypatch.setattr(attempts, "CLAIM_SECONDS", 30.0)
     rig.cluster.fail_next("schedule", after_effect=True)
     with pytest.raises(SchedulerUnavailableError):
         rig.submit()

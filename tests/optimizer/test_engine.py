@@ -24,7 +24,7 @@ from airflow_provider_axtx.core.status import (
     TRIAL_STATUSES,
 )
 from airflow_provider_axtx.optimizer import engine as optimizer
-from airflow_provider_axtx.optimizer import rebuild as ax_rebuild
+from airflow_provider_axtx.optimizer import rebuild
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ax and BoTorch warn of every numerical retry
@@ -105,7 +105,7 @@ def test_unsupported_but_public_names_of_ax_still_exist() -> None:
     own = {"factory", "random_seed", "max_parallelism"}
     ours = set(ExperimentSpec.load(facts_of().spec).generation.model_fields) - own
     assert ours == set(GenerationStrategyDispatchStruct.__dataclass_fields__)
-    parameters = vars(ax_rebuild)
+    parameters = vars(rebuild)
     for ours_name, theirs_name in (
         ("RangeParameter", "RangeParameterConfig"),
         ("ChoiceParameter", "ChoiceParameterConfig"),

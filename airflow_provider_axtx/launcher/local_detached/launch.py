@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE, crash_point
-from airflow_provider_axtx.launcher.local_detached import supervisor as _supervisor
+from airflow_provider_axtx.launcher.local_detached import supervisor
 from airflow_provider_axtx.launcher.local_detached.app_dir import LOCK, REQUEST, TOKEN_VARIABLE, AppDir, sync_directory
 
 #: Names of directories in the root that are no apps begin with these; an app id cannot begin with a dot.
@@ -79,7 +79,7 @@ def start(app: AppDir) -> bool:
     inherited = app_environment(os.environ)
     if ARMED_VARIABLE in os.environ:
         inherited[ARMED_VARIABLE] = os.environ[ARMED_VARIABLE]
-    command = [sys.executable, "-I", "-S", str(_supervisor.__file__), app.path]
+    command = [sys.executable, "-I", "-S", str(supervisor.__file__), app.path]
     try:
         # The standard streams are all that it inherits: an open socket of a task process would be kept open with it.
         done = subprocess.run(

@@ -61,7 +61,7 @@ from torchx.specs import NONE, AppDef, AppDryRunInfo, AppState, Role, runopts
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import DuplicateAppError, InvalidInputError, SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.launcher.local_detached import launch as _submission
+from airflow_provider_axtx.launcher.local_detached import launch
 from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, FINAL, REQUEST, AppDir
 from airflow_provider_axtx.launcher.local_detached.app_state import observe
 from airflow_provider_axtx.launcher.local_detached.log_files import read_lines
@@ -158,13 +158,13 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         request = dryrun_info.request
         app = self._directory(request.app_id)
         try:
-            committed = _submission.commit(app, request.to_json())
+            committed = launch.commit(app, request.to_json())
         except OSError as error:
             raise SchedulerUnavailableError(
                 f"App {app.app_id!r} could not be written under {app.root}: {error}",
                 fix="see that the directory is writable and has free space, or set AXTX_LOCAL_ROOT to another one.",
             ) from error
-        if not (committed or _startable(app)) or not _submission.start(app):
+        if not (committed or _startable(app)) or not launch.start(app):
             raise DuplicateAppError(
                 f"App {app.app_id!r} exists already in {app.root}.",
                 fix="adopt it (find, describe) or submit under another name; a name can be used once.",
@@ -183,7 +183,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         if app is None:
             return False
         if _startable(app):
-            _submission.start(app)
+            launch.start(app)
         return True
 
     # -- observe
@@ -296,7 +296,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
                 final = AppDir(str(self.root), entry.name).read(FINAL)
                 if final is not None and time.time() - final["time"] > older_than_seconds and is_safe_name(entry.name):
                     # Renamed first: half removed it could be taken for an app that never ended.
-                    shutil.rmtree(entry.rename(self.root / f"{_submission.TRASH_PREFIX}{entry.name}"))
+                    shutil.rmtree(entry.rename(self.root / f"{launch.TRASH_PREFIX}{entry.name}"))
                     removed.append(entry.name)
                 elif _is_rubbish(entry):
                     shutil.rmtree(entry)
@@ -329,9 +329,9 @@ def create_scheduler(
 
 def _is_rubbish(entry: Path) -> bool:
     """Return whether a process that was killed left this: a directory half removed or never committed."""
-    if entry.name.startswith(_submission.STAGING_PREFIX):
+    if entry.name.startswith(launch.STAGING_PREFIX):
         return time.time() - entry.stat().st_mtime > _STALE_STAGING
-    return entry.name.startswith(_submission.TRASH_PREFIX)
+    return entry.name.startswith(launch.TRASH_PREFIX)
 
 
 def _startable(app: AppDir) -> bool:

@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_axtx.launcher.local_detached import launch as _submission
-from airflow_provider_axtx.launcher.local_detached import processes as _processes
-from airflow_provider_axtx.launcher.local_detached import supervisor as _supervisor
+from airflow_provider_axtx.launcher.local_detached import launch, processes, supervisor
 from airflow_provider_axtx.launcher.local_detached.app_dir import AppDir
 from tests.launcher.local_detached.harness import Apps, fork, processes_with, wait_until
 
@@ -74,11 +72,11 @@ def test_what_an_app_leaves_in_the_background_ends_with_it(apps: Apps, marker: s
 
 
 def test_without_ctypes_what_escapes_is_still_found(apps: Apps, marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_submission, "start", lambda _app: True)
+    monkeypatch.setattr(launch, "start", lambda _app: True)
     apps.submit("app", f"setsid sleep {marker} & sleep 0.2; exit 0")
-    monkeypatch.setattr(_processes, "ctypes", None)
-    assert not _processes.adopt_orphans()
-    assert fork(lambda: _supervisor.main(str(apps.root / "app"))) == 0
+    monkeypatch.setattr(processes, "ctypes", None)
+    assert not processes.adopt_orphans()
+    assert fork(lambda: supervisor.main(str(apps.root / "app"))) == 0
     assert apps.until("app") == "SUCCEEDED"
     assert processes_with(marker) == []
 
@@ -190,10 +188,10 @@ def test_an_app_of_another_host_is_unknown_here_until_it_has_ended(apps: Apps) -
 def test_a_reused_pid_is_left_alone() -> None:
     stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     try:
-        start = _processes.process(stranger.pid).start
-        assert _processes.kill_app("a-token-of-nobody", {stranger.pid: start - 1}) == []
+        start = processes.process(stranger.pid).start
+        assert processes.kill_app("a-token-of-nobody", {stranger.pid: start - 1}) == []
         assert stranger.poll() is None
-        assert _processes.kill_app("a-token-of-nobody", {stranger.pid: start}) == []
+        assert processes.kill_app("a-token-of-nobody", {stranger.pid: start}) == []
         assert stranger.wait(60) == -signal.SIGKILL
     finally:
         stranger.kill()
@@ -202,7 +200,7 @@ def test_a_reused_pid_is_left_alone() -> None:
 def test_a_full_disk_does_not_stop_an_app_whose_logs_are_copied(tmp_path: Path) -> None:
     replica = {"stdout": str(tmp_path / "out"), "stderr": str(tmp_path / "err"), "combined": "/dev/full"}
     Path(replica["stdout"]).write_text("line\n")
-    log = _supervisor.CombinedLog(replica)
+    log = supervisor.CombinedLog(replica)
     log.copy(last=True)
     assert log.trouble == " (combined.log is incomplete: [Errno 28] No space left on device)"
 
@@ -219,10 +217,10 @@ def test_an_end_that_finds_the_disk_full_is_recorded_when_there_is_room(
                 raise OSError(28, "No space left on device")
             super().write(name, content)
 
-    monkeypatch.setattr(_supervisor, "_RECORD_INTERVAL", 0.01)
+    monkeypatch.setattr(supervisor, "_RECORD_INTERVAL", 0.01)
     (tmp_path / "app").mkdir()
     app = Disk(str(tmp_path), "app")
-    _supervisor.Supervisor(app, {}, "host")._record("SUCCEEDED", "", False)
+    supervisor.Supervisor(app, {}, "host")._record("SUCCEEDED", "", False)
     final = app.read("final.json")
     assert final is not None and final["state"] == "SUCCEEDED"
     assert app.attempts == 3

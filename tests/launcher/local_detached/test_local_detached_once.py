@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_axtx.core.errors import DuplicateAppError, SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE
-from airflow_provider_axtx.launcher.local_detached import launch as _submission
+from airflow_provider_axtx.launcher.local_detached import launch
 from tests.launcher.local_detached.harness import DEADLINE, Apps, fork, processes_with
 
 #: Killed at these, no supervisor has taken the app: it may and must be started again.
@@ -181,7 +181,7 @@ def test_an_app_whose_supervisor_cannot_start_stays_submitted(
 ) -> None:
     script, runs = counting(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(_submission.sys, "executable", str(tmp_path / "no-python"))
+        patched.setattr(launch.sys, "executable", str(tmp_path / "no-python"))
         with pytest.raises(SchedulerUnavailableError, match=r"supervisor of app 'app' did not start: .*no-python"):
             apps.submit("app", script)
     assert apps.state("app") == "SUBMITTED"
