@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 
 _T = TypeVar("_T")
+
+
+class Resolvable(Protocol):
+    """A value that Airflow computes when the task starts: an ``XComArg``, a ``DagParam``, a mapped argument."""
+
+    def resolve(self, context: Any) -> Any:
+        """Return the value; Airflow calls this with the task's context."""
+
+
+#: The type of a templated operator argument: a value, the Jinja template of one, or what Airflow resolves to one.
+#: Write ``Templated[int]``.
+Templated: TypeAlias = _T | str | Resolvable
 
 
 def is_templated(value: object) -> bool:
