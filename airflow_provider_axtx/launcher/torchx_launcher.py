@@ -18,13 +18,14 @@ from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import ParameterValue
+from airflow_provider_axtx.launcher import slurm
 from airflow_provider_axtx.launcher.components import Component, check_component, load_component
 from airflow_provider_axtx.launcher.logs import LogFollower, last_lines
-from airflow_provider_axtx.launcher.observers import slurm
 from airflow_provider_axtx.launcher.observers.base import Observer
 from airflow_provider_axtx.launcher.observers.docker import DockerObserver, complete_request
 from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesMCADObserver, KubernetesObserver
 from airflow_provider_axtx.launcher.observers.local import LocalDetachedObserver
+from airflow_provider_axtx.launcher.observers.slurm import SlurmObserver
 from airflow_provider_axtx.launcher.plan import SubmissionPlan, make_plan
 from airflow_provider_axtx.launcher.scheduler_registry import (
     LOCAL_DETACHED,
@@ -38,7 +39,7 @@ from airflow_provider_axtx.launcher.scheduler_registry import (
 
 _OBSERVERS: dict[str, type[Observer]] = {
     LOCAL_DETACHED: LocalDetachedObserver,
-    "slurm": slurm.SlurmObserver,
+    "slurm": SlurmObserver,
     "local_docker": DockerObserver,
     "kubernetes": KubernetesObserver,
     "kubernetes_mcad": KubernetesMCADObserver,
