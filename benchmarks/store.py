@@ -30,7 +30,8 @@ SPEC: dict[str, Any] = {
 }
 _TASK = "dag/run/generate/-1"
 
-Step = Callable[[], object]
+#: Adds one completed trial and returns what could generate the next.
+Step = Callable[[], Any]
 
 
 def parameters(index: int) -> dict[str, Any]:
@@ -66,11 +67,11 @@ def our_step(store: ExperimentStore) -> Step:
 
     facts = store.snapshot(NAME)
 
-    def step() -> None:
+    def step() -> Any:
         nonlocal facts
         complete_one(store, add_one(store, facts))
         facts = store.snapshot(NAME)
-        rebuild(facts)
+        return rebuild(facts)
 
     return step
 
@@ -97,12 +98,13 @@ def json_step(store: ExperimentStore, path: Path) -> Step:
 
     client, index = optimizer.client(store.snapshot(NAME)), len(store.trials(NAME))
 
-    def step() -> None:
+    def step() -> Any:
         nonlocal client, index
         _complete_one(client, index)
         client.save_to_json_file(str(path))
         client = Client.load_from_json_file(str(path))
         index += 1
+        return client
 
     return step
 
@@ -111,25 +113,26 @@ def sql_step(store: ExperimentStore, url: str) -> Step:
     """Return the step on Ax's SQL storage, which saves at each change: load."""
     from ax.api.client import Client
     from ax.api.configs import StorageConfig
-    from ax.storage.sqa_store.db import create_all_tables, get_launcher, init_engine_and_session_factory
+    from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
     from ax.storage.sqa_store.save import save_experiment, save_generation_strategy
 
     from airflow_provider_axtx.optimizer.rebuild import rebuild
 
     # Ax's session factory is one for the process, and the first URL stays unless it is forced.
     init_engine_and_session_factory(url=url, force_init=True)
-    create_all_tables(get_launcher())
+    create_all_tables(get_engine())
     rebuilt, index = rebuild(store.snapshot(NAME)), len(store.trials(NAME))
     save_experiment(rebuilt.experiment)
     save_generation_strategy(rebuilt.strategy)
     config = StorageConfig(url=url)
     client = Client.load_from_database(NAME, config)
 
-    def step() -> None:
+    def step() -> Any:
         nonlocal client, index
         _complete_one(client, index)
         client = Client.load_from_database(NAME, config)
         index += 1
+        return client
 
     return step
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import guard
+from benchmarks import guard, store
 from benchmarks.harness import Check, Report, Samples, Table, interleaved
 
 
@@ -61,6 +61,16 @@ def test_the_guard_fails_when_a_figure_is_worse(
     monkeypatch.setattr(guard, "BASELINE", tmp_path / "baseline.json")
     monkeypatch.setattr(guard, "measure", lambda: {**BASELINE, kind: {**BASELINE[kind], name: now}})
     assert guard.main([]) == int(worse)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_side_of_the_store_benchmark_adds_a_trial(tmp_path: Path) -> None:
+    ours = store.filled(f"sqlite:///{tmp_path / 'ours.db'}", 3)
+    from_json = store.json_step(ours, tmp_path / "ax.json")()
+    from_sql = store.sql_step(ours, f"sqlite:///{tmp_path / 'ax.db'}")()
+    rebuilt = store.our_step(ours)()
+    assert [len(client.summarize()) for client in (from_json, from_sql)] == [4, 4]
+    assert len(rebuilt.experiment.trials) == 4
 
 
 def test_queries_do_not_grow_with_the_number_of_trials() -> None:
