@@ -1,4 +1,4 @@
-"""What Airflow reads about this package through its entry point ``apache_airflow_provider``."""
+"""The provider's metadata, which Airflow reads through the entry point ``apache_airflow_provider``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def _modules(*names: str) -> list[dict[str, Any]]:
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the provider's metadata; the schema is Airflow's ``provider_info.schema.json``."""
+    """Return the provider's metadata in the form of Airflow's ``provider_info.schema.json``."""
     return {
         "package-name": "airflow-provider-axtx",
         "name": _NAME,
-        "description": "Hyperparameter and black-box optimisation as pipelines: Ax proposes trials, TorchX runs them.",
+        "description": "Hyperparameter and black-box optimization: Ax proposes parameters, TorchX runs the trials.",
         "integrations": [{"integration-name": _NAME, "external-doc-url": "https://ax.dev", "tags": ["software"]}],
         "operators": _modules("operators.ax", "operators.torchx"),
         "sensors": _modules("sensors.torchx"),
@@ -51,7 +51,7 @@ def _ax_connection() -> dict[str, Any]:
                     "enum": ["sqlite", "postgresql+psycopg", "mysql+pymysql"],
                     "default": "sqlite",
                 },
-                "description": "SQLAlchemy driver of the database that holds the experiments.",
+                "description": "SQLAlchemy driver of the database that stores the experiments.",
             }
         },
         "ui-field-behaviour": {
@@ -81,12 +81,12 @@ def _torchx_connection() -> dict[str, Any]:
             "tracker_base": {
                 "label": "Tracker base",
                 "schema": {"type": ["string", "null"]},
-                "description": "Folder or fsspec URL where apps report; workers and apps must both reach it.",
+                "description": "Folder or fsspec URL where apps report results. Workers and apps must both reach it.",
             },
             "allowed_components": {
                 "label": "Allowed components",
                 "schema": {"type": ["string", "null"]},
-                "description": "Patterns of component references that may run, separated by commas; empty allows all.",
+                "description": "Comma-separated patterns of the components that may run. Empty allows every component.",
             },
         },
         "ui-field-behaviour": {

@@ -1,11 +1,12 @@
-"""Warm workers: what every generating task would import (Ax: six seconds) is imported once, in the executor's parent.
+"""Warm workers: the executor's parent process imports once what every generating task needs, Ax above all.
 
-In ``airflow_local_settings.py`` of the scheduler (LocalExecutor) or of the Celery worker::
+Put this into ``airflow_local_settings.py`` of the scheduler (LocalExecutor) or of the Celery worker::
 
     from airflow_provider_axtx.preload import preload; preload()
 
-Both fork a process for each task, which finds the modules in memory that it shares with its parent. Every other
-Airflow process (API server, dag processor, triggerer, command line) reads the same file and is left as it is.
+Both fork a process for each task, and the fork shares the imported modules with its parent. Every other Airflow
+process (API server, DAG processor, triggerer, command line) reads the same file; ``preload`` does nothing there.
+``docs/performance.md`` says how much time this saves.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 
-#: What tasks import when they run. Imports only: no model is fitted and no database opened, since a thread pool of
-#: PyTorch or a connection would not survive the fork.
+#: The modules that tasks import when they run. Preloading only imports: a thread pool of PyTorch or a database
+#: connection would not survive the fork, so no model is fitted and no database is opened.
 MODULES = (
     "airflow_provider_axtx.optimizer.engine",
     "airflow_provider_axtx.launcher.tracker",
@@ -30,9 +31,9 @@ MODULES = (
 
 
 def preload() -> bool:
-    """Import what tasks need, if this process is the parent from which an executor forks them.
+    """Import the modules that tasks need if this is the process from which an executor forks its tasks.
 
-    :return: whether it is.
+    :return: whether this is such a process.
     """
     if not forks_tasks(sys.argv, _executor()):
         return False
@@ -44,8 +45,8 @@ def preload() -> bool:
 def forks_tasks(argv: Sequence[str], executor: str) -> bool:
     """Return whether a process with this command line forks tasks.
 
-    :param argv: its ``sys.argv``.
-    :param executor: Airflow's option ``[core] executor``; may name several.
+    :param argv: the ``sys.argv`` of the process.
+    :param executor: the value of Airflow's option ``[core] executor``, which may name several executors.
     """
     if _start_method() != "fork":
         return False
@@ -62,5 +63,5 @@ def _executor() -> str:
 
 
 def _start_method() -> str:
-    # Asked for without fixing it: whoever comes later may still choose another.
+    # `get_start_method()` without `allow_none` would set the start method; other code may still want to choose one.
     return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]

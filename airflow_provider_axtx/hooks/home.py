@@ -1,4 +1,4 @@
-"""Where things are kept when no connection says otherwise: folders below AIRFLOW_HOME."""
+"""The default folder for experiments, apps and results when no connection names another place."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 
 
 def axtx_home() -> Path:
-    """Return ``$AIRFLOW_HOME/axtx`` (``~/airflow/axtx`` without the variable) as an absolute path; it may not exist.
+    """Return ``$AIRFLOW_HOME/axtx`` (``~/airflow/axtx`` without the variable) as an absolute path.
 
-    Read from the environment, as Airflow itself does: a task process of the Task SDK has no other access to it.
+    The folder may not exist yet. The variable comes from the environment, as in Airflow itself, because a task process
+    of the Task SDK has no other access to it.
     """
     return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow").expanduser().absolute() / "axtx"

@@ -70,7 +70,7 @@ def create_experiment(
     try:
         store.spec(spec.name)
     except ExperimentNotFoundError:
-        # Only a new one: an experiment that is resumed was checked when it was created, and importing Ax takes 6 s.
+        # Only a new experiment is checked: a resumed one was checked when it was created, and importing Ax is slow.
         from airflow_provider_axtx.optimizer import engine as optimizer
 
         optimizer.validate(spec)
@@ -131,7 +131,7 @@ def generate_trials(
     """
     granted = store.granted(experiment, task_key)
     if len(granted) >= n:
-        # Answered without importing Ax (six seconds).
+        # The trials are already granted, so the task need not import Ax, which is slow.
         return Generation(tuple(_as_trial(experiment, record) for record in granted[:n]))
     with store.lease(experiment, task_key, LEASE_SECONDS):
         records, proposal = _propose_and_record(store, experiment, n, task_key, max_trials)

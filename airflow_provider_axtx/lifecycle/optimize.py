@@ -350,7 +350,7 @@ class Loop:
         if total >= self.limits.max_trials:
             return None, None if own.live else f"max_trials: the experiment has {total} trials"
         if counts == self._refused_at:
-            # Nothing has happened since Ax had no trial to propose: not worth six seconds of importing it.
+            # Nothing has changed since Ax had no trial to propose, so asking again would import Ax for nothing.
             return None, None
         if stop := self._global_stop(counts):
             return None, self._stop(stop)

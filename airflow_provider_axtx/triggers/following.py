@@ -1,4 +1,4 @@
-"""Shows an app's output in the log of a task that waits for it in the triggerer."""
+"""Writes an app's output to the log of the deferred task that waits for the app."""
 
 from __future__ import annotations
 
@@ -11,39 +11,42 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.logs import LogFollower
 
-#: Lines of a replica at one look: the event loop writes them, and must not be held. More follow after a pause.
+#: The most lines of one replica that one poll returns. The triggerer's event loop writes them to the log and must not
+#: be blocked; the next poll, after a short pause, returns more.
 LOOK_LINES = 200
 _PAUSE_SECONDS = 0.5
 
-#: Of all triggers: a scheduler that does not answer must not take the threads that the event loop has for everybody.
+#: All triggers of a process share these threads. A scheduler that does not answer must not occupy the threads of the
+#: event loop's default executor, which every trigger needs.
 _readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="axtx-follow")
 
 
 class Following:
-    """Follows one app's output.
+    """Follows the output of one app.
 
-    :param scheduler: TorchX scheduler on which it runs.
-    :param handle: its app handle.
-    :param given: what was shown already, as in ``LogFollower``.
+    :param scheduler: name of the TorchX scheduler that runs the app.
+    :param handle: the app handle.
+    :param given: how much of each log was shown already, as in ``LogFollower``.
     """
 
     def __init__(self, scheduler: str, handle: str, given: Mapping[str, int]) -> None:
-        #: What has been shown by now. Not more than that: a look that was cancelled shows nothing.
+        #: How much has been shown so far. A poll that was cancelled has shown nothing, so it does not count.
         self.given = dict(given)
         self._scheduler = scheduler
         self._handle = handle
         self._follower: LogFollower | None = None
 
     async def show(self, log: Logger, interval: float) -> None:
-        """Write the output to the log, until cancelled.
+        """Write the output to the log until this coroutine is cancelled.
 
-        :param interval: seconds between two looks.
+        :param log: the logger that receives the lines.
+        :param interval: seconds between two polls.
         """
         loop = asyncio.get_running_loop()
         while True:
             try:
                 lines, given = await loop.run_in_executor(_readers, self._poll)
-            except Exception as error:  # noqa: BLE001 - the app is waited for all the same, and its output shown at its end
+            except Exception as error:  # noqa: BLE001 - the trigger goes on waiting for the app, and the task shows the output at the end
                 log.warning("The output of %s cannot be followed: %s", self._handle, error)
                 return
             for line in lines:

@@ -1,4 +1,4 @@
-"""Waits until an app has reported another progressive result."""
+"""Waits until an app reports another progressive result."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 class Reporting(NamedTuple):
     """An app that reports progressive results.
 
-    :param tracker_base: where it reports.
-    :param trial_index: for which trial.
-    :param steps_seen: how many steps were there when the waiting task looked.
+    :param tracker_base: folder or URL where the app reports.
+    :param trial_index: index of the trial that the app runs.
+    :param steps_seen: number of steps that the waiting task had read before it deferred.
     """
 
     tracker_base: str
@@ -26,9 +26,10 @@ class Reporting(NamedTuple):
 
 
 async def progress(apps: Sequence[Reporting], interval: float) -> None:
-    """Return as soon as one of the apps has reported more steps than were seen.
+    """Return as soon as one of the apps has reported more steps than the waiting task had read.
 
-    :param interval: seconds between two looks.
+    :param apps: the apps to poll.
+    :param interval: seconds between two polls.
     """
     while True:
         await asyncio.sleep(interval)
@@ -36,7 +37,7 @@ async def progress(apps: Sequence[Reporting], interval: float) -> None:
             if await asyncio.to_thread(_has_more, apps):
                 return
         except TrackerUnavailableError as error:
-            log.warning("Looking for progressive results again later: %s", error)
+            log.warning("Cannot read progressive results, trying again in %s s: %s", interval, error)
 
 
 def _has_more(apps: Sequence[Reporting]) -> bool:

@@ -83,7 +83,7 @@ class Profile:
 
 
 def preload(folder: Path) -> None:
-    """Import into this process all that task processes import, so that their forks have it: Ax alone takes 6 s."""
+    """Import into this process all that task processes import, so that their forks have it: Ax is slow to import."""
     world = World(folder, f"sqlite:///{folder / 'preload.db'}")
     for name in Play(world).task("preload", tasks.modules_used):
         with contextlib.suppress(ImportError):  # components are loaded from a file, under a name of their own

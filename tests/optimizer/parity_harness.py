@@ -45,7 +45,7 @@ def propose_in_file(facts_path: str, n: int, answer_path: str) -> None:
 
 
 def run_child(facts_path: Path, n: int, answer_path: Path) -> None:
-    # A server process imports Ax once; each child is forked from it: a process of its own, without the 6 s.
+    # A server process imports Ax once, and each child is a fork of it, which does not import Ax again.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["airflow_provider_axtx.optimizer.engine"])
     child = context.Process(target=propose_in_file, args=(str(facts_path), n, str(answer_path)))
