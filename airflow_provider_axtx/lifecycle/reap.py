@@ -26,6 +26,29 @@ LauncherFor = Callable[[AttemptRecord], "TorchXLauncher"]
 
 
 @dataclass(frozen=True)
+class TaskScope:
+    """The tasks of a DAG run whose trials and attempts one reap may end. Without any field set it is all of them.
+
+    :param task_ids: ids of these tasks.
+    :param prefix: every task whose id starts with it, for example ``"tune."`` for the tasks of the group ``tune``.
+    :param map_index: only this mapped instance of the tasks; None is every instance.
+    """
+
+    task_ids: frozenset[str] | None = None
+    prefix: str | None = None
+    map_index: int | None = None
+
+    def contains(self, task_id: str, map_index: int) -> bool:
+        """Return whether what a task instance submitted or generated belongs to this scope."""
+        if self.map_index is not None and map_index != self.map_index:
+            return False
+        if self.task_ids is None and self.prefix is None:
+            return True
+        has_prefix = self.prefix is not None and task_id.startswith(self.prefix)
+        return has_prefix or task_id in (self.task_ids or ())
+
+
+@dataclass(frozen=True)
 class Orphan:
     """A trial that nobody will settle any more, or an app that nobody waits for.
 
