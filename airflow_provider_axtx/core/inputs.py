@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.numbers import as_number, as_whole
 
 _T = TypeVar("_T")
 
@@ -60,19 +62,12 @@ def as_object(field: str, value: object) -> dict[str, Any]:
 
 
 def as_int(field: str, value: object, *, minimum: int) -> int:
-    """Return ``value`` as a whole number of at least ``minimum``; a string of digits is read.
+    """Return ``value`` as a whole number of at least ``minimum``; the text of one is read.
 
     :param field: the argument's name, for the error.
     :raises InvalidInputError: when it is not one.
     """
-    number: int | None = None
-    if isinstance(value, int) and not isinstance(value, bool):
-        number = value
-    elif isinstance(value, str):
-        try:
-            number = int(value.strip())
-        except ValueError:
-            number = None
+    number = as_whole(value)
     if number is None or number < minimum:
         raise InvalidInputError(
             f"{field} must be a whole number of at least {minimum}, not {shorten(value)}.",
@@ -82,21 +77,25 @@ def as_int(field: str, value: object, *, minimum: int) -> int:
 
 
 def as_seconds(field: str, value: object) -> float:
-    """Return ``value``, a number of seconds above 0, as a float; a number in a string is read.
+    """Return a duration above 0 in seconds.
 
     :param field: the argument's name, for the error.
-    :raises InvalidInputError: when it is not one.
+    :param value: a number of seconds, its text, or a ``timedelta``.
+    :raises InvalidInputError: when it is none of these, or not above 0.
     """
-    try:
-        seconds = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0.0
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
+    seconds = seconds_in(value)
+    if seconds is None:
         raise InvalidInputError(
-            f"{field} must be a number of seconds above 0, not {shorten(value)}.",
+            f"{field} must be a number of seconds above 0 or a timedelta, not {shorten(value)}.",
             fix=f"set {field}, for example to 10.",
         )
     return seconds
+
+
+def seconds_in(value: object) -> float | None:
+    """Return a duration (a number of seconds, its text, or a ``timedelta``) in seconds; None unless it is above 0."""
+    seconds = as_number(value.total_seconds() if isinstance(value, timedelta) else value)
+    return seconds if seconds is not None and seconds > 0 else None
 
 
 def as_choice(field: str, value: object, choices: tuple[_T, ...]) -> _T:

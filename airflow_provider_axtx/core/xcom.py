@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, Strict, TypeAdapter, ValidationError
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.core.records import Parameters
 from airflow_provider_axtx.core.status import TRIAL_STATUSES
 
@@ -22,8 +25,11 @@ class Trial:
     :param parameters: the parameterization.
     """
 
+    #: The operators whose XCom holds such an object.
+    operators: ClassVar[str] = "AxGenerateTrialOperator or AxGenerateTrialsOperator"
+
     experiment: str
-    trial_index: int
+    trial_index: Annotated[int, Strict(), Field(ge=0)]
     arm_name: str
     parameters: Parameters
 
@@ -33,40 +39,35 @@ class Trial:
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Read one from XCom; fields of later stages are ignored, so a finished run is also a trial.
+        """Read the object from XCom. The fields of later stages are ignored, so that an outcome is also a trial.
 
-        :raises InvalidInputError: when it is not an object or lacks a field; the message names the field.
+        :raises InvalidInputError: when it is not an object, or a field is missing or unusable; the message names each
+            such field and its value.
         """
         if not isinstance(value, Mapping):
             raise InvalidInputError(
-                f"A trial must be a JSON object, not {type(value).__name__}: {value!r}.",
+                f"A trial must be a JSON object, not {type(value).__name__}: {shorten(value)}.",
                 fix="pass the XCom of AxGenerateTrialOperator or, after submission, of TorchXSubmitTrialOperator.",
             )
-        missing = [f.name for f in fields(cls) if f.name not in value]
-        if missing:
+        try:
+            trial: Self = cls._adapter().validate_python(dict(value))
+        except ValidationError as error:
+            wrong = [(".".join(map(str, e["loc"])), e) for e in error.errors(include_url=False)]
+            lines = [
+                f"{field} is missing" if e["type"] == "missing" else f"{field}: {e['msg']} (got {shorten(e['input'])})"
+                for field, e in wrong
+            ]
             raise InvalidInputError(
-                f"The trial lacks {', '.join(missing)}; it has {', '.join(sorted(map(str, value)))}.",
-                fix=f"pass the output of the task before ({cls._made_by()}).",
-            )
-        taken = cls(**{f.name: value[f.name] for f in fields(cls)})
-        taken._check()
-        return taken
+                f"The trial is invalid: {'; '.join(lines)}. It has {', '.join(sorted(map(str, value)))}.",
+                fix=f"pass the output of the task before ({cls.operators}), unchanged.",
+            ) from error
+        return trial
 
     @classmethod
-    def _made_by(cls) -> str:
-        return "AxGenerateTrialOperator or AxGenerateTrialsOperator"
-
-    def _check(self) -> None:
-        if isinstance(self.trial_index, bool) or not isinstance(self.trial_index, int) or self.trial_index < 0:
-            raise InvalidInputError(
-                f"trial_index must be a whole number from 0, not {self.trial_index!r}.",
-                fix="pass the trial as it came from the generate task.",
-            )
-        if not isinstance(self.experiment, str) or not isinstance(self.parameters, Mapping):
-            raise InvalidInputError(
-                f"experiment must be a name and parameters an object, not {self.experiment!r} and {self.parameters!r}.",
-                fix="pass the trial as it came from the generate task.",
-            )
+    @cache
+    def _adapter(cls) -> TypeAdapter[Any]:
+        # Made at the first use: a DAG file does not need it.
+        return TypeAdapter(cls)
 
 
 @dataclass(frozen=True)
@@ -78,47 +79,24 @@ class SubmittedTrial(Trial):
     :param tracker_base: where this attempt's app reports its results.
     """
 
+    operators: ClassVar[str] = "TorchXSubmitTrialOperator"
+
     attempt: int
     app_handle: str
     tracker_base: str
 
-    @classmethod
-    def _made_by(cls) -> str:
-        return "TorchXSubmitTrialOperator"
-
 
 @dataclass(frozen=True)
 class TrialOutcome(SubmittedTrial):
-    """A run whose app has ended.
+    """A trial whose app has ended.
 
     :param trial_status: the terminal Ax ``TrialStatus`` name.
     :param app_state: the TorchX ``AppState`` name that it was mapped from.
-    :param message: what the scheduler said, or why it was cancelled; may be empty.
+    :param message: what the scheduler said, or why the app was cancelled; may be empty.
     """
 
-    trial_status: str
+    operators: ClassVar[str] = "TorchXTrialSensor or TorchXRunTrialOperator"
+
+    trial_status: Annotated[str, Field(pattern=f"^({'|'.join(sorted(TRIAL_STATUSES))})$")]
     app_state: str
     message: str
-
-    @classmethod
-    def _made_by(cls) -> str:
-        return "TorchXTrialSensor or TorchXRunTrialOperator"
-
-    def _check(self) -> None:
-        super()._check()
-        if self.trial_status not in TRIAL_STATUSES:
-            raise InvalidInputError(
-                f"trial_status {self.trial_status!r} is not an Ax TrialStatus.",
-                fix=f"one of {', '.join(sorted(TRIAL_STATUSES))}.",
-            )
-
-
-def finite(value: object) -> float | None:
-    """Return ``value`` as a float when it is a finite real number (booleans are not), else None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None

@@ -83,7 +83,7 @@ class WaitsForTrial(CancelsOnKill):
         self.grace_seconds = grace_seconds
         self.grace_polls = grace_polls
         self.stream_logs = stream_logs
-        self.early_stopping_interval = seconds_of("early_stopping_interval", early_stopping_interval)
+        self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
         self._has_early_stopping: bool | None = None
         self._steps_seen = 0
         self._poll_failures = 0
@@ -287,11 +287,3 @@ class WaitsForTrial(CancelsOnKill):
             self.log.warning("The log of %s cannot be read: %s", outcome.app_handle, error)
             return
         self.log.error("Last lines of %s:\n%s", outcome.app_handle, "\n".join(lines) or "(nothing)")
-
-
-def seconds_of(field: str, value: float | timedelta) -> float:
-    """Return a duration argument in seconds.
-
-    :raises InvalidInputError: when it is not above 0.
-    """
-    return as_seconds(field, value.total_seconds() if isinstance(value, timedelta) else value)

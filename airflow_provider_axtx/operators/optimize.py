@@ -23,7 +23,7 @@ from airflow_provider_axtx.core.errors import (
     TrackerUnavailableError,
     TrialNotFoundError,
 )
-from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
+from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, as_seconds, is_templated
 from airflow_provider_axtx.links import ExperimentLink
 from airflow_provider_axtx.operators._completing import announce_best, drop_outlets
 from airflow_provider_axtx.operators._metrics import count_trial, generation_timer
@@ -38,7 +38,7 @@ from airflow_provider_axtx.operators.base import (
     push_links,
     uncalled,
 )
-from airflow_provider_axtx.spec.limits import Limits, as_duration, check_at_parse
+from airflow_provider_axtx.spec.limits import Limits, check_at_parse
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -186,10 +186,10 @@ class AxOptimizeOperator(CancelsOnKill):
         self.resource = resource
         self.on_trial_failure = on_trial_failure
         self.on_stop = on_stop
-        self.trial_timeout = as_duration("trial_timeout", trial_timeout)
+        self.trial_timeout = as_seconds("trial_timeout", trial_timeout)
         self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
-        self.poll_interval = as_duration("poll_interval", poll_interval)
-        self.early_stopping_interval = as_duration("early_stopping_interval", early_stopping_interval)
+        self.poll_interval = as_seconds("poll_interval", poll_interval)
+        self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
         self.allowed_factories = tuple(allowed_factories)
         self.deferrable = deferrable
         self.lost_app_policy = LostAppPolicy(grace_seconds, grace_polls)

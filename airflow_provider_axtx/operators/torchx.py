@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, conf, get_current_context
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
-from airflow_provider_axtx.core.inputs import as_int, as_object, is_templated
+from airflow_provider_axtx.core.inputs import as_int, as_object, as_seconds, is_templated
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._completing import complete_from_task
 from airflow_provider_axtx.operators._metrics import count_trial
-from airflow_provider_axtx.operators._waiting import WaitsForTrial, seconds_of
+from airflow_provider_axtx.operators._waiting import WaitsForTrial
 from airflow_provider_axtx.operators.base import (
     CancelsOnKill,
     airflow_errors,
@@ -190,8 +190,8 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
         self.complete = complete
         self.results = uncalled(results)
         self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
-        self.poke_interval = seconds_of("poke_interval", poke_interval)
-        self.timeout = seconds_of("timeout", timeout)
+        self.poke_interval = as_seconds("poke_interval", poke_interval)
+        self.timeout = as_seconds("timeout", timeout)
         self.deferrable = deferrable
 
     @property

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.inputs import as_object, as_seconds
 from airflow_provider_axtx.core.xcom import SubmittedTrial
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
-from airflow_provider_axtx.operators._waiting import WaitsForTrial, seconds_of
+from airflow_provider_axtx.operators._waiting import WaitsForTrial
 from airflow_provider_axtx.operators.base import airflow_errors, push_links
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            poke_interval=seconds_of("poke_interval", poke_interval),
-            timeout=seconds_of("timeout", timeout),
+            poke_interval=as_seconds("poke_interval", poke_interval),
+            timeout=as_seconds("timeout", timeout),
             **kwargs,
         )
         self.run = run

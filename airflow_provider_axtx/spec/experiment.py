@@ -26,11 +26,11 @@ from airflow_provider_axtx.spec.expressions import (
     parse_objective,
 )
 from airflow_provider_axtx.spec.generation import GenerationSpec
+from airflow_provider_axtx.spec.model import Frozen
 from airflow_provider_axtx.spec.parameterization import read_parameterization
 from airflow_provider_axtx.spec.parameters import (
     ChoiceParameter,
     DerivedParameter,
-    Frozen,
     ParameterSpec,
     RangeParameter,
 )

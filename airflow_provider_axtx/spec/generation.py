@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from airflow_provider_axtx.spec.parameters import Frozen, Whole
+from airflow_provider_axtx.core.numbers import Whole
+from airflow_provider_axtx.spec.model import Frozen
 from airflow_provider_axtx.spec.problems import Problem
 
 #: Ax's default, needed to compare with ``min_observed_initialization_trials``.

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
 
-from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import as_choice, as_int, as_seconds, is_templated, shorten
-from airflow_provider_axtx.core.xcom import finite
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from airflow_provider_axtx.core.inputs import is_templated, seconds_in
+from airflow_provider_axtx.core.numbers import Number, Whole
+from airflow_provider_axtx.spec.model import Frozen
+from airflow_provider_axtx.spec.problems import Problem, raise_for
 
 #: Ended trials before a failure rate means anything, unless ``min_trials_for_rate`` says otherwise.
 DEFAULT_MIN_TRIALS_FOR_RATE = 5
-RESOURCES = ("cpu", "gpu")
-ON_STOP = ("drain", "cancel")
-ON_TRIAL_FAILURE = ("continue", "fail")
+
+
+def _seconds(value: object) -> float:
+    seconds = seconds_in(value)
+    if seconds is None:
+        fix = "write a number of seconds above 0, or a timedelta."
+        raise PydanticCustomError("duration", "is not a duration above 0", {"fix": fix})
+    return seconds
+
+
+def _point_in_time(value: object) -> float:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            value = None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        fix = "write a datetime or ISO text with its time zone, for example 2026-01-31T18:00:00+00:00."
+        raise PydanticCustomError("point_in_time", "is not a point in time with its time zone", {"fix": fix})
+    return value.timestamp()
+
+
+_Count = Annotated[Whole, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -36,43 +60,80 @@ class Progress:
     rate: Mapping[str, int] | None = None
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What ends an experiment; None is no limit.
+class _KnownLimits(Frozen):
+    """The limits that are known so far: when the DAG is parsed, a template's value is not."""
 
-    :param max_trials: trials of the experiment, whoever has generated or attached them.
-    :param parallelism: trials in flight at once.
-    :param max_failed_trials: ends when this many trials have failed or timed out.
-    :param max_failure_rate: ends when a greater share of the ended trials than this has failed or timed out.
-    :param min_trials_for_rate: trials that must have ended before the rate counts; None is 5.
-    :param deadline: a point in time, in seconds since the epoch.
-    :param max_seconds: since the first start; neither a retry nor a restart of anything begins anew.
-    :param max_resource_hours: core-hours or GPU-hours (``resource``) that the apps ask for, from submission to end.
-    :param on_trial_failure: ``fail`` ends at the first trial that failed or timed out.
-    :param on_stop: what a limit does to the apps that still run: ``drain`` lets them end, ``cancel`` cancels them.
-    """
-
-    max_trials: int
-    parallelism: int = 1
-    max_failed_trials: int | None = None
-    max_failure_rate: float | None = None
-    min_trials_for_rate: int | None = None
-    deadline: float | None = None
-    max_seconds: float | None = None
-    max_resource_hours: float | None = None
-    resource: str = "cpu"
-    on_trial_failure: str = "continue"
-    on_stop: str = "drain"
+    max_trials: _Count | None = None
+    parallelism: _Count = 1
+    max_failed_trials: _Count | None = None
+    max_failure_rate: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    min_trials_for_rate: _Count | None = None
+    deadline: Annotated[float, BeforeValidator(_point_in_time)] | None = None
+    max_seconds: Annotated[float, BeforeValidator(_seconds)] | None = None
+    max_resource_hours: Annotated[Number, Field(gt=0)] | None = None
+    resource: Literal["cpu", "gpu"] = "cpu"
+    on_trial_failure: Literal["continue", "fail"] = "continue"
+    on_stop: Literal["drain", "cancel"] = "drain"
 
     @classmethod
     def load(cls, **given: Any) -> Self:
         """Read limits from operator arguments, among them what a template or a form has turned into strings.
 
-        :raises InvalidInputError: for 0, a negative or another unusable value, and for limits that contradict.
+        :param given: by name; None, ``""`` and ``"None"`` (a template's None) mean that the limit is not given.
+        :raises InvalidInputError: one error that names every unusable limit, its value and the fix, and the limits that
+            contradict each other.
         """
-        read = {name: _read(name, value) for name, value in given.items()}
-        check_together(read)
-        return cls(**{name: value for name, value in read.items() if value is not None})
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            from airflow_provider_axtx.spec.validation import problems_of
+
+            raise_for("A limit", problems_of(error, cls))
+            raise
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, given: dict[str, Any]) -> dict[str, Any]:
+        empty = [name for name, value in given.items() if value is None or value in ("", "None")]
+        kept = {name: value for name, value in given.items() if name not in empty}
+        # Given as "no limit", which is more than not given yet.
+        return kept | {name: None for name in empty if cls.model_fields[name].default is None}
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield the limits that make another one meaningless."""
+        for name in ("parallelism", "max_failed_trials", "min_trials_for_rate"):
+            value, most = getattr(self, name), self.max_trials
+            if value is not None and most is not None and value > most:
+                fix = f"lower it to at most {most}, or raise max_trials."
+                yield Problem(name, value, f"is more than max_trials={most} and has no effect", fix)
+        if self.min_trials_for_rate and "max_failure_rate" in self.model_fields_set and self.max_failure_rate is None:
+            fix = "set max_failure_rate too, for example to 0.5."
+            yield Problem(
+                "min_trials_for_rate", self.min_trials_for_rate, "has no effect without max_failure_rate", fix
+            )
+        for name in ("max_failed_trials", "max_failure_rate"):
+            value = getattr(self, name)
+            if self.on_trial_failure == "fail" and value is not None:
+                text = "can never be reached: on_trial_failure='fail' ends at the first failure"
+                yield Problem(name, value, text, "remove it, or set on_trial_failure='continue'.")
+
+
+class Limits(_KnownLimits):
+    """What ends an experiment; None is no limit.
+
+    :param max_trials: trials of the experiment, whichever task generated or attached them.
+    :param parallelism: trials in flight at once.
+    :param max_failed_trials: ends when this many trials have failed or timed out.
+    :param max_failure_rate: ends when a greater share of the ended trials than this has failed or timed out.
+    :param min_trials_for_rate: trials that must have ended before the rate counts; None is 5.
+    :param deadline: a point in time, in seconds since the epoch.
+    :param max_seconds: since the first start of the task; a retry or a restart does not begin anew.
+    :param max_resource_hours: core-hours or GPU-hours (``resource``) that the apps ask for, from submission to end.
+    :param on_trial_failure: ``fail`` ends at the first trial that failed or timed out.
+    :param on_stop: what a limit does to the apps that still run: ``drain`` lets them end, ``cancel`` cancels them.
+    """
+
+    max_trials: _Count
 
     def reached(self, progress: Progress, now: float) -> str | None:
         """Return which limit has been reached, in words, or None. ``max_trials`` is the generator's business."""
@@ -115,118 +176,7 @@ def check_at_parse(**given: Any) -> None:
 
     :raises InvalidInputError: as ``Limits.load``.
     """
-    known = {name: value for name, value in given.items() if not is_templated(value)}
-    check_together({name: _read(name, value) for name, value in known.items()})
-
-
-def check_together(read: Mapping[str, Any]) -> None:
-    """Refuse limits of which one makes another meaningless."""
-    for name in ("parallelism", "max_failed_trials", "min_trials_for_rate"):
-        value, most = read.get(name), read.get("max_trials")
-        if value is not None and most is not None and value > most:
-            raise InvalidInputError(
-                f"{name}={value} is more than max_trials={most} and has no effect.",
-                fix=f"lower {name} to at most {most}, or raise max_trials.",
-            )
-    if read.get("min_trials_for_rate") is not None and "max_failure_rate" in read and read["max_failure_rate"] is None:
-        raise InvalidInputError(
-            f"min_trials_for_rate={read['min_trials_for_rate']} without max_failure_rate has no effect.",
-            fix="set max_failure_rate too, for example to 0.5.",
-        )
-    limited = [name for name in ("max_failed_trials", "max_failure_rate") if read.get(name) is not None]
-    if read.get("on_trial_failure") == "fail" and limited:
-        raise InvalidInputError(
-            f"on_trial_failure='fail' ends at the first failure; {' and '.join(limited)} can never be reached.",
-            fix="remove one of them, or set on_trial_failure='continue'.",
-        )
-
-
-def as_rate(field: str, value: object) -> float:
-    """Return a share above 0 and below 1.
-
-    :raises InvalidInputError: when it is not one.
-    """
-    rate = _number(value)
-    if rate is None or not 0 < rate < 1:
-        raise InvalidInputError(
-            f"{field} must be above 0 and below 1, not {shorten(value)}.", fix=f"set {field}, for example to 0.5."
-        )
-    return rate
-
-
-def as_hours(field: str, value: object) -> float:
-    """Return a number of hours above 0.
-
-    :raises InvalidInputError: when it is not one.
-    """
-    hours = _number(value)
-    if hours is None or hours <= 0:
-        raise InvalidInputError(
-            f"{field} must be a number of hours above 0, not {shorten(value)}.", fix=f"set {field}, for example to 10."
-        )
-    return hours
-
-
-def as_duration(field: str, value: object) -> float:
-    """Return a duration (seconds, or a ``timedelta``) in seconds.
-
-    :raises InvalidInputError: when it is not above 0.
-    """
-    return as_seconds(field, value.total_seconds() if isinstance(value, timedelta) else value)
-
-
-def as_time(field: str, value: object) -> float:
-    """Return a point in time (a ``datetime`` or its ISO text, with its time zone) in seconds since the epoch.
-
-    :raises InvalidInputError: when it is not one, or has no time zone.
-    """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value.strip())
-        except ValueError:
-            value = shorten(value)
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidInputError(
-            f"{field} must be a point in time with its time zone, not {value}.",
-            fix=f"set {field}, for example to 2026-01-31T18:00:00+00:00.",
-        )
-    return value.timestamp()
-
-
-def _count(field: str, value: object) -> int:
-    return as_int(field, value, minimum=1)
-
-
-_READERS: dict[str, Callable[[str, object], Any]] = {
-    "max_trials": _count,
-    "parallelism": _count,
-    "max_failed_trials": _count,
-    "max_failure_rate": as_rate,
-    "min_trials_for_rate": _count,
-    "deadline": as_time,
-    "max_seconds": as_duration,
-    "max_resource_hours": as_hours,
-    "resource": lambda field, value: as_choice(field, value, RESOURCES),
-    "on_trial_failure": lambda field, value: as_choice(field, value, ON_TRIAL_FAILURE),
-    "on_stop": lambda field, value: as_choice(field, value, ON_STOP),
-}
-#: Limits that must be given; for the others None, or what a template makes of it, is no limit.
-_REQUIRED = ("max_trials", "parallelism", "resource", "on_trial_failure", "on_stop")
-
-
-def _read(name: str, value: Any) -> Any:
-    if name not in _REQUIRED and (value is None or value in ("", "None")):
-        return None
-    return _READERS[name](name, value)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    return finite(value)
+    _KnownLimits.load(**{name: value for name, value in given.items() if not is_templated(value)})
 
 
 def _text(seconds: float) -> str:

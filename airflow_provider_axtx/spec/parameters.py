@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import keyword
-import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_serializer, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_serializer, model_validator
 
+from airflow_provider_axtx.core.numbers import Number, as_number, as_whole
 from airflow_provider_axtx.core.records import ParameterValue
 from airflow_provider_axtx.spec.expressions import ExpressionError, parse_linear
+from airflow_provider_axtx.spec.model import Frozen
 from airflow_provider_axtx.spec.problems import Problem
 
 ParameterType = Literal["float", "int", "str", "bool"]
@@ -22,17 +22,6 @@ MAX_CHOICE_VALUES = 1000
 MIN_RANGE_WIDTH = 1.5e-5
 
 
-def _no_boolean(value: object) -> object:
-    # Pydantic would take True for 1.0: a bound of true is a mistake, not a number.
-    if isinstance(value, bool):
-        raise PydanticCustomError("not_a_number", "is not a number")
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_no_boolean)]
-Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_boolean)]
-
-
 def coerce(value: object, parameter_type: str) -> ParameterValue | None:
     """Return ``value`` as the parameter type has it, or None when it cannot be one.
 
@@ -40,37 +29,15 @@ def coerce(value: object, parameter_type: str) -> ParameterValue | None:
 
     :param parameter_type: ``float``, ``int``, ``str`` or ``bool``.
     """
-    if parameter_type == "str":
-        return value if isinstance(value, str) else None
-    if parameter_type == "bool":
-        return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = int(value) if isinstance(value, str) and parameter_type == "int" else float(value)
-    except (ValueError, OverflowError):
-        return None
-    if parameter_type == "float":
-        return float(number) if math.isfinite(number) else None
-    # A large int must not pass through float, which would change it.
-    return int(value) if math.isfinite(number) and number == int(number) else None
-
-
-class Frozen(BaseModel):
-    """Base of all parts of an experiment spec: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def problems(self) -> Iterator[Problem]:
-        """Yield what is wrong, with paths relative to this part."""
-        yield from ()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        # Carried through Pydantic, which gathers the errors of all parts, instead of raised at the first.
-        if found := list(self.problems()):
-            raise PydanticCustomError("axtx", "is invalid", {"problems": found})
-        return self
+    match parameter_type:
+        case "str":
+            return value if isinstance(value, str) else None
+        case "bool":
+            return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
+        case "int":
+            return as_whole(value)
+        case _:
+            return as_number(value)
 
 
 class _Parameter(Frozen):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from airflow_provider_axtx.core.errors import InvalidResultError
-from airflow_provider_axtx.core.xcom import finite
+from airflow_provider_axtx.core.numbers import finite
 from airflow_provider_axtx.spec.problems import Problem
 
 _MEAN, _SEM = "/mean", "/sem"

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from airflow_provider_axtx.spec.parameters import Frozen, Number, Whole
+from airflow_provider_axtx.core.numbers import Number, Whole
+from airflow_provider_axtx.spec.model import Frozen
 from airflow_provider_axtx.spec.problems import Problem, closest
 
 _Count = Annotated[Whole, Field(ge=0)]

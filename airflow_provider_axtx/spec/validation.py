@@ -56,10 +56,13 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
 
 
 def _text(message: str) -> str:
+    message = message.replace("Input should be", "must be")
     return message[:1].lower() + message[1:]
 
 
 def _fix(kind: str, context: dict[str, Any]) -> str:
+    if "fix" in context:
+        return str(context["fix"])
     if kind == "literal_error":
         return f"write {context['expected']}."
     limits = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}

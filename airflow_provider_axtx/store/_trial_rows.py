@@ -17,6 +17,7 @@ from airflow_provider_axtx.core.errors import (
     TrialStateError,
 )
 from airflow_provider_axtx.core.keys import dag_run_of, request_key
+from airflow_provider_axtx.core.numbers import finite
 from airflow_provider_axtx.core.records import Observation, OpenTrial, Proposal, TrialRecord
 from airflow_provider_axtx.core.status import (
     TERMINAL_TRIAL_STATUSES,
@@ -24,7 +25,6 @@ from airflow_provider_axtx.core.status import (
     is_terminal_trial_status,
     moves_forward,
 )
-from airflow_provider_axtx.core.xcom import finite
 from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store.tables import KEY_LENGTH, experiments, observations, trials
 

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
-import math
 import pickle
 
 import pytest
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial, TrialOutcome, finite
+from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial, TrialOutcome
 
 TRIAL = {"experiment": "e", "trial_index": 3, "arm_name": "3_0", "parameters": {"x": 0.1, "k": "a", "n": 4, "b": True}}
 RUN = {**TRIAL, "attempt": 1, "app_handle": "local_detached://torchx/e-t3-a1", "tracker_base": "/t"}
@@ -44,16 +43,6 @@ def test_a_malformed_trial_is_refused_by_name(kind: type[Trial], value: object, 
     with pytest.raises(InvalidInputError, match=named) as caught:
         kind.from_json(value)
     assert "Fix:" in str(caught.value)
-
-
-@pytest.mark.parametrize("value", [True, None, "1", [1.0], math.nan, math.inf, -math.inf, 10**400])
-def test_not_a_finite_number(value: object) -> None:
-    assert finite(value) is None
-
-
-@pytest.mark.parametrize("value", [0, -1, 3.3e-12, 5e-324, 1e308])
-def test_a_finite_number_is_exact(value: float) -> None:
-    assert finite(value) == value
 
 
 def test_an_error_survives_pickling_between_processes() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.spec.limits import Limits, Progress
+from airflow_provider_axtx.spec.limits import Limits, Progress, check_at_parse
 
 DEADLINE = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -70,28 +70,46 @@ def test_when_a_limit_will_be_reached_although_no_trial_ends() -> None:
 
 #: Refused: by each limit the value, and what the error says.
 BAD: list[tuple[dict[str, Any], str]] = [
-    *[({name: value}, f"{name} must be a whole number") for name in ("max_trials", "parallelism") for value in (0, -1)],
-    *[({"max_failed_trials": value}, "max_failed_trials must be a whole number") for value in (0, -1, "many")],
-    *[({"min_trials_for_rate": value}, "min_trials_for_rate must be") for value in (0, -1, 2.5)],
-    *[({"max_failure_rate": value}, "max_failure_rate must be above 0 and below 1") for value in (0, -0.1, 1, "x")],
-    *[({"max_seconds": value}, "max_seconds must be") for value in (0, -1, timedelta(0), True)],
-    *[({"max_resource_hours": value}, "max_resource_hours must be") for value in (0, -1, "x", float("nan"))],
-    *[({"deadline": value}, "deadline must be") for value in (0, -1, "soon", datetime(2030, 1, 1))],
-    ({"max_trials": None}, "max_trials must be"),
-    ({"resource": "tpu"}, "resource must not be 'tpu'"),
-    ({"on_stop": "kill"}, "on_stop must not be 'kill'"),
-    ({"on_trial_failure": "retry"}, "on_trial_failure must not be 'retry'"),
+    *[({name: value}, f"{name}: must be greater") for name in ("max_trials", "parallelism") for value in (0, -1)],
+    *[({"max_failed_trials": value}, "max_failed_trials: must be greater") for value in (0, -1)],
+    ({"max_failed_trials": "many"}, "max_failed_trials: must be a valid integer"),
+    *[({"min_trials_for_rate": value}, "min_trials_for_rate: must be") for value in (0, -1, 2.5)],
+    *[({"max_failure_rate": value}, "max_failure_rate: must be") for value in (0, -0.1, 1, "x")],
+    *[({"max_seconds": value}, "max_seconds: is not a duration above 0") for value in (0, -1, timedelta(0), True)],
+    *[({"max_resource_hours": value}, "max_resource_hours: must be") for value in (0, -1, "x", float("nan"))],
+    *[({"deadline": value}, "deadline: is not a point in time") for value in (0, -1, "soon", datetime(2030, 1, 1))],
+    ({"max_trials": None}, "max_trials: is missing"),
+    ({"resource": "tpu"}, "resource: must be 'cpu' or 'gpu'"),
+    ({"on_stop": "kill"}, "on_stop: must be 'drain' or 'cancel'"),
+    ({"on_trial_failure": "retry"}, "on_trial_failure: must be 'continue' or 'fail'"),
+    ({"max_trail": 3}, "max_trail: unknown key.*did you mean 'max_trials'"),
     # Contradictions
-    ({"parallelism": 11}, "parallelism=11 is more than max_trials=10"),
-    ({"max_failed_trials": 11}, "max_failed_trials=11 is more than max_trials=10"),
-    ({"max_failure_rate": 0.5, "min_trials_for_rate": 11}, "min_trials_for_rate=11 is more than max_trials=10"),
-    ({"min_trials_for_rate": 3, "max_failure_rate": None}, "min_trials_for_rate=3 without max_failure_rate"),
-    ({"on_trial_failure": "fail", "max_failed_trials": 3}, "max_failed_trials can never be reached"),
-    ({"on_trial_failure": "fail", "max_failure_rate": 0.5}, "max_failure_rate can never be reached"),
+    ({"parallelism": 11}, "parallelism: is more than max_trials=10"),
+    ({"max_failed_trials": 11}, "max_failed_trials: is more than max_trials=10"),
+    ({"max_failure_rate": 0.5, "min_trials_for_rate": 11}, "min_trials_for_rate: is more than max_trials=10"),
+    ({"min_trials_for_rate": 3, "max_failure_rate": None}, "min_trials_for_rate: has no effect without max_failure_"),
+    ({"on_trial_failure": "fail", "max_failed_trials": 3}, "max_failed_trials: can never be reached"),
+    ({"on_trial_failure": "fail", "max_failure_rate": 0.5}, "max_failure_rate: can never be reached"),
 ]
 
 
 @pytest.mark.parametrize(("given", "said"), BAD)
 def test_what_cannot_be_a_limit_is_refused(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidInputError, match=said):
+    with pytest.raises(InvalidInputError, match=said) as caught:
         load(**given)
+    shown = [repr(value) for value in given.values() if value is not None]
+    assert not shown or any(f"got {value}" in str(caught.value) for value in shown)
+    assert "Fix: " in str(caught.value)
+
+
+def test_one_error_names_all_limits_that_are_wrong() -> None:
+    with pytest.raises(InvalidInputError, match=r"(?s)2 problems:.*max_trials.*deadline"):
+        Limits.load(max_trials=0, deadline="soon")
+
+
+def test_at_parse_a_template_is_not_checked_but_the_rest_is() -> None:
+    check_at_parse(max_trials="{{ params.n }}", parallelism=4, min_trials_for_rate=3, max_failure_rate="{{ params.r }}")
+    with pytest.raises(InvalidInputError, match="parallelism: must be"):
+        check_at_parse(max_trials="{{ params.n }}", parallelism=0)
+    with pytest.raises(InvalidInputError, match="max_failed_trials: can never be reached"):
+        check_at_parse(max_trials="{{ params.n }}", on_trial_failure="fail", max_failed_trials=3)
