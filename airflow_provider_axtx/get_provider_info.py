@@ -35,6 +35,27 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [f"{_PACKAGE}.links.{name}" for name in ("ExperimentLink", "TrialLink", "AppLink")],
         "cli": [f"{_PACKAGE}.cli.get_commands"],
         "connection-types": [_ax_connection(), _torchx_connection()],
+        "config": {"axtx": _options()},
+    }
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "description": "Options of the Ax and TorchX provider.",
+        "options": {
+            "installation": {
+                "description": (
+                    "Identity of this Airflow deployment in the experiment stores that it uses. It keeps the trials "
+                    "and apps of two deployments that share a store apart, and must be the same in all processes of "
+                    "one deployment. When it is empty, the Airflow Variable axtx_installation holds the identity, "
+                    "which the first task makes with a random value."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "production",
+                "default": "",
+            }
+        },
     }
 
 

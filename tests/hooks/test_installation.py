@@ -1,0 +1,173 @@
+"""The identity of a deployment, through a stand-in for the channel between a task and Airflow's API server."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import (
+    ErrorResponse,
+    GetVariable,
+    GetVariableKeys,
+    OKResponse,
+    PutVariable,
+    VariableKeysResult,
+    VariableResult,
+)
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.hooks import installation
+from airflow_provider_axtx.hooks.installation import VARIABLE, ainstallation_id, installation_id
+
+
+class FakeChannel:
+    """Answers requests for Variables as the API server does."""
+
+    def __init__(self) -> None:
+        self.variables: dict[str, str] = {}
+        self.written: list[str] = []
+        self.requests = 0
+        self.after_write: Callable[[], None] = lambda: None
+        self.failing: set[type] = set()
+        self.error = ErrorType.API_SERVER_ERROR
+
+    def send(self, message: Any) -> Any:
+        self.requests += 1
+        if type(message) in self.failing:
+            return self._fail(message)
+        if isinstance(message, GetVariableKeys):
+            keys = [key for key in self.variables if key.startswith(message.prefix or "")]
+            return VariableKeysResult(keys=keys, total_entries=len(keys))
+        if isinstance(message, PutVariable):
+            self.variables[message.key] = str(message.value)
+            self.written.append(str(message.value))
+            self.after_write()
+            return OKResponse(ok=True)
+        if isinstance(message, GetVariable):
+            if message.key not in self.variables:
+                return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
+            return VariableResult(key=message.key, value=self.variables[message.key])
+        return None
+
+    def _fail(self, message: Any) -> Any:
+        response = ErrorResponse(error=self.error, detail={"message": "the API server is away"})
+        if isinstance(message, PutVariable):
+            raise AirflowRuntimeError(response)
+        return response
+
+
+@pytest.fixture(autouse=True)
+def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "_known", "")
+    monkeypatch.setattr(installation, "_PAUSE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def channel(monkeypatch: pytest.MonkeyPatch) -> FakeChannel:
+    """Make this process a task."""
+    channel = FakeChannel()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", channel, raising=False)
+    return channel
+
+
+def test_outside_airflow_there_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(task_runner, "SUPERVISOR_COMMS", raising=False)
+    assert installation_id() == ""
+
+
+def test_the_first_task_makes_the_variable_and_later_ones_read_it(
+    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = installation_id()
+    assert len(made) == 36
+    assert channel.variables == {VARIABLE: made}
+    monkeypatch.setattr(installation, "_known", "")
+    assert installation_id() == made
+    assert channel.written == [made]
+
+
+def test_a_process_asks_once(channel: FakeChannel) -> None:
+    channel.variables[VARIABLE] = "tuebingen"
+    assert installation_id() == "tuebingen"
+    asked = channel.requests
+    assert installation_id() == "tuebingen"
+    assert channel.requests == asked
+
+
+def test_of_two_tasks_that_make_it_at_once_both_use_what_was_written_last(channel: FakeChannel) -> None:
+    channel.after_write = lambda: channel.variables.update({VARIABLE: "of the other task"})
+    assert installation_id() == "of the other task"
+
+
+def test_an_api_server_that_fails_gives_no_new_identity(channel: FakeChannel) -> None:
+    channel.variables[VARIABLE] = "tuebingen"
+    channel.failing = {GetVariable, GetVariableKeys}
+    with pytest.raises(AirflowRuntimeError):
+        installation_id()
+    channel.failing = {GetVariable}
+    with pytest.raises(RuntimeError, match=VARIABLE):
+        installation_id()
+    channel.failing = set()
+    assert installation_id() == "tuebingen"
+    assert channel.written == []
+
+
+def test_without_the_right_to_read_it_there_is_no_identity_and_a_warning(
+    channel: FakeChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel.failing, channel.error = {GetVariable}, ErrorType.PERMISSION_DENIED
+    assert installation_id() == ""
+    assert "[axtx] installation" in caplog.text
+
+
+def test_the_configured_identity_comes_first(channel: FakeChannel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__AXTX__INSTALLATION", " production ")
+    assert installation_id() == "production"
+    assert channel.requests == 0
+
+
+def test_an_identity_that_the_store_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__AXTX__INSTALLATION", "x" * 251)
+    with pytest.raises(InvalidInputError, match=r"\[axtx\] installation"):
+        installation_id()
+
+
+async def test_a_trigger_asks_without_blocking_its_event_loop(
+    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "_PAUSE_SECONDS", 0.5)
+    asked = asyncio.create_task(ainstallation_id())
+    turns = 0
+    while not asked.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert asked.result() == channel.variables[VARIABLE]
+    assert turns >= 10
+
+
+def test_airflow_shows_the_option() -> None:
+    command = [sys.executable, "-m", "airflow", "config", "list", "--section", "axtx", "--include-descriptions"]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    assert "[axtx]" in shown
+    assert "installation" in shown
+    assert "same in all processes" in " ".join(shown.split())
+
+
+COMMAND_LINE = """
+from airflow.models.variable import Variable
+from airflow_provider_axtx.hooks.installation import VARIABLE, installation_id_in_database
+assert installation_id_in_database() == "", installation_id_in_database()
+Variable.set(VARIABLE, "tuebingen")
+assert installation_id_in_database() == "tuebingen", installation_id_in_database()
+"""
+
+
+def test_the_command_line_reads_airflows_database() -> None:
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=300)
+    subprocess.run([sys.executable, "-c", COMMAND_LINE], check=True, timeout=300)
