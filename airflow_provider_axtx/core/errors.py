@@ -87,6 +87,13 @@ class SchedulerUnavailableError(AxtxError):
     retryable = True
 
 
+class AppElsewhereError(SchedulerUnavailableError):
+    """The app belongs to another host, or to files that this machine does not have: nothing can be said about it here.
+
+    A retry may run on that host, so the same call may succeed there.
+    """
+
+
 class TrialsPendingError(AxtxError):
     """Ax cannot propose another trial until some that are in flight have ended."""
 
