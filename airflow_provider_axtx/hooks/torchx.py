@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 
 DEFAULT_SCHEDULER = "local_detached"
 _KNOWN_EXTRAS = ("scheduler", "scheduler_args", "tracker_base", "allowed_components")
+
+
+class RecordedAttempt(Protocol):
+    """What reaches the app of an attempt.
+
+    :param scheduler: name of the TorchX scheduler.
+    :param lookup_options: what ``TorchXLauncher.lookup_options`` returned at the submission; None when unknown.
+    """
+
+    @property
+    def scheduler(self) -> str: ...
+    @property
+    def lookup_options(self) -> Mapping[str, Any] | None: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class TorchXHook(BaseHook):
     def get_launcher(
         self, scheduler: str | None = None, scheduler_args: Mapping[str, Any] | None = None
     ) -> TorchXLauncher:
-        """Return the engine that submits, observes and cancels apps.
+        """Return the launcher that submits, observes and cancels apps.
 
         :param scheduler: None means the connection's.
         :param scheduler_args: added to, and stronger than, the connection's when the scheduler is the connection's;
@@ -97,6 +110,23 @@ class TorchXHook(BaseHook):
             scheduler_args={**inherited, **(scheduler_args or {})},
             allowed_components=self.settings.allowed_components,
         )
+
+    def get_launcher_for(self, attempt: RecordedAttempt) -> TorchXLauncher:
+        """Return a launcher that finds, observes, cancels and reads the app of an attempt, wherever it was submitted.
+
+        It needs no option that only a submission needs, and cannot submit.
+
+        :param attempt: an ``AttemptRecord``, or what has its ``scheduler`` and ``lookup_options``. With None for the
+            latter (an attempt of an older version) the connection's options are taken, if the scheduler is its own.
+        :raises InvalidInputError: unknown scheduler, a missing package, or options of the connection that do not fit.
+        """
+        from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+
+        if attempt.lookup_options is not None:
+            return TorchXLauncher.for_attempt(attempt.scheduler, attempt.lookup_options)
+        if attempt.scheduler == self.settings.scheduler and self.settings.scheduler_args:
+            return TorchXLauncher.for_attempt(attempt.scheduler, self.get_launcher().lookup_options())
+        return TorchXLauncher.for_attempt(attempt.scheduler, None)
 
 
 def read_settings(connection: Connection) -> TorchXSettings:

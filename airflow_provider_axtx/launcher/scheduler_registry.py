@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,10 +15,8 @@ from torchx.schedulers import get_scheduler_factories
 from torchx.schedulers.api import Scheduler
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, SchedulerUnavailableError
+from airflow_provider_axtx.launcher.lookup import SchedulerFactory, connecting_factories, connection_place
 from airflow_provider_axtx.launcher.typecheck import shown, type_name, type_problem
-
-#: Called with the session's name.
-SchedulerFactory = Callable[..., Scheduler]
 
 LOCAL_DETACHED = "local_detached"
 
@@ -130,17 +128,22 @@ def missing_package(scheduler: str, error: ImportError) -> InvalidInputError:
     )
 
 
-def schedulers_of_process(session: str) -> Schedulers:
+def schedulers_of_process(session: str, name: str = "", recorded: Mapping[str, Any] | None = None) -> Schedulers:
     """Return this process's schedulers. A forked child gets its own: sockets of a client must not be shared.
 
     So does a changed environment that ``local_detached`` takes its folder from.
+
+    :param name: the scheduler that is connected to a recorded place.
+    :param recorded: that place, as ``lookup.lookup_options`` returned it.
     """
-    return _schedulers(session, os.getpid(), *map(os.environ.get, ("AXTX_LOCAL_ROOT", "AIRFLOW_HOME")))
+    place = connection_place(name, recorded or {})
+    environment = map(os.environ.get, ("AXTX_LOCAL_ROOT", "AIRFLOW_HOME"))
+    return _schedulers(session, name if place else "", place, os.getpid(), *environment)
 
 
-@functools.lru_cache(maxsize=8)
-def _schedulers(session: str, *_process: object) -> Schedulers:
-    return Schedulers(session)
+@functools.lru_cache(maxsize=32)
+def _schedulers(session: str, name: str, place: str | None, *_process: object) -> Schedulers:
+    return Schedulers(session, connecting_factories(name, place) if place else None)
 
 
 def _local_detached(session_name: str) -> Scheduler:

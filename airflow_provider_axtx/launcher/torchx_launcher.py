@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from torchx.specs import AppDef, AppDryRunInfo, InvalidRunConfigException, make_app_handle, parse_app_handle
 from torchx.specs.api import MalformedAppHandleException
@@ -18,9 +18,10 @@ from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import ParameterValue
-from airflow_provider_axtx.launcher import slurm
+from airflow_provider_axtx.launcher import lookup, slurm
 from airflow_provider_axtx.launcher.components import Component, check_component, load_component
 from airflow_provider_axtx.launcher.logs import LogFollower, last_lines
+from airflow_provider_axtx.launcher.lookup import SchedulerFactory
 from airflow_provider_axtx.launcher.observers.base import Observer
 from airflow_provider_axtx.launcher.observers.docker import DockerObserver, complete_request
 from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesMCADObserver, KubernetesObserver
@@ -29,7 +30,6 @@ from airflow_provider_axtx.launcher.observers.slurm import SlurmObserver
 from airflow_provider_axtx.launcher.plan import SubmissionPlan, make_plan
 from airflow_provider_axtx.launcher.scheduler_registry import (
     LOCAL_DETACHED,
-    SchedulerFactory,
     Schedulers,
     check_options,
     missing_package,
@@ -65,6 +65,8 @@ class TorchXLauncher:
     :param allowed_schedulers: names of the schedulers that may be used; None allows all.
     :param session: TorchX session name, part of the app handle.
     :param scheduler_factories: further TorchX schedulers by name, for embedding and tests.
+    :param recorded: what ``lookup_options`` returned when apps were submitted. The launcher then reaches those apps and
+        needs no option, but cannot submit; see ``for_attempt``.
     :raises InvalidInputError: unknown, refused or not allowed scheduler, a missing package, options that do not fit.
     """
 
@@ -77,11 +79,14 @@ class TorchXLauncher:
         allowed_schedulers: Sequence[str] | None = None,
         session: str = "torchx",
         scheduler_factories: Mapping[str, SchedulerFactory] | None = None,
+        recorded: Mapping[str, Any] | None = None,
     ) -> None:
         if not re.fullmatch(r"[\w.-]+", session):
             raise InvalidInputError(f"session {session!r} cannot be part of an app handle.", fix="letters and digits.")
         self._schedulers = (
-            Schedulers(session, scheduler_factories) if scheduler_factories else schedulers_of_process(session)
+            Schedulers(session, scheduler_factories)
+            if scheduler_factories
+            else schedulers_of_process(session, scheduler, recorded)
         )
         self.scheduler = self._schedulers.check_name(
             scheduler, None if allowed_schedulers is None else list(allowed_schedulers)
@@ -89,9 +94,46 @@ class TorchXLauncher:
         self._session = session
         self._allowed_components = allowed_components
         client = self._schedulers.get(self.scheduler)
+        self._recorded = None if recorded is None else dict(recorded)
         with self._talking("tell its options"):
-            self._options = check_options(self.scheduler, client, scheduler_args)
-        self._observer = _OBSERVERS.get(self.scheduler, Observer)(self.scheduler, client, self._options)
+            self._options = check_options(self.scheduler, client, scheduler_args) if recorded is None else {}
+        reached_by = self._options if self._recorded is None else self._recorded
+        self._observer = _OBSERVERS.get(self.scheduler, Observer)(self.scheduler, client, reached_by)
+
+    @classmethod
+    def for_attempt(
+        cls,
+        scheduler: str,
+        lookup_options: Mapping[str, Any] | None,
+        *,
+        session: str = "torchx",
+        scheduler_factories: Mapping[str, SchedulerFactory] | None = None,
+    ) -> Self:
+        """Return a launcher that finds, observes, cancels and reads the apps of a recorded attempt.
+
+        It needs no option that only a submission needs, and cannot submit.
+
+        :param scheduler: the attempt's scheduler.
+        :param lookup_options: what ``lookup_options`` returned when it was submitted; None when nothing was recorded.
+            Names that this version does not know are ignored.
+        :raises InvalidInputError: unknown scheduler, or a missing package.
+        """
+        return cls(scheduler, session=session, scheduler_factories=scheduler_factories, recorded=lookup_options or {})
+
+    def lookup_options(self) -> dict[str, Any]:
+        """Return what another process needs to reach the apps that this launcher submits: a JSON object, no secrets.
+
+        :raises SchedulerUnavailableError: ``local_detached`` cannot write its folder.
+        """
+        if self._recorded is not None:
+            return dict(self._recorded)
+        with self._talking("tell where its apps are"):
+            return lookup.lookup_options(self.scheduler, self._schedulers.get(self.scheduler), self._options)
+
+    @property
+    def host(self) -> str | None:
+        """The host whose processes the apps are (``local_detached``, a local Docker engine); None for a cluster."""
+        return lookup.host_of(self.lookup_options())
 
     @property
     def refuses_duplicates(self) -> bool:
@@ -135,6 +177,7 @@ class TorchXLauncher:
         :raises InvalidInputError: component, parameters, options or AppDef cannot be used.
         :raises SchedulerUnavailableError: the scheduler was needed for the dry run and did not answer.
         """
+        self._check_may_submit()
         _check_tracker_base(tracker_base)
         loaded = load_component(component, self._allowed_components)
         app = loaded.build(
@@ -157,6 +200,7 @@ class TorchXLauncher:
         :raises SchedulerUnavailableError: the scheduler did not answer, or refused. The app may have been submitted all
             the same: ``find`` tells.
         """
+        self._check_may_submit()
         crash_point("torchx.before_submit")
         with self._talking(f"submit {plan.submission_key}"):
             try:
@@ -267,6 +311,13 @@ class TorchXLauncher:
         except MalformedAppHandleException:
             return None
         return parsed.app_id if parsed.scheduler_backend == self.scheduler else None
+
+    def _check_may_submit(self) -> None:
+        if self._recorded is not None:
+            raise InvalidInputError(
+                f"This launcher of scheduler {self.scheduler} was made for a recorded attempt and cannot submit.",
+                fix="make one with the scheduler's options: TorchXHook.get_launcher().",
+            )
 
     def _talking(self, doing: str) -> Any:
         return talking_to(self.scheduler, doing)

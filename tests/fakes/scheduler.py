@@ -31,10 +31,12 @@ class FakeCluster:
     """The state of a fake scheduler, and the test's control over it. Safe across processes.
 
     :param root: folder of the state.
+    :param required: names of further options, texts without which nothing can be submitted.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, required: tuple[str, ...] = ()) -> None:
         self.root = root
+        self.required = required
         root.mkdir(parents=True, exist_ok=True)
 
     def factory(self, session_name: str, **_: object) -> FakeScheduler:
@@ -137,7 +139,10 @@ class FakeScheduler(Scheduler[Any]):
 
     def _run_opts(self) -> runopts:
         opts = runopts()
-        opts.add("queue", type_=str, default="default", help="queue")
+        for name in self.cluster.required:
+            opts.add(name, type_=str, required=True, help=name)
+        if "queue" not in self.cluster.required:
+            opts.add("queue", type_=str, default="default", help="queue")
         opts.add("slots", type_=int, default=None, help="slots")
         opts.add("weight", type_=float, default=None, help="weight")
         opts.add("urgent", type_=bool, default=False, help="urgent")

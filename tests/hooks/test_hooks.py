@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,3 +98,29 @@ def test_options_of_the_connection_belong_to_its_scheduler(monkeypatch: pytest.M
     assert TorchXHook().get_launcher("local_detached").scheduler == "local_detached"
     with pytest.raises(InvalidInputError, match="max_parallel"):
         TorchXHook().get_launcher("local_detached", {"max_parallel": "many"})
+
+
+@pytest.mark.parametrize(
+    ("recorded", "namespace"),
+    [
+        ({"namespace": "recorded"}, "recorded"),
+        (None, "of-the-connection"),  # an attempt of an older version
+        ({}, "default"),
+    ],
+)
+def test_launcher_for_an_attempt_needs_no_option_of_a_submission(
+    recorded: dict[str, Any] | None, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extra = {"scheduler": "kubernetes", "scheduler_args": {"queue": "q", "namespace": "of-the-connection"}}
+    connect(monkeypatch, "torchx_default", {"conn_type": "torchx", "extra": extra})
+    attempt = SimpleNamespace(scheduler="kubernetes", lookup_options=recorded)
+    launcher = TorchXHook().get_launcher_for(attempt)
+    assert launcher.lookup_options().get("namespace", "default") == namespace
+    assert launcher.host is None
+
+
+def test_launcher_for_an_attempt_on_another_scheduler_than_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"scheduler": "slurm", "scheduler_args": {"job_dir": "/jobs"}}
+    connect(monkeypatch, "torchx_default", {"conn_type": "torchx", "extra": extra})
+    attempt = SimpleNamespace(scheduler="kubernetes", lookup_options=None)
+    assert TorchXHook().get_launcher_for(attempt).scheduler == "kubernetes"

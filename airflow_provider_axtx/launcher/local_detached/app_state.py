@@ -22,6 +22,7 @@ from airflow_provider_axtx.launcher.local_detached.app_dir import (
     this_host,
     try_lock,
 )
+from airflow_provider_axtx.launcher.local_detached.local_root import check_host
 from airflow_provider_axtx.launcher.local_detached.processes import kill_app
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ def observe(app: AppDir) -> AppObservation | None:
 
     An app whose supervisor has died is ended here: what is left of it is killed and the end recorded, as is an app
     cancelled before any supervisor took it.
+
+    :raises AppElsewhereError: it runs on another host, with which this one shares the files.
     """
     if (final := app.read(FINAL)) is not None:
         return _ended(final)
@@ -39,9 +42,7 @@ def observe(app: AppDir) -> AppObservation | None:
         return None
     started, here = app.read(STARTED), this_host()
     if started is not None and started["boot_id"] != here["boot_id"] and started["host"] != here["host"]:
-        return AppObservation(
-            "UNKNOWN", f"the app belongs to host {started['host']} and cannot be observed from {here['host']}"
-        )
+        check_host(f"app {app.app_id}", started, "its processes run there")
     try:
         lock = try_lock(app.lock)
     except FileNotFoundError:  # Cleaned up between the two looks.

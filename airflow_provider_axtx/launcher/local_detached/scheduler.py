@@ -59,7 +59,12 @@ from torchx.schedulers.local_scheduler import (
 from torchx.specs import NONE, AppDef, AppDryRunInfo, AppState, Role, runopts
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
-from airflow_provider_axtx.core.errors import DuplicateAppError, InvalidInputError, SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import (
+    AppElsewhereError,
+    DuplicateAppError,
+    InvalidInputError,
+    SchedulerUnavailableError,
+)
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.launcher.local_detached import launch
 from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, FINAL, REQUEST, AppDir
@@ -193,7 +198,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         there is none of this id. SUBMITTED means that its submitter died before a supervisor started; see ``find``.
         """
         app = self._known(app_id)
-        seen = observe(app) if app else None
+        seen = _state(app) if app else None
         if app is None or seen is None:
             return None
         roles = (app.read(REQUEST) or {}).get("roles", [])
@@ -207,18 +212,24 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
             roles=[Role(name=role["name"], image="", num_replicas=len(role["replicas"])) for role in roles],
         )
 
-    def describe_many(self, app_ids: Iterable[str]) -> dict[str, AppObservation]:
+    def describe_many(self, app_ids: Iterable[str]) -> dict[str, AppObservation | AppElsewhereError]:
         """Return the state and message of many apps, with a few file reads for each and no process.
 
-        :return: app id -> observation; ``core.observation.UNSEEN`` for an app that does not exist.
+        :return: app id -> observation: ``UNSEEN`` for an app that does not exist, the error for one of another host.
         """
-        apps = {app_id: self._known(app_id) for app_id in app_ids}
-        return {app_id: (observe(app) if app else None) or UNSEEN for app_id, app in apps.items()}
+        seen: dict[str, AppObservation | AppElsewhereError] = {}
+        for app_id in app_ids:
+            app = self._known(app_id)
+            try:
+                seen[app_id] = (observe(app) if app else None) or UNSEEN
+            except AppElsewhereError as error:
+                seen[app_id] = error
+        return seen
 
     def list(self, *_: object) -> builtins.list[ListAppResponse]:
         """Return all apps under the root, in order of their ids. Newer TorchX passes a configuration; it is ignored."""
         names = sorted(entry.name for entry in self.root.iterdir()) if self.root.is_dir() else []
-        seen = {name: observe(app) for name in names if (app := self._known(name))}
+        seen = {name: _state(app) for name in names if (app := self._known(name))}
         return [ListAppResponse(app_id=name, state=AppState[s.app_state]) for name, s in seen.items() if s]
 
     def log_iter(
@@ -243,7 +254,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
 
         def ended() -> bool:
             app = self._known(app_id)
-            seen = app and observe(app)
+            seen = app and _state(app)
             return not seen or seen.is_terminal
 
         lines = read_lines(file, ended, should_tail=should_tail)
@@ -279,8 +290,9 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
                 fix="see that the directory is writable, then cancel again.",
             ) from error
         crash_point("local.after_cancel")
-        # A living supervisor sees the marker; where there is none, this look ends the app.
-        observe(app)
+        # A living supervisor sees the marker, also one on another host that shares the files; where there is none, this
+        # look ends the app.
+        _state(app)
 
     def cleanup(self, older_than_seconds: float) -> builtins.list[str]:
         """Remove apps that ended more than ``older_than_seconds`` ago, with their logs; others are kept.
@@ -325,6 +337,14 @@ def create_scheduler(
     Unknown keyword arguments are ignored: TorchX's ``Runner`` passes every ``TORCHX_*`` environment variable as one.
     """
     return LocalDetachedScheduler(session_name, local_root=local_root, extra_paths=extra_paths)
+
+
+def _state(app: AppDir) -> AppObservation | None:
+    """Return the state of an app in TorchX's terms, in which one of another host is UNKNOWN."""
+    try:
+        return observe(app)
+    except AppElsewhereError as error:
+        return AppObservation("UNKNOWN", error.message)
 
 
 def _is_rubbish(entry: Path) -> bool:

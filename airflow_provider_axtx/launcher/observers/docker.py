@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
+from airflow_provider_axtx.launcher.lookup import check_docker_host
 from airflow_provider_axtx.launcher.observers.base import Observer, first_of, names
 
 _TIMEOUT_SECONDS = 30
@@ -64,11 +66,13 @@ class DockerObserver(Observer):
         from docker import APIClient
         from docker.utils import kwargs_from_env
 
-        return APIClient(version="auto", timeout=_TIMEOUT_SECONDS, **kwargs_from_env())
+        environment = os.environ | ({"DOCKER_HOST": recorded} if (recorded := self.options.get("docker_host")) else {})
+        return APIClient(version="auto", timeout=_TIMEOUT_SECONDS, **kwargs_from_env(environment=environment))
 
     def _containers(self) -> dict[str, list[dict[str, Any]]]:
         from torchx.schedulers.docker_scheduler import LABEL_APP_ID
 
+        check_docker_host(self.options)
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for container in self._client.containers(all=True, filters={"label": LABEL_APP_ID}):
             found[container["Labels"][LABEL_APP_ID]].append(container)

@@ -6,6 +6,7 @@ from torchx.schedulers.api import DescribeAppResponse
 from torchx.specs import AppState
 
 from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.launcher.lookup import known_kube_context
 from airflow_provider_axtx.launcher.observers.base import Observer, first_of, names
 
 _REQUEST_TIMEOUT_SECONDS = 30
@@ -23,7 +24,8 @@ class KubernetesObserver(Observer):
         from kubernetes import client, config
 
         configuration = client.Configuration()
-        config.load_kube_config(client_configuration=configuration)
+        context = known_kube_context(self.options.get("context"))
+        config.load_kube_config(context=context, client_configuration=configuration)
         namespace = self.options.get("namespace") or "default"
         with client.ApiClient(configuration) as connection:
             jobs = client.CustomObjectsApi(connection).list_namespaced_custom_object(

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.launcher.observers.base import LogSource, Observer, replicas_of
+from airflow_provider_axtx.core.errors import AppElsewhereError
+from airflow_provider_axtx.launcher.local_detached.local_root import check_root
+from airflow_provider_axtx.launcher.observers.base import LogSource, Observer, look_again, replicas_of
 
 
 def _lines_of(file: Path) -> Iterable[str]:
@@ -18,16 +20,34 @@ def _lines_of(file: Path) -> Iterable[str]:
 
 
 class LocalDetachedObserver(Observer):
-    """One scan of the state directory for all apps; the key is the app's id."""
+    """One scan of the state directory for all apps; the key is the app's id.
+
+    Each call raises ``AppElsewhereError`` when the files of the apps are not on this machine.
+    """
 
     def observe(self, app_ids: Sequence[str]) -> dict[str, AppObservation]:
-        observed: dict[str, AppObservation] = self.scheduler.describe_many(app_ids)
-        return observed
+        self._check_root()
+        seen: dict[str, AppObservation | AppElsewhereError] = self.scheduler.describe_many(app_ids)
+        elsewhere = [one for one in seen.values() if isinstance(one, AppElsewhereError)]
+        if elsewhere and len(elsewhere) == len(seen):
+            raise elsewhere[0]
+        return {
+            app_id: look_again(one.message) if isinstance(one, AppElsewhereError) else one
+            for app_id, one in seen.items()
+        }
 
     def find(self, submission_key: str) -> str | None:
+        self._check_root()
         return submission_key if self.scheduler.find(submission_key) else None
+
+    def cancel(self, app_id: str) -> None:
+        self._check_root()
+        self.scheduler.cancel(app_id)
 
     def logs(self, app_id: str) -> list[LogSource]:
         replicas = replicas_of(self.scheduler.describe(app_id))
         files = [(f"{role}/{replica}", self.scheduler.log_file(app_id, role, replica)) for role, replica in replicas]
         return [LogSource(label, functools.partial(_lines_of, file), file) for label, file in files]
+
+    def _check_root(self) -> None:
+        check_root(self.scheduler.root, self.options)

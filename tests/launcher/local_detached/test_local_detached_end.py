@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_axtx.core.errors import AppElsewhereError
 from airflow_provider_axtx.launcher.local_detached import launch, processes, supervisor
 from airflow_provider_axtx.launcher.local_detached.app_dir import AppDir
 from tests.launcher.local_detached.harness import Apps, fork, processes_with, wait_until
@@ -176,8 +177,9 @@ def test_an_app_of_another_host_is_unknown_here_until_it_has_ended(apps: Apps) -
     apps.until("app", "RUNNING")
     before = rewrite_started(apps, boot_id="another", host="elsewhere")
     seen = apps.scheduler.describe_many(["app"])["app"]
-    assert seen.app_state == "UNKNOWN"
+    assert isinstance(seen, AppElsewhereError)
     assert "belongs to host elsewhere" in seen.message
+    assert (apps.state("app"), "belongs to host elsewhere" in apps.message("app")) == ("UNKNOWN", True)
     apps.scheduler.cancel("app")
     assert apps.until("app") == "CANCELLED"
     # A container beside this one: another name, the same kernel.
