@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,15 @@ class Observation:
     mean: float
     sem: float | None = None
     step: float | None = None
+
+
+def final_means(observations: Iterable[Observation]) -> dict[int, dict[str, float]]:
+    """Return ``{trial index: {metric: mean}}`` of the final values; progressive results are left out."""
+    means: dict[int, dict[str, float]] = {}
+    for observation in observations:
+        if observation.step is None:
+            means.setdefault(observation.trial_index, {})[observation.metric] = observation.mean
+    return means
 
 
 @dataclass(frozen=True)

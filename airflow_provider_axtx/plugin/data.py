@@ -1,11 +1,11 @@
-"""What the page shows, as JSON objects made from the experiment store's rows. Neither Airflow nor Ax in it."""
+"""Makes the JSON objects that the page shows from the experiment store's rows."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.records import AttemptRecord, Observation
+from airflow_provider_axtx.core.records import AttemptRecord, Observation, final_means
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.ranking import Goal, Standing, goals, standing
@@ -26,7 +26,7 @@ def line_json(line: ExperimentLine, found: Standing, completed: dict[int, dict[s
 
 
 def head_json(line: ExperimentLine) -> dict[str, Any]:
-    """Return what is known of an experiment without its trials."""
+    """Return the facts of an experiment that do not need its trials."""
     summary, planned = line.summary, line.summary.planned_trials
     total = sum(summary.trial_counts.values())
     ended = sum(number for status, number in summary.trial_counts.items() if is_terminal_trial_status(status))
@@ -88,7 +88,7 @@ def curves_json(observed: list[Observation]) -> dict[str, dict[str, list[list[fl
 
 
 def cards_json(cards: list[AnalysisCard]) -> list[dict[str, Any]]:
-    """Return what is told of each analysis card before it is opened."""
+    """Return the heading of each analysis card."""
     return [
         {"title": card.title, "subtitle": card.subtitle, "section": card.section, "kind": card.kind} for card in cards
     ]
@@ -99,7 +99,7 @@ def _goal_json(goal: Goal) -> dict[str, Any]:
 
 
 def _trial_json(trial: TrialView, wanted: list[Goal]) -> dict[str, Any]:
-    means = {one.metric: one.mean for one in trial.observations}
+    means = final_means(trial.observations).get(trial.record.index, {})
     return {
         "index": trial.record.index,
         "arm": trial.record.arm_name,
@@ -112,21 +112,21 @@ def _trial_json(trial: TrialView, wanted: list[Goal]) -> dict[str, Any]:
         "origin": trial.record.origin,
         "created_at": trial.created_at,
         "completed_at": trial.completed_at,
-        "runs": [_run_json(run) for run in trial.runs],
+        "attempts": [_attempt_json(attempt) for attempt in trial.attempts],
     }
 
 
-def _run_json(run: AttemptRecord) -> dict[str, Any]:
-    who = run.identity
+def _attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
+    task = attempt.identity
     return {
-        "attempt": run.number,
-        "scheduler": run.scheduler,
-        "app_handle": run.app_handle,
-        "app_state": run.app_state,
-        "message": run.message,
-        "cancel_reason": run.cancel_reason,
-        "requested_at": run.requested_at,
-        "submitted_at": run.submitted_at,
-        "finished_at": run.finished_at,
-        "task": [who.dag_id, who.run_id, who.task_id, who.map_index, who.try_number] if who.dag_id else None,
+        "number": attempt.number,
+        "scheduler": attempt.scheduler,
+        "app_handle": attempt.app_handle,
+        "app_state": attempt.app_state,
+        "message": attempt.message,
+        "cancel_reason": attempt.cancel_reason,
+        "requested_at": attempt.requested_at,
+        "submitted_at": attempt.submitted_at,
+        "finished_at": attempt.finished_at,
+        "task": [task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number] if task.dag_id else None,
     }

@@ -1,4 +1,4 @@
-"""Reading for people: overviews and whole experiments, in a few statements. Nothing here writes."""
+"""Read-only views of the store for displays: overviews and whole experiments, each in a few statements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.keys import dag_run_key
-from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialRecord
+from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialRecord, final_means
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _experiment_rows, _trial_rows
 from airflow_provider_axtx.store._database import Database
@@ -35,7 +35,7 @@ class ExperimentLine:
 
 @dataclass(frozen=True)
 class TrialView:
-    """A trial with everything that belongs to it; times are seconds since the epoch (UTC).
+    """A trial with its attempts and final values; times are seconds since the epoch (UTC).
 
     :param observations: final values only (step None).
     """
@@ -44,17 +44,17 @@ class TrialView:
     created_at: float
     updated_at: float
     completed_at: float | None
-    runs: list[AttemptRecord] = field(default_factory=list)
+    attempts: list[AttemptRecord] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class ExperimentView:
-    """An experiment, and those of its trials that were asked for.
+    """An experiment, and its trials or those that have changed.
 
-    :param completed: (index, {metric: mean}) of every COMPLETED trial, whatever was asked for.
+    :param completed: (index, {metric: mean}) of every COMPLETED trial, not only of those in ``trials``.
     :param baseline: means of the baseline trial, or None.
-    :param cursor: to be given as ``since`` next time.
+    :param cursor: pass it as ``since`` to get only what has changed.
     :param has_curves: whether there are observations with a step.
     :param analysed_at: when its analysis cards were recorded, or None.
     """
@@ -73,7 +73,7 @@ class ExperimentViews:
 
     :param url: SQLAlchemy URL of the store.
     :raises InvalidInputError: when the URL, its login or its driver cannot be used.
-    :raises StoreUnavailableError: when the database does not answer; a page is not worth waiting for it.
+    :raises StoreUnavailableError: when the database does not answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -92,7 +92,7 @@ class ExperimentViews:
         return self._db.read(lambda connection: _line(connection, name))
 
     def completed(self, name: str) -> tuple[list[tuple[int, dict[str, float]]], dict[str, float] | None]:
-        """Return (index, {metric: mean}) of each COMPLETED trial, and the means of the baseline trial if there is."""
+        """Return (index, {metric: mean}) of each COMPLETED trial, and the means of the baseline trial or None."""
         return self._db.read(lambda connection: _completed(connection, name))
 
     def experiment(self, name: str, since: float | None = None) -> ExperimentView:
@@ -112,7 +112,7 @@ class ExperimentViews:
         return self._db.read(lambda connection: _analysis_rows.recorded(connection, name))
 
     def experiments_of(self, dag_id: str, run_id: str) -> list[str]:
-        """Return the names of the experiments that a DAG run has asked trials of, or run trials of."""
+        """Return the names of the experiments that a DAG run has requested or run trials of."""
 
         def work(connection: sa.Connection) -> list[str]:
             asked = sa.select(trials.c.experiment).where(trials.c.dag_run == dag_run_key(dag_id, run_id))
@@ -122,7 +122,7 @@ class ExperimentViews:
         return self._db.read(work)
 
 
-# Without the generator state: it grows to megabytes, and no page shows it.
+# Without the generator state, which grows to megabytes and which no display shows.
 _HEAD = sa.select(experiments.c.name, experiments.c.uid, experiments.c.spec)
 
 
@@ -144,7 +144,7 @@ def _line(connection: sa.Connection, name: str) -> ExperimentLine:
 
 
 def _as_line(summary: ExperimentSummary, row: Any, dag_ids: Iterable[str]) -> ExperimentLine:
-    # A run that was not started by Airflow has an empty dag_id.
+    # An attempt that Airflow did not start has an empty dag_id.
     return ExperimentLine(summary, row.uid, row.spec, tuple(sorted(d for d in dag_ids if d)))
 
 
@@ -157,7 +157,7 @@ def _experiment(connection: sa.Connection, name: str, since: float | None) -> Ex
     }
     indexes = sa.select(trials.c.trial_index).where(chosen)
     for row in connection.execute(_attempt_rows.select(runs.c.experiment == name, runs.c.trial_index.in_(indexes))):
-        found[row.trial_index].runs.append(_attempt_rows.record(row))
+        found[row.trial_index].attempts.append(_attempt_rows.record(row))
     for one in _observed(connection, name, indexes, stepped=False):
         found[one.trial_index].observations.append(one)
     completed, baseline = _completed(connection, name)
@@ -196,12 +196,10 @@ def _completed(
         .where(t.experiment == name, t.status == "COMPLETED")
         .order_by(t.trial_index)
     )
-    found: dict[int, dict[str, float]] = {}
-    baseline: int | None = None
-    for index, origin, metric, mean in connection.execute(query):
-        found.setdefault(index, {})[metric] = mean
-        baseline = index if origin == "baseline" else baseline
-    return list(found.items()), None if baseline is None else found[baseline]
+    rows = connection.execute(query).all()
+    means = final_means(Observation(row.trial_index, row.metric, row.mean) for row in rows)
+    baseline = next((row.trial_index for row in rows if row.origin == "baseline"), None)
+    return list(means.items()), None if baseline is None else means[baseline]
 
 
 def _observed(connection: sa.Connection, name: str, indexes: sa.Select[Any], *, stepped: bool) -> list[Observation]:

@@ -1,4 +1,4 @@
-"""Who is told of a new best trial, with trials in a real store."""
+"""When the notifier sends, with trials in a real store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Task:
         return self.returned
 
 
-class Told(BaseNotifier):
+class Recorder(BaseNotifier):
     """Another notifier, with a templated argument of its own."""
 
     template_fields = ("text",)
@@ -37,10 +37,10 @@ class Told(BaseNotifier):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.text = text
-        self.said: list[str] = []
+        self.sent: list[str] = []
 
     def notify(self, context: Any) -> None:
-        self.said.append(self.text)
+        self.sent.append(self.text)
 
 
 @pytest.fixture
@@ -62,26 +62,26 @@ def experiment(store: ExperimentStore, outcomes: list[dict[str, float] | None], 
         store.complete("e", index, status="COMPLETED" if means else "FAILED", observations=seen)
 
 
-def tell(returned: Any, notifier: NewBestTrialNotifier) -> None:
+def notify_of(returned: Any, notifier: NewBestTrialNotifier) -> None:
     notifier({"ti": Task(returned), "task": AxCompleteTrialOperator(task_id="complete", run={})})
 
 
-def told(returned: Any, **arguments: Any) -> list[dict[str, Any]]:
+def sent(returned: Any, **arguments: Any) -> list[dict[str, Any]]:
     """Return ``new_best`` of each call of a callback."""
     calls: list[dict[str, Any]] = []
-    tell(returned, NewBestTrialNotifier(lambda context: calls.append(context["new_best"]), **arguments))
+    notify_of(returned, NewBestTrialNotifier(lambda context: calls.append(context["new_best"]), **arguments))
     return calls
 
 
 def of_trial(index: int) -> dict[str, Any]:
-    """What the complete task returns, as far as it matters."""
+    """Return those keys of the complete task's result that the notifier reads."""
     return {"experiment": "e", "trial_index": index}
 
 
-def test_only_the_best_trial_so_far_is_news(store: ExperimentStore) -> None:
+def test_only_the_best_trial_so_far_is_reported(store: ExperimentStore) -> None:
     experiment(store, [{"loss": 2.0}, {"loss": 1.5}, {"loss": 3.0}, None])
-    assert [len(told(of_trial(index))) for index in range(4)] == [0, 1, 0, 0]
-    (best,) = told(of_trial(1))
+    assert [len(sent(of_trial(index))) for index in range(4)] == [0, 1, 0, 0]
+    (best,) = sent(of_trial(1))
     assert best == {
         "experiment": "e",
         "trial_index": 1,
@@ -93,31 +93,31 @@ def test_only_the_best_trial_so_far_is_news(store: ExperimentStore) -> None:
     }
 
 
-def test_a_tie_is_no_news(store: ExperimentStore) -> None:
+def test_a_tie_is_not_reported(store: ExperimentStore) -> None:
     experiment(store, [{"loss": 1.0}, {"loss": 1.0}])
-    assert told(of_trial(1)) == []
+    assert sent(of_trial(1)) == []
 
 
-def test_a_trial_outside_the_outcome_constraints_is_no_news(store: ExperimentStore) -> None:
+def test_a_trial_outside_the_outcome_constraints_is_not_reported(store: ExperimentStore) -> None:
     outcomes: list[dict[str, float] | None] = [{"acc": 0.8, "latency": 10.0}, {"acc": 0.9, "latency": 60.0}]
     experiment(store, outcomes, objective="acc", outcome_constraints=["latency <= 50"])
-    assert (len(told(of_trial(0))), told(of_trial(1))) == (1, [])
+    assert (len(sent(of_trial(0))), sent(of_trial(1))) == (1, [])
 
 
-def test_with_several_objectives_the_frontier_is_news(store: ExperimentStore) -> None:
+def test_with_several_objectives_the_frontier_is_reported(store: ExperimentStore) -> None:
     outcomes: list[dict[str, float] | None] = [
         {"acc": 0.8, "latency": 10.0},
         {"acc": 0.9, "latency": 60.0},
         {"acc": 0.7, "latency": 20.0},
     ]
     experiment(store, outcomes, objective="acc, -latency")
-    assert [len(told(of_trial(index))) for index in range(3)] == [1, 1, 0]
-    assert told(of_trial(1))[0]["value"] == {"acc": 0.9, "latency": 60.0}
+    assert [len(sent(of_trial(index))) for index in range(3)] == [1, 1, 0]
+    assert sent(of_trial(1))[0]["value"] == {"acc": 0.9, "latency": 60.0}
 
 
-@pytest.mark.parametrize(("ran", "news"), [(0, 1), (1, 0)])
-def test_a_task_that_optimizes_tells_of_a_best_trial_that_it_ran_itself(
-    store: ExperimentStore, ran: int, news: int
+@pytest.mark.parametrize(("ran", "reports"), [(0, 1), (1, 0)])
+def test_a_task_that_optimizes_reports_a_best_trial_that_it_ran_itself(
+    store: ExperimentStore, ran: int, reports: int
 ) -> None:
     experiment(store, [])
     add(store, "e", 2)
@@ -125,22 +125,24 @@ def test_a_task_that_optimizes_tells_of_a_best_trial_that_it_ran_itself(
         identity = TaskIdentity("dag", "run" if index == ran else "the night before", "complete")
         store.begin_attempt("e", index, scheduler="local_detached", identity=identity, tracker_root="/results")
         store.complete("e", index, status="COMPLETED", observations=[Observation(index, "loss", loss)])
-    assert len(told({"experiment": "e", "best": {"trial_index": 0}})) == news
+    assert len(sent({"experiment": "e", "best": {"trial_index": 0}})) == reports
 
 
 def test_another_notifier_renders_its_own_arguments(store: ExperimentStore) -> None:
     experiment(store, [{"loss": 2.0}])
-    other = Told("{{ new_best.message }}!")
-    tell(of_trial(0), NewBestTrialNotifier(other, message="{{ new_best.experiment }}: {{ '%.2f' % new_best.value }}"))
-    assert other.said == ["e: 2.00!"]
+    other = Recorder("{{ new_best.message }}!")
+    notify_of(
+        of_trial(0), NewBestTrialNotifier(other, message="{{ new_best.experiment }}: {{ '%.2f' % new_best.value }}")
+    )
+    assert other.sent == ["e: 2.00!"]
 
 
 @pytest.mark.parametrize("returned", [None, [], {"metrics": {}}])
-def test_on_a_task_without_a_trial_it_says_where_it_belongs(store: ExperimentStore, returned: Any) -> None:
+def test_on_a_task_without_a_trial_the_error_names_the_operators(store: ExperimentStore, returned: Any) -> None:
     with pytest.raises(InvalidInputError, match="AxCompleteTrialOperator"):
-        told(returned)
+        sent(returned)
 
 
-def test_what_cannot_be_called_is_refused_when_the_dag_is_parsed() -> None:
+def test_a_value_that_cannot_be_called_is_refused_when_the_dag_is_parsed() -> None:
     with pytest.raises(InvalidInputError, match="notifier or a callable"):
         NewBestTrialNotifier("#channel")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Reading for people, on every database."""
+"""The read-only views, on every database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_an_experiment_as_a_whole(store: ExperimentStore, views: ExperimentViews
     store.complete("digits", 1, status="COMPLETED", observations=steps)
     store.plan("digits", 9)
     view = views.experiment("digits")
-    assert [(t.record.index, len(t.runs), len(t.observations)) for t in view.trials] == [
+    assert [(t.record.index, len(t.attempts), len(t.observations)) for t in view.trials] == [
         (0, 0, 0),
         (1, 1, 1),
         (2, 1, 0),
