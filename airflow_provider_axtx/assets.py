@@ -1,6 +1,6 @@
-"""The asset scheme ``ax``: an experiment is ``ax://<ax_conn_id>/<experiment>``, each of its results an event.
+"""The asset scheme ``ax``: an experiment is ``ax://<ax_conn_id>/<experiment>``, and each result is an event of it.
 
-A DAG that is scheduled on it starts with the trial in the event's ``extra``.
+A DAG that is scheduled on the asset gets the trial in the event's ``extra``.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 
 SCHEME = "ax"
 _CONN_ID = re.compile(r"[\w.-]+", re.ASCII)
-#: What may stand in a URI's path as it is; all else that a name may hold is percent-encoded.
+#: Characters of a name that a URI's path may hold; all others are percent-encoded.
 _SAFE = ":@+=,"
 
 
 class AssetUriError(InvalidInputError, ValueError):
-    """An ``ax://`` URI that names no experiment. A ``ValueError``, since that is what Airflow expects of a handler."""
+    """An ``ax://`` URI that does not name an experiment. Airflow expects a ``ValueError`` of a handler."""
 
 
 def experiment_asset(
     name: str, *, ax_conn_id: str = AxHook.default_conn_name, extra: dict[str, Any] | None = None
 ) -> Asset:
-    """Return the asset of an experiment, to be an outlet of a task or the schedule of a DAG.
+    """Return the asset of an experiment, for the outlets of a task or the schedule of a DAG.
 
-    As an outlet of ``AxCompleteTrialOperator`` it has one event for each COMPLETED trial; of ``AxBestTrialOperator``
-    one for each result. The event's ``extra`` is that of ``trial_extra``.
+    As an outlet of ``AxCompleteTrialOperator`` it gets one event for each COMPLETED trial; of ``AxBestTrialOperator``
+    one for each result. The event's ``extra`` is what ``trial_extra`` returns.
 
-    :param name: the experiment. Airflow does not render templates here: for an experiment of each DAG run choose one
-        name for all of them; which one it was is in the event's ``extra``.
+    :param name: name of the experiment. Airflow does not render templates here: if each DAG run has an experiment of
+        its own, choose one name for all of them; the event's ``extra`` names the experiment.
     :param ax_conn_id: connection of the experiment store.
-    :param extra: of the asset itself.
+    :param extra: the asset's own ``extra``.
     :raises InvalidInputError: when the name or the connection id cannot be used.
     """
     return Asset(uri=experiment_uri(name, ax_conn_id), extra=extra)
@@ -58,7 +58,7 @@ def experiment_uri(name: str, ax_conn_id: str = AxHook.default_conn_name) -> str
 
     if not isinstance(ax_conn_id, str) or not _CONN_ID.fullmatch(ax_conn_id):
         raise AssetUriError(
-            f"ax_conn_id {ax_conn_id!r} cannot stand in an asset's URI.", fix="use letters, digits and '_', '-', '.'."
+            f"ax_conn_id {ax_conn_id!r} cannot be part of an asset's URI.", fix="use letters, digits and '_', '-', '.'."
         )
     if not isinstance(name, str) or not is_experiment_name(name):
         raise AssetUriError(
@@ -76,7 +76,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     name = uri.path.removeprefix("/")
     if not uri.netloc or not name or "/" in name or uri.query:
         raise AssetUriError(
-            f"The asset URI {uri.geturl()!r} names no experiment.",
+            f"The asset URI {uri.geturl()!r} does not name an experiment.",
             fix="write ax://<ax_conn_id>/<experiment>, or use airflow_provider_axtx.assets.experiment_asset(name).",
         )
     return urlsplit(experiment_uri(unquote(name), uri.netloc))
@@ -96,18 +96,18 @@ def is_experiment_asset(outlet: object) -> bool:
 
 
 def fill_outlets(context: Context, outlets: Iterable[object], extra: Mapping[str, Any]) -> None:
-    """Give the event of every ``ax://`` outlet of the running task its ``extra``."""
+    """Set ``extra`` of the event of every ``ax://`` outlet of the running task."""
     for outlet in outlets:
         if is_experiment_asset(outlet):
             context["outlet_events"][outlet].extra = dict(extra)  # type: ignore[index]
 
 
 def trial_extra(spec: ExperimentSpec, trial: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what an event says about a trial.
+    """Return the ``extra`` of an event about a trial.
 
     :param trial: ``{trial_index, arm_name, parameters, metrics: {name: {mean, sem}}}``.
-    :return: ``{experiment, trial_index, arm_name, parameters, metrics: {name: mean}, value}``; ``value`` is that of the
-        objective, with several objectives ``{objective: value}``.
+    :return: ``{experiment, trial_index, arm_name, parameters, metrics: {name: mean}, value}``; ``value`` is the
+        objective's value, with several objectives ``{objective: value}``.
     """
     means = {name: metric["mean"] for name, metric in trial["metrics"].items()}
     values = {goal.label: goal.value(means) for goal in goals(spec)}
@@ -122,10 +122,10 @@ def trial_extra(spec: ExperimentSpec, trial: Mapping[str, Any]) -> dict[str, Any
 
 
 def best_extra(spec: ExperimentSpec, best: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what an event says about the result of an experiment.
+    """Return the ``extra`` of an event about the result of an experiment.
 
     :param best: the best trial, or the trials of the Pareto frontier, as ``trial_extra`` takes them.
-    :return: that of the best trial; with several objectives ``{experiment, frontier: [...]}``.
+    :return: ``trial_extra`` of the best trial; with several objectives ``{experiment, frontier: [...]}``.
     """
     extras = [trial_extra(spec, trial) for trial in best]
     return {"experiment": spec.name, "frontier": extras} if spec.is_multi_objective else extras[0]

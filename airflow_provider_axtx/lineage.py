@@ -1,6 +1,6 @@
 """OpenLineage: an experiment as a dataset, a task's trials as a facet of its run.
 
-Imported only by Airflow's OpenLineage provider, which calls for it when it is installed.
+The operators import this module only when Airflow's OpenLineage provider asks them for their lineage.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import attrs
 from airflow.providers.common.compat.openlineage.facet import Dataset, RunFacet
 from airflow.providers.openlineage.extractors import OperatorLineage
 
-#: Fields of a trial's JSON object that the facet shows, as far as the task knows them.
+#: Fields of a trial's JSON object that the facet shows if the task knows them.
 _SHOWN = ("trial_index", "arm_name", "parameters", "attempt", "app_handle", "trial_status", "message", "metrics")
 
 
@@ -21,8 +21,8 @@ class AxTrialsRunFacet(RunFacet):
     """The trials that a task worked on.
 
     :param experiment: name of the experiment.
-    :param trials: what the task knows of each: index, parameters; once submitted the app handle; once ended the status
-        and metrics.
+    :param trials: the index and parameters of each; after its submission the app handle; after its end the status and
+        metrics.
     """
 
     experiment: str
@@ -30,16 +30,18 @@ class AxTrialsRunFacet(RunFacet):
 
 
 def experiment_dataset(ax_conn_id: str, experiment: str) -> Dataset:
-    """Return an experiment as a dataset: the namespace is its store, ``ax://<ax_conn_id>``."""
+    """Return the dataset of an experiment. Its namespace is the store, ``ax://<ax_conn_id>``."""
     return Dataset(namespace=f"ax://{ax_conn_id}", name=experiment)
 
 
 def operator_lineage(
     ax_conn_id: str, experiment: str, trials: Sequence[Mapping[str, Any]], *, reads: bool, writes: bool
 ) -> OperatorLineage[Any, Any]:
-    """Return what a task has read and written.
+    """Return the inputs and outputs of a task.
 
-    :param trials: the trials that it worked on, as JSON objects.
+    :param trials: the trials that the task worked on, as JSON objects.
+    :param reads: whether the task read the experiment.
+    :param writes: whether the task changed the experiment.
     """
     dataset = experiment_dataset(ax_conn_id, experiment)
     shown = [{field: trial[field] for field in _SHOWN if field in trial} for trial in trials]

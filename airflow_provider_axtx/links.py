@@ -1,6 +1,6 @@
-"""Buttons on a task's page: to its experiment, its trial, and the scheduler's own page of its app.
+"""Links on a task's page: to its experiment, to its trial, and to the scheduler's own page of its app.
 
-Airflow calls ``get_link`` in the task's process when the task ends; a task that waits pushes its links before.
+Airflow calls ``get_link`` in the task's process when the task ends; a task that waits pushes its links earlier.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-#: The store that the page shows where its address names none.
+#: The store that the page shows when its address does not name one.
 _DEFAULT_CONN_ID = "ax_default"
-#: Arguments of the operators that name the experiment or hold the trial, in the order in which they are asked.
+#: Arguments of the operators that hold the trial or name the experiment, in the order in which they are read.
 _TRIALS = ("trial", "run")
 _EXPERIMENTS = ("experiment_name", "experiment")
 
@@ -37,7 +37,7 @@ def page_url(experiment: str, trial_index: int | None = None, ax_conn_id: str = 
 
 
 def _object(value: Any) -> dict[str, Any]:
-    """Return an argument that was given as an object, as the JSON text of one, or as an ``ExperimentSpec``."""
+    """Return the object that an argument holds: a mapping, the JSON text of one, or an ``ExperimentSpec``."""
     if isinstance(value, str):
         try:
             return _object(json.loads(value))
@@ -47,7 +47,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def trial_of(operator: BaseOperator) -> tuple[str | None, int | None]:
-    """Return (experiment, trial index) of an operator whose arguments are rendered; None for what it does not name."""
+    """Return (experiment, trial index) of an operator whose arguments are rendered; None for what they do not name."""
     for argument in _TRIALS:
         trial = _object(getattr(operator, argument, None))
         if "trial_index" in trial:
@@ -66,32 +66,32 @@ def conn_id_of(operator: BaseOperator) -> str:
 
 
 class ExperimentLink(BaseOperatorLink):
-    """To the page of the task's experiment."""
+    """Leads to the page of the task's experiment."""
 
     name = "Experiment"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty when the task did not get as far as to know its experiment."""
+        """Return the address; empty when the task ended before it knew its experiment."""
         experiment, _ = trial_of(operator)
         return "" if experiment is None else page_url(experiment, ax_conn_id=conn_id_of(operator))
 
 
 class TrialLink(BaseOperatorLink):
-    """To the task's trial on the page of its experiment."""
+    """Leads to the task's trial on the page of its experiment."""
 
     name = "Trial"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address; empty when the task did not get as far as to know its trial."""
+        """Return the address; empty when the task ended before it knew its trial."""
         experiment, index = trial_of(operator)
         return "" if experiment is None or index is None else page_url(experiment, index, conn_id_of(operator))
 
 
 class AppLink(BaseOperatorLink):
-    """To the scheduler's own page of the app, where it has one (AWS Batch, SageMaker)."""
+    """Leads to the scheduler's own page of the app, if the scheduler has one (AWS Batch, SageMaker)."""
 
     name = "App"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address that the scheduler gave when the app was submitted; empty when it gave none."""
+        """Return the address that the scheduler returned at the submission; empty when it returned none."""
         return getattr(operator, "app_url", None) or ""

@@ -35,18 +35,18 @@ def test_the_connection_tells_stores_apart() -> None:
     "written",
     ["AX://ax_default/digits", "ax://ax_default/digits/", "ax://ax_default/%64igits", "ax://ax_default/digits#1"],
 )
-def test_airflow_normalises_what_a_dag_author_writes(written: str) -> None:
+def test_airflow_normalises_uris_from_dag_files(written: str) -> None:
     assert Asset(uri=written).uri == "ax://ax_default/digits"
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [
-        ("ax://", "names no experiment"),
-        ("ax:///digits", "names no experiment"),
-        ("ax://ax_default", "names no experiment"),
-        ("ax://ax_default/a/b", "names no experiment"),
-        ("ax://ax_default/digits?x=1", "names no experiment"),
+        ("ax://", "does not name an experiment"),
+        ("ax:///digits", "does not name an experiment"),
+        ("ax://ax_default", "does not name an experiment"),
+        ("ax://ax_default/a/b", "does not name an experiment"),
+        ("ax://ax_default/digits?x=1", "does not name an experiment"),
         ("ax://me@host/digits", "me@host"),
         ("ax://host:80/digits", "host:80"),
         ("ax://ax_default/a%2Fb", "'a/b'"),
@@ -54,14 +54,14 @@ def test_airflow_normalises_what_a_dag_author_writes(written: str) -> None:
         (f"ax://ax_default/{'x' * 101}", "not usable as an experiment name"),
     ],
 )
-def test_a_uri_that_names_no_experiment_is_refused_when_the_dag_is_parsed(written: str, said: str) -> None:
+def test_a_uri_without_an_experiment_is_refused_when_the_dag_is_parsed(written: str, message: str) -> None:
     with pytest.raises(InvalidInputError, match="Fix: ") as refused:
         Asset(uri=written)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(("name", "conn"), [("{{ run_id }}", "ax_default"), ("", "ax_default"), ("digits", "a/b")])
-def test_a_name_that_no_experiment_can_have_is_refused(name: str, conn: str) -> None:
+def test_an_impossible_experiment_name_is_refused(name: str, conn: str) -> None:
     with pytest.raises(InvalidInputError, match="Fix: "):
         experiment_asset(name, ax_conn_id=conn)
 

@@ -1,4 +1,4 @@
-"""The buttons on a task's page."""
+"""The links on a task's page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TRIAL = {"experiment": "my exp", "trial_index": 7, "arm_name": "7_0", "parameter
         ({}, (None, None)),
     ],
 )
-def test_what_an_operator_is_about(arguments: dict[str, Any], expected: tuple[str | None, int | None]) -> None:
+def test_the_trial_of_an_operator(arguments: dict[str, Any], expected: tuple[str | None, int | None]) -> None:
     assert trial_of(SimpleNamespace(**arguments)) == expected
 
 
@@ -62,7 +62,7 @@ def test_names_cannot_break_out_of_an_address() -> None:
     assert "experiment=%22%3E%3Cscript%3E%26trial%3D1" in page_url('"><script>&trial=1')
 
 
-def test_there_is_no_link_to_what_is_not_known() -> None:
+def test_a_link_to_something_unknown_is_empty() -> None:
     operator: Any = SimpleNamespace(experiment_name="e", app_url=None)
     key: Any = None
     assert ExperimentLink().get_link(operator, ti_key=key).endswith("?experiment=e")

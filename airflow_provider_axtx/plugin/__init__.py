@@ -1,8 +1,8 @@
 """The page "Experiments" in Airflow's UI, and the same for each DAG run.
 
-Found through the entry point ``airflow.plugins``: plugins named in a provider's metadata are loaded only where
-providers are not discovered lazily, which is not Airflow's default. Every Airflow process loads this module, so it
-imports nothing else; the page's own code is imported at the first request, in the API server alone.
+Airflow finds it through the entry point ``airflow.plugins``: it would load plugins named in a provider's metadata only
+where providers are not discovered lazily, which is not its default. Every Airflow process loads this module, so the
+module imports nothing else; only the API server imports the page's code, at the first request.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ async def application(
 
 
 class AxtxPlugin(AirflowPlugin):
-    """What this package adds to Airflow's UI."""
+    """Adds the page to Airflow's UI."""
 
     name = "axtx"
     fastapi_apps = [{"app": application, "url_prefix": PREFIX, "name": "Ax and TorchX experiments"}]
-    # Relative: Airflow may be served below a path, which its pages have as their base.
+    # Relative addresses: Airflow may be served below a path, which its pages have as their base.
     external_views = [
         {
             "name": "Experiments",

@@ -1,4 +1,4 @@
-"""Who may see what. Airflow mounts a plugin's application unprotected: each route here names what it requires.
+"""Authorization. Airflow does not protect a plugin's application: each route of the page states what it requires.
 
 Everything requires a user who may view plugins (401 without a user, 403 without the right). What belongs to DAGs
 requires the right to read one of them as well.

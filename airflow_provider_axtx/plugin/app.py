@@ -17,18 +17,18 @@ from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import AxtxError, ExperimentNotFoundError
 from airflow_provider_axtx.plugin.access import MAY_VIEW, ReaderDep
 from airflow_provider_axtx.plugin.data import cards_json, curves_json, experiment_json, line_json
-from airflow_provider_axtx.plugin.files import PLOTLY, plotly, send_file
+from airflow_provider_axtx.plugin.files import PLOTLY, full_plotly, send_file
 from airflow_provider_axtx.plugin.stores import DEFAULT, known_stores, open_store, readable_stores
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.ranking import Standing, standing
 from airflow_provider_axtx.store.views import ExperimentLine, ExperimentViews
 
-#: Scripts and data come from here alone; plotly writes style elements. Shown only inside Airflow itself.
+#: Scripts and data come from this server only; plotly.js writes style elements; only Airflow may frame the page.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
-#: A card is HTML that Ax made, with scripts in it: it runs in an origin of its own, which reaches nothing of ours.
+#: A card is HTML with scripts that Ax made. It runs in an origin of its own, from which it cannot reach the page.
 _CARD_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; frame-ancestors 'self'"
@@ -39,31 +39,31 @@ _CARD_STYLE = (
 _MAX_LINES = 200
 _KEPT = 500
 
-#: What was found out of an experiment's completed trials, until it changes: a list must not read every observation.
-_Known = tuple[Standing, dict[int, dict[str, float]]]
+#: The standing of an experiment, and the means of the trials that it names.
+_Ranked = tuple[Standing, dict[int, dict[str, float]]]
 
 
 class _Standings:
-    """Keeps the standing of experiments that have not changed since it was computed."""
+    """Caches the standing of each experiment until it changes: a list must not read every observation."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Any, ...], _Known] = OrderedDict()
+        self._kept: OrderedDict[tuple[Any, ...], _Ranked] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, store: ExperimentViews, line: ExperimentLine) -> _Known:
+    def of(self, store: ExperimentViews, line: ExperimentLine) -> _Ranked:
         """Return the standing, and the means of the trials that it names."""
         summary = line.summary
         key = (line.uid, summary.last_activity_at, tuple(summary.trial_counts.items()))
-        known = self._kept.get(key)
-        if known is None:
+        ranked = self._kept.get(key)
+        if ranked is None:
             completed, baseline = store.completed(summary.name)
             found = standing(ExperimentSpec.load(line.spec), completed, baseline)
-            known = (found, {index: means for index, means in completed if index == found.best})
+            ranked = (found, {index: means for index, means in completed if index == found.best})
             with self._lock:  # requests are answered in threads
-                self._kept[key] = known
+                self._kept[key] = ranked
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
-        return known
+        return ranked
 
 
 @cache
@@ -80,7 +80,7 @@ def create_app(opened: Callable[[str], ExperimentViews]) -> FastAPI:
     app = FastAPI(title="Ax and TorchX experiments", dependencies=[MAY_VIEW], openapi_url=None)
     app.state.opened = opened
     app.middleware("http")(_with_headers)
-    app.exception_handler(AxtxError)(_told)
+    app.exception_handler(AxtxError)(_error_answer)
     _add_pages(app)
     _add_lists(app, _Standings())
     _add_experiments(app)
@@ -106,20 +106,20 @@ StoreOfDep = Annotated[ExperimentViews, Depends(_store_of)]
 
 def _add_pages(app: FastAPI) -> None:
     @app.get("/")
-    def page(request: Request) -> Response:
-        answer = send_file("index.html", request)
+    async def page(request: Request) -> Response:
+        answer = await send_file("index.html", request.scope)
         if request.query_params.keys() & {"experiment", "run_id"}:
-            # The largest part is on its way before the page has asked for it.
+            # The browser requests the largest file before the page's scripts do.
             answer.headers["Link"] = f"<static/{PLOTLY}>; rel=preload; as=script"
         return answer
 
     @app.get("/static/{name}")
-    def static(name: str, request: Request) -> Response:
-        return send_file(name, request)
+    async def static(name: str, request: Request) -> Response:
+        return await send_file(name, request.scope)
 
 
 def _add_lists(app: FastAPI, standings: _Standings) -> None:
-    def shown(store: ExperimentViews, conn_id: str, lines: list[ExperimentLine]) -> list[dict[str, Any]]:
+    def lines_json(store: ExperimentViews, conn_id: str, lines: list[ExperimentLine]) -> list[dict[str, Any]]:
         return [{**line_json(line, *standings.of(store, line)), "conn_id": conn_id} for line in lines]
 
     @app.get("/api/stores")
@@ -139,12 +139,12 @@ def _add_lists(app: FastAPI, standings: _Standings) -> None:
         found = [
             line for line in store.lines() if wanted in line.summary.name.lower() and reader.may_read_any(line.dag_ids)
         ]
-        page = shown(store, conn_id, found[offset : offset + limit])
+        page = lines_json(store, conn_id, found[offset : offset + limit])
         return JSONResponse({"experiments": page, "total": len(found)})
 
     @app.get("/api/dag-runs")
     def of_dag_run(request: Request, reader: ReaderDep, session: SessionDep, dag_id: str, run_id: str) -> JSONResponse:
-        """In whatever store: who may read the run may know where its trials are."""
+        """Look in every store: a user who may read the run may know where its trials are."""
         reader.require_runs(dag_id)
         lines: list[dict[str, Any]] = []
         unreadable = {}
@@ -152,8 +152,8 @@ def _add_lists(app: FastAPI, standings: _Standings) -> None:
             try:
                 store = _store(request, conn_id)
                 found = [store.line(name) for name in store.experiments_of(dag_id, run_id)]
-                lines += shown(store, conn_id, found)
-            except AxtxError as error:  # the others are shown all the same
+                lines += lines_json(store, conn_id, found)
+            except AxtxError as error:  # the other stores are still shown
                 unreadable[conn_id] = str(error)
         return JSONResponse({"experiments": lines, "total": len(lines), "unreadable": unreadable})
 
@@ -180,8 +180,8 @@ def _add_experiments(app: FastAPI) -> None:
 
 
 def _card_page(card: AnalysisCard) -> str:
-    # Within the document: a sandboxed frame sends no cookie, so that it cannot fetch the script from here.
-    script = f"<script>{plotly().read_text(encoding='utf-8')}</script>" if card.kind == "plotly" else ""
+    # Part of the document: a sandboxed frame sends no cookie, so that it cannot fetch the script from this server.
+    script = f"<script>{full_plotly().read_text(encoding='utf-8')}</script>" if card.kind == "plotly" else ""
     head = f'<meta charset="utf-8"><title>{escape(card.title)}</title><style>{_CARD_STYLE}</style>{script}'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{card.html}</body></html>'
 
@@ -195,7 +195,7 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
     return answer
 
 
-async def _told(request: Request, error: Exception) -> JSONResponse:
-    """Answer an error of this package with what is wrong and how to mend it."""
+async def _error_answer(request: Request, error: Exception) -> JSONResponse:
+    """Answer an error of this package with what is wrong and how to fix it."""
     status = 404 if isinstance(error, ExperimentNotFoundError) else 503
     return JSONResponse({"detail": str(error)}, status_code=status)

@@ -1,63 +1,43 @@
-"""The page's files and plotly.js: kept compressed, and sent again only when they have changed."""
+"""The page's own files, and plotly.js. Airflow's API server compresses what it sends."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import importlib.util
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fastapi import HTTPException, Request, Response
+from fastapi import HTTPException, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 STATIC = Path(__file__).parent / "static"
-#: What draws the page's charts.
+#: Draws the page's charts.
 PLOTLY = "plotly-basic.min.js"
-_PLOTLY_PATH = Path(__file__).parent / "vendor" / PLOTLY
-_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
+#: Not mounted: a mounted application does not require what the page's routes require of the user.
+_files = StaticFiles(directory=STATIC, packages=[("airflow_provider_axtx.plugin", "vendor")])
 
 
-@dataclass(frozen=True)
-class _File:
-    packed: bytes
-    etag: str
-    media_type: str
+async def send_file(name: str, scope: Scope) -> Response:
+    """Answer a request for one of the page's files.
 
-
-def send_file(name: str, request: Request) -> Response:
-    """Answer a request for a file by its name alone.
-
-    Compressed here once: Airflow's own middleware would compress plotly.js again for each browser.
-
+    :param name: the file's name, without a folder.
+    :param scope: of the request, whose headers say which version the browser has already.
     :raises HTTPException: 404 when there is no such file.
     """
-    file = _file(name)
-    kept = "private, max-age=604800" if name == PLOTLY else "no-cache"
-    headers = {"Cache-Control": kept, "ETag": file.etag, "Vary": "Accept-Encoding"}
-    if file.etag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    if "gzip" not in request.headers.get("accept-encoding", ""):
-        return Response(gzip.decompress(file.packed), headers=headers, media_type=file.media_type)
-    headers["Content-Encoding"] = "gzip"
-    return Response(file.packed, headers=headers, media_type=file.media_type)
+    answer = await _files.get_response(name, scope)
+    answer.headers["Cache-Control"] = "private, max-age=604800" if name == PLOTLY else "no-cache"
+    return answer
 
 
 @cache
-def plotly() -> Path:
-    """Return all of plotly.js, for analysis cards. The Python package plotly, which brings it, is not imported."""
+def full_plotly() -> Path:
+    """Return the path of the complete plotly.js, which analysis cards need.
+
+    The Python package plotly, which contains it, is not imported.
+
+    :raises HTTPException: 404 when that package is not installed.
+    """
     found = importlib.util.find_spec("plotly")
     if found is None or not found.submodule_search_locations:
         raise HTTPException(404, "The package plotly is not installed on the API server")
     return Path(found.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
-
-
-@cache
-def _file(name: str) -> _File:
-    path = _PLOTLY_PATH if name == PLOTLY else STATIC / name
-    if path.suffix not in _TYPES or (path.parent == STATIC and path not in STATIC.iterdir()):
-        raise HTTPException(404, "No such file")
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:32]
-    # Weak: the same for the compressed and the plain form.
-    return _File(gzip.compress(content, 6, mtime=0), f'W/"{digest}"', _TYPES[path.suffix])

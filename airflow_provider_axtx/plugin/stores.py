@@ -1,7 +1,7 @@
 """Which experiment stores the page reads: those of the Airflow connections of type ``ax``.
 
-Only these, and ``ax_default`` whatever its type: opening a store makes its tables, so that a name in an address must
-not be able to choose any database that Airflow has a connection to.
+Only these, and ``ax_default`` whatever its type: a name in an address must not be able to choose any database that
+Airflow has a connection to.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def open_store(conn_id: str) -> ExperimentViews:
     except AirflowNotFoundException:
         connection = None
     if connection is None or connection.conn_type != AxHook.conn_type:
-        # The same for a connection of another type: nobody learns here which ones there are.
+        # The same answer for a connection of another type: it must not reveal which connections exist.
         raise HTTPException(404, f"There is no Airflow connection {conn_id!r} of type {AxHook.conn_type}.")
     return ExperimentViews(connection_url(connection))
 
@@ -40,14 +40,14 @@ def open_store(conn_id: str) -> ExperimentViews:
 def known_stores(session: SessionDep) -> list[str]:
     """Return ``ax_default``, then the other connections of type ``ax`` in Airflow's database.
 
-    Those of the environment or of a secrets backend cannot be listed; a task's link leads to them.
+    Airflow cannot list those of the environment or of a secrets backend; the links of tasks lead to them.
     """
     found = session.query(Connection.conn_id).filter(Connection.conn_type == AxHook.conn_type)
     return [DEFAULT, *sorted({conn_id for (conn_id,) in found} - {DEFAULT})]
 
 
 def readable_stores(user: Any, session: SessionDep) -> list[str]:
-    """Return those of the known stores whose connections the user may read; ``ax_default`` is everybody's."""
+    """Return the known stores whose connections the user may read; every user may read ``ax_default``."""
     known = known_stores(session)
     if known == [DEFAULT]:
         return known

@@ -1,4 +1,4 @@
-"""The whole way in a browser: log in, fill in the form, watch the experiment, read a trial's log."""
+"""A user's whole path in a browser: log in, fill in the form, watch the experiment, read a trial's log."""
 
 from __future__ import annotations
 
@@ -44,13 +44,23 @@ def token(env: AirflowEnv, passwords: dict[str, str], user: str) -> str:
     return str(answer.json()["access_token"])
 
 
-def test_strangers_get_401_and_users_without_the_right_403(env: AirflowEnv, passwords: dict[str, str]) -> None:
+def test_the_statuses_without_a_login_and_without_the_right(env: AirflowEnv, passwords: dict[str, str]) -> None:
     assert answers(env) == {401}
     norman = token(env, passwords, "norman")
     assert answers(env, headers={"Authorization": f"Bearer {norman}"}) == {403}
     assert answers(env, cookies={"_token": norman}) == {403}
     vera = token(env, passwords, "vera")
     assert answers(env, cookies={"_token": vera}) == {200, 404}  # 404: there is no such experiment
+
+
+def test_the_api_server_compresses_the_pages_files(env: AirflowEnv, passwords: dict[str, str]) -> None:
+    headers = {"Authorization": f"Bearer {token(env, passwords, 'vera')}"}
+    for name in ("app.js", "plotly-basic.min.js"):
+        answer = httpx.get(f"{env.url}/axtx/static/{name}", headers=headers, trust_env=False)
+        assert answer.headers["content-encoding"] == "gzip"
+        assert len(answer.content) > int(answer.num_bytes_downloaded)
+        again = {**headers, "If-None-Match": answer.headers["etag"]}
+        assert httpx.get(f"{env.url}/axtx/static/{name}", headers=again, trust_env=False).status_code == 304
 
 
 def fill_in(browser: Browser, experiment: str) -> None:
@@ -82,7 +92,7 @@ def test_from_the_form_to_a_trials_log(browser: Browser, env: AirflowEnv) -> Non
         browser.find("tr[data-experiment='in-the-browser'] a").click()
         browser.wait(lambda: statuses(browser), "the first trial")
         assert statuses(browser) != ["completed"] * 4
-        # Nothing is loaded again: the page brings itself up to date.
+        # The page refreshes without being loaded again.
         browser.js("window.sameDocument = true")
         browser.wait(lambda: statuses(browser) == ["completed"] * 4, "four completed trials", LONG)
         assert browser.js("return window.sameDocument")
@@ -107,7 +117,7 @@ def test_from_the_form_to_a_trials_log(browser: Browser, env: AirflowEnv) -> Non
 
 
 def links_of(env: AirflowEnv, run: str, task: str) -> dict[str, str]:
-    """Return the links on the page of a task that lead somewhere."""
+    """Return the links on the page of a task that are not empty."""
     mapped = {"map_index": 1} if "round" in task else {}
     path = f"/dags/tune_from_ui/dagRuns/{quote(run)}/taskInstances/{task}/links"
     answer = env.api.request("GET", path, params=mapped)
@@ -160,7 +170,7 @@ def test_another_store_is_chosen_on_the_page(env: AirflowEnv, browser: Browser) 
 
 
 def test_a_thousand_trials(env: AirflowEnv, browser: Browser, capsys: pytest.CaptureFixture[str]) -> None:
-    """Shows all of them, and prints what that costs; a slow machine is no failure."""
+    """Shows all of them, and prints how long that takes; a slow machine does not fail the test."""
     server = psutil.Process(env.pid("api-server"))
     before = memory(server)
     store = ExperimentStore(f"sqlite:///{env.paths.home / 'axtx' / 'experiments.db'}")

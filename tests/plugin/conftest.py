@@ -1,4 +1,4 @@
-"""The page's application with a store of its own, and users whose rights an auth manager of Airflow's decides."""
+"""The page's application with a store of its own, and users whose rights one of Airflow's auth managers decides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_provider_axtx.plugin.app import create_app
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.views import ExperimentViews
 
-#: The test's stand-in for Airflow's login: who sends the request.
+#: The role of the user who sends the request; replaces Airflow's login in these tests.
 ROLE = "x-test-role"
 
 
@@ -36,7 +36,7 @@ def store(url: str) -> ExperimentStore:
 
 @pytest.fixture
 def app(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
-    """The application below its prefix; nobody is logged in."""
+    """The application below its prefix, without a logged-in user."""
     monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.plugin.roles.RolesAuthManager")
     create_auth_manager()
     root = FastAPI()

@@ -1,4 +1,4 @@
-"""Experiments as they lie in a store: made through the store's own methods, fast."""
+"""Experiments in a store, made quickly through the store's own methods."""
 
 from __future__ import annotations
 
@@ -58,21 +58,23 @@ def fill(
         for i in range(n)
     )
     key = task_key(dag_id, RUN, "tune.generate_0", -1)
-    facts = store.add_trials(name, Proposal(trials, {"n": n}), task_key=key, first_slot=0, expected_version=0)
-    for fact in facts:
-        identity = TaskIdentity(dag_id, RUN, "tune.round_0.submit", fact.index, 1, 0, "torchx_default")
-        run = store.begin_attempt(
-            name, fact.index, scheduler="local_detached", identity=identity, tracker_root="/results"
+    records = store.add_trials(name, Proposal(trials, {"n": n}), task_key=key, first_slot=0, expected_version=0)
+    for record in records:
+        identity = TaskIdentity(dag_id, RUN, "tune.round_0.submit", record.index, 1, 0, "torchx_default")
+        attempt = store.begin_attempt(
+            name, record.index, scheduler="local_detached", identity=identity, tracker_root="/results"
         )
-        run = store.record_handle(run, f"local_detached://torchx/{run.submission_key}")
-        if fact.index >= n - open_trials:
+        attempt = store.record_handle(attempt, f"local_detached://torchx/{attempt.submission_key}")
+        if record.index >= n - open_trials:
             continue
-        if fact.index % 17 == 16:
-            store.finish_attempt(run, "FAILED", "exit code 1")
-            store.complete(name, fact.index, status="FAILED", reason="exit code 1: <b>out of memory</b>")
+        if record.index % 17 == 16:
+            store.finish_attempt(attempt, "FAILED", "exit code 1")
+            store.complete(name, record.index, status="FAILED", reason="exit code 1: <b>out of memory</b>")
             continue
-        store.finish_attempt(run, "SUCCEEDED", "")
-        store.complete(name, fact.index, status="COMPLETED", observations=_observed(fact.index, fact.parameters, steps))
+        store.finish_attempt(attempt, "SUCCEEDED", "")
+        store.complete(
+            name, record.index, status="COMPLETED", observations=_observed(record.index, record.parameters, steps)
+        )
     return name
 
 

@@ -1,4 +1,4 @@
-"""Every route of the page refuses strangers (401) and users without the right (403)."""
+"""Every route of the page refuses requests without a login (401) and users without the right (403)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CARD = AnalysisCard("Summary", "Summary <b>", "All trials", (), "table", "<table
 
 
 def paths(application: FastAPI) -> list[str]:
-    """Return the path of every route, with its parts filled in; there is no other way in."""
+    """Return the path of every route, with its parameters filled in; the application has no other routes."""
     assert all(isinstance(route, APIRoute) and route.methods == {"GET"} for route in application.routes)
     return [f"/axtx{route.path.format(name='app.js')}" for route in application.routes if isinstance(route, APIRoute)]
 
 
-def test_there_is_something_to_protect(application: FastAPI) -> None:
+def test_these_are_the_routes(application: FastAPI) -> None:
     assert set(paths(application)) == {
         "/axtx/",
         "/axtx/static/app.js",
@@ -38,10 +38,10 @@ def test_there_is_something_to_protect(application: FastAPI) -> None:
     }
 
 
-def test_nobody_is_answered_without_a_login(app: FastAPI, application: FastAPI, store: ExperimentStore) -> None:
+def test_every_route_requires_a_login(app: FastAPI, application: FastAPI, store: ExperimentStore) -> None:
     fill(store, SINGLE, 1)
-    stranger = TestClient(app)
-    assert {path: stranger.get(path, params=QUERY).status_code for path in paths(application)} == dict.fromkeys(
+    anonymous = TestClient(app)
+    assert {path: anonymous.get(path, params=QUERY).status_code for path in paths(application)} == dict.fromkeys(
         paths(application), 401
     )
 

@@ -1,4 +1,4 @@
-"""How Airflow finds the page, and what it costs an API server."""
+"""How Airflow finds the page, and which modules it adds to an API server."""
 
 from __future__ import annotations
 

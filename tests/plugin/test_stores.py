@@ -1,4 +1,4 @@
-"""Which experiment stores the page reads."""
+"""The experiment stores that the page reads."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def test_another_connection_is_not_found(
 ) -> None:
     define(monkeypatch, "warehouse", conn_type="postgres", host="h", schema="s", password=PASSWORD)
     answer = client.get(f"/axtx/{path}", params={"conn_id": conn_id, "name": "digits", "position": "0"})
-    told = f"There is no Airflow connection '{conn_id}' of type ax."
-    assert (answer.status_code, answer.json()) == (404, {"detail": told})
+    detail = f"There is no Airflow connection '{conn_id}' of type ax."
+    assert (answer.status_code, answer.json()) == (404, {"detail": detail})
 
 
 @pytest.mark.usefixtures("real_stores")
-def test_a_database_that_is_away_is_told_without_its_password(
+def test_the_error_of_an_unreachable_database_does_not_hold_its_password(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {"host": "127.0.0.1", "port": 1, "login": "ax", "schema": "axtx"}

@@ -1,4 +1,4 @@
-// The page: a list of experiments, or one experiment; kept up to date while it is looked at.
+// The page: a list of experiments, or one experiment. It refreshes while its tab is visible.
 
 import { isBusy, showExperiment } from "./experiment.js";
 import { badge, el, followTheme, framed, load, number, pageUrl, refreshTimes, Refused, statusBar, time } from "./ui.js";
@@ -6,24 +6,24 @@ import { badge, el, followTheme, framed, load, number, pageUrl, refreshTimes, Re
 const main = document.getElementById("main");
 const problem = document.getElementById("problem");
 const asked = new URLSearchParams(location.search);
-/** The Airflow connection of the experiment store; null is the default one. */
+/** The Airflow connection of the experiment store; null is the default connection. */
 const conn = asked.get("conn_id");
 const DEFAULT = "ax_default";
 const PAGE = 50;
 
 let stop = () => {};
 
-/** Show what went wrong, without taking away what is shown already. */
-function complain(error) {
+/** Show an error; the content of the page stays. */
+function showProblem(error) {
   problem.hidden = !error;
   problem.textContent = error ? error.message : "";
 }
 
 /**
- * Call `look` now and again until the page shows something else; hidden pages wait.
- * `look` returns the number of seconds to the next call.
+ * Call `refresh` repeatedly until the page shows another view; a hidden tab makes no calls.
+ * `refresh` returns the number of seconds until the next call.
  */
-function keepLooking(look) {
+function keepRefreshing(refresh) {
   let timer = 0;
   let ended = false;
   const again = async () => {
@@ -31,11 +31,11 @@ function keepLooking(look) {
     if (ended || document.hidden) return;
     let pause = 10;
     try {
-      pause = await look();
+      pause = await refresh();
       refreshTimes();
-      complain(null);
+      showProblem(null);
     } catch (error) {
-      complain(error);
+      showProblem(error);
       if (error instanceof Refused) {
         main.setAttribute("aria-busy", "false");
         if (main.querySelector("h1") === null) main.replaceChildren(el("h1", {}, "Experiments"));
@@ -59,12 +59,12 @@ function bestOf(line) {
   return line.best === null ? "–" : `${number(line.best.value)} (trial ${line.best.trial_index})`;
 }
 
-/** What names the store of a line in addresses: nothing for the default one. */
+/** Return the `conn_id` of a line for addresses; null for the default store. */
 function storeOf(line) {
   return line.conn_id === DEFAULT ? null : line.conn_id;
 }
 
-/** Tell the store of a line where it is not the one that the page is about. */
+/** Show the store of a line if it is not the page's own. */
 function elsewhere(line) {
   return line.conn_id === (conn ?? DEFAULT) ? null : el("div", { class: "muted small" }, line.conn_id);
 }
@@ -95,7 +95,7 @@ function table(lines, caption) {
   );
 }
 
-/** A field with the experiment stores, where there is more than one. */
+/** Add a field to choose the experiment store, if there is more than one. */
 async function addStores(place) {
   const { data } = await load("stores", {});
   const shown = conn ?? data.default;
@@ -112,18 +112,18 @@ function showList() {
   const place = el("div", { class: "scroll" });
   const pager = el("nav", { class: "pager", "aria-label": "Pages of experiments" });
   const search = el("input", { type: "search", placeholder: "Name contains…", "aria-label": "Search experiments by name" });
-  const look = async () => {
+  const refresh = async () => {
     const wanted = search.value;
     const { text, data } = await load("experiments", { search: wanted, limit: PAGE, offset, conn_id: conn });
     main.setAttribute("aria-busy", "false");
-    if (wanted !== search.value) return 0; // typed on meanwhile
+    if (wanted !== search.value) return 0; // the reader has typed more meanwhile
     if (text !== last) draw(data);
     last = text;
-    return data.total === 0 || data.experiments.some(isBusy) ? 3 : 10; // somebody waits for the first one
+    return data.total === 0 || data.experiments.some(isBusy) ? 3 : 10; // an empty list: the first experiment may appear soon
   };
   const turn = (to) => {
     offset = to;
-    keepLooking(look);
+    keepRefreshing(refresh);
   };
   const draw = ({ experiments, total }) => {
     const none = search.value
@@ -139,13 +139,13 @@ function showList() {
   const fields = el("div", { class: "choosers" }, search);
   main.replaceChildren(el("header", { class: "top" }, el("h1", {}, "Experiments"), fields), place, pager);
   document.title = "Experiments";
-  addStores(fields).catch(complain);
-  keepLooking(look);
+  addStores(fields).catch(showProblem);
+  keepRefreshing(refresh);
 }
 
 function showDagRun(dagId, runId) {
   let last = "";
-  const look = async () => {
+  const refresh = async () => {
     const { text, data } = await load("dag-runs", { dag_id: dagId, run_id: runId });
     main.setAttribute("aria-busy", "false");
     const lines = data.experiments;
@@ -163,12 +163,12 @@ function showDagRun(dagId, runId) {
     if (unreadable.length) throw new Error(unreadable.join(" "));
     return 3;
   };
-  keepLooking(look);
+  keepRefreshing(refresh);
 }
 
 function openExperiment(name, store, trial = null) {
   document.title = name;
-  keepLooking(showExperiment(main, name, store, trial));
+  keepRefreshing(showExperiment(main, name, store, trial));
 }
 
 function start() {

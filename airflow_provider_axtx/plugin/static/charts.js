@@ -36,7 +36,7 @@ function layout(c, more) {
 
 const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
 
-/** What the reader has chosen in the charts' own fields. */
+/** The reader's choices in the charts' own fields. */
 const chosen = {};
 
 function chooser(id, label, options, redraw) {
@@ -50,14 +50,14 @@ function chooser(id, label, options, redraw) {
   return el("label", {}, `${label} `, el("select", { id: `choose-${id}`, onchange: choose }, items));
 }
 
-/** Let the browser show what is drawn so far, and answer its reader, before the next chart. */
-function breath() {
+/** Let the browser paint and handle input before the next chart. */
+function nextTask() {
   return new Promise((done) => setTimeout(done));
 }
 
 let drawing = 0;
 
-/** Draw all charts into `place`, one by one; the figures are made once and brought up to date afterwards. */
+/** Draw all charts into `place`, one by one; the figures are made once and updated afterwards. */
 export async function drawCharts(place, state, select) {
   const redraw = () => drawCharts(place, state, select);
   const wanted = [objective, parallel, pareto, slice, curves].filter((chart) => chart.applies(state));
@@ -72,16 +72,16 @@ export async function drawCharts(place, state, select) {
   const Plotly = await loadPlotly();
   const c = colors();
   for (const chart of wanted) {
-    await breath();
-    if (turn !== drawing) return; // drawn anew meanwhile
+    await nextTask();
+    if (turn !== drawing) return; // a newer call draws the charts
     const at = place.querySelector(`#chart-${chart.id}`);
     const focused = document.activeElement?.id;
     at.querySelector(".choosers").replaceChildren(...chart.choosers(state, redraw));
     if (focused?.startsWith("choose-")) document.getElementById(focused)?.focus({ preventScroll: true });
-    const { traces, axes, told } = chart.draw(state, c);
-    at.querySelector("figcaption").textContent = told;
+    const { traces, axes, summary } = chart.draw(state, c);
+    at.querySelector("figcaption").textContent = summary;
     const plot = at.querySelector(".plot");
-    plot.setAttribute("aria-label", `${chart.title}. ${told}`);
+    plot.setAttribute("aria-label", `${chart.title}. ${summary}`);
     await Plotly.react(plot, traces, layout(c, axes), CONFIG);
     if (!plot.dataset.clicks) {
       plot.dataset.clicks = "1";
@@ -126,7 +126,7 @@ function hover(trial, state) {
   return [`<b>trial ${trial.index}</b>`, ...values, ...parameters].join("<br>");
 }
 
-/** Plotly reads a small markup in its texts: names must not be taken for it. */
+/** Escape a text for plotly, which interprets a small markup in its texts. */
 function plain(text) {
   return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
@@ -167,7 +167,7 @@ const objective = {
     return {
       traces,
       axes: { xaxis: { title: { text: "trial" }, dtick: state.trials.size < 10 ? 1 : null }, yaxis: { title: { text: plain(label) } }, yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true } },
-      told: `${done.length} completed trials; ${minimize ? "lower" : "higher"} is better.${best}${lost.length ? ` ${lost.length} without a result.` : ""}`,
+      summary: `${done.length} completed trials; ${minimize ? "lower" : "higher"} is better.${best}${lost.length ? ` ${lost.length} without a result.` : ""}`,
     };
   },
 };
@@ -196,7 +196,7 @@ const pareto = {
     return {
       traces: [points("other trials", done.filter((t) => !front.has(t.index)), state, gy, { color: c.point, size: 7, opacity: 0.6 }, x), line],
       axes: { xaxis: { title: { text: `${plain(labels[gx])} (${way(gx)} is better)` } }, yaxis: { title: { text: `${plain(labels[gy])} (${way(gy)} is better)` } } },
-      told: `${front.size} of ${done.length} completed trials are on the frontier: no other is better in every objective.`,
+      summary: `${front.size} of ${done.length} completed trials are on the frontier: no other is better in every objective.`,
     };
   },
 };
@@ -252,7 +252,7 @@ const parallel = {
         yaxis: { visible: false, range: [-0.06, 1.06], fixedrange: true },
         annotations: axes.flatMap((a, i) => a.ticks.slice(0, 12).map(([y, text]) => ({ x: i, y, text: plain(text), showarrow: false, xanchor: "left", xshift: 4, font: { size: 10, color: c.text }, bgcolor: c.faint }))),
       },
-      told: `One line for each of ${done.length} completed trials; the stronger its colour, the better its ${state.data.objective[goal].label}.`,
+      summary: `One line for each of ${done.length} completed trials; the stronger its colour, the better its ${state.data.objective[goal].label}.`,
     };
   },
 };
@@ -260,12 +260,12 @@ const parallel = {
 function polylines(trials, axes, state, color, width, opacity) {
   const [x, y, text, customdata] = [[], [], [], []];
   for (const trial of trials) {
-    const told = hover(trial, state);
+    const label = hover(trial, state);
     axes.forEach((axis, i) => {
       const value = axis.of(trial);
       x.push(i);
       y.push(value === undefined ? null : axis.at(value));
-      text.push(told);
+      text.push(label);
       customdata.push(trial.index);
     });
     x.push(null);
@@ -306,7 +306,7 @@ const slice = {
     return {
       traces,
       axes: { xaxis: { title: { text: plain(parameter.name) }, type: isText ? "category" : parameter.scaling === "log" ? "log" : "linear" }, yaxis: { title: { text: plain(goalLabels(state)[goal]) } } },
-      told: `${done.length} completed trials; stronger colours are later trials.`,
+      summary: `${done.length} completed trials; stronger colours are later trials.`,
     };
   },
 };
@@ -328,7 +328,7 @@ const curves = {
       ["best", all.filter(([i]) => isBest(i)), c.best, 3],
     ];
     const traces = groups.flatMap(([name, found, color, width]) => (found.length ? [curve(name, found, color, width)] : []));
-    return { traces, axes: { xaxis: { title: { text: "step" } }, yaxis: { title: { text: plain(metric) } } }, told: `${all.length} trials have reported progress.` };
+    return { traces, axes: { xaxis: { title: { text: "step" } }, yaxis: { title: { text: plain(metric) } } }, summary: `${all.length} trials have reported progress.` };
   },
 };
 

@@ -1,16 +1,16 @@
-// One experiment: what is best, the charts, the trials, the definition.
+// One experiment: its best trial, the charts, the trials, the definition.
 
 import { drawCharts, loadPlotly } from "./charts.js";
 import { trialDetail, trialTable } from "./trials.js";
-import { badge, el, load, measured, number, pageUrl, runUrl, airflowLink, statusBar, time, toldCounts } from "./ui.js";
+import { badge, el, load, measured, number, pageUrl, runUrl, airflowLink, statusBar, time, countsText } from "./ui.js";
 
 const news = document.getElementById("news");
 
-/** Show the experiment in `main`; returns the function that brings it up to date. */
+/** Show the experiment in `main`; return the function that refreshes it. */
 export function showExperiment(main, name, store, trial) {
   const state = { name, store, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
   const page = skeleton(name, store);
-  loadPlotly(); // while the data is on its way
+  loadPlotly(); // at the same time as the data
   let last = "";
   let lastCurves = "";
   const select = (index) => {
@@ -58,7 +58,7 @@ export function showExperiment(main, name, store, trial) {
   };
 }
 
-/** Something runs, or the next round may begin at any moment. */
+/** Return whether a trial runs or the next round may begin at any moment. */
 export function isBusy(data) {
   return data.status === "running" || (data.status === "idle" && Date.now() / 1000 - data.last_activity_at < 300);
 }
@@ -73,16 +73,16 @@ function skeleton(name, store) {
   return parts;
 }
 
-/** Tell a screen reader what has changed. */
+/** Announce changes to screen readers. */
 function announce(state, data) {
   if (!state.data) return;
   const ended = data.ended - state.data.ended;
   const better = data.best !== null && data.best !== state.data.best;
-  const told = [];
-  if (ended > 0) told.push(`${ended} more trial${ended > 1 ? "s have" : " has"} ended, ${data.ended} in all.`);
-  if (better) told.push(`New best: trial ${data.best}.`);
-  if (data.status !== state.data.status) told.push(`The experiment is ${data.status}.`);
-  if (told.length) news.textContent = told.join(" ");
+  const messages = [];
+  if (ended > 0) messages.push(`${ended} more trial${ended > 1 ? "s have" : " has"} ended, ${data.ended} in all.`);
+  if (better) messages.push(`New best: trial ${data.best}.`);
+  if (data.status !== state.data.status) messages.push(`The experiment is ${data.status}.`);
+  if (messages.length) news.textContent = messages.join(" ");
 }
 
 function tile(label, ...content) {
@@ -95,7 +95,7 @@ function drawHead(place, state) {
   const ended = data.planned_trials ? `${data.ended} of ${data.planned_trials}` : String(data.ended);
   const runs = new Map();
   for (const one of state.trials.values()) {
-    for (const { task } of one.runs) if (task) runs.set(`${task[0]}/${task[1]}`, task);
+    for (const { task } of one.attempts) if (task) runs.set(`${task[0]}/${task[1]}`, task);
   }
   const recent = [...runs.values()].slice(-3).reverse();
   const links = recent.flatMap((task) => [airflowLink(runUrl(task), `${task[0]} ${task[1]}`), el("br")]);
@@ -117,7 +117,7 @@ function drawHead(place, state) {
 }
 
 function counts(data) {
-  return el("div", { class: "small muted" }, toldCounts(data.trial_counts) || "none yet");
+  return el("div", { class: "small muted" }, countsText(data.trial_counts) || "none yet");
 }
 
 function bestTiles(state) {
@@ -137,7 +137,7 @@ function bestTiles(state) {
   ];
 }
 
-/** Ax's analysis cards; each is loaded when it is opened, into a frame that can reach nothing of this page. */
+/** Show Ax's analysis cards; each is loaded when it is opened, into a frame that cannot access this page. */
 async function drawAnalyses(place, state) {
   const { analysed_at: at } = state.data;
   const { name, store: conn_id } = state;

@@ -1,20 +1,20 @@
-// The table of trials, and everything about one of them.
+// The table of trials, and the details of one trial.
 
 import { airflowLink, badge, duration, el, measured, number, taskUrl, time } from "./ui.js";
 
 const PAGE = 100;
-/** What the reader has chosen; kept while the table is redrawn. */
+/** The reader's choices; kept while the table is redrawn. */
 const view = { sort: "index", down: true, status: "", page: 0 };
 
-function lastRun(trial) {
-  return trial.runs.at(-1) ?? null;
+function lastAttempt(trial) {
+  return trial.attempts.at(-1) ?? null;
 }
 
 function seconds(trial) {
-  const run = lastRun(trial);
-  if (!run) return null;
-  const from = run.submitted_at ?? run.requested_at;
-  return (run.finished_at ?? (trial.completed_at || Date.now() / 1000)) - from;
+  const attempt = lastAttempt(trial);
+  if (!attempt) return null;
+  const from = attempt.submitted_at ?? attempt.requested_at;
+  return (attempt.finished_at ?? (trial.completed_at || Date.now() / 1000)) - from;
 }
 
 function columns(data) {
@@ -25,10 +25,10 @@ function columns(data) {
     { key: "status", label: "Status", of: (t) => t.status },
     ...metrics.map((name) => ({ key: `m:${name}`, label: name, of: (t) => t.metrics[name]?.[0], cell: (t) => measured(t.metrics[name]), numeric: true })),
     ...parameters.map((name) => ({ key: `p:${name}`, label: name, of: (t) => t.parameters[name], cell: (t) => number(t.parameters[name]), numeric: true })),
-    { key: "attempts", label: "Attempts", of: (t) => t.runs.length, numeric: true },
+    { key: "attempts", label: "Attempts", of: (t) => t.attempts.length, numeric: true },
     { key: "duration", label: "Duration", of: seconds, cell: (t) => duration(seconds(t)), numeric: true },
-    { key: "app", label: "App", of: (t) => lastRun(t)?.app_handle },
-    { key: "task", label: "Airflow", of: (t) => lastRun(t)?.task?.join("/") },
+    { key: "app", label: "App", of: (t) => lastAttempt(t)?.app_handle },
+    { key: "task", label: "Airflow", of: (t) => lastAttempt(t)?.task?.join("/") },
   ];
 }
 
@@ -101,8 +101,8 @@ function row(trial, all, state, select) {
       return el("th", { scope: "row" }, button, isBest ? el("span", { class: "star", "aria-hidden": "true" }, " ★") : null);
     }
     if (column.key === "status") return statusCell(trial, state);
-    if (column.key === "app") return appCell(lastRun(trial));
-    if (column.key === "task") return el("td", {}, ...taskLinks(lastRun(trial)));
+    if (column.key === "app") return appCell(lastAttempt(trial));
+    if (column.key === "task") return el("td", {}, ...taskLinks(lastAttempt(trial)));
     return el("td", { class: column.numeric ? "value" : null }, column.cell ? column.cell(trial) : String(column.of(trial)));
   });
   return el("tr", { "data-trial": trial.index, class: trial.index === state.selected ? "selected" : null }, cells);
@@ -114,15 +114,15 @@ function statusCell(trial, state) {
   return el("td", {}, badge(trial.status), infeasible, reason);
 }
 
-function appCell(run) {
-  if (!run) return el("td", { class: "muted" }, "–");
-  const text = run.app_handle ?? "being submitted";
+function appCell(attempt) {
+  if (!attempt) return el("td", { class: "muted" }, "–");
+  const text = attempt.app_handle ?? "being submitted";
   return el("td", { class: "mono small clip", title: text }, text.replace(/^(\w+):\/\/[^/]*\//, "$1 "));
 }
 
-function taskLinks(run) {
-  if (!run?.task) return ["–"];
-  return [airflowLink(taskUrl(run.task), "Task log")];
+function taskLinks(attempt) {
+  if (!attempt?.task) return ["–"];
+  return [airflowLink(taskUrl(attempt.task), "Task log")];
 }
 
 function pager(pages, total, again) {
@@ -132,7 +132,7 @@ function pager(pages, total, again) {
   return el("nav", { class: "pager", "aria-label": "Pages of trials" }, button("Previous", view.page - 1), shown, button("Next", view.page + 1));
 }
 
-/** Everything about the selected trial, as elements; none when no trial is selected. */
+/** Return the elements with the details of the selected trial; empty when no trial is selected. */
 export function trialDetail(state, select) {
   const trial = state.trials.get(state.selected);
   if (!trial) return [];
@@ -157,23 +157,23 @@ export function trialDetail(state, select) {
         el("div", {}, el("h3", {}, "Metrics"), Object.keys(trial.metrics).length ? pairs(Object.entries(trial.metrics), measured) : el("p", { class: "muted" }, "none yet")),
       ),
       el("h3", {}, "Attempts"),
-      trial.runs.length ? attempts(trial) : el("p", { class: "muted" }, "not submitted yet"),
+      trial.attempts.length ? attemptTable(trial) : el("p", { class: "muted" }, "not submitted yet"),
     ),
   ];
 }
 
-function attempts(trial) {
+function attemptTable(trial) {
   const heads = ["Attempt", "App handle", "App state", "Submitted", "Duration", "Message", "Airflow"];
-  const line = (run) => {
-    const from = run.submitted_at ?? run.requested_at;
-    const took = run.finished_at ? run.finished_at - from : null;
-    const cells = [run.app_handle ?? "–", run.app_state ?? "not ended", time(run.submitted_at), duration(took), run.message || run.cancel_reason || "–"];
+  const line = (attempt) => {
+    const from = attempt.submitted_at ?? attempt.requested_at;
+    const took = attempt.finished_at ? attempt.finished_at - from : null;
+    const cells = [attempt.app_handle ?? "–", attempt.app_state ?? "not ended", time(attempt.submitted_at), duration(took), attempt.message || attempt.cancel_reason || "–"];
     return el(
       "tr",
       {},
-      el("th", { scope: "row" }, String(run.attempt)),
+      el("th", { scope: "row" }, String(attempt.number)),
       cells.map((cell, i) => el("td", { class: i === 0 ? "mono small" : null }, cell)),
-      el("td", {}, ...taskLinks(run)),
+      el("td", {}, ...taskLinks(attempt)),
     );
   };
   return el(
@@ -184,7 +184,7 @@ function attempts(trial) {
       {},
       el("caption", { class: "unseen" }, `Attempts of trial ${trial.index}`),
       el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
-      el("tbody", {}, trial.runs.map(line)),
+      el("tbody", {}, trial.attempts.map(line)),
     ),
   );
 }

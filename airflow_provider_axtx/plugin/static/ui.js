@@ -1,4 +1,4 @@
-// Small things that every part of the page uses: elements, numbers, times, links into Airflow, light and dark.
+// Helpers for every part of the page: elements, numbers, times, links into Airflow, light and dark.
 
 /** Make an element. Text is always set as text, never as markup: names come from users. */
 export function el(tag, properties = {}, ...children) {
@@ -21,7 +21,7 @@ export function number(value) {
   return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3) : String(Number(value.toPrecision(5)));
 }
 
-/** A metric as [mean, sem]. */
+/** Return the text of a metric, given as [mean, sem]. */
 export function measured(pair) {
   if (!pair) return "–";
   return pair[1] ? `${number(pair[0])} ±\u00a0${number(Number(pair[1].toPrecision(2)))}` : number(pair[0]);
@@ -48,7 +48,7 @@ export function time(seconds) {
   return el("time", { datetime: at.toISOString(), title: at.toLocaleString() }, ago(at));
 }
 
-/** Bring "3 min ago" up to date everywhere. */
+/** Update every relative time, such as "3 min ago". */
 export function refreshTimes() {
   for (const one of document.querySelectorAll("time")) one.textContent = ago(new Date(one.dateTime));
 }
@@ -59,14 +59,14 @@ export function badge(status) {
   return el("span", { class: `badge ${String(status).toLowerCase()}` }, String(status).toLowerCase().replace("_", " "));
 }
 
-export function toldCounts(counts) {
+export function countsText(counts) {
   return STATUSES.filter((s) => counts[s]).map((s) => `${counts[s]} ${s.toLowerCase().replace("_", " ")}`).join(", ");
 }
 
-/** The trials by status as a bar; the numbers are its text. */
+/** Return the trials by status as a bar; its text states the numbers. */
 export function statusBar(counts, planned) {
   const total = Object.values(counts).reduce((sum, one) => sum + one, 0);
-  const label = toldCounts(counts) || "no trial yet";
+  const label = countsText(counts) || "no trial yet";
   const bar = el("span", { class: "bar", role: "img", "aria-label": label, title: label });
   for (const status of STATUSES) {
     if (!counts[status]) continue;
@@ -83,7 +83,7 @@ export function statusBar(counts, planned) {
   return bar;
 }
 
-/** The address of this page, with what is not empty of `parameters`. */
+/** Return an address of this page with those `parameters` that are not empty. */
 export function pageUrl(parameters) {
   const query = queryOf(parameters);
   return query ? `?${query}` : "./";
@@ -109,7 +109,7 @@ export function runUrl([dag, run]) {
   return `${ROOT}dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}`;
 }
 
-/** A link to one of Airflow's own pages. Its frame may not navigate Airflow's window, so a link there is clicked. */
+/** Return a link to one of Airflow's own pages. The frame may not navigate Airflow's window, so it clicks a link there. */
 export function airflowLink(url, ...children) {
   const leave = (event) => {
     if (!framed) return;
@@ -142,7 +142,7 @@ export function followTheme(changed) {
 
 export class Refused extends Error {}
 
-/** Fetch JSON from this page's server; the answer's text tells whether anything has changed. */
+/** Fetch JSON from this page's server; compare the answer's text to see whether anything has changed. */
 export async function load(path, parameters) {
   const answer = await fetch(`api/${path}?${queryOf(parameters)}`, { credentials: "same-origin" });
   const text = await answer.text();
@@ -153,7 +153,7 @@ export async function load(path, parameters) {
   try {
     detail = JSON.parse(text).detail ?? detail;
   } catch {
-    // Not from this page's server: a proxy in between answers in its own words.
+    // A proxy in between has answered, and not in JSON.
   }
   throw answer.status === 404 ? new Refused(detail) : new Error(detail);
 }
