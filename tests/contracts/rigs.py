@@ -99,7 +99,11 @@ class Rig:
         """Return an engine as another process would make it."""
         return TorchXLauncher(self.name, scheduler_args=self.scheduler_args)
 
-    # -- what the engine does, timed
+    def attempt_launcher(self, recorded: Mapping[str, Any]) -> TorchXLauncher:
+        """Return a launcher as a process makes it that knows only what was recorded with an attempt."""
+        return TorchXLauncher.for_attempt(self.name, recorded)
+
+    # -- what the launcher does, timed
 
     def submit(self, key: str, value: str = "v", mode: str = "wait", **arguments: Any) -> str:
         """Plan and submit a probe."""
@@ -287,6 +291,9 @@ class DockerRig(Rig):
         # TorchX keeps its first client, which may lead to an engine of another test.
         return TorchXLauncher(self.name, session=self.docker.folder.name)
 
+    def attempt_launcher(self, recorded: Mapping[str, Any]) -> TorchXLauncher:
+        return TorchXLauncher.for_attempt(self.name, recorded, session=self.docker.folder.name)
+
     def unknown_handle(self) -> str:
         return f"{self.name}://{self.docker.folder.name}/never-was-0123456789-t0-a1-abcdef"
 
@@ -312,6 +319,9 @@ class KubernetesRig(Rig):
     def new_launcher(self) -> TorchXLauncher:
         return TorchXLauncher(self.name, scheduler_args=self.scheduler_args, session=self._session())
 
+    def attempt_launcher(self, recorded: Mapping[str, Any]) -> TorchXLauncher:
+        return TorchXLauncher.for_attempt(self.name, recorded, session=self._session())
+
     def _session(self) -> str:
         # TorchX keeps its first connection, which may lead to another test's server.
         return f"k8s{self.cluster.port}"
@@ -333,18 +343,23 @@ class KubernetesRig(Rig):
 
 
 class FakeRig(Rig):
-    """The scriptable fake that other suites use: it has to keep the contract, too."""
+    """The scriptable fake that other suites use, with a required option: it has to keep the contract, too."""
 
     name = "fake"
+    scheduler_args = {"queue": "trials"}
     tells_exit_code = False
 
     def __init__(self, folder: Path) -> None:
-        self.cluster = FakeCluster(folder / "cluster")
+        self.cluster = FakeCluster(folder / "cluster", required=("queue",))
         self._waiting = False
         super().__init__(folder)
 
     def new_launcher(self) -> TorchXLauncher:
-        return TorchXLauncher(self.name, scheduler_factories={self.name: self.cluster.factory})
+        factories = {self.name: self.cluster.factory}
+        return TorchXLauncher(self.name, scheduler_args=self.scheduler_args, scheduler_factories=factories)
+
+    def attempt_launcher(self, recorded: Mapping[str, Any]) -> TorchXLauncher:
+        return TorchXLauncher.for_attempt(self.name, recorded, scheduler_factories={self.name: self.cluster.factory})
 
     def submit(self, key: str, value: str = "v", mode: str = "wait", **arguments: Any) -> str:
         handle = super().submit(key, value, mode, **arguments)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
 from airflow_provider_axtx.core.app_observation import LostAppPolicy
-from airflow_provider_axtx.core.errors import DuplicateAppError, SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import DuplicateAppError, InvalidInputError, SchedulerUnavailableError
 from airflow_provider_axtx.core.keys import submission_key
 from tests.contracts.rigs import Rig, rig_parameters
 
@@ -77,6 +78,25 @@ def test_find(rig: Rig) -> None:
     rig.await_state(handle, "SUCCEEDED")
     assert rig.find(rig.key) == handle
     assert rig.find(f"{rig.key}1") == longer
+
+
+def test_reached_by_its_record(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process finds, observes, reads and cancels an app with what was recorded, and nothing else."""
+    recorded = json.loads(json.dumps(rig.launcher.lookup_options()))
+    handle = rig.submit(rig.key)
+    rig.await_running(rig.key, handle)
+    monkeypatch.setenv("AXTX_LOCAL_ROOT", str(rig.folder / "of another process"))
+    launcher = rig.attempt_launcher(recorded)
+    assert launcher.lookup_options() == recorded
+    assert launcher.find(rig.key) == handle
+    assert launcher.observe([handle])[handle].app_state == "RUNNING"
+    rig.await_true(lambda: any(line.endswith("out of 0") for line in launcher.logs(handle)), "the log")
+    assert any(line.endswith("out of 0") for line in launcher.follow(handle).new_lines())
+    with pytest.raises(InvalidInputError, match="cannot submit"):
+        launcher.plan("utils.booth", {}, trial_index=0, experiment="e", tracker_base="/t", submission_key="k")
+    launcher.cancel(handle)
+    await_cancelled(rig, handle)
+    assert launcher.observe([handle])[handle].app_state in rig.after_cancel
 
 
 def test_cancel_queued(rig: Rig) -> None:

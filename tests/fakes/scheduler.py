@@ -21,6 +21,7 @@ from torchx.schedulers.ids import make_unique
 from torchx.specs import AppDef, AppDryRunInfo, AppState, Role, macros, runopts
 
 ROOT_VARIABLE = "AXTX_TEST_FAKE_CLUSTER"
+REQUIRED_VARIABLE = "AXTX_TEST_FAKE_REQUIRED"
 
 
 class FakeSchedulerError(Exception):
@@ -51,7 +52,8 @@ class FakeCluster:
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: axtx-test-fake\nVersion: 1\n")
         (info / "entry_points.txt").write_text("[torchx.schedulers]\nfake = tests.fakes.scheduler:create_scheduler\n")
         project = Path(__file__).parents[2]
-        return {ROOT_VARIABLE: str(self.root), "PYTHONPATH": f"{site}{os.pathsep}{project}"}
+        required = {REQUIRED_VARIABLE: ",".join(self.required)}
+        return {**required, ROOT_VARIABLE: str(self.root), "PYTHONPATH": f"{site}{os.pathsep}{project}"}
 
     # -- the test's side ----------------------------------------------------------------------------------------------
 
@@ -211,4 +213,5 @@ class FakeScheduler(Scheduler[Any]):
 
 def create_scheduler(session_name: str, **_: object) -> FakeScheduler:
     """Make the scheduler from the environment, as TorchX does through the entry point."""
-    return FakeScheduler(session_name, FakeCluster(Path(os.environ[ROOT_VARIABLE])))
+    required = tuple(filter(None, os.environ.get(REQUIRED_VARIABLE, "").split(",")))
+    return FakeScheduler(session_name, FakeCluster(Path(os.environ[ROOT_VARIABLE]), required))
