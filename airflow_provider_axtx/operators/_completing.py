@@ -9,7 +9,7 @@ from airflow_provider_axtx.assets import best_extra, fill_outlets, is_experiment
 from airflow_provider_axtx.core.inputs import as_object
 from airflow_provider_axtx.core.xcom import TrialOutcome
 from airflow_provider_axtx.operators._metrics import count_trial
-from airflow_provider_axtx.operators.base import ReportsLineage, as_given
+from airflow_provider_axtx.operators.base import LineageMixin, as_given
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def complete_from_task(
-    task: ReportsLineage, context: Context, store: ExperimentStore, run: Mapping[str, Any], results: object
+    task: LineageMixin, context: Context, store: ExperimentStore, run: Mapping[str, Any], results: object
 ) -> dict[str, Any]:
     """Read the results of a run that has ended, record the outcome and tell it: log, stats, lineage, assets.
 
@@ -36,7 +36,7 @@ def complete_from_task(
     if outcome.trial_status == "COMPLETED":
         # Any other one was counted by the task that saw its app end.
         count_trial(task, completed["trial_status"])
-    task.worked_on(outcome.experiment, [completed])
+    task.note_lineage(outcome.experiment, [completed])
     _fill_outlets(task, context, store, completed)
     if completed["trial_status"] == "COMPLETED":
         task.log.info("Trial %(trial_index)s COMPLETED: %(metrics)s", completed)
@@ -45,7 +45,7 @@ def complete_from_task(
     return completed
 
 
-def _fill_outlets(task: ReportsLineage, context: Context, store: ExperimentStore, completed: dict[str, Any]) -> None:
+def _fill_outlets(task: LineageMixin, context: Context, store: ExperimentStore, completed: dict[str, Any]) -> None:
     if not any(map(is_experiment_asset, task.outlets)):
         return
     if completed["trial_status"] == "COMPLETED":
@@ -57,7 +57,7 @@ def _fill_outlets(task: ReportsLineage, context: Context, store: ExperimentStore
         drop_outlets(task)
 
 
-def drop_outlets(task: ReportsLineage) -> None:
+def drop_outlets(task: LineageMixin) -> None:
     """Let no ``ax://`` outlet get an event.
 
     Airflow gives every outlet of a task that succeeds an event; who waits for results wants none without any.
@@ -66,7 +66,7 @@ def drop_outlets(task: ReportsLineage) -> None:
 
 
 def announce_best(
-    task: ReportsLineage, context: Context, spec: ExperimentSpec, best: Sequence[dict[str, Any]]
+    task: LineageMixin, context: Context, spec: ExperimentSpec, best: Sequence[dict[str, Any]]
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """Tell what is best: log, lineage, assets.
 
@@ -75,6 +75,6 @@ def announce_best(
     """
     for entry in best:
         task.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
-    task.worked_on(spec.name, best)
+    task.note_lineage(spec.name, best)
     fill_outlets(context, task.outlets, best_extra(spec, best))
     return list(best) if spec.is_multi_objective else best[0]

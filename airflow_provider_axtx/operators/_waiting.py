@@ -25,7 +25,7 @@ from airflow_provider_axtx.core.inputs import as_choice, as_seconds
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.core.xcom import SubmittedTrial, TrialOutcome
 from airflow_provider_axtx.operators._metrics import count_trial
-from airflow_provider_axtx.operators.base import CancelsOnKill, airflow_errors
+from airflow_provider_axtx.operators.base import CancelOnKillMixin, airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -42,7 +42,7 @@ MAX_POLL_FAILURES = 20
 LOG_LINES = 50
 
 
-class WaitsForTrial(CancelsOnKill):
+class WaitForTrialMixin(CancelOnKillMixin):
     """Base of the tasks that wait for an app.
 
     :param on_timeout: what happens after ``timeout`` seconds since submission: ``cancel`` cancels the app and reports
@@ -112,7 +112,7 @@ class WaitsForTrial(CancelsOnKill):
         from airflow_provider_axtx.lifecycle.attempts import find_attempt
 
         run = find_attempt(self.ax_hook.store, trial)
-        self.remember(run)
+        self.track_attempt(run)
         return run
 
     def deadline(self, run: AttemptRecord) -> float:
@@ -122,7 +122,7 @@ class WaitsForTrial(CancelsOnKill):
         """
         return (run.submitted_at or run.requested_at) + self.timeout
 
-    def look(self, run: AttemptRecord) -> AppObservation:
+    def poll(self, run: AttemptRecord) -> AppObservation:
         """Look once at the app, and whether Ax stops its trial early; what does not answer counts as "look again".
 
         :raises SchedulerUnavailableError: or TrackerUnavailableError, after ``MAX_POLL_FAILURES`` failures in a row.
@@ -163,7 +163,7 @@ class WaitsForTrial(CancelsOnKill):
         while True:
             # Read again each time: that another process has cancelled it decides what its end means.
             run = self.find_attempt(trial)
-            observed = self.look(run)
+            observed = self.poll(run)
             if observed.is_terminal:
                 return self.conclude(run, observed)
             if time.time() > self.deadline(run):
@@ -173,7 +173,7 @@ class WaitsForTrial(CancelsOnKill):
     def wait_deferred(self, trial: SubmittedTrial) -> dict[str, Any]:
         """Look once, so that an app that has ended costs no deferral; else wait in the triggerer."""
         run = self.find_attempt(trial)
-        observed = self.look(run)
+        observed = self.poll(run)
         while not observed.is_terminal:
             if run.app_handle is not None:
                 # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
@@ -181,7 +181,7 @@ class WaitsForTrial(CancelsOnKill):
             # A new attempt that is just being submitted: the trigger has no app to look at yet.
             time.sleep(self.poke_interval)
             run = self.find_attempt(trial)
-            observed = self.look(run)
+            observed = self.poll(run)
         return self.conclude(run, observed)
 
     def trigger(self, run: AttemptRecord, trial: SubmittedTrial) -> TorchXTrialTrigger:
@@ -249,8 +249,8 @@ class WaitsForTrial(CancelsOnKill):
         from airflow_provider_axtx.lifecycle.complete import finalize
 
         outcome = finalize(self.ax_hook.store, run, observed)
-        self._live_run = None
-        self.worked_on(outcome.experiment, [outcome.to_json()])
+        self._live_attempt = None
+        self.note_lineage(outcome.experiment, [outcome.to_json()])
         if outcome.trial_status != "COMPLETED":
             # A COMPLETED one is counted when its results are recorded.
             count_trial(self, outcome.trial_status)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_axtx.operators.base import AxOperator, airflow_errors
+from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class AxAnalyzeOperator(AxOperator):
+class AxAnalyzeOperator(BaseAxOperator):
     """Computes Ax's analysis cards (which parameters matter, how well the model fits, the best arms) and stores them.
 
     The store keeps the newest cards of each experiment, as HTML and data: ``AxHook(...).store.analyses(name)``.
@@ -32,8 +32,8 @@ class AxAnalyzeOperator(AxOperator):
         """Compute the cards and put them in place of those before."""
         from airflow_provider_axtx.optimizer.analysis import analyse
 
-        cards = analyse(self.hook.store.snapshot(self.experiment_name))
-        self.hook.store.record_analyses(self.experiment_name, cards)
+        cards = analyse(self.ax_hook.store.snapshot(self.experiment_name))
+        self.ax_hook.store.record_analyses(self.experiment_name, cards)
         for card in cards:
             self.log.info("%s (%s): %s", card.title, card.kind, card.subtitle)
         return [{"name": card.name, "title": card.title} for card in cards]

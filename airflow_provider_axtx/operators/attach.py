@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import shorten
-from airflow_provider_axtx.operators.base import AxOperator, airflow_errors, current_task_key
+from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors, current_task_key
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SOURCES = ("trials", "table", "from_experiment")
 
 
-class AxAttachTrialsOperator(AxOperator):
+class AxAttachTrialsOperator(BaseAxOperator):
     """Attaches trials to an experiment: a baseline, points that somebody knows to be good, results of earlier work.
 
     Values out of bounds, of a wrong type, or of an unknown parameter are refused before anything is recorded. All
@@ -68,9 +68,11 @@ class AxAttachTrialsOperator(AxOperator):
         from airflow_provider_axtx.lifecycle.attach import attach_trials
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        spec = ExperimentSpec.load(self.hook.store.spec(self.experiment_name))
+        spec = ExperimentSpec.load(self.ax_hook.store.spec(self.experiment_name))
         attachments = self._attachments(spec)
-        to_run = attach_trials(self.hook.store, self.experiment_name, attachments, task_key=current_task_key(context))
+        to_run = attach_trials(
+            self.ax_hook.store, self.experiment_name, attachments, task_key=current_task_key(context)
+        )
         self.log.info("%s trials attached to %r, %s are to be run.", len(attachments), spec.name, len(to_run))
         return [trial.to_json() for trial in to_run]
 
@@ -86,7 +88,7 @@ class AxAttachTrialsOperator(AxOperator):
             raise InvalidInputError(
                 f"from_experiment is {self.from_experiment!r} itself.", fix="name another experiment."
             )
-        return trials_of(self.hook.store, str(self.from_experiment), spec)
+        return trials_of(self.ax_hook.store, str(self.from_experiment), spec)
 
     def _rows(self) -> Sequence[Mapping[str, Any]]:
         from airflow_provider_axtx.lifecycle.attach import read_csv

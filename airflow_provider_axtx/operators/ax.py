@@ -18,7 +18,7 @@ from airflow_provider_axtx.operators.analyze import AxAnalyzeOperator
 from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
 from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
-    AxOperator,
+    BaseAxOperator,
     airflow_errors,
     as_given,
     check_experiment_at_parse,
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-class AxCreateExperimentOperator(AxOperator):
+class AxCreateExperimentOperator(BaseAxOperator):
     """Puts an experiment into the store.
 
     :param experiment: an ``ExperimentSpec``, a dict, or a JSON string of it (templated). A literal one is checked when
@@ -107,9 +107,9 @@ class AxCreateExperimentOperator(AxOperator):
         if self.component is not None:
             self._check_component(spec)
         created = create_experiment(
-            self.hook.store, spec, if_exists=if_exists, allowed_factories=self.allowed_factories
+            self.ax_hook.store, spec, if_exists=if_exists, allowed_factories=self.allowed_factories
         )
-        self.worked_on(spec.name)
+        self.note_lineage(spec.name)
         self.log.info("Experiment %r %s.", spec.name, "created" if created else "exists and is resumed")
         return spec.name
 
@@ -123,7 +123,7 @@ class AxCreateExperimentOperator(AxOperator):
         component.check(parameters, as_object("component_args", self.component_args))
 
 
-class _GenerateOperator(AxOperator):
+class _BaseGenerateOperator(BaseAxOperator):
     """Base of the two generating operators.
 
     :param experiment_name: the experiment (templated).
@@ -145,14 +145,14 @@ class _GenerateOperator(AxOperator):
         limit = None if self.max_trials in (None, "", "None") else as_int("max_trials", self.max_trials, minimum=1)
         with generation_timer(self):
             generation = generate_trials(
-                self.hook.store,
+                self.ax_hook.store,
                 self.experiment_name,
                 n,
                 task_key=current_task_key(context),
                 max_trials=limit,
                 trials_to_follow=trials_to_follow,
             )
-        self.worked_on(self.experiment_name, [trial.to_json() for trial in generation.trials])
+        self.note_lineage(self.experiment_name, [trial.to_json() for trial in generation.trials])
         for trial in generation.trials:
             self.log.info("Trial %s (%s): %s", trial.trial_index, trial.arm_name, trial.parameters)
         if generation.finished:
@@ -162,7 +162,7 @@ class _GenerateOperator(AxOperator):
         return generation
 
 
-class AxGenerateTrialsOperator(_GenerateOperator):
+class AxGenerateTrialsOperator(_BaseGenerateOperator):
     """Generates trials; a retry of the task gets the same ones again.
 
     :param experiment_name: the experiment (templated).
@@ -196,7 +196,7 @@ class AxGenerateTrialsOperator(_GenerateOperator):
         return [trial.to_json() for trial in self._generate(context, n, to_follow).trials]
 
 
-class AxGenerateTrialOperator(_GenerateOperator):
+class AxGenerateTrialOperator(_BaseGenerateOperator):
     """Generates one trial, and skips the rest of its chain when the experiment is finished.
 
     :param experiment_name: the experiment (templated).
@@ -216,7 +216,7 @@ class AxGenerateTrialOperator(_GenerateOperator):
         return generation.trials[0].to_json()
 
 
-class AxCompleteTrialOperator(AxOperator):
+class AxCompleteTrialOperator(BaseAxOperator):
     """Records the outcome of a trial: its metrics, or why there are none. The same outcome again changes nothing.
 
     A failed trial is data for Ax, not a failed pipeline: the task succeeds and says FAILED with the reason.
@@ -242,10 +242,10 @@ class AxCompleteTrialOperator(AxOperator):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the results and record the outcome."""
-        return complete_from_task(self, context, self.hook.store, as_object("run", self.run), self.results)
+        return complete_from_task(self, context, self.ax_hook.store, as_object("run", self.run), self.results)
 
 
-class AxBestTrialOperator(AxOperator):
+class AxBestTrialOperator(BaseAxOperator):
     """Returns the best trial of an experiment, or its Pareto frontier when it has several objectives.
 
     Its default trigger rule is ``none_failed``.
@@ -275,6 +275,6 @@ class AxBestTrialOperator(AxOperator):
         from airflow_provider_axtx.optimizer import engine as optimizer
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        facts = self.hook.store.snapshot(self.experiment_name)
+        facts = self.ax_hook.store.snapshot(self.experiment_name)
         best = optimizer.best(facts, use_model_predictions=self.use_model_predictions)
         return announce_best(self, context, ExperimentSpec.load(facts.spec), best)

@@ -66,34 +66,34 @@ def as_given(value: Any) -> Any:
     return value.function if isinstance(value, Uncalled) else value
 
 
-class ReportsLineage(BaseOperator):
+class LineageMixin(BaseOperator):
     """Base of the operators that tell OpenLineage, where it is installed, which trials they worked on."""
 
     ax_conn_id: str
     lineage_reads = True
     lineage_writes = False
-    _worked_on: tuple[str, list[dict[str, Any]]] | None = None
+    _lineage: tuple[str, list[dict[str, Any]]] | None = None
 
-    def worked_on(self, experiment: str, trials: Sequence[dict[str, Any]] = ()) -> None:
+    def note_lineage(self, experiment: str, trials: Sequence[dict[str, Any]] = ()) -> None:
         """Note what the task has worked on; what was noted last holds.
 
         :param trials: JSON objects of the trials.
         """
-        self._worked_on = (experiment, list(trials))
+        self._lineage = (experiment, list(trials))
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
         """Return the experiment as a dataset and the trials as a facet; called by the OpenLineage provider."""
         from airflow_provider_axtx.lineage import operator_lineage
 
-        if self._worked_on is None:
+        if self._lineage is None:
             return None
-        experiment, trials = self._worked_on
+        experiment, trials = self._lineage
         return operator_lineage(
             self.ax_conn_id, experiment, trials, reads=self.lineage_reads, writes=self.lineage_writes
         )
 
 
-class AxOperator(ReportsLineage):
+class BaseAxOperator(LineageMixin):
     """Base of the operators that work on the experiment store."""
 
     ui_color = "#e3f0e8"
@@ -104,12 +104,12 @@ class AxOperator(ReportsLineage):
         self.ax_conn_id = ax_conn_id
 
     @cached_property
-    def hook(self) -> AxHook:
+    def ax_hook(self) -> AxHook:
         """The hook of ``ax_conn_id``."""
         return AxHook(self.ax_conn_id)
 
 
-class CancelsOnKill(ReportsLineage):
+class CancelOnKillMixin(LineageMixin):
     """Base of the tasks behind an app: when Airflow ends the task, its app is cancelled.
 
     Airflow calls ``on_kill`` in a signal handler and lets the task run on, for 5 s until it is killed. What the task
@@ -122,7 +122,7 @@ class CancelsOnKill(ReportsLineage):
 
     _killed = False
     #: What ``on_kill`` cancels; it has no argument.
-    _live_run: AttemptRecord | None = None
+    _live_attempt: AttemptRecord | None = None
 
     def __init__(
         self,
@@ -147,11 +147,11 @@ class CancelsOnKill(ReportsLineage):
         """The hook of ``torchx_conn_id``."""
         return TorchXHook(self.torchx_conn_id)
 
-    def remember(self, run: AttemptRecord) -> None:
+    def track_attempt(self, run: AttemptRecord) -> None:
         """Make ``run`` what ``on_kill`` cancels; cancel it when the task was killed already."""
-        self._live_run = run
+        self._live_attempt = run
         if self._killed:
-            self._cancel_live_run()
+            self._cancel_live_attempt()
         self.check_not_killed()
 
     def check_not_killed(self) -> None:
@@ -162,12 +162,12 @@ class CancelsOnKill(ReportsLineage):
     def on_kill(self) -> None:
         """Cancel the app: nobody waits for it any more."""
         self._killed = True
-        self._cancel_live_run()
+        self._cancel_live_attempt()
 
-    def _cancel_live_run(self) -> None:
+    def _cancel_live_attempt(self) -> None:
         from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
 
-        if (run := self._live_run) is not None:
+        if (run := self._live_attempt) is not None:
             launcher = self.torchx_hook.get_launcher(run.scheduler)
             cancel_attempt(self.ax_hook.store, launcher, run, f"{KILLED}: {self.task_id} was ended")
 

@@ -29,7 +29,7 @@ from airflow_provider_axtx.operators._completing import announce_best, drop_outl
 from airflow_provider_axtx.operators._metrics import count_trial, generation_timer
 from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
-    CancelsOnKill,
+    CancelOnKillMixin,
     airflow_errors,
     as_given,
     check_experiment_at_parse,
@@ -70,7 +70,7 @@ BRIEF_SECONDS = 10.0
 _SHOWN_REASONS = 5
 
 
-class AxOptimizeOperator(CancelsOnKill):
+class AxOptimizeOperator(CancelOnKillMixin):
     """Runs a whole experiment: generates trials, keeps ``parallelism`` apps running, refills a slot at once.
 
     While it waits deferred it holds no worker slot. It does not defer for the first ``DEFERRAL_SECONDS`` of an app, nor
@@ -225,14 +225,14 @@ class AxOptimizeOperator(CancelsOnKill):
         self._loop = loop
         push_links(self, context)
         if self._killed:
-            self._cancel_live_run()
+            self._cancel_live_attempt()
         self.check_not_killed()
         try:
             return self._steps(context, loop, ended)
         except AxtxError as error:
             ti = context["ti"]
             if not error.retryable or ti.try_number > getattr(ti, "max_tries", 0):
-                self._cancel_live_run()
+                self._cancel_live_attempt()
             raise
 
     def _make_loop(self, context: Context) -> Loop:
@@ -280,7 +280,7 @@ class AxOptimizeOperator(CancelsOnKill):
             early_stopping_interval=self.early_stopping_interval,
             policy=self.lost_app_policy,
             check=self.check_not_killed,
-            on_attempt=self.remember,
+            on_attempt=self.track_attempt,
             on_finalized=lambda status: count_trial(self, status),
             generating=lambda: generation_timer(self),
         )
@@ -343,7 +343,7 @@ class AxOptimizeOperator(CancelsOnKill):
         # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
         self.defer(trigger=trigger, method_name="execute_complete", timeout=None)
 
-    def _cancel_live_run(self) -> None:
+    def _cancel_live_attempt(self) -> None:
         from airflow_provider_axtx.lifecycle.attempts import KILLED
 
         if self._loop is not None:

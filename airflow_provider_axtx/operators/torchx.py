@@ -18,9 +18,9 @@ from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._completing import complete_from_task
 from airflow_provider_axtx.operators._metrics import count_trial
-from airflow_provider_axtx.operators._waiting import WaitsForTrial
+from airflow_provider_axtx.operators._waiting import WaitForTrialMixin
 from airflow_provider_axtx.operators.base import (
-    CancelsOnKill,
+    CancelOnKillMixin,
     airflow_errors,
     as_given,
     current_identity,
@@ -48,7 +48,7 @@ _APP_FIELDS: tuple[str, ...] = (
 _APP_RENDERERS = {"trial": "json", "component_args": "json", "scheduler_args": "json"}
 
 
-class _SubmitsTrial(CancelsOnKill):
+class _SubmitTrialMixin(CancelOnKillMixin):
     """Base of the operators that submit an app.
 
     :param trial: the output of a generate task (templated).
@@ -112,12 +112,12 @@ class _SubmitsTrial(CancelsOnKill):
             Trial.from_json(as_object("trial", self.trial)),
             request,
             current_identity(context, self.torchx_conn_id),
-            on_attempt=self.remember,
+            on_attempt=self.track_attempt,
         )
         self.check_not_killed()
         # Visible before anything waits, so that a killed task can be traced and cancelled by hand.
         context["ti"].xcom_push(key="app_handle", value=run.app_handle)
-        self.worked_on(run.experiment, [run.to_json()])
+        self.note_lineage(run.experiment, [run.to_json()])
         self.app_url = self._page_of(launcher, run)
         push_links(self, context)
         return run
@@ -130,12 +130,12 @@ class _SubmitsTrial(CancelsOnKill):
             return None
 
 
-class TorchXSubmitTrialOperator(_SubmitsTrial):
+class TorchXSubmitTrialOperator(_SubmitTrialMixin):
     """Submits the app of a trial; there is never more than one live app for a trial.
 
     A retry adopts the app that the try before submitted. A Clear cancels it and starts a new attempt.
 
-    The parameters are those of ``_SubmitsTrial``.
+    The parameters are those of ``_SubmitTrialMixin``.
 
     :return: the run: the trial with ``attempt``, ``app_handle`` and ``tracker_base``.
     """
@@ -150,7 +150,7 @@ class TorchXSubmitTrialOperator(_SubmitsTrial):
         return self.submit(context).to_json()
 
 
-class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
+class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
     """Submits the app of a trial and waits for its end, in one task; with ``complete`` it records the outcome too.
 
     The parameters are those of ``TorchXSubmitTrialOperator`` and ``TorchXTrialSensor``.
@@ -158,7 +158,7 @@ class TorchXRunTrialOperator(_SubmitsTrial, WaitsForTrial):
     :param poke_interval: seconds between two looks at the app.
     :param timeout: seconds since submission after which ``on_timeout`` applies.
     :param deferrable: wait in the triggerer instead of in a worker slot.
-    :param stream_logs: show the app's output in the task's log, see ``WaitsForTrial``.
+    :param stream_logs: show the app's output in the task's log, see ``WaitForTrialMixin``.
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure (lost,
         preempted, node failure). An app that exits non-zero is an objective failure and is not submitted again.
     :param complete: do what ``AxCompleteTrialOperator`` does when the app has ended, which saves the start of a task.

@@ -13,14 +13,14 @@ from airflow.sdk.exceptions import AirflowSensorTimeout
 from airflow_provider_axtx.core.inputs import as_object, as_seconds
 from airflow_provider_axtx.core.xcom import SubmittedTrial
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
-from airflow_provider_axtx.operators._waiting import WaitsForTrial
+from airflow_provider_axtx.operators._waiting import WaitForTrialMixin
 from airflow_provider_axtx.operators.base import airflow_errors, push_links
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
+class TorchXTrialSensor(WaitForTrialMixin, BaseSensorOperator):
     """Waits until the app of a trial has ended and its mapped Ax ``TrialStatus`` is terminal.
 
     Any terminal status ends the sensor successfully, with the status in XCom: a failed trial is data for Ax.
@@ -31,7 +31,7 @@ class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
     :param deferrable: wait in the triggerer; it looks once before it defers. Without it, ``mode`` is ``poke`` or
         ``reschedule`` as in every sensor.
     :param on_timeout: ``cancel`` reports the trial ABANDONED, ``fail`` fails the task; the app is cancelled either way.
-    :param stream_logs: show the app's output in the task's log, see ``WaitsForTrial``.
+    :param stream_logs: show the app's output in the task's log, see ``WaitForTrialMixin``.
     :param fail_on: terminal ``TrialStatus`` names that fail the task.
     :return: the run with ``trial_status``, ``app_state`` and ``message``.
     """
@@ -80,7 +80,7 @@ class TorchXTrialSensor(WaitsForTrial, BaseSensorOperator):
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """Look once at the app; done when it has ended or its time is up."""
         run = self.find_attempt(self._trial())
-        observed = self.look(run)
+        observed = self.poll(run)
         if observed.is_terminal:
             return PokeReturnValue(True, self.conclude(run, observed))
         if time.time() > self.deadline(run):
