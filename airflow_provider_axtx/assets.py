@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from airflow.sdk import Asset
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.experiment_name import is_experiment_name
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.spec.ranking import goals
 
@@ -54,8 +55,6 @@ def experiment_uri(name: str, ax_conn_id: str = AxHook.default_conn_name) -> str
 
     :raises InvalidInputError: when the name or the connection id cannot be used.
     """
-    from airflow_provider_axtx.spec.experiment import is_experiment_name
-
     if not isinstance(ax_conn_id, str) or not _CONN_ID.fullmatch(ax_conn_id):
         raise AssetUriError(
             f"ax_conn_id {ax_conn_id!r} cannot be part of an asset's URI.", fix="use letters, digits and '_', '-', '.'."

@@ -6,13 +6,13 @@ Ax itself checks again when the experiment is created.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, Self
 
 from pydantic import ValidationError
 
+from airflow_provider_axtx.core.experiment_name import EXPERIMENT_NAME_FIX, is_experiment_name
 from airflow_provider_axtx.core.inputs import as_object
 from airflow_provider_axtx.core.records import Parameters
 from airflow_provider_axtx.spec import reported as reports
@@ -39,19 +39,11 @@ from airflow_provider_axtx.spec.service_api import modernize
 from airflow_provider_axtx.spec.stopping import EarlyStoppingSpec, GlobalStoppingSpec, metric_problems
 from airflow_provider_axtx.spec.validation import problems_of
 
-MAX_NAME = 100
-_NAME = re.compile(r"\w(?:[\w .:+@=,-]*[\w.:+@=,-])?")
-
-
-def is_experiment_name(name: str) -> bool:
-    """Return whether an experiment may have this name."""
-    return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None
-
 
 class ExperimentSpec(Frozen):
     """The definition of an experiment.
 
-    :param name: its name in the store; letters, digits and ``_ . : + @ = , -`` and inner spaces, at most 100.
+    :param name: its name in the store; letters, digits and ``_ . : + @ = , ~ -`` and inner spaces, at most 100.
     :param description: free text.
     :param parameters: the search space; each an object with ``type`` ``range``, ``choice`` or ``derived``.
     :param parameter_constraints: linear inequalities over parameters, for example ``"a + b <= 1"``.
@@ -166,8 +158,7 @@ class ExperimentSpec(Frozen):
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong across fields."""
         if not is_experiment_name(self.name):
-            fix = f"use 1 to {MAX_NAME} letters, digits or _.:+@=,- with spaces only inside."
-            yield Problem("name", self.name, "is not usable as an experiment name", fix)
+            yield Problem("name", self.name, "is not usable as an experiment name", EXPERIMENT_NAME_FIX)
         yield from self._parameter_problems()
         for i, text in enumerate(self.parameter_constraints):
             yield from self._parameter_constraint_problems(f"parameter_constraints[{i}]", text)

@@ -14,7 +14,8 @@ from airflow_provider_axtx.core.errors import (
     ExperimentNotFoundError,
     InvalidInputError,
 )
-from airflow_provider_axtx.store.tables import NAME_LENGTH, experiments, trials
+from airflow_provider_axtx.core.experiment_name import EXPERIMENT_NAME_FIX, is_experiment_name
+from airflow_provider_axtx.store.tables import experiments, trials
 
 _SHOWN_CHARACTERS = 300
 
@@ -44,14 +45,10 @@ class ExperimentSummary:
 def checked_name(name: str) -> str:
     """Return the experiment's name.
 
-    :raises InvalidInputError: when it is empty, too long, or holds what a path, a URL or a log line cannot.
+    :raises InvalidInputError: when it is not allowed.
     """
-    usable = isinstance(name, str) and name and name == name.strip() and name.isprintable() and name not in (".", "..")
-    if not usable or "/" in name or "\\" in name or len(name) > NAME_LENGTH:
-        raise InvalidInputError(
-            f"The experiment's name cannot be {name!r}.",
-            fix=f"use 1 to {NAME_LENGTH} printable characters without slashes and without spaces at the ends.",
-        )
+    if not isinstance(name, str) or not is_experiment_name(name):
+        raise InvalidInputError(f"The experiment's name cannot be {name!r}.", fix=EXPERIMENT_NAME_FIX)
     return name
 
 
