@@ -11,12 +11,12 @@ class AnalysisCard:
     """One card of an analysis.
 
     :param name: name of Ax's analysis, for example ``Summary``.
-    :param title: what it is called.
-    :param subtitle: what it says, in some sentences.
-    :param section: titles of the groups that it stands in, from the outermost.
+    :param title: the heading that a reader sees.
+    :param subtitle: some sentences about what the card shows.
+    :param section: titles of the groups that contain the card, from the outermost to the innermost.
     :param kind: ``plotly``, ``markdown``, ``table``, ``graphviz``, ``not_applicable`` or ``error``.
-    :param html: what is shown, a fragment; ``plotly`` needs plotly.js in the page.
-    :param data: the numbers behind it: ``{"columns": [...], "data": [[...], ...]}``.
+    :param html: the card's body, an HTML fragment; a card of kind ``plotly`` needs plotly.js in the page.
+    :param data: the numbers that the card shows: ``{"columns": [...], "data": [[...], ...]}``.
     :param created_at: seconds since the epoch (UTC); None before it is recorded.
     """
 
@@ -31,5 +31,5 @@ class AnalysisCard:
 
     @property
     def level(self) -> int:
-        """How deep it stands below the outermost group, from 0."""
+        """The number of groups that contain the card."""
         return len(self.section)

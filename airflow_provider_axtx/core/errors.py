@@ -1,4 +1,4 @@
-"""The errors of this package. Each says what is wrong and how to mend it."""
+"""The errors of this package. Each says what is wrong and how to fix it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class AxtxError(Exception):
     :param fix: what the reader should do about it.
     """
 
-    #: True when the same call may succeed later without anybody changing anything.
+    #: Whether the same call may succeed later although nothing was changed.
     retryable = False
 
     def __init__(self, message: str, *, fix: str) -> None:
@@ -40,15 +40,15 @@ class InvalidResultError(AxtxError):
 
 
 class ExperimentNotFoundError(AxtxError):
-    """No experiment of that name in the store."""
+    """The store has no experiment of that name."""
 
 
 class ExperimentExistsError(AxtxError):
-    """The experiment exists already, and ``if_exists="fail"`` or its definition differs."""
+    """The experiment exists already, and ``if_exists`` is ``fail`` or the stored definition differs."""
 
 
 class TrialNotFoundError(AxtxError):
-    """No such trial or run in the experiment."""
+    """The experiment has no such trial or attempt."""
 
 
 class TrialStateError(AxtxError):
@@ -56,7 +56,7 @@ class TrialStateError(AxtxError):
 
 
 class SchemaVersionError(AxtxError):
-    """The store's schema is newer than this package, or not one of ours."""
+    """The store's schema is newer than this package, or was not made by it."""
 
 
 class DuplicateAppError(AxtxError):
@@ -76,7 +76,7 @@ class StoreUnavailableError(AxtxError):
 
 
 class TrackerUnavailableError(AxtxError):
-    """The tracker base cannot be read just now."""
+    """The tracker base cannot be read at the moment."""
 
     retryable = True
 

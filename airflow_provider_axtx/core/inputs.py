@@ -26,14 +26,14 @@ Templated: TypeAlias = _T | str | Resolvable
 
 
 def is_templated(value: object) -> bool:
-    """Return whether ``value`` is not known at DAG parse: it holds a Jinja template, or comes from another task."""
+    """Return whether ``value`` is unknown while the DAG is parsed: it holds a template, or comes from another task."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value or "{#" in value
     if isinstance(value, Mapping):
         return any(is_templated(v) for pair in value.items() for v in pair)
     if isinstance(value, (list, tuple, set, frozenset)):
         return any(is_templated(v) for v in value)
-    # An XComArg, a DagParam and every other resolvable of Airflow has `resolve`; it is known only when the task starts.
+    # An XComArg, a DagParam and every other resolvable of Airflow has `resolve`; the task's start reveals its value.
     return hasattr(value, "resolve") and callable(value.resolve)
 
 
@@ -110,6 +110,6 @@ def as_choice(field: str, value: object, choices: tuple[_T, ...]) -> _T:
 
 
 def shorten(value: object, length: int = 200) -> str:
-    """Return ``repr(value)``, cut to ``length`` characters: an error message is no place for a whole search space."""
+    """Return ``repr(value)``, cut to ``length`` characters: an error message must not hold a whole search space."""
     text = repr(value)
     return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"

@@ -29,32 +29,32 @@ with quiet_import():
     from airflow_provider_axtx.optimizer.rebuild import rebuild
 
 
-def analyse(facts: ExperimentSnapshot) -> list[AnalysisCard]:
-    """Return the analyses that Ax chooses for the state of an experiment, in its order.
+def analyse(snapshot: ExperimentSnapshot) -> list[AnalysisCard]:
+    """Return the analyses that Ax chooses for the state of an experiment, in Ax's order.
 
-    Fits a model when there is enough data, and takes as long as some generations. An analysis that fails is a card of
-    the kind ``error``.
+    Fits a model when there is enough data, and takes as long as several generations. An analysis that fails becomes a
+    card of the kind ``error``.
 
-    :raises InvalidInputError: when spec or facts are not usable.
+    :raises InvalidInputError: when the snapshot is not usable.
     """
-    rebuilt = rebuild(facts)
+    rebuilt = rebuild(snapshot)
     with without_stale_build_lock(), with_rng_seed(rebuilt.spec.generation.random_seed):
         cards = rebuilt.client.compute_analyses(display=False)
-    return [card for top in cards for card in _flat(top, ())]
+    return [card for top in cards for card in _flattened(top, ())]
 
 
-def _flat(card: AnalysisCardBase, section: tuple[str, ...]) -> Iterator[AnalysisCard]:
+def _flattened(card: AnalysisCardBase, section: tuple[str, ...]) -> Iterator[AnalysisCard]:
     if isinstance(card, AnalysisCardGroup):
         for child in card.children:
-            yield from _flat(child, (*section, card.title))
+            yield from _flattened(child, (*section, card.title))
         return
-    kind, shown = _shown(card)
+    kind, body = _kind_and_html(card)
     data: dict[str, Any] = json.loads(card.df.to_json(orient="split", index=False, double_precision=15))
-    yield AnalysisCard(card.name, card.title, card.subtitle, section, kind, shown, data)
+    yield AnalysisCard(card.name, card.title, card.subtitle, section, kind, body, data)
 
 
-def _shown(card: AxCard) -> tuple[str, str]:
-    """Return the card's kind and its body as an HTML fragment. Text of users is escaped."""
+def _kind_and_html(card: AxCard) -> tuple[str, str]:
+    """Return the card's kind and its body as an HTML fragment. Text that users wrote is escaped."""
     if isinstance(card, PlotlyAnalysisCard):
         return "plotly", card.get_figure().to_html(full_html=False, include_plotlyjs=False)
     if isinstance(card, MarkdownAnalysisCard):

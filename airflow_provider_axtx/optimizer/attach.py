@@ -1,4 +1,4 @@
-"""Attaches trials that Ax did not propose, among them the baseline."""
+"""Attaches trials that Ax did not propose; the baseline is one of them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ with quiet_import():
     from airflow_provider_axtx.optimizer.rebuild import Rebuilt, rebuild
 
 
-def attach(facts: ExperimentSnapshot, attachments: Sequence[Attachment]) -> Proposal:
+def attach(snapshot: ExperimentSnapshot, attachments: Sequence[Attachment]) -> Proposal:
     """Return the trials as an Ax client attaches them; the generator state stays as it is.
 
-    :param attachments: checked by ``ExperimentSpec``: Ax accepts values out of bounds.
+    :param attachments: already checked by ``ExperimentSpec``, because Ax accepts values out of bounds.
     :raises InvalidInputError: when Ax refuses one, or the experiment has a baseline already.
     """
-    rebuilt = rebuild(facts)
-    return Proposal(tuple(attach_one(rebuilt, attachment) for attachment in attachments), facts.generator_state)
+    rebuilt = rebuild(snapshot)
+    return Proposal(tuple(attach_one(rebuilt, attachment) for attachment in attachments), snapshot.generator_state)
 
 
 def attach_one(rebuilt: Rebuilt, attachment: Attachment) -> ProposedTrial:
@@ -39,13 +39,13 @@ def attach_one(rebuilt: Rebuilt, attachment: Attachment) -> ProposedTrial:
             f"Experiment {experiment.name!r} has a baseline already: {experiment.status_quo.parameters}.",
             fix="attach this one without baseline, or begin another experiment.",
         )
-    parameters = _as_ax_has_them(experiment, attachment.parameters)
+    parameters = _in_types_of_ax(experiment, attachment.parameters)
     attach_to_client = client.attach_baseline if attachment.baseline else client.attach_trial
     try:
         with warnings.catch_warnings():
-            # A value that is out of the search space by more than rounding has been refused before.
+            # ExperimentSpec has refused values that are outside the search space by more than a rounding error.
             warnings.simplefilter("ignore", RuntimeWarning)
-            # A copy: in a hierarchical space Ax adds to the object what does not exist with these values.
+            # A copy: in a hierarchical space Ax adds the parameters that do not exist with these values to the object.
             index = attach_to_client(dict(parameters))
     except (AxError, ValueError) as error:
         raise InvalidInputError(
@@ -56,13 +56,13 @@ def attach_one(rebuilt: Rebuilt, attachment: Attachment) -> ProposedTrial:
     return ProposedTrial(trial.arm.name, parameters, None, {}, origin, attachment.results)
 
 
-def _as_ax_has_them(experiment: Experiment, given: Parameters) -> Parameters:
+def _in_types_of_ax(experiment: Experiment, given: Parameters) -> Parameters:
     space = experiment.search_space.parameters
-    return {name: space[name].cast(_on_grid(space[name], value)) for name, value in given.items()}
+    return {name: space[name].cast(_nearest_value(space[name], value)) for name, value in given.items()}
 
 
-def _on_grid(parameter: Parameter, value: ParameterValue) -> ParameterValue:
-    """Return Ax's own float for a value with a step size: its multiples carry rounding errors."""
+def _nearest_value(parameter: Parameter, value: ParameterValue) -> ParameterValue:
+    """Return Ax's own float for a value of a stepped parameter: multiples of a step carry rounding errors."""
     if not isinstance(value, float) or not isinstance(parameter, ChoiceParameter):
         return value
     return float(min(parameter.values, key=lambda known: abs(float(known) - value)))

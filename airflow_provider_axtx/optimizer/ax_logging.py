@@ -1,4 +1,4 @@
-"""Ax's log lines go where all others go.
+"""Sends Ax's log lines to standard logging.
 
 Ax gives its logger a stderr handler of its own and stops propagation. In an Airflow task everything on stderr is shown
 as an error, and a handler that keeps the stream of import time writes into a closed file after a fork.
@@ -13,9 +13,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Import Ax inside this block: nothing is logged meanwhile, and its logger ends up behind the root logger's."""
+    """Silence the import of Ax inside this block; afterwards Ax's logger hands its lines to the root logger."""
     before = logging.root.manager.disable
-    # The handler is made and used during the same import: only a process-wide switch comes in time.
+    # Ax makes its handler and logs through it during the same import, so only a process-wide switch works.
     logging.disable(max(before, logging.INFO))
     try:
         yield

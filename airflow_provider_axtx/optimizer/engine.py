@@ -1,6 +1,6 @@
-"""Ax: proposes trials, names the best, validates definitions. With ``ax_rebuild`` the only module that imports Ax.
+"""Asks Ax for trials and for the best trial, and has Ax validate definitions.
 
-Every function is pure: facts in, plain data out. Nothing is kept between calls, nothing is stored.
+Every function is pure: it takes a snapshot, returns plain data, and keeps nothing between calls.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ with quiet_import():
         Rebuilt,
         configured_client,
         full_parameterization,
-        generation_facts,
+        generation_record,
         new_strategy,
         next_state,
         rebuild,
@@ -58,34 +58,34 @@ _PENDING = (DataRequiredError, MaxParallelismReachedException)
 _USER_ERRORS = (UserInputError, UnsupportedError, ValueError, KeyError, InfeasibilityError)
 
 
-def propose(facts: ExperimentSnapshot, n: int) -> Proposal:
+def propose(snapshot: ExperimentSnapshot, n: int) -> Proposal:
     """Ask Ax for the next trials.
 
-    The answer is that of an Ax client which was never interrupted, bit for bit, as long as ``random_seed`` is set.
-    Takes from a tenth of a second (Sobol) to minutes (a model over a constrained mixed space); holds no lock.
+    With ``random_seed``, the answer equals that of an uninterrupted Ax client bit for bit. It takes from a tenth of a
+    second (Sobol) to minutes (a model over a constrained mixed space).
 
-    :param facts: the experiment, read from the store.
+    :param snapshot: the experiment, read from the store.
     :param n: how many trials, at least 1.
-    :return: at most ``n`` trials, why there are not more, and the state to be stored with them.
+    :return: at most ``n`` trials, the reason when they are fewer, and the state to be stored with them.
     :raises InvalidInputError: when Ax cannot work with the definition; a retry cannot help.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise InvalidInputError(
             f"n must be a whole number of at least 1, not {n!r}.", fix="ask for one or more trials."
         )
-    rebuilt = rebuild(facts)
+    rebuilt = rebuild(snapshot)
     first = _baseline_first(rebuilt)
     n -= len(first)
     _require_baseline(rebuilt)
     generated: list[Trial] = []
     finished, pending = _improved_enough(rebuilt), None
-    # One at a time: Ax ignores the initialization budget when asked for several, and gives none at all when fewer
-    # than that are left in a discrete space.
+    # One at a time: asked for several, Ax ignores the initialization budget, and proposes none at all when a
+    # discrete space has fewer candidates left.
     while len(generated) < n and not finished and not (pending := _too_many_running(rebuilt)):
         if finished := _exhausted(rebuilt.experiment):
             break
         try:
-            with _readable_errors(facts.name), _kernel_lock(rebuilt):
+            with _readable_errors(snapshot.name), _kernel_lock(rebuilt):
                 (index,) = rebuilt.client.get_next_trials(max_trials=1)
         except OptimizationComplete as error:
             finished = f"{type(error).__name__}: {error}"
@@ -94,13 +94,13 @@ def propose(facts: ExperimentSnapshot, n: int) -> Proposal:
             pending = f"{type(error).__name__}: {error}"
             break
         generated.append(rebuilt.experiment.trials[index])
-    state = next_state(facts.generator_state, rebuilt.strategy, generated) if generated else facts.generator_state
+    state = next_state(snapshot.generator_state, rebuilt.strategy, generated) if generated else snapshot.generator_state
     new = (*first, *(_proposed(rebuilt.experiment, trial) for trial in generated))
     return Proposal(new, state, finished, pending)
 
 
 def _baseline_first(rebuilt: Rebuilt) -> list[ProposedTrial]:
-    """Return the baseline of the definition as the first trial, if it is not there yet."""
+    """Return the definition's baseline as the first trial, unless it exists already."""
     given = rebuilt.spec.baseline
     if given is None or rebuilt.experiment.status_quo is not None:
         return []
@@ -111,17 +111,17 @@ def _kernel_lock(rebuilt: Rebuilt) -> contextlib.AbstractContextManager[None]:
     return without_stale_build_lock() if rebuilt.spec.is_multi_objective else contextlib.nullcontext()
 
 
-def client(facts: ExperimentSnapshot) -> Client:
-    """Return a live client that holds all facts, for notebooks and analyses.
+def client(snapshot: ExperimentSnapshot) -> Client:
+    """Return a live client that holds the whole snapshot, for notebooks and analyses.
 
-    What is done with it changes nothing in the store.
+    Calls on it do not change the store.
 
-    :raises InvalidInputError: when spec or facts are not usable.
+    :raises InvalidInputError: when the snapshot is not usable.
     """
-    return rebuild(facts).client
+    return rebuild(snapshot).client
 
 
-def best(facts: ExperimentSnapshot, *, use_model_predictions: bool = False) -> list[dict[str, Any]]:
+def best(snapshot: ExperimentSnapshot, *, use_model_predictions: bool = False) -> list[dict[str, Any]]:
     """Return the best trial, or the Pareto frontier when there are several objectives.
 
     Only completed trials that satisfy the outcome constraints are considered, as Ax judges them.
@@ -132,40 +132,40 @@ def best(facts: ExperimentSnapshot, *, use_model_predictions: bool = False) -> l
         is None when it is unknown.
     :raises TrialNotFoundError: when no trial qualifies (yet).
     """
-    if not any(trial.status == "COMPLETED" for trial in facts.trials):
+    if not any(trial.status == "COMPLETED" for trial in snapshot.trials):
         raise TrialNotFoundError(
-            f"Experiment {facts.name!r} has no completed trial among its {len(facts.trials)}, so none is the best.",
+            f"Experiment {snapshot.name!r} has no completed trial; it has {len(snapshot.trials)} trials.",
             fix="wait for a trial to complete, or look at the reasons of those that failed.",
         )
-    rebuilt = rebuild(facts)
-    with _readable_errors(facts.name), with_rng_seed(rebuilt.spec.generation.random_seed):
+    rebuilt = rebuild(snapshot)
+    with _readable_errors(snapshot.name), with_rng_seed(rebuilt.spec.generation.random_seed):
         found: dict[int, _Metrics | None]
         if use_model_predictions:
             with contextlib.suppress(OptimizationComplete, *_PENDING):
-                # Not fitted (yet): Ax judges by the observations then.
+                # Without a fitted model Ax judges by the observations.
                 rebuilt.strategy.fit(rebuilt.experiment)
             found = _best_predicted(rebuilt)
         else:
             found = dict.fromkeys(_best_observed(rebuilt), None)
     if not found:
         raise TrialNotFoundError(
-            f"No completed trial of experiment {facts.name!r} satisfies all outcome constraints.",
+            f"No completed trial of experiment {snapshot.name!r} satisfies all outcome constraints.",
             fix="run more trials, or relax outcome_constraints in a new experiment.",
         )
-    trials = {trial.index: trial for trial in facts.trials}
+    trials = {trial.index: trial for trial in snapshot.trials}
     return [
         {
             "trial_index": index,
             "arm_name": trials[index].arm_name,
             "parameters": dict(trials[index].parameters),
-            "metrics": found[index] or _observed_metrics(facts, index),
+            "metrics": found[index] or _observed_metrics(snapshot, index),
         }
         for index in sorted(found)
     ]
 
 
 def validate(spec: ExperimentSpec) -> None:
-    """Have Ax itself check a definition, beyond what ``ExperimentSpec`` can check without importing Ax.
+    """Have Ax itself check a definition, for what ``ExperimentSpec`` cannot check without importing Ax.
 
     :raises InvalidInputError: with Ax's own message.
     """
@@ -190,15 +190,15 @@ def validate(spec: ExperimentSpec) -> None:
         )
 
 
-def export_json(facts: ExperimentSnapshot, path: str | os.PathLike[str]) -> None:
+def export_json(snapshot: ExperimentSnapshot, path: str | os.PathLike[str]) -> None:
     """Write the experiment in Ax's own JSON format, readable by ``Client.load_from_json_file``.
 
-    :param path: file to create or replace; it is never half-written.
+    :param path: file to create or replace; it is always complete.
     :raises OSError: when it cannot be written.
     """
     target = Path(path)
-    live = rebuild(facts).client
-    # Ax truncates the file before it has encoded anything.
+    live = rebuild(snapshot).client
+    # Ax truncates the file before it encodes the experiment.
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)
     try:
@@ -211,7 +211,7 @@ def export_json(facts: ExperimentSnapshot, path: str | os.PathLike[str]) -> None
 
 @contextlib.contextmanager
 def _readable_errors(experiment: str) -> Iterator[None]:
-    """Turn what Ax says of unusable input into one of our errors; "finished" and "wait" pass through."""
+    """Translate Ax's errors about unusable input; "finished" and "wait for results" pass through."""
     try:
         yield
     except (OptimizationComplete, *_PENDING):
@@ -224,7 +224,7 @@ def _readable_errors(experiment: str) -> Iterator[None]:
 
 
 def _require_baseline(rebuilt: Rebuilt) -> None:
-    """Raise when outcome constraints refer to a baseline that is not there, or will never have a value."""
+    """Raise when outcome constraints refer to a baseline that is missing, or that will never have a value."""
     if not rebuilt.spec.needs_baseline:
         return
     status_quo = rebuilt.experiment.status_quo
@@ -257,22 +257,26 @@ def _too_many_running(rebuilt: Rebuilt) -> str | None:
 
 
 def _exhausted(experiment: Experiment) -> str | None:
-    """Return why no point is left, or None: Ax finds out by ten thousand random draws, which takes minutes."""
+    """Return why no candidate is left, or None: Ax finds out by ten thousand random draws, which takes minutes."""
     space = experiment.search_space
     if space.is_hierarchical:
         return None
     points = math.prod(p.cardinality() for p in space.parameters.values() if not isinstance(p, DerivedParameter))
     if points > len(experiment.trials):
         return None
-    # The point of a failed trial may be tried again; attached trials may lie outside.
+    # A failed trial's parameterization may be tried again; attached trials may be outside the search space.
     arms = [trial.arm for trial in experiment.trials.values() if not trial.status.is_failed]
     taken = {arm.signature for arm in arms if space.check_membership(arm.parameters)}
-    return f"SearchSpaceExhausted: all {points} points of the search space are taken" if len(taken) >= points else None
+    return (
+        f"SearchSpaceExhausted: all {points} points of the search space have been tried"
+        if len(taken) >= points
+        else None
+    )
 
 
 def _proposed(experiment: Experiment, trial: Trial) -> ProposedTrial:
-    node, key, _ = generation_facts(trial)
-    # Ax hands out numpy scalars now and then; the parameter knows its Python type.
+    node, key, _ = generation_record(trial)
+    # Ax sometimes proposes numpy scalars; the parameter knows its Python type.
     space = experiment.search_space.parameters
     parameters: Parameters = {name: space[name].cast(value) for name, value in trial.arm.parameters.items()}
     generation = {
@@ -288,7 +292,7 @@ def _best_observed(rebuilt: Rebuilt) -> list[int]:
     if not rebuilt.spec.is_multi_objective:
         try:
             _, _, index, _ = rebuilt.client.get_best_parameterization(use_model_predictions=False)
-        except AssertionError:  # how Ax says that there is none
+        except AssertionError:  # Ax has no better error for "there is none".
             return []
         return [index]
     # Client.get_pareto_frontier fits a model even for observed values, to guess a reference point, and then drops
@@ -330,17 +334,17 @@ def _baseline_mean(experiment: Experiment, metric: str) -> float:
 
 
 def _best_predicted(rebuilt: Rebuilt) -> dict[int, _Metrics | None]:
-    """Return the metrics as Ax gives them, by trial index."""
+    """Return the predicted metrics by trial index."""
     if rebuilt.spec.is_multi_objective:
         found = rebuilt.client.get_pareto_frontier(use_model_predictions=True)
     else:
         try:
             found = [rebuilt.client.get_best_parameterization(use_model_predictions=True)]
-        except AssertionError:  # how Ax says that there is none
+        except AssertionError:  # Ax has no better error for "there is none".
             found = []
     return {
         index: {
-            # What Ax returns beside a predicted mean is the variance, although it calls it SEM.
+            # Beside a predicted mean Ax returns the variance, although it calls it SEM.
             name: {"mean": float(mean), "sem": None if math.isnan(variance) else math.sqrt(variance)}
             for name, (mean, variance) in metrics.items()
         }
@@ -348,9 +352,9 @@ def _best_predicted(rebuilt: Rebuilt) -> dict[int, _Metrics | None]:
     }
 
 
-def _observed_metrics(facts: ExperimentSnapshot, index: int) -> _Metrics:
+def _observed_metrics(snapshot: ExperimentSnapshot, index: int) -> _Metrics:
     """Return the final value of each metric of a trial, or its last step's."""
-    own = [o for o in facts.observations if o.trial_index == index]
+    own = [o for o in snapshot.observations if o.trial_index == index]
     own.sort(key=lambda o: math.inf if o.step is None else o.step)
     return {o.metric: {"mean": o.mean, "sem": o.sem} for o in own}
 

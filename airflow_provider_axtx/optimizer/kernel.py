@@ -1,4 +1,4 @@
-"""BoTorch's compiled kernel for several objectives, and the lock that a killed process leaves beside it."""
+"""Removes the lock that a killed process leaves beside BoTorch's compiled kernel for several objectives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch.utils.cpp_extension import get_default_build_root
 
 _log = logging.getLogger(__name__)
 
-#: BoTorch compiles it in some 7 s (67 s were seen on a busy machine); an older lock belongs to nobody.
+#: A lock older than this was left by a killed process: BoTorch compiles the kernel in about 7 s, and in 67 s on a busy
+#: machine.
 STALE_SECONDS = 180.0
 _KERNEL = "logei_fused_ext"
 
@@ -26,7 +27,7 @@ def remove_stale_build_lock() -> None:
         try:
             age = time.time() - lock.stat().st_mtime
         except FileNotFoundError:
-            continue  # the compilation ended just now
+            continue  # The compilation has just ended.
         if age > STALE_SECONDS:
             _log.warning("Removed %s, %.0f s old: the process that compiled this kernel was killed.", lock, age)
             lock.unlink(missing_ok=True)
@@ -36,11 +37,11 @@ def remove_stale_build_lock() -> None:
 def without_stale_build_lock(look_seconds: float = 5.0) -> Iterator[None]:
     """Propose trials for several objectives inside this block.
 
-    The first such proposal on a machine compiles a kernel, under a lock file that PyTorch waits for without end
-    (``torch.utils.file_baton``). A task that is killed meanwhile leaves the file, and its own retry would hang on it:
-    so the lock is looked after by a thread while this one may be waiting for it.
+    The first such proposal on a machine compiles a kernel under a lock file, for which PyTorch waits forever
+    (``torch.utils.file_baton``). A task that is killed during the compilation leaves the file, and its retry would
+    hang. A thread therefore checks the lock while this one may be waiting for it.
 
-    :param look_seconds: seconds between two looks at the lock.
+    :param look_seconds: seconds between two checks of the lock.
     """
     done = threading.Event()
 

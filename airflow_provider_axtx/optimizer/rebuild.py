@@ -1,10 +1,8 @@
-"""Rebuilds an Ax client from an experiment's facts. Together with ``optimizer`` the only module that imports Ax.
+"""Rebuilds an Ax client from an experiment's snapshot.
 
-Ax's own persistence is not used: it rounds floats, takes seconds where this takes hundredths, and lets two writers lose
-an observation. What a rebuild has to restore is less than Ax saves: trials, data with exact floats, the current
-generation node, and of the generator runs only the last one of each (node, generator), which holds the generator's
-state. ``set_experiment`` and ``set_generation_strategy`` are public but declared outside Ax's stable API; the parity
-tests guard them.
+Ax's own persistence is not used: it rounds floats, takes seconds where this takes hundredths of a second, and lets two
+writers lose an observation. A rebuild restores less than Ax saves: the trials, the data with exact floats, the current
+generation node, and only the last generator run of each (node, generator), which holds the generator's state.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """A live client and the two objects inside it, which the client itself keeps private."""
+    """A live client, and the two objects inside it that the client itself keeps private."""
 
     spec: ExperimentSpec
     client: Client
@@ -57,23 +55,23 @@ class Rebuilt:
     strategy: GenerationStrategy
 
 
-def rebuild(facts: ExperimentSnapshot) -> Rebuilt:
-    """Return a client that holds all facts, as if it had made the experiment itself.
+def rebuild(snapshot: ExperimentSnapshot) -> Rebuilt:
+    """Return a client that holds everything in the snapshot, as if the client had made the experiment itself.
 
-    Trials that have not ended are RUNNING in it, whatever the store calls them: Ax's client marks a trial so when it
-    hands it out.
+    Trials that have not ended are RUNNING in it, also those that the store calls CANDIDATE or STAGED: Ax's client marks
+    a trial RUNNING when it hands the trial out.
 
-    :raises InvalidInputError: when spec or facts are not usable.
+    :raises InvalidInputError: when the snapshot is not usable.
     """
-    spec = ExperimentSpec.load(facts.spec)
-    client, experiment = configured_client(spec, facts.name)
+    spec = ExperimentSpec.load(snapshot.spec)
+    client, experiment = configured_client(spec, snapshot.name)
     cast = _Cast(experiment.search_space.parameters)
-    for fact in facts.trials:
-        _add_trial(experiment, fact, cast)
-    _add_observations(client, experiment, facts.observations)
-    for fact in facts.trials:
-        _set_status(experiment.trials[fact.index], fact)
-    strategy = _strategy(spec, experiment, facts.generator_state)
+    for record in snapshot.trials:
+        _add_trial(experiment, record, cast)
+    _add_observations(client, experiment, snapshot.observations)
+    for record in snapshot.trials:
+        _set_status(experiment.trials[record.index], record)
+    strategy = _strategy(spec, experiment, snapshot.generator_state)
     client.set_generation_strategy(strategy)
     return Rebuilt(spec, client, experiment, strategy)
 
@@ -89,7 +87,7 @@ def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experime
         owner=None,
     )
     with warnings.catch_warnings():
-        # Ax warns of every default that it takes for is_ordered, at each rebuild.
+        # Ax would warn at each rebuild about every default that it chooses for is_ordered.
         warnings.simplefilter("ignore", AxParameterWarning)
         experiment = experiment_from_struct(struct)
     client = Client(random_seed=spec.generation.random_seed)
@@ -106,11 +104,11 @@ def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experime
 def new_strategy(spec: ExperimentSpec) -> GenerationStrategy:
     """Return the generation strategy of ``spec`` before its first trial.
 
-    :raises InvalidInputError: when it comes from a factory that cannot be used.
+    :raises InvalidInputError: when its factory cannot be used.
     """
     generation = spec.generation
     if generation.factory is not None:
-        return _made_by(generation.factory)
+        return _strategy_from(generation.factory)
     return choose_generation_strategy(
         struct=GenerationStrategyDispatchStruct(
             method=generation.method,
@@ -126,7 +124,7 @@ def new_strategy(spec: ExperimentSpec) -> GenerationStrategy:
     )
 
 
-def _made_by(factory: str) -> GenerationStrategy:
+def _strategy_from(factory: str) -> GenerationStrategy:
     module, _, function = factory.partition(":")
     try:
         strategy = getattr(importlib.import_module(module), function)()
@@ -143,17 +141,17 @@ def _made_by(factory: str) -> GenerationStrategy:
     return strategy
 
 
-def generation_facts(trial: Trial) -> tuple[str | None, str | None, dict[str, Any]]:
-    """Return node, generator key and generator state behind a generated trial."""
+def generation_record(trial: Trial) -> tuple[str | None, str | None, dict[str, Any]]:
+    """Return generation node, generator key and generator state of a generated trial."""
     encoded = object_to_json(trial.generator_run)
     state = encoded["generator_state_after_gen"] or {}
     return encoded["generation_node_name"], encoded["generator_key"], dict(state)
 
 
 def full_parameterization(experiment: Experiment, trial: Trial) -> dict[str, Any] | None:
-    """Return the values of all parameters behind a trial of a hierarchical space, those that do not exist included.
+    """Return the values of all parameters of a trial in a hierarchical space, also of those that it does not use.
 
-    Ax proposes in the full space, and its models see the values that were left out.
+    Ax proposes in the full space, and its models see the unused values.
     """
     if not experiment.search_space.is_hierarchical:
         return None
@@ -167,12 +165,12 @@ def next_state(before: dict[str, Any] | None, strategy: GenerationStrategy, tria
     """Return what the next rebuild needs of the generation strategy.
 
     :param before: the state from which ``strategy`` was rebuilt.
-    :param trials: what was generated since, in order.
+    :param trials: the trials that were generated since, in order.
     """
     runs = {(run["node"], run["key"]): run for run in (before or {}).get("runs", ())}
     for trial in trials:
-        node, key, state = generation_facts(trial)
-        # Popped first, so that the order is that of the last use: Ax asks for the last run of all.
+        node, key, state = generation_record(trial)
+        # Popped first, so that the order is that of the last use: Ax asks for the very last run.
         runs.pop((node, key), None)
         runs[node, key] = {"node": node, "key": key, "state": state}
     return {"node": strategy.current_node_name, "runs": list(runs.values())}
@@ -190,11 +188,11 @@ def _strategy(spec: ExperimentSpec, experiment: Experiment, state: dict[str, Any
             state["node"],
         )
         return fresh
-    # The way through JSON is the public way to set the current node and the generator runs.
+    # Going through JSON is the public way to set the current node and the generator runs.
     try:
         encoded = object_to_json(fresh)
     except JSONEncodeError:
-        # A node of somebody's own: it sees the whole experiment at each call, and Ax finds the current node from that.
+        # A user's own node: it sees the whole experiment at each call, from which Ax finds the current node.
         return fresh
     encoded["curr_node_name"] = state["node"]
     encoded["generator_runs"] = [
@@ -226,7 +224,7 @@ def _parameter(spec: ParameterSpec) -> RangeParameterConfig | ChoiceParameterCon
 
 
 class _Cast:
-    """Gives values the types of their parameters: Ax tells arms apart by the text of values; JSON may make 1 of 1.0."""
+    """Gives values the types of their parameters: Ax compares arms by their values' text, and JSON turns 1.0 into 1."""
 
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         self._parameters = parameters
@@ -243,52 +241,56 @@ class _Cast:
         }
 
 
-def _add_trial(experiment: Experiment, fact: TrialRecord, cast: _Cast) -> None:
-    unknown = cast.unknown(fact.parameters)
-    if unknown or fact.index != len(experiment.trials):
+def _add_trial(experiment: Experiment, record: TrialRecord, cast: _Cast) -> None:
+    unknown = cast.unknown(record.parameters)
+    if unknown or record.index != len(experiment.trials):
         raise InvalidInputError(
-            f"Trial {fact.index} of experiment {experiment.name!r} does not fit the experiment: it "
-            + (f"has parameters {sorted(unknown)}." if unknown else f"comes at place {len(experiment.trials)}."),
+            f"Trial {record.index} of experiment {experiment.name!r} does not fit the experiment: it "
+            + (
+                f"has unknown parameters {sorted(unknown)}."
+                if unknown
+                else f"stands at position {len(experiment.trials)}."
+            ),
             fix="the stored trials must be in order, without gaps, and of this search space.",
         )
-    arm = Arm(cast(fact.parameters), name=fact.arm_name)
-    full = fact.generation.get("full_parameterization")
+    arm = Arm(cast(record.parameters), name=record.arm_name)
+    full = record.generation.get("full_parameterization")
     metadata = None
     if full is not None:
         metadata = {arm.signature: {Keys.FULL_PARAMETERIZATION: cast(full)}}
-    # With its index: finding the next one takes Ax a look at all trials, for each of them.
+    # With its index: to find the next one, Ax would go through all trials for each of them.
     Trial(
         experiment,
-        index=fact.index,
+        index=record.index,
         generator_run=GeneratorRun(
             arms=[arm],
             candidate_metadata_by_arm_signature=metadata,
-            type=GeneratorRunType.MANUAL.name if fact.origin != "generated" else fact.generation.get("type"),
-            generator_key=fact.generation.get("generator_key"),
-            generation_node_name=fact.generation_node,
+            type=GeneratorRunType.MANUAL.name if record.origin != "generated" else record.generation.get("type"),
+            generator_key=record.generation.get("generator_key"),
+            generation_node_name=record.generation_node,
         ),
     )
-    if fact.origin == "baseline" and experiment.status_quo is None:
+    if record.origin == "baseline" and experiment.status_quo is None:
         experiment.status_quo = arm
 
 
-def _set_status(trial: Trial, fact: TrialRecord) -> None:
+def _set_status(trial: Trial, record: TrialRecord) -> None:
     trial.mark_running(no_runner_required=True)
-    if is_terminal_trial_status(fact.status):
-        # Unsafe: an early-stopped trial without data is refused otherwise, and looking it up costs time.
-        trial.mark_as(TrialStatus[fact.status], unsafe=True, reason=fact.reason)
+    if is_terminal_trial_status(record.status):
+        # Unsafe: otherwise Ax looks up the data, which costs time, and refuses an early-stopped trial without data.
+        trial.mark_as(TrialStatus[record.status], unsafe=True, reason=record.reason)
 
 
 def _add_observations(client: Client, experiment: Experiment, observations: Iterable[Observation]) -> None:
-    # One NaN objective would make Ax's best trial raise for ever.
+    # With one NaN objective, Ax's search for the best trial always raises.
     usable = [o for o in observations if math.isfinite(o.mean)]
     undeclared = dict.fromkeys(o.metric for o in usable if o.metric not in experiment.metrics)
-    # A client that was told of such a metric tracks it from then on, and its models see it.
+    # A client that received such a metric tracks it from then on, and its models see it.
     client.configure_tracking_metrics(list(undeclared))
     if not usable:
         return
     arms = {index: trial.arm.name for index, trial in experiment.trials.items()}
-    # In bulk: a frame for each trial is what makes Ax's own load slow.
+    # In bulk: Ax's own load is slow because it makes a frame for each trial.
     rows = [
         DataRow(
             trial_index=o.trial_index,
@@ -305,5 +307,5 @@ def _add_observations(client: Client, experiment: Experiment, observations: Iter
 
 
 def observations_in_order(observations: Iterable[Observation]) -> list[Observation]:
-    """Return observations by trial, then by step with the final value last, as a client would have received them."""
+    """Return observations by trial, then by step with the final value last, in the order of a client's calls."""
     return sorted(observations, key=lambda o: (o.trial_index, math.inf if o.step is None else o.step))

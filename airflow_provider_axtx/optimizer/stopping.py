@@ -1,4 +1,4 @@
-"""Ax's stopping strategies: which trials to stop early, and whether the experiment has ended."""
+"""Asks Ax's stopping strategies which trials to stop early, and whether the experiment has ended."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ with quiet_import():
     from airflow_provider_axtx.optimizer.rebuild import Rebuilt, rebuild
 
 
-def early_stop(facts: ExperimentSnapshot) -> dict[int, str]:
-    """Return the trials in flight that Ax would stop now, each with the reason.
+def early_stop(snapshot: ExperimentSnapshot) -> dict[int, str]:
+    """Return the trials in flight that Ax would stop now, by index, each with the reason.
 
-    :return: empty when the experiment has no early stopping, or nothing is to be stopped (yet).
-    :raises InvalidInputError: when spec or facts are not usable.
+    :return: empty when the experiment has no early stopping, or Ax stops none of them yet.
+    :raises InvalidInputError: when the snapshot is not usable.
     """
-    in_flight = {trial.index for trial in facts.trials if not is_terminal_trial_status(trial.status)}
+    in_flight = {trial.index for trial in snapshot.trials if not is_terminal_trial_status(trial.status)}
     # Final values have no step: Ax drops them here, with a warning each time.
-    progress = tuple(o for o in facts.observations if o.step is not None)
+    progress = tuple(o for o in snapshot.observations if o.step is not None)
     with_progress = in_flight & {o.trial_index for o in progress}
     if not with_progress:
         return {}
-    rebuilt = rebuild(replace(facts, observations=progress))
+    rebuilt = rebuild(replace(snapshot, observations=progress))
     if rebuilt.spec.early_stopping is None:
         return {}
     strategy = early_stopping_strategy(rebuilt.spec.early_stopping, rebuilt.experiment)
@@ -64,16 +64,16 @@ def early_stopping_strategy(spec: EarlyStoppingSpec, experiment: Experiment) -> 
     return PercentileEarlyStoppingStrategy(**arguments)
 
 
-def global_stop(facts: ExperimentSnapshot) -> str | None:
-    """Return why the experiment is to end, or None while it is to go on.
+def global_stop(snapshot: ExperimentSnapshot) -> str | None:
+    """Return why the experiment ends, or None while it continues.
 
-    :raises InvalidInputError: when spec or facts are not usable.
+    :raises InvalidInputError: when the snapshot is not usable.
     """
-    return improvement_stop(rebuild(facts))
+    return improvement_stop(rebuild(snapshot))
 
 
 def improvement_stop(rebuilt: Rebuilt) -> str | None:
-    """Return why a rebuilt experiment is to end, or None while it is to go on."""
+    """Return why a rebuilt experiment ends, or None while it continues."""
     spec = rebuilt.spec.global_stopping
     if spec is None or not any(trial.status.is_completed for trial in rebuilt.experiment.trials.values()):
         return None

@@ -1,4 +1,4 @@
-"""Trials that somebody attaches by hand: read from objects, JSON or rows of a table, and checked."""
+"""Trials that a user attaches by hand: read from objects, JSON or rows of a table, and checked."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Attachment:
     """One trial to be attached, checked.
 
     :param parameters: the parameterization.
-    :param results: metric -> (mean, SEM or None); None means that it is still to be run.
-    :param baseline: whether it is the experiment's baseline.
+    :param results: metric -> (mean, SEM or None); None means that the trial has still to be run.
+    :param baseline: whether the trial is the experiment's baseline.
     """
 
     parameters: Parameters
@@ -36,20 +36,20 @@ class Attachment:
 def read_trials(spec: ExperimentSpec, given: object) -> list[Attachment]:
     """Return the trials of a list of objects, one object, or the JSON text of either.
 
-    :param given: each ``{"parameters": {...}, "results": {...}, "baseline": false}``; a bare parameterization will do.
+    :param given: each ``{"parameters": {...}, "results": {...}, "baseline": false}``, or a parameterization alone.
     :raises InvalidInputError: names the entry, the field, the value and the fix.
     """
-    entries = _as_list(given)
+    entries = _entries(given)
     names = {parameter.name for parameter in spec.parameters}
     # A parameterization may have a parameter of that name.
     wrapped = [e if "parameters" in e and "parameters" not in names else {"parameters": e} for e in entries]
-    return _one_baseline([_read(spec, entry, f"trials[{i}]") for i, entry in enumerate(wrapped)])
+    return _with_one_baseline([_attachment(spec, entry, f"trials[{i}]") for i, entry in enumerate(wrapped)])
 
 
 def read_rows(spec: ExperimentSpec, rows: Sequence[Mapping[str, Any]]) -> list[Attachment]:
-    """Return the trials of a table: a column for each parameter and metric, optionally one called ``baseline``.
+    """Return the trials of a table: a column for each parameter and metric, and optionally a column ``baseline``.
 
-    Empty cells are absent. Metric columns are called as an app would report them: ``m``, or ``m/mean`` and ``m/sem``.
+    An empty cell means that there is no value. A metric has the column ``m``, or the columns ``m/mean`` and ``m/sem``.
 
     :raises InvalidInputError: names the row, the column, the value and the fix.
     """
@@ -61,7 +61,7 @@ def read_rows(spec: ExperimentSpec, rows: Sequence[Mapping[str, Any]]) -> list[A
         mark = cells.pop(BASELINE_COLUMN, "") if BASELINE_COLUMN not in parameters else ""
         if unknown := sorted(set(cells) - {*parameters, *metrics}):
             raise InvalidInputError(
-                f"{path}: column {unknown[0]!r} is neither a parameter nor a metric of experiment {spec.name!r}.",
+                f"{path}: column {unknown[0]!r} names neither a parameter nor a metric of experiment {spec.name!r}.",
                 fix=closest(unknown[0], [*parameters, *spec.metric_names, BASELINE_COLUMN]),
             )
         entry = {
@@ -69,11 +69,11 @@ def read_rows(spec: ExperimentSpec, rows: Sequence[Mapping[str, Any]]) -> list[A
             "results": {name: _number(cells[name]) for name in metrics if name in cells},
             "baseline": _MARKS.get(str(mark).strip().lower(), mark),
         }
-        attachments.append(_read(spec, entry, path))
-    return _one_baseline(attachments)
+        attachments.append(_attachment(spec, entry, path))
+    return _with_one_baseline(attachments)
 
 
-def _as_list(given: object) -> list[Mapping[str, Any]]:
+def _entries(given: object) -> list[Mapping[str, Any]]:
     if isinstance(given, str):
         try:
             given = json.loads(given)
@@ -91,7 +91,7 @@ def _as_list(given: object) -> list[Mapping[str, Any]]:
     return list(entries)
 
 
-def _read(spec: ExperimentSpec, entry: Mapping[str, Any], path: str) -> Attachment:
+def _attachment(spec: ExperimentSpec, entry: Mapping[str, Any], path: str) -> Attachment:
     for key in entry:
         if key not in _KEYS:
             raise InvalidInputError(f"{path}.{key}: unknown key.", fix=closest(key, _KEYS))
@@ -99,10 +99,10 @@ def _read(spec: ExperimentSpec, entry: Mapping[str, Any], path: str) -> Attachme
     for name, value in (("parameters", entry["parameters"]), ("results", results or {})):
         if not isinstance(value, Mapping):
             raise InvalidInputError(
-                f"{path}.{name} must be an object, not {shorten(value)}.", fix="write {name: value}."
+                f"{path}.{name} must be an object, not {shorten(value)}.", fix="write an object of values by name."
             )
     if not isinstance(baseline, bool):
-        raise InvalidInputError(f"{path}.baseline must be true or false, not {baseline!r}.", fix="write either.")
+        raise InvalidInputError(f"{path}.baseline must be true or false, not {baseline!r}.", fix="write true or false.")
     parameters = spec.read_parameters(entry["parameters"], f"{path}.parameters")
     try:
         return Attachment(parameters, None if results is None else spec.check_results(results), baseline)
@@ -110,14 +110,14 @@ def _read(spec: ExperimentSpec, entry: Mapping[str, Any], path: str) -> Attachme
         raise InvalidInputError(f"{path}.results: {error.message}", fix=error.fix) from error
 
 
-def _one_baseline(attachments: list[Attachment]) -> list[Attachment]:
+def _with_one_baseline(attachments: list[Attachment]) -> list[Attachment]:
     if sum(attachment.baseline for attachment in attachments) > 1:
         raise InvalidInputError("Two trials are marked as the baseline.", fix="mark one of them.")
     return attachments
 
 
 def _number(cell: object) -> object:
-    """Return a table's cell as a number; what is none stays, to be named by the check of the results."""
+    """Return a table's cell as a number. Other text stays as it is: the check of the results names it."""
     try:
         return float(cell) if isinstance(cell, str) else cell
     except ValueError:

@@ -23,19 +23,19 @@ class GenerationSpec(Frozen):
     """How trials are generated; names and defaults are Ax's.
 
     :param factory: instead of all that defines a strategy here: ``my_pkg.module:function``, which returns any Ax
-        ``GenerationStrategy`` without trials, the same one at each call. It is code, called by the generating tasks;
-        whoever creates the experiment must allow it.
+        ``GenerationStrategy`` without trials, the same one at each call. It is code that the generating tasks call, so
+        the operator that creates the experiment must allow it.
     :param method: ``fast`` (Bayesian optimization), ``quality`` (slower, fully Bayesian) or ``random_search``.
     :param initialization_budget: number of Sobol trials before the model takes over; None lets Ax decide (5).
     :param initialization_random_seed: seed of the Sobol sequence.
     :param initialize_with_center: whether the first trial is the center of the search space.
     :param use_existing_trials_for_initialization: whether attached trials count towards the budget.
     :param min_observed_initialization_trials: completed trials that the model needs; None is half the budget.
-    :param allow_exceeding_initialization_budget: go on with Sobol instead of waiting for results.
+    :param allow_exceeding_initialization_budget: continue with Sobol trials instead of waiting for results.
     :param torch_device: device that the model is fitted on, for example ``cpu`` or ``cuda:0``.
     :param simplify_parameter_changes: prune changes that do not matter.
     :param random_seed: seed of everything that Ax does, set anew at each generation.
-    :param max_parallelism: trials that may be in flight at once; None is no limit. (Ours, not Ax's.)
+    :param max_parallelism: trials that may be in flight at once; None means no limit. Ax does not have this field.
     """
 
     factory: str | None = None
@@ -58,7 +58,7 @@ class GenerationSpec(Frozen):
         budget = self.initialization_budget or DEFAULT_INITIALIZATION_BUDGET
         observed = self.min_observed_initialization_trials
         if observed is not None and observed > budget and not self.allow_exceeding_initialization_budget:
-            # Ax would wait for ever: the budget forbids the trials whose results it waits for.
+            # Ax would wait forever: the budget forbids the trials whose results it waits for.
             yield Problem(
                 "min_observed_initialization_trials",
                 observed,
@@ -70,7 +70,7 @@ class GenerationSpec(Frozen):
 
     def _factory_problems(self, factory: str) -> Iterator[Problem]:
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", factory):
-            yield Problem("factory", factory, "is no reference to a function", "write 'package.module:function'.")
+            yield Problem("factory", factory, "is not a reference to a function", "write 'package.module:function'.")
         for name, info in type(self).model_fields.items():
             value = getattr(self, name)
             if name not in ("factory", "random_seed", "max_parallelism") and value != info.default:

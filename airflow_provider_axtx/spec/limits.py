@@ -1,4 +1,4 @@
-"""What ends an experiment: the limits of ``AxOptimizeOperator``, and how far it has come."""
+"""What ends an experiment: the limits of ``AxOptimizeOperator``, and the state that they are compared with."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _Count = Annotated[Whole, Field(ge=1)]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the trials of a loop have come.
+    """The state of a loop's trials, to be compared with its limits.
 
     :param started_at: when the loop first started, in seconds since the epoch.
     :param ended: number of trials that have ended.
@@ -119,7 +119,7 @@ class _KnownLimits(Frozen):
 
 
 class Limits(_KnownLimits):
-    """What ends an experiment; None is no limit.
+    """What ends an experiment; None means no limit.
 
     :param max_trials: trials of the experiment, whichever task generated or attached them.
     :param parallelism: trials in flight at once.
@@ -136,15 +136,15 @@ class Limits(_KnownLimits):
     max_trials: _Count
 
     def reached(self, progress: Progress, now: float) -> str | None:
-        """Return which limit has been reached, in words, or None. ``max_trials`` is the generator's business."""
+        """Return which limit has been reached, in words, or None. Generating trials applies ``max_trials``."""
         p = progress
         ends = self.ends_at(p.started_at)
         if ends is not None and now >= ends:
-            return f"{'deadline' if ends == self.deadline else 'max_seconds'}: the time was up at {_text(ends)}"
+            return f"{'deadline' if ends == self.deadline else 'max_seconds'}: the time ran out at {_iso(ends)}"
         spent = (p.hours or {}).get(self.resource, 0.0)
         if self.max_resource_hours is not None and spent >= self.max_resource_hours:
             unit = f"{self.resource.upper()}-hours"
-            return f"max_resource_hours: {spent:.4g} of {self.max_resource_hours:g} {unit} are spent"
+            return f"max_resource_hours: {spent:.4g} of {self.max_resource_hours:g} {unit} were used"
         if self.on_trial_failure == "fail" and p.failed:
             return f"on_trial_failure: {p.failed} of {p.ended} trials have failed"
         if self.max_failed_trials is not None and p.failed >= self.max_failed_trials:
@@ -155,7 +155,7 @@ class Limits(_KnownLimits):
         return None
 
     def ends_at(self, started_at: float) -> float | None:
-        """Return when the time is up, in seconds since the epoch, or None."""
+        """Return when the time runs out, in seconds since the epoch, or None."""
         ends = [] if self.deadline is None else [self.deadline]
         ends += [] if self.max_seconds is None else [started_at + self.max_seconds]
         return min(ends, default=None)
@@ -179,5 +179,5 @@ def check_at_parse(**given: Any) -> None:
     _KnownLimits.load(**{name: value for name, value in given.items() if not is_templated(value)})
 
 
-def _text(seconds: float) -> str:
+def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

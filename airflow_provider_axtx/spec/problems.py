@@ -1,4 +1,4 @@
-"""Everything that is wrong with an input, gathered so that one error can name it all."""
+"""Collects everything that is wrong with an input, so that one error can name all of it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Problem(NamedTuple):
 def raise_for(what: str, problems: Iterable[Problem]) -> None:
     """Raise one error that lists all problems, or return when there are none.
 
-    :param what: the input, as its reader calls it.
+    :param what: the input, in the words of the message.
     :raises InvalidInputError: with field, value and fix of every problem.
     """
     found = list(problems)

@@ -13,7 +13,7 @@ _MEAN, _SEM = "/mean", "/sem"
 
 
 def names_in(reported: Mapping[str, object]) -> list[str]:
-    """Return the metrics that were reported, whether or not their values are usable, in order."""
+    """Return the reported metrics in order, whether or not their values are usable."""
     names = dict.fromkeys(
         key.removesuffix(_MEAN) for key in map(str, reported) if not key.endswith(_SEM) or key == _SEM
     )
@@ -24,7 +24,7 @@ def read(reported: Mapping[str, object], required: Iterable[str]) -> dict[str, t
     """Return ``{metric: (mean, sem)}`` of all usable metrics; ``sem`` None means unknown.
 
     :param reported: what the app wrote.
-    :param required: metrics that must be there; others are left out when they are not finite numbers.
+    :param required: metrics that must be reported; another one is left out unless it is a finite number.
     :raises InvalidResultError: when a required metric is missing, not a finite number, or has an impossible SEM.
     """
     problems: list[Problem] = []
@@ -44,7 +44,7 @@ def read(reported: Mapping[str, object], required: Iterable[str]) -> dict[str, t
 
 
 def unusable(reported: Mapping[str, object], required: Iterable[str]) -> list[str]:
-    """Return why each metric that is not required was left out; empty when all were taken."""
+    """Return why each metric that is not required was left out; empty when none was."""
     skip = set(required)
     found = (_metric(reported, name) for name in names_in(reported) if name not in skip)
     return [str(problem) for problem in found if isinstance(problem, Problem)]

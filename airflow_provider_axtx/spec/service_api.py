@@ -1,6 +1,6 @@
 """The keys of Ax's older service API (``AxClient.create_experiment``), rewritten to those of the current one.
 
-TorchX's and Ax's TorchXRunner documentation use them, so they are what many existing experiments are written in.
+The documentation of TorchX and of Ax's TorchXRunner uses them, and so do many existing experiments.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def modernize(spec: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     if "tracking_metric_names" in new:
         _rename(new, "tracking_metric_names", "tracking_metrics", "", problems)
     if "objectives" in new:
-        _objectives(new, problems)
+        _rewrite_objectives(new, problems)
     if "objective_name" in new:
-        _objective_name(new, problems)
+        _rewrite_objective_name(new, problems)
     if isinstance(new.get("parameters"), (list, tuple)):
         new["parameters"] = [
-            _parameter(p, f"parameters[{i}]", problems) if isinstance(p, Mapping) else p
+            _rewritten_parameter(p, f"parameters[{i}]", problems) if isinstance(p, Mapping) else p
             for i, p in enumerate(new["parameters"])
         ]
     return new, problems
@@ -51,7 +51,7 @@ def _rename(values: dict[str, Any], old: str, new: str, path: str, problems: lis
         values[new] = value
 
 
-def _objectives(spec: dict[str, Any], problems: list[Problem]) -> None:
+def _rewrite_objectives(spec: dict[str, Any], problems: list[Problem]) -> None:
     given = spec.pop("objectives")
     if not isinstance(given, Mapping) or not given or not all(isinstance(v, Mapping) for v in given.values()):
         fix = 'write {"<metric>": {"minimize": true}, ...}, or objective: "-<metric>".'
@@ -74,7 +74,7 @@ def _objectives(spec: dict[str, Any], problems: list[Problem]) -> None:
         spec["outcome_constraints"] = [*(spec.get("outcome_constraints") or ()), *thresholds]
 
 
-def _objective_name(spec: dict[str, Any], problems: list[Problem]) -> None:
+def _rewrite_objective_name(spec: dict[str, Any], problems: list[Problem]) -> None:
     name, minimize = spec.pop("objective_name"), spec.pop("minimize", False)
     if "objective" in spec:
         problems.append(Problem("objective_name", name, "is given together with objective", "give one of them."))
@@ -84,7 +84,7 @@ def _objective_name(spec: dict[str, Any], problems: list[Problem]) -> None:
         spec["objective"] = f"-{name}" if minimize else name
 
 
-def _parameter(given: Mapping[str, Any], path: str, problems: list[Problem]) -> dict[str, Any]:
+def _rewritten_parameter(given: Mapping[str, Any], path: str, problems: list[Problem]) -> dict[str, Any]:
     new = dict(given)
     for old, key in _RENAMED.items():
         if old in new:
@@ -97,15 +97,15 @@ def _parameter(given: Mapping[str, Any], path: str, problems: list[Problem]) -> 
         new["type"] = next((kind for key, kind in _TYPE_BY_KEY.items() if key in new), None)
         if new["type"] is None:
             del new["type"]
-    _scaling(new, path, problems)
+    _rewrite_scaling(new, path, problems)
     if new.get("type") == "fixed":
-        _fixed(new)
+        _rewrite_fixed(new)
     if new.get("type") == "choice":
-        _choice(new, path, problems)
+        _rewrite_choice(new, path, problems)
     return new
 
 
-def _scaling(new: dict[str, Any], path: str, problems: list[Problem]) -> None:
+def _rewrite_scaling(new: dict[str, Any], path: str, problems: list[Problem]) -> None:
     log_scale = new.pop("log_scale", None)
     if log_scale is None:
         return
@@ -120,13 +120,13 @@ def _scaling(new: dict[str, Any], path: str, problems: list[Problem]) -> None:
         problems.append(Problem(f"{path}.log_scale", log_scale, "is for range parameters only", fix))
 
 
-def _fixed(new: dict[str, Any]) -> None:
+def _rewrite_fixed(new: dict[str, Any]) -> None:
     new["type"] = "choice"
     if "value" in new:
         new["values"] = [new.pop("value")]
 
 
-def _choice(new: dict[str, Any], path: str, problems: list[Problem]) -> None:
+def _rewrite_choice(new: dict[str, Any], path: str, problems: list[Problem]) -> None:
     values = new.get("values")
     if "parameter_type" not in new and isinstance(values, (list, tuple)):
         kinds = {type(v) for v in values}
@@ -137,5 +137,5 @@ def _choice(new: dict[str, Any], path: str, problems: list[Problem]) -> None:
             new["parameter_type"] = "float"
     sort_values = new.pop("sort_values", None)
     if sort_values is not None and sort_values != (new.get("parameter_type") != "str"):
-        fix = "Ax's current API sorts numbers and keeps the order of texts; remove the key."
+        fix = "Ax's current API sorts numbers and keeps the order of strings; remove the key."
         problems.append(Problem(f"{path}.sort_values", sort_values, "is not supported", fix))

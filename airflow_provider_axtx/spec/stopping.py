@@ -16,14 +16,14 @@ _Positive = Annotated[Whole, Field(ge=1)]
 
 
 class _CurveStopping(Frozen):
-    """What both strategies on one metric's curve have in common; names are Ax's.
+    """The fields that both strategies on one metric's curve share; the names are Ax's.
 
-    :param metric_signatures: the one metric to look at, by its name; it must be part of the objective. None is the
-        objective, the first of several.
+    :param metric_signatures: the name of the one metric to compare; it must be part of the objective. None means the
+        objective, and the first one of several objectives.
     :param min_progression: no trial is stopped before this step.
     :param max_progression: no trial is stopped after this step.
-    :param min_curves: no trial is stopped before so many trials have completed with progressive results.
-    :param normalize_progressions: steps are scaled to 0 ... 1 by the smallest and largest that were seen.
+    :param min_curves: the number of trials that must have completed with progressive results before a trial is stopped.
+    :param normalize_progressions: steps are scaled to 0 ... 1 by the smallest and the largest reported step.
     """
 
     metric_signatures: tuple[str, ...] | None = None
@@ -47,9 +47,9 @@ class _CurveStopping(Frozen):
 class PercentileStopping(_CurveStopping):
     """Ax's ``PercentileEarlyStoppingStrategy``: stops a trial that is among the worst at its step.
 
-    :param percentile_threshold: how many percent of the curves are the worst.
-    :param n_best_trials_to_complete: the best so many curves are never stopped.
-    :param patience: the trial must have been among the worst for so many steps.
+    :param percentile_threshold: a trial in the worst that many percent of the curves is stopped.
+    :param n_best_trials_to_complete: the number of best curves that are never stopped.
+    :param patience: the number of steps for which the trial must have been among the worst.
     :param check_safe: never stop when the strategy would have stopped the best trial so far.
     """
 
@@ -64,7 +64,7 @@ class PercentileStopping(_CurveStopping):
         yield from super().problems()
         if not 0 < self.percentile_threshold < 100:
             yield Problem(
-                "percentile_threshold", self.percentile_threshold, "is no percentage", "write one between 0 and 100."
+                "percentile_threshold", self.percentile_threshold, "is not a percentage", "write one between 0 and 100."
             )
         if not 0 <= self.patience <= self.min_progression:
             yield Problem("patience", self.patience, "is not in 0 ... min_progression", "lower it to min_progression.")
@@ -73,7 +73,7 @@ class PercentileStopping(_CurveStopping):
 class ThresholdStopping(_CurveStopping):
     """Ax's ``ThresholdEarlyStoppingStrategy``: stops a trial that has not reached a value by ``min_progression``.
 
-    :param metric_threshold: the value to be reached.
+    :param metric_threshold: the value that a trial must reach.
     """
 
     type: Literal["threshold"] = "threshold"
@@ -96,14 +96,14 @@ LogicalStopping.model_rebuild()
 
 
 class GlobalStoppingSpec(Frozen):
-    """Ax's ``ImprovementGlobalStoppingStrategy``: ends an experiment that does not improve any more; names are Ax's.
+    """Ax's ``ImprovementGlobalStoppingStrategy``: ends an experiment that has stopped improving; the names are Ax's.
 
-    :param min_trials: completed trials before it may end.
+    :param min_trials: completed trials before the experiment may end.
     :param window_size: how many of the last trials must have brought no improvement.
-    :param improvement_bar: what counts as one: a fraction of the interquartile range of the objective values, of the
-        hypervolume for several objectives.
-    :param inactive_when_pending_trials: never end while a trial is in flight. Unlike in Ax it is off: with trials in
-        parallel there is always one in flight.
+    :param improvement_bar: the smallest difference that counts as an improvement: a fraction of the interquartile range
+        of the objective values, or of the hypervolume for several objectives.
+    :param inactive_when_pending_trials: whether the experiment never ends while a trial is in flight. The default is
+        false, unlike Ax's, because trials that run in parallel leave no moment without one.
     """
 
     type: Literal["improvement"] = "improvement"
@@ -123,7 +123,7 @@ STRATEGIES: dict[str, type[Frozen]] = {
 
 
 def metric_problems(spec: EarlyStoppingSpec, objective: Mapping[str, Any], path: str) -> Iterator[Problem]:
-    """Yield which observed metrics are no part of the objective: of others Ax does not know the better direction.
+    """Yield the compared metrics outside the objective: Ax does not know which of their directions is better.
 
     :param objective: the objective's metrics.
     """
@@ -133,4 +133,4 @@ def metric_problems(spec: EarlyStoppingSpec, objective: Mapping[str, Any], path:
         return
     for name in spec.metric_signatures or ():
         if name not in objective:
-            yield Problem(f"{path}.metric_signatures", name, "is no part of the objective", closest(name, objective))
+            yield Problem(f"{path}.metric_signatures", name, "is not part of the objective", closest(name, objective))

@@ -1,4 +1,4 @@
-"""Pydantic's validation errors, told as problems with field, value and fix. The only place that reads them."""
+"""Turns pydantic's validation errors into problems with field, value and fix."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
         elif kind == "missing":
             yield Problem(path, value, "is missing", "add it.")
         elif kind == "extra_forbidden":
-            yield Problem(path, value, "unknown key", closest(location[-1], _fields(location, model)))
+            yield Problem(path, value, "unknown key", closest(location[-1], _known_keys(location, model)))
         elif kind.startswith("union_tag"):
             given = value.get("type") if isinstance(value, dict) else value
             what, known = ("parameter", _PARAMETERS) if location[0] == "parameters" else ("strategy", STRATEGIES)
             yield Problem(f"{path}.type", given, f"is not a {what} type", closest(given, known))
         else:
-            yield Problem(path, value, _text(item["msg"]), _fix(kind, context))
+            yield Problem(path, value, _message(item["msg"]), _fix(kind, context))
 
 
-def _text(message: str) -> str:
+def _message(message: str) -> str:
     message = message.replace("Input should be", "must be")
     return message[:1].lower() + message[1:]
 
@@ -81,8 +81,8 @@ def _path(location: Sequence[str | int]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
 
 
-def _fields(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
-    """Return the keys that are known where an unknown one was found."""
+def _known_keys(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
+    """Return the known keys at the place of an unknown one."""
     if location[0] == "parameters" and len(location) > 2:
         return list(_PARAMETERS[str(location[2])].model_fields)
     if location[0] == "early_stopping" and len(location) > 1:

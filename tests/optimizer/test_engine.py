@@ -24,7 +24,6 @@ from airflow_provider_axtx.core.status import (
     TRIAL_STATUSES,
 )
 from airflow_provider_axtx.optimizer import engine as optimizer
-from airflow_provider_axtx.optimizer import rebuild
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ax and BoTorch warn of every numerical retry
@@ -91,28 +90,6 @@ def test_terminal_statuses_are_those_of_ax() -> None:
     known = {status for status in TrialStatus if status.name not in ("STALE", "DISPATCHED")}
     assert {status.name for status in known} == TRIAL_STATUSES
     assert {status.name for status in known if status.is_terminal} == TERMINAL_TRIAL_STATUSES
-
-
-def test_unsupported_but_public_names_of_ax_still_exist() -> None:
-    """What the engine uses beyond Ax's stable API; a new Ax that drops one has to fail here, by name."""
-    from ax.api.utils.structs import GenerationStrategyDispatchStruct
-    from ax.generation_strategy.generation_strategy import GenerationStrategy
-
-    for method in ("set_experiment", "set_generation_strategy"):
-        assert "not part of the API" in (getattr(Client, method).__doc__ or "")
-    for name in ("current_node_name", "nodes_by_name", "fit"):
-        assert hasattr(GenerationStrategy, name)
-    own = {"factory", "random_seed", "max_parallelism"}
-    ours = set(ExperimentSpec.load(facts_of().spec).generation.model_fields) - own
-    assert ours == set(GenerationStrategyDispatchStruct.__dataclass_fields__)
-    parameters = vars(rebuild)
-    for ours_name, theirs_name in (
-        ("RangeParameter", "RangeParameterConfig"),
-        ("ChoiceParameter", "ChoiceParameterConfig"),
-        ("DerivedParameter", "DerivedParameterConfig"),
-    ):
-        fields = set(parameters[theirs_name].__dataclass_fields__)
-        assert set(parameters[ours_name].model_fields) - {"type"} == fields
 
 
 # ---- propose

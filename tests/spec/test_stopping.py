@@ -42,7 +42,7 @@ def test_strategies_with_axs_names_and_defaults() -> None:
         ("early_stopping", "percentile", "early_stopping: "),
         ("early_stopping", {"type": "threshold"}, "early_stopping.metric_threshold: is missing"),
         ("early_stopping", {"type": "percentile", "percentile": 5}, "did you mean 'percentile_threshold'"),
-        ("early_stopping", {"type": "percentile", "percentile_threshold": 100}, "is no percentage"),
+        ("early_stopping", {"type": "percentile", "percentile_threshold": 100}, "is not a percentage"),
         ("early_stopping", {"type": "percentile", "min_progression": -1}, "early_stopping.min_progression: "),
         ("early_stopping", {"type": "percentile", "max_progression": 10}, "is not above min_progression 10"),
         ("early_stopping", {"type": "percentile", "patience": 11}, "early_stopping.patience: is not in 0"),
