@@ -75,6 +75,16 @@ class StoreUnavailableError(AxtxError):
     retryable = True
 
 
+class StoreNotFoundError(AxtxError):
+    """There is no experiment store yet where the connection points to; only raised where none may be made."""
+
+
+class AirflowUnavailableError(AxtxError):
+    """Airflow did not say whether a connection is defined."""
+
+    retryable = True
+
+
 class TrackerUnavailableError(AxtxError):
     """The tracker base cannot be read at the moment."""
 

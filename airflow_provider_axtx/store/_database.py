@@ -77,6 +77,11 @@ class Database:
         """``sqlite``, ``postgresql`` or ``mysql`` (also MariaDB)."""
         return self._url.get_backend_name().replace("mariadb", "mysql")
 
+    @property
+    def exists(self) -> bool:
+        """False when it is an SQLite file that does not exist; a server is only asked when a transaction begins."""
+        return self.backend != "sqlite" or Path(str(self._url.database)).is_file()
+
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """Run a transaction that only reads; all its statements see the database at one moment."""
 

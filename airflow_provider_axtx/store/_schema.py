@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from airflow_provider_axtx.core.errors import SchemaVersionError
+from airflow_provider_axtx.core.errors import SchemaVersionError, StoreNotFoundError
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.tables import HEAD_REVISION, VERSION_TABLE, experiments
 
@@ -30,11 +30,17 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def open_schema(database: Database) -> None:
+def open_schema(database: Database, *, create: bool = True) -> None:
     """Create or upgrade the tables if needed; safe when many processes do it at once.
 
-    :raises SchemaVersionError: when the schema is newer than this package, or the tables are not ours.
+    :param create: False changes nothing in the database.
+    :raises SchemaVersionError: when the schema is newer than this package, or the tables are not ours; with
+        ``create=False`` also when it is older.
+    :raises StoreNotFoundError: with ``create=False``, when the tables do not exist.
     """
+    if not create:
+        _require_current(database)
+        return
     if database.read(_revision) == HEAD_REVISION:
         return
     if database.backend == "sqlite":
@@ -43,6 +49,22 @@ def open_schema(database: Database) -> None:
     lock = database.named_lock("axtx_schema", _LOCK_SECONDS) if database.backend == "mysql" else nullcontext()
     with _alembic_lock, lock:
         database.write("schema", lambda connection: _upgrade(connection, database.shown_url))
+
+
+def _require_current(database: Database) -> None:
+    found = database.read(_revision) if database.exists else None
+    if found is None:
+        raise StoreNotFoundError(
+            f"There is no experiment store at {database.shown_url} yet.",
+            fix="run a DAG that creates an experiment, or correct the connection of the experiment store.",
+        )
+    if found != HEAD_REVISION:
+        raise SchemaVersionError(
+            f"The schema of the experiment store {database.shown_url} has version {found}; this package needs "
+            f"{HEAD_REVISION}, and reading does not change the store.",
+            fix="use the same version of airflow-provider-axtx everywhere; the first task that runs with a newer "
+            "version upgrades the store.",
+        )
 
 
 def _revision(connection: sa.Connection) -> str | None:

@@ -50,13 +50,16 @@ class ExperimentStore(LoopRecords):
 
     :param url: SQLAlchemy URL: ``sqlite:////absolute/path.db``, ``postgresql://...`` or ``mysql://...``.
     :param retry_seconds: for how long a transient database failure is retried.
+    :param create: whether to create the tables, or upgrade them, if needed; False changes nothing in the database.
     :raises InvalidInputError: when the URL, its login or its driver cannot be used.
-    :raises SchemaVersionError: when the schema is newer than this package, or not ours.
+    :raises SchemaVersionError: when the schema is newer than this package, or not ours; with ``create=False`` also
+        when it is older.
+    :raises StoreNotFoundError: with ``create=False``, when there is no store yet.
     """
 
-    def __init__(self, url: str, *, retry_seconds: float = DEFAULT_RETRY_SECONDS) -> None:
+    def __init__(self, url: str, *, retry_seconds: float = DEFAULT_RETRY_SECONDS, create: bool = True) -> None:
         self._db = Database(url, retry_seconds)
-        open_schema(self._db)
+        open_schema(self._db, create=create)
 
     def close(self) -> None:
         """Close this process's idle connections. The store stays usable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from airflow_provider_axtx.core.errors import InvalidInputError, SchemaVersionError, StoreUnavailableError
+from airflow_provider_axtx.core.errors import (
+    InvalidInputError,
+    SchemaVersionError,
+    StoreNotFoundError,
+    StoreUnavailableError,
+)
 from airflow_provider_axtx.store import _schema
 from airflow_provider_axtx.store._schema import MIGRATIONS
 from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -52,6 +58,30 @@ def test_migrations_make_the_very_same_sqlite_schema(migrated_file: Path, tmp_pa
     metadata.create_all(engine)
     engine.dispose()
     assert schema(migrated_file) == schema(tmp_path / "created.db")
+
+
+def test_opening_for_reading_makes_no_tables(empty_url: str) -> None:
+    with pytest.raises(StoreNotFoundError, match="experiment store"):
+        ExperimentStore(empty_url, create=False)
+    engine = sa.create_engine(empty_url)
+    assert sa.inspect(engine).get_table_names() == []
+    engine.dispose()
+
+
+def test_opening_for_reading_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFoundError, match=r"new\.db"):
+        ExperimentStore(f"sqlite:///{tmp_path / 'new.db'}", create=False)
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_opening_for_reading_changes_no_schema_of_another_version(migrated_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    shutil.copy(migrated_file, path)
+    assert ExperimentStore(f"sqlite:///{path}", create=False).summaries() == []
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '0000'")
+    with pytest.raises(SchemaVersionError, match="0000"):
+        ExperimentStore(f"sqlite:///{path}", create=False)
 
 
 def test_sqlite_uses_write_ahead_logging(migrated_file: Path) -> None:
