@@ -6,10 +6,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
-from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.hooks.home import axtx_home
+from airflow_provider_axtx.core.errors import InvalidInputError, StoreNotFoundError
+from airflow_provider_axtx.hooks.connections import afind_connection, find_connection
+from airflow_provider_axtx.hooks.embedded import (
+    embedded_store_path,
+    make_file,
+    make_folder,
+    warn_about_embedded_store,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,36 +58,72 @@ class AxHook(BaseHook):
 
         :raises InvalidInputError: when the connection cannot be used; names the field.
         :raises StoreUnavailableError: when the database does not answer.
+        :raises AirflowUnavailableError: when Airflow does not say whether the connection is defined.
         """
         from airflow_provider_axtx.store.experiments import ExperimentStore
 
-        return ExperimentStore(self.get_url())
+        connection = self._connection()
+        if connection is not None:
+            return ExperimentStore(connection_url(connection))
+        make_file()
+        return ExperimentStore(_embedded_url())
+
+    @cached_property
+    def existing_store(self) -> ExperimentStore:
+        """The experiment store for those who only read: neither the store nor a table is created or changed.
+
+        :raises StoreNotFoundError: when there is no store yet.
+        :raises SchemaVersionError: when the store was made by another version of this package.
+        """
+        from airflow_provider_axtx.store.experiments import ExperimentStore
+
+        connection = self._connection()
+        if connection is None and not embedded_store_path().exists():
+            raise StoreNotFoundError(
+                f"There is no experiment store at {embedded_store_path()} yet.",
+                fix="run a DAG that creates an experiment, or define the connection ax_default.",
+            )
+        return ExperimentStore(_url(connection), create=False)
 
     def get_url(self) -> str:
         """Return the store's SQLAlchemy URL, with the password."""
-        try:
-            connection = self.get_connection(self.ax_conn_id)
-        except AirflowNotFoundException:
-            return self._default_url()
-        return connection_url(connection)
+        connection = self._connection()
+        if connection is None:
+            make_folder()
+        return _url(connection)
 
     async def aget_url(self) -> str:
         """Return the store's SQLAlchemy URL without blocking an event loop; for triggers."""
-        try:
-            connection = await self.aget_connection(self.ax_conn_id)
-        except AirflowNotFoundException:
-            return self._default_url()
-        return connection_url(connection)
+        connection = await afind_connection(self.ax_conn_id)
+        if connection is None:
+            self._use_embedded_store()
+            make_folder()
+        return _url(connection)
 
-    def _default_url(self) -> str:
+    def describe_store(self) -> str:
+        """Return where the store is and what says so, without the password."""
+        from sqlalchemy.engine import make_url
+
+        connection = self._connection()
+        shown = make_url(_url(connection)).render_as_string(hide_password=True)
+        if connection is None:
+            return f"{shown} (the embedded store of this machine: the connection {self.ax_conn_id} is not defined)"
+        return f"{shown} (connection {self.ax_conn_id})"
+
+    def _connection(self) -> Connection | None:
+        """Return the connection, or None for the embedded store."""
+        connection = find_connection(self.ax_conn_id)
+        if connection is None:
+            self._use_embedded_store()
+        return connection
+
+    def _use_embedded_store(self) -> None:
         if self.ax_conn_id != self.default_conn_name:
             raise InvalidInputError(
                 f"ax_conn_id={self.ax_conn_id!r}: no such connection.",
                 fix=f"define it (type ax), or leave ax_conn_id at {self.default_conn_name!r} for the embedded store.",
             )
-        home = axtx_home()
-        home.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{home / 'experiments.db'}"
+        warn_about_embedded_store()
 
     def get_client(self, experiment_name: str) -> Client:
         """Return a live ``ax.api.client.Client`` with all facts of an experiment, for notebooks and analyses.
@@ -113,6 +154,14 @@ class AxHook(BaseHook):
         except AxtxError as error:
             return False, str(error)
         return True, f"The experiment store answers; it holds {count} experiment(s)."
+
+
+def _embedded_url() -> str:
+    return f"sqlite:///{embedded_store_path()}"
+
+
+def _url(connection: Connection | None) -> str:
+    return _embedded_url() if connection is None else connection_url(connection)
 
 
 def connection_url(connection: Connection) -> str:

@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.hooks.connections import find_connection
 from airflow_provider_axtx.hooks.home import axtx_home
 
 if TYPE_CHECKING:
@@ -79,15 +79,15 @@ class TorchXHook(BaseHook):
         """The connection's fields, or the defaults when the default connection is not defined.
 
         :raises InvalidInputError: when a field cannot be used; names the connection, the field and the value.
+        :raises AirflowUnavailableError: when Airflow does not say whether the connection is defined.
         """
-        try:
-            connection = self.get_connection(self.torchx_conn_id)
-        except AirflowNotFoundException:
+        connection = find_connection(self.torchx_conn_id)
+        if connection is None:
             if self.torchx_conn_id != self.default_conn_name:
                 raise InvalidInputError(
                     f"torchx_conn_id={self.torchx_conn_id!r}: no such connection.",
                     fix=f"define it (type torchx), or leave torchx_conn_id at {self.default_conn_name!r}.",
-                ) from None
+                )
             return TorchXSettings()
         return read_settings(connection)
 

@@ -1,13 +1,20 @@
+"""What the hooks make of their connections."""
+
 from __future__ import annotations
 
 import json
+import logging
+import os
+import sqlite3
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.errors import InvalidInputError, StoreNotFoundError
+from airflow_provider_axtx.hooks import embedded
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook, TorchXSettings
 
@@ -21,6 +28,83 @@ def test_without_a_connection_the_store_is_a_file_in_airflow_home(airflow_home: 
     assert AxHook().get_url() == f"sqlite:///{airflow_home}/axtx/experiments.db"
     assert AxHook().store.summaries() == []
     assert (airflow_home / "axtx" / "experiments.db").exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_only_its_user_can_read_the_embedded_store(umask: int, airflow_home: Path) -> None:
+    before = os.umask(umask)
+    try:
+        AxHook().store.create("e", {})
+        files = {path.name: path.stat().st_mode & 0o777 for path in (airflow_home / "axtx").iterdir()}
+    finally:
+        os.umask(before)
+    assert (airflow_home / "axtx").stat().st_mode & 0o777 == 0o700
+    assert set(files) >= {"experiments.db", "experiments.db-wal"}
+    assert set(files.values()) == {0o600}
+
+
+def test_an_embedded_store_that_others_could_read_is_closed_to_them(airflow_home: Path) -> None:
+    folder = airflow_home / "axtx"
+    folder.mkdir(mode=0o755)
+    sqlite3.connect(folder / "experiments.db").close()
+    (folder / "experiments.db").chmod(0o644)
+    AxHook().store.create("e", {})
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "experiments.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_reading_makes_no_store(airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreNotFoundError, match=r"experiments\.db"):
+        _ = AxHook().existing_store
+    assert list(airflow_home.iterdir()) == []
+    connect(monkeypatch, "team", {"conn_type": "ax", "schema": str(tmp_path / "team.db")})
+    with pytest.raises(StoreNotFoundError, match=r"team\.db"):
+        _ = AxHook("team").existing_store
+    assert not (tmp_path / "team.db").exists()
+    AxHook("team").store.create("e", {})
+    assert [summary.name for summary in AxHook("team").existing_store.summaries()] == ["e"]
+
+
+def test_where_the_store_is_can_be_shown(airflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = AxHook().describe_store()
+    assert f"{airflow_home}/axtx/experiments.db" in shown
+    assert "the connection ax_default is not defined" in shown
+    connect(monkeypatch, "ax_default", "postgresql://ax:secret123@db/trials")
+    assert AxHook().describe_store() == "postgresql+psycopg://ax:***@db/trials (connection ax_default)"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"database__sql_alchemy_conn": "postgresql+psycopg2://a:secret123@db/airflow"}, "is postgresql, not SQLite"),
+        ({"database__sql_alchemy_conn": "mysql://a:secret123@db/airflow"}, "is mysql, not SQLite"),
+        ({"core__executor": "CeleryExecutor"}, "the executor CeleryExecutor"),
+        ({"core__executor": "LocalExecutor,team:KubernetesExecutor"}, "the executor KubernetesExecutor"),
+        # What Airflow puts in the place of its database for tasks and triggers.
+        ({"database__sql_alchemy_conn": "airflow-db-not-allowed:///"}, "database is not SQLite"),
+    ],
+)
+async def test_several_machines_are_warned_about_the_embedded_store_once(
+    options: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedded, "_warned", False)
+    monkeypatch.setitem(sys.modules, "psycopg2", ModuleType("psycopg2"))  # inherited from the scheduler
+    for name, value in options.items():
+        monkeypatch.setenv(f"AIRFLOW__{name.upper()}", value)
+    AxHook().get_url()
+    await AxHook().aget_url()
+    (record,) = [record for record in caplog.records if "ax_default" in record.getMessage()]
+    assert record.levelno == logging.WARNING
+    assert reason in record.getMessage()
+    assert "secret123" not in record.getMessage()
+
+
+def test_one_machine_is_not_warned(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(embedded, "_warned", False)
+    monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "LocalExecutor")
+    monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "sqlite:////airflow.db")
+    AxHook().get_url()
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(

@@ -1,79 +1,26 @@
-"""The identity of a deployment, through a stand-in for the channel between a task and Airflow's API server."""
+"""The identity of a deployment."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import (
-    ErrorResponse,
-    GetVariable,
-    GetVariableKeys,
-    OKResponse,
-    PutVariable,
-    VariableKeysResult,
-    VariableResult,
-)
+from airflow.sdk.execution_time.comms import GetVariable, GetVariableKeys
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.hooks import installation
 from airflow_provider_axtx.hooks.installation import VARIABLE, ainstallation_id, installation_id
-
-
-class FakeChannel:
-    """Answers requests for Variables as the API server does."""
-
-    def __init__(self) -> None:
-        self.variables: dict[str, str] = {}
-        self.written: list[str] = []
-        self.requests = 0
-        self.after_write: Callable[[], None] = lambda: None
-        self.failing: set[type] = set()
-        self.error = ErrorType.API_SERVER_ERROR
-
-    def send(self, message: Any) -> Any:
-        self.requests += 1
-        if type(message) in self.failing:
-            return self._fail(message)
-        if isinstance(message, GetVariableKeys):
-            keys = [key for key in self.variables if key.startswith(message.prefix or "")]
-            return VariableKeysResult(keys=keys, total_entries=len(keys))
-        if isinstance(message, PutVariable):
-            self.variables[message.key] = str(message.value)
-            self.written.append(str(message.value))
-            self.after_write()
-            return OKResponse(ok=True)
-        if isinstance(message, GetVariable):
-            if message.key not in self.variables:
-                return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
-            return VariableResult(key=message.key, value=self.variables[message.key])
-        return None
-
-    def _fail(self, message: Any) -> Any:
-        response = ErrorResponse(error=self.error, detail={"message": "the API server is away"})
-        if isinstance(message, PutVariable):
-            raise AirflowRuntimeError(response)
-        return response
+from tests.hooks.conftest import FakeChannel
 
 
 @pytest.fixture(autouse=True)
 def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "_known", "")
     monkeypatch.setattr(installation, "_PAUSE_SECONDS", 0.0)
-
-
-@pytest.fixture
-def channel(monkeypatch: pytest.MonkeyPatch) -> FakeChannel:
-    """Make this process a task."""
-    channel = FakeChannel()
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", channel, raising=False)
-    return channel
 
 
 def test_outside_airflow_there_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,76 @@
+"""Connections that need not be defined: a failure of Airflow is not taken for "not defined"."""
+
+from __future__ import annotations
+
+import pytest
+from airflow.sdk.exceptions import ErrorType
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
+
+from airflow_provider_axtx.core.errors import AirflowUnavailableError
+from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.connections import afind_connection, find_connection
+from airflow_provider_axtx.hooks.torchx import TorchXHook
+from tests.hooks.conftest import FakeChannel
+
+DEFINED = ConnectionResult(
+    conn_id="ax_default",
+    conn_type="ax",
+    schema="/data/ax.db",
+    host=None,
+    login=None,
+    password=None,
+    port=None,
+    extra=None,
+)
+
+
+async def test_a_connection_of_airflows_database_is_found(channel: FakeChannel) -> None:
+    channel.connections["ax_default"] = DEFINED
+    for found in (find_connection("ax_default"), await afind_connection("ax_default")):
+        assert found is not None
+        assert found.schema == "/data/ax.db"
+
+
+async def test_a_connection_that_is_not_defined_is_none(channel: FakeChannel) -> None:
+    assert find_connection("ax_default") is None
+    assert await afind_connection("ax_default") is None
+
+
+async def test_an_api_server_that_fails_does_not_choose_another_store_or_scheduler(channel: FakeChannel) -> None:
+    channel.connections["ax_default"] = DEFINED
+    channel.failing = {GetConnection}
+    with pytest.raises(AirflowUnavailableError, match="ax_default"):
+        AxHook().get_url()
+    with pytest.raises(AirflowUnavailableError, match="ax_default"):
+        await AxHook().aget_url()
+    with pytest.raises(AirflowUnavailableError, match="torchx_default"):
+        _ = TorchXHook().settings
+    channel.failing = set()
+    assert AxHook().get_url() == "sqlite:////data/ax.db"
+
+
+def test_one_failed_request_is_told_apart_from_a_missing_connection(
+    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel.connections["ax_default"] = DEFINED
+    answer, calls = channel.send, []
+
+    def fail_once(message: object) -> object:
+        calls.append(message)
+        channel.failing = {GetConnection} if len(calls) == 1 else set()
+        return answer(message)
+
+    monkeypatch.setattr(channel, "send", fail_once)
+    with pytest.raises(AirflowUnavailableError):
+        AxHook().get_url()
+
+
+def test_the_channel_of_a_task_has_the_name_that_is_used() -> None:
+    assert "SUPERVISOR_COMMS" in task_runner.__annotations__
+
+
+def test_a_task_without_the_right_to_read_it_gets_no_default(channel: FakeChannel) -> None:
+    channel.failing, channel.error = {GetConnection}, ErrorType.PERMISSION_DENIED
+    with pytest.raises(PermissionError):
+        AxHook().get_url()
