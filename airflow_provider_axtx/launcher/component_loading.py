@@ -147,19 +147,35 @@ def _find_file(reference: str, place: str) -> Path:
 
 
 def _load_file(reference: str, path: Path) -> types.ModuleType:
-    # TorchX's own finder runs the file inside *its* module's namespace, where a function called ``validate``
-    # would replace the finder's, and its linter fails on ``int | None``; so the file becomes a module of its own.
+    status = path.stat()
+    try:
+        return _executed_file(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    except (Exception, SystemExit) as error:
+        raise _broken(reference, error) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _executed_file(path: Path, *_version: int) -> types.ModuleType:
+    """Return a file as a module of its own, executed once for each version of the file.
+
+    TorchX's own finder runs a file inside *its* module's namespace, where a function called ``validate`` would replace
+    the finder's, and its linter fails on ``int | None``.
+    """
     name = f"axtx_component_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
-    loader = SourceFileLoader(name, str(path))
-    spec = importlib.util.spec_from_loader(name, loader)
-    assert spec is not None
+    # With a loader, since the name of the file need not end in ``.py``.
+    spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path)))
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    # Dataclasses and pickle look a class's module up by its name.
     sys.modules[name] = module
     try:
-        loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        spec.loader.exec_module(module)
+    except BaseException:
         del sys.modules[name]
-        raise _broken(reference, error) from error
+        if before is not None:
+            sys.modules[name] = before
+        raise
     return module
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.launcher.observers.base import LogSource
+from airflow_provider_axtx.launcher.log_sources import LogSource
 from airflow_provider_axtx.launcher.scheduler_registry import described
 
 _MAX_LINE = 2000
@@ -34,12 +34,21 @@ def last_lines(
     :param deadline_seconds: seconds after which reading ends.
     :return: the lines; where there are none, a line in brackets that says why. Never raises for a missing log.
     """
-    reader = _Reader(status, sources, lines)
+    tails: dict[str, deque[str]] = {}
+
+    def take(source: LogSource) -> None:
+        tail = tails.setdefault(source.label, deque(maxlen=lines))
+        for line in source.tail(lines):
+            tail.append(shown(line))
+            if reader.stopped.is_set():
+                return
+
+    reader = _Reader(status, sources, take)
     reader.start()
     reader.join(deadline_seconds)
     late = reader.is_alive()
     reader.stopped.set()
-    told = [f"{label}: {line}" for label, tail in list(reader.tails.items()) for line in list(tail)]
+    told = [f"{label}: {line}" for label, tail in list(tails.items()) for line in list(tail)]
     told += [f"[{note}]" for note in list(reader.notes)]
     if late:
         told.append(f"[reading the log was ended after {deadline_seconds:g} s]")
@@ -84,7 +93,7 @@ class LogFollower:
         if self._reader is not None and self._reader.is_alive():
             return []  # the scheduler has not answered the last time yet
         found: list[str] = []
-        reader = _Reader(self._status, lambda: [self._rest(one, reader, found, most) for one in self._sources()], 1)
+        reader = _Reader(self._status, self._sources, lambda source: self._give(source, reader, found, most))
         self._reader = reader
         reader.start()
         reader.join(deadline_seconds)
@@ -93,33 +102,14 @@ class LogFollower:
             reader.stopped.set()
             return found
 
-    def _rest(self, source: LogSource, reader: _Reader, found: list[str], most: int | None) -> LogSource:
-        unread = self._rest_of_file(source) if source.path else self._rest_of_lines(source)
-
-        def give() -> Iterator[str]:
-            for position, line in itertools.islice(unread, most or MOST_LINES):
-                with self._lock:
-                    if reader.stopped.is_set():
-                        return
-                    self._given[source.label] = position
-                    found.append(f"{source.label}: {shown(line)}")
-                yield line
-
-        return LogSource(source.label, give)
-
-    def _rest_of_file(self, source: LogSource) -> Iterator[tuple[int, str]]:
-        if source.path is None or not source.path.exists():
-            return
-        with source.path.open("rb") as file:
-            file.seek(self._given.get(source.label, 0))
-            for line in file:
-                if not line.endswith(b"\n") and not self._status().is_terminal:
-                    return  # half written
-                yield file.tell(), line.decode("utf-8", errors="replace")
-
-    def _rest_of_lines(self, source: LogSource) -> Iterator[tuple[int, str]]:
-        given = self._given.get(source.label, 0)
-        return ((number, line) for number, line in enumerate(source.read(), start=1) if number > given)
+    def _give(self, source: LogSource, reader: _Reader, found: list[str], most: int | None) -> None:
+        unread = source.after(self._given.get(source.label, 0), lambda: self._status().is_terminal)
+        for position, line in itertools.islice(unread, most or MOST_LINES):
+            with self._lock:
+                if reader.stopped.is_set():
+                    return
+                self._given[source.label] = position
+                found.append(f"{source.label}: {shown(line)}")
 
 
 def shown(line: str) -> str:
@@ -128,28 +118,33 @@ def shown(line: str) -> str:
 
 
 class _Reader(threading.Thread):
+    """Reads the logs of an app's replicas one after the other.
+
+    :param take: reads one; it looks at ``stopped`` between two lines.
+    """
+
     def __init__(
-        self, status: Callable[[], AppObservation], sources: Callable[[], list[LogSource]], lines: int
+        self,
+        status: Callable[[], AppObservation],
+        sources: Callable[[], list[LogSource]],
+        take: Callable[[LogSource], None],
     ) -> None:
         # A daemon: a reader that hangs must not keep the process alive.
         super().__init__(name="axtx-logs", daemon=True)
         self._status = status
         self._sources = sources
-        self._lines = lines
+        self._take = take
         self.stopped = threading.Event()
-        self.tails: dict[str, deque[str]] = {}
         self.notes: list[str] = []
 
     def run(self) -> None:
         for source in self._open():
-            tail = self.tails.setdefault(source.label, deque(maxlen=self._lines))
             try:
-                for line in source.read():
-                    tail.append(shown(line))
-                    if self.stopped.is_set():
-                        return
+                self._take(source)
             except Exception as error:  # noqa: BLE001 - a log that cannot be read is told in its place
                 self.notes.append(f"no log of {source.label}: {described(error)}")
+            if self.stopped.is_set():
+                return
 
     def _open(self) -> list[LogSource]:
         try:

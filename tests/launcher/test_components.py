@@ -378,3 +378,25 @@ def test_component_that_gives_no_app(function: Callable[[], specs.AppDef], messa
     with pytest.raises(InvalidInputError, match=message) as caught:
         build(function, {})
     assert function.__name__ in str(caught.value)
+
+
+def test_file_is_executed_once_for_each_version_of_it(tmp_path: Path) -> None:
+    """A definition and each of its trials load the component: what the file does at its import is not repeated."""
+    executed, file = tmp_path / "executed", tmp_path / "components.py"
+    source = f"""
+from torchx import specs
+open({str(executed)!r}, "a").write("x")
+
+
+def app(x: float = 0.0) -> specs.AppDef:
+    return specs.AppDef("NAME", [specs.Role("r", "", entrypoint="true")])
+"""
+    for version, name in enumerate(["first", "second version"], start=1):
+        file.write_text(source.replace("NAME", name))
+        for _ in range(3):
+            assert load_component(f"{file}:app").function().name == name
+        assert executed.read_text() == "x" * version
+    file.write_text("1 / 0")
+    for _ in range(2):
+        with pytest.raises(InvalidInputError, match="ZeroDivisionError"):
+            load_component(f"{file}:app")

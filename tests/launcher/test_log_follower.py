@@ -10,8 +10,8 @@ import pytest
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.launcher import logs
+from airflow_provider_axtx.launcher.log_sources import FileLog, LinesLog, LogSource
 from airflow_provider_axtx.launcher.logs import LogFollower
-from airflow_provider_axtx.launcher.observers.base import LogSource
 
 
 class App:
@@ -26,8 +26,10 @@ class App:
         return list(self.lines)
 
     def follower(self) -> LogFollower:
-        source = LogSource("app/0", self.read, self.path)
-        return LogFollower(lambda: AppObservation(self.state), lambda: [source])
+        return LogFollower(lambda: AppObservation(self.state), lambda: [self.source()])
+
+    def source(self) -> LogSource:
+        return FileLog("app/0", self.path) if self.path else LinesLog("app/0", lambda: self.read())
 
 
 def test_each_line_of_a_file_is_given_once_and_whole(tmp_path: Path) -> None:
@@ -53,8 +55,7 @@ def test_another_follower_goes_on_where_the_first_has_stopped(tmp_path: Path, is
     (tmp_path / "log").write_text("".join(app.lines))
     first = app.follower()
     assert first.new_lines(most=3) == ["app/0: 0", "app/0: 1", "app/0: 2"]
-    source = LogSource("app/0", app.read, app.path)
-    second = LogFollower(lambda: AppObservation(app.state), lambda: [source], first.given)
+    second = LogFollower(lambda: AppObservation(app.state), lambda: [app.source()], first.given)
     assert second.new_lines() == ["app/0: 3", "app/0: 4"]
 
 

@@ -69,7 +69,6 @@ from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.launcher.local_detached import launch
 from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, FINAL, REQUEST, AppDir
 from airflow_provider_axtx.launcher.local_detached.app_state import observe
-from airflow_provider_axtx.launcher.local_detached.log_files import read_lines
 from airflow_provider_axtx.launcher.local_detached.request import (
     BACKEND,
     DEFAULT_TERM_GRACE,
@@ -78,6 +77,7 @@ from airflow_provider_axtx.launcher.local_detached.request import (
     check_options,
     is_safe_name,
 )
+from airflow_provider_axtx.launcher.log_files import read_lines
 
 _LOG_FILES = {None: COMBINED_LOG, Stream.COMBINED: COMBINED_LOG, Stream.STDOUT: STDOUT_LOG, Stream.STDERR: STDERR_LOG}
 #: Seconds after which a directory that a killed submitter was preparing is no longer in use.
@@ -257,7 +257,8 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
             seen = app and _state(app)
             return not seen or seen.is_terminal
 
-        lines = read_lines(file, ended, should_tail=should_tail)
+        read = read_lines(file, ended=ended if should_tail else lambda: True, should_wait=should_tail, below=self.root)
+        lines = (line for _, line in read)
         return filter_regex(regex, lines) if regex else lines
 
     def log_file(self, app_id: str, role_name: str, k: int, streams: Stream | None = None) -> Path:

@@ -13,10 +13,8 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
@@ -24,26 +22,13 @@ from torchx.specs import NONE, AppState
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.launcher.log_sources import LinesLog, LogSource
 from airflow_provider_axtx.launcher.scheduler_registry import described
 
 log = logging.getLogger(__name__)
 
 _PARALLEL_LOOKS = 8
 _MAX_MESSAGE = 500
-
-
-@dataclass(frozen=True)
-class LogSource:
-    """The log of one replica.
-
-    :param label: ``role/replica``.
-    :param read: opens it; returns its lines and ends at the last line that there is now.
-    :param path: the file that it is in, if it is one: a follower then reads on from where it stopped.
-    """
-
-    label: str
-    read: Callable[[], Iterable[str]]
-    path: Path | None = None
 
 
 class Observer:
@@ -109,7 +94,7 @@ class Observer:
         """Return the log of each replica."""
         answer = self.scheduler.describe(app_id)
         return [
-            LogSource(f"{role}/{replica}", functools.partial(self.scheduler.log_iter, app_id, role, replica))
+            LinesLog(f"{role}/{replica}", functools.partial(self.scheduler.log_iter, app_id, role, replica))
             for role, replica in replicas_of(answer)
         ]
 

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import AppElsewhereError
 from airflow_provider_axtx.launcher.local_detached.local_root import check_root
-from airflow_provider_axtx.launcher.observers.base import LogSource, Observer, look_again, replicas_of
-
-
-def _lines_of(file: Path) -> Iterable[str]:
-    if not file.exists():
-        return []  # it waits in the queue
-    with file.open(encoding="utf-8", errors="replace") as opened:
-        return list(opened)
+from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
+from airflow_provider_axtx.launcher.observers.base import Observer, look_again, replicas_of
 
 
 class LocalDetachedObserver(Observer):
@@ -47,7 +39,7 @@ class LocalDetachedObserver(Observer):
     def logs(self, app_id: str) -> list[LogSource]:
         replicas = replicas_of(self.scheduler.describe(app_id))
         files = [(f"{role}/{replica}", self.scheduler.log_file(app_id, role, replica)) for role, replica in replicas]
-        return [LogSource(label, functools.partial(_lines_of, file), file) for label, file in files]
+        return [FileLog(label, file, self.scheduler.root) for label, file in files]
 
     def _check_root(self) -> None:
         check_root(self.scheduler.root, self.options)

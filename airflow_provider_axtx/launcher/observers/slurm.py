@@ -7,23 +7,22 @@ for an unknown job, and only finds logs from the folder in which the job was sub
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
-from airflow_provider_axtx.launcher.observers.base import LogSource, Observer, first_of, look_again, unavailable
+from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
+from airflow_provider_axtx.launcher.observers.base import Observer, first_of, look_again, unavailable
 
 _TIMEOUT_SECONDS = 60
 #: How far back ``find`` looks for a job by its comment; without a start, sacct only knows the jobs of today.
 _FIND_SINCE = "now-30days"
-_MAX_LOG_BYTES = 256 * 1024
 
 _RUNNING = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "SUSPENDED", "STOPPED"}
 _PENDING = {
@@ -117,7 +116,7 @@ class SlurmObserver(Observer):
                 f"there is no {folder}/slurm-{job}-*.out on this machine (the scheduler option job_dir names a folder; "
                 "it has to be one that this machine shares with the cluster)"
             )
-        return [LogSource(file.name, functools.partial(_tail, file), file) for file in files]
+        return [FileLog(file.name, file) for file in files]
 
 
 def _job_number(app_id: str) -> str | None:
@@ -232,10 +231,3 @@ def _work_dir(job: str) -> Path | None:
         queue = _ask(["sacct", "-X", "-P", "-n", "-j", job, "-o", "WorkDir"], columns=1)
     folders = [row[0] for row in queue.rows if row[0]]
     return Path(folders[0]) if folders else None
-
-
-def _tail(file: Path) -> Iterable[str]:
-    with file.open("rb") as opened:
-        size = opened.seek(0, os.SEEK_END)
-        opened.seek(max(0, size - _MAX_LOG_BYTES))
-        return opened.read().decode(errors="replace").splitlines()

@@ -1,0 +1,68 @@
+"""Where the output of one replica is read from."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from airflow_provider_axtx.launcher import log_files
+
+
+class LogSource(abc.ABC):
+    """The output of one replica.
+
+    :param label: ``role/replica``, or the name of its file.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    @abc.abstractmethod
+    def tail(self, count: int) -> Iterable[str]:
+        """Return the last lines that there are now; of more lines than ``count`` the last ones count."""
+
+    @abc.abstractmethod
+    def after(self, position: int, has_ended: Callable[[], bool]) -> Iterator[tuple[int, str]]:
+        """Yield the lines behind a position, each with its own position, and end at the last line that there is now.
+
+        :param position: 0, or one that came with a line.
+        :param has_ended: says whether the app has ended, so that an unfinished line will not be continued.
+        """
+
+
+class FileLog(LogSource):
+    """Output in a file; positions are bytes.
+
+    :param below: folder below which no link is followed: the app may have put one there.
+    """
+
+    def __init__(self, label: str, path: Path, below: Path | None = None) -> None:
+        super().__init__(label)
+        self._path = path
+        self._below = below
+
+    def tail(self, count: int) -> Iterable[str]:
+        if not self._path.exists():
+            return []  # it waits in the queue
+        return log_files.last_lines(self._path, count, self._below)
+
+    def after(self, position: int, has_ended: Callable[[], bool]) -> Iterator[tuple[int, str]]:
+        return log_files.read_lines(self._path, position, ended=has_ended, may_skip=True, below=self._below)
+
+
+class LinesLog(LogSource):
+    """Output that a scheduler's client gives from its beginning; positions count lines.
+
+    :param read: returns the lines.
+    """
+
+    def __init__(self, label: str, read: Callable[[], Iterable[str]]) -> None:
+        super().__init__(label)
+        self._read = read
+
+    def tail(self, count: int) -> Iterable[str]:
+        return self._read()
+
+    def after(self, position: int, has_ended: Callable[[], bool]) -> Iterator[tuple[int, str]]:
+        return ((number, line) for number, line in enumerate(self._read(), start=1) if number > position)

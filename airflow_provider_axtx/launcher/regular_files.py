@@ -1,0 +1,89 @@
+"""Opening files that an app wrote: it may have put a link, a FIFO or a device in their place.
+
+Standard library only: the supervisor of ``local_detached`` uses it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+
+class IrregularFileError(OSError):
+    """Something else than a regular file stands where one is expected."""
+
+
+def open_regular(path: str | os.PathLike[str], below: str | os.PathLike[str] | None = None) -> BinaryIO:
+    """Open a regular file for reading, without following a link and without waiting for a FIFO's writer.
+
+    :param path: the file.
+    :param below: folder that holds it, at any depth; links on the way from that folder to the file are not followed
+        either. The folder itself, and what leads to it, is chosen by people who are trusted.
+    :raises IrregularFileError: it is a link, a FIFO, a device or a socket; names it.
+    :raises FileNotFoundError: there is no such file.
+    :raises IsADirectoryError: it is a folder.
+    """
+    folder = None
+    try:
+        if below is None:
+            descriptor = _open(os.fspath(path), path, None)
+        else:
+            *folders, name = os.path.relpath(path, below).split(os.sep)
+            folder = os.open(below, os.O_RDONLY | os.O_DIRECTORY)
+            for part in folders:
+                inner = _enter(folder, part, path)
+                os.close(folder)
+                folder = inner
+            descriptor = _open(name, path, folder)
+    finally:
+        if folder is not None:
+            os.close(folder)
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: str | os.PathLike[str], most: int, below: str | os.PathLike[str] | None = None) -> bytes:
+    """Return the first ``most`` bytes of a regular file; arguments and errors as for ``open_regular``."""
+    with open_regular(path, below) as file:
+        return file.read(most)
+
+
+def _enter(folder: int, part: str, path: object) -> int:
+    if part == os.pardir:
+        raise IrregularFileError(errno.ELOOP, "it is outside its folder", str(path))
+    try:
+        return os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR) and _is_link(part, folder):
+            raise IrregularFileError(errno.ELOOP, f"{part} is a symbolic link", str(path)) from error
+        raise
+
+
+def _open(name: str, path: object, folder: int | None) -> int:
+    try:
+        # O_NONBLOCK: a FIFO without a writer would be waited for without end.
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise IrregularFileError(errno.ELOOP, "it is a symbolic link", str(path)) from error
+        if error.errno == errno.ENXIO:
+            raise IrregularFileError(errno.ENXIO, "it is a socket or a device", str(path)) from error
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    raise IrregularFileError(errno.EINVAL, f"it is a {'FIFO' if stat.S_ISFIFO(mode) else 'device'}", str(path))
+
+
+def _is_link(part: str, folder: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(part, dir_fd=folder).st_mode)
+    except OSError:
+        return False
