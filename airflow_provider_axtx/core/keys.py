@@ -1,4 +1,4 @@
-"""Every derived name: submission keys, request keys, tracker keys. One home, so that no two places can disagree."""
+"""Every derived name: submission keys, request keys, tracker keys."""
 
 from __future__ import annotations
 
@@ -88,5 +88,5 @@ def tracker_key(trial_index: int) -> str:
 
 
 def tracker_step_key(trial_index: int, step: int | str) -> str:
-    """Return the key under which an app reports progressive results at ``step``; an empty step gives their folder."""
+    """Return the key under which an app reports progressive results at ``step``; an empty step returns their folder."""
     return f"{trial_index}.steps/{step}"

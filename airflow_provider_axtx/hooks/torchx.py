@@ -39,7 +39,7 @@ class RecordedAttempt(Protocol):
 
 @dataclass(frozen=True)
 class TorchXSettings:
-    """What a ``torchx`` connection says.
+    """The fields of a ``torchx`` connection.
 
     :param scheduler: name of the TorchX scheduler.
     :param scheduler_args: its run options.
@@ -55,7 +55,7 @@ class TorchXSettings:
 
     @property
     def tracker_root(self) -> str:
-        """Root of the tracker bases that nobody named."""
+        """Root of the tracker bases of attempts without an explicit one."""
         return self.tracker_base or str(axtx_home() / "tracker")
 
 
@@ -85,7 +85,7 @@ class TorchXHook(BaseHook):
         if connection is None:
             if self.torchx_conn_id != self.default_conn_name:
                 raise InvalidInputError(
-                    f"torchx_conn_id={self.torchx_conn_id!r}: no such connection.",
+                    f"There is no connection torchx_conn_id={self.torchx_conn_id!r}.",
                     fix=f"define it (type torchx), or leave torchx_conn_id at {self.default_conn_name!r}.",
                 )
             return TorchXSettings()

@@ -45,8 +45,8 @@ def load_function(reference: object, allowed: Sequence[str] | None) -> tuple[str
         _check_allowed(reference, [name], allowed)
         function = _registered(name)
     elif not place or not name.isidentifier():
-        # No dotted name either: ``allowed`` for a module must not reach the modules that it imports.
-        raise InvalidInputError(f"component {reference!r} is no file or module and function.", fix=_HOW)
+        # Nor a dotted name: a pattern that allows a module must not reach the modules that it imports.
+        raise InvalidInputError(f"component {reference!r} does not name a file or module and a function.", fix=_HOW)
     elif place.endswith(".py") or os.sep in place:
         path = _find_file(reference, place)
         _check_allowed(reference, [f"{os.path.normpath(place)}:{name}", f"{path}:{name}"], allowed)
@@ -201,7 +201,7 @@ def _broken(reference: str, error: BaseException) -> InvalidInputError:
 def _member(reference: str, module: types.ModuleType, name: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
-        what = "has no" if function is None else "is no function:"
+        what = "has no" if function is None else "has something that is not a function under the name"
         raise InvalidInputError(f"component {reference!r}: {module.__file__} {what} {name}.", fix=_HOW)
     return typing.cast("Callable[..., Any]", function)
 
@@ -213,8 +213,8 @@ def _check_returns_app(reference: str, function: Callable[..., Any]) -> None:
         return
     if isinstance(declared, str) and declared.strip("'\"").rpartition(".")[2] == "AppDef":
         return
-    said = "says nothing" if declared is inspect.Signature.empty else f"says {inspect.formatannotation(declared)}"
+    declares = "nothing" if declared is inspect.Signature.empty else inspect.formatannotation(declared)
     raise InvalidInputError(
-        f"component {reference!r} is not declared to return an AppDef; its signature {said}.",
+        f"component {reference!r} is not declared to return an AppDef; its signature declares {declares}.",
         fix="write `-> AppDef` (torchx.specs.AppDef) in the function's signature.",
     )

@@ -25,8 +25,9 @@ from airflow_provider_axtx.launcher.typecheck import SAMPLES, shown, type_name, 
 RESERVED = ("trial_idx", "experiment_name", "tracker_base")
 
 _FIX = (
-    "give the experiment's parameters the names and types of the component's arguments and the constant arguments in "
-    "component_args (a value that Jinja rendered is a string unless the DAG has render_template_as_native_obj=True)."
+    "use the names and types of the component's arguments for the experiment's parameters, and pass the constant "
+    "arguments in component_args "
+    "(a value that Jinja rendered is a string unless the DAG has render_template_as_native_obj=True)."
 )
 
 
@@ -145,8 +146,8 @@ class Component:
 
     def _name_problems(self, parameters: Mapping[str, object], constants: Mapping[str, object]) -> list[str]:
         problems = [
-            f"{name} is passed to every component that declares it and can be no "
-            f"{'experiment parameter' if name in parameters else 'entry of component_args'}"
+            f"{name} is passed to every component that declares it and cannot be "
+            f"{'an experiment parameter' if name in parameters else 'an entry of component_args'}"
             for name in RESERVED
             if name in parameters or name in constants
         ]
@@ -165,7 +166,7 @@ class Component:
                 and not (given is constants and self._takes_list(name))
             ]
         problems += [
-            f"argument {name} ({self._declared(name)}) is given by nobody"
+            f"argument {name} ({self._declared(name)}) is missing: pass it in the experiment or in component_args"
             for name, argument in self.signature.parameters.items()
             if argument.default is inspect.Parameter.empty
             and argument.kind not in _VARIABLE
@@ -211,11 +212,11 @@ class Component:
         given = ", ".join(f"{n}: {type(v).__name__}" for n, v in constants.items()) or "nothing"
         return InvalidInputError(
             f"Component {self.name} does not fit: {'; '.join(problems)}. The experiment gives {experiment}; "
-            f"component_args give {given}; the component takes {self._taken()}.",
+            f"component_args give {given}; the component takes {self._signature_text()}.",
             fix=_FIX,
         )
 
-    def _taken(self) -> str:
+    def _signature_text(self) -> str:
         stars: dict[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
         return (
             ", ".join(
@@ -271,9 +272,9 @@ def _app_problem(app: object) -> str | None:
         texts = [("args", v) for v in role.args] + [(f"env {name}", v) for name, v in role.env.items()]
         for place, value in [("entrypoint", role.entrypoint), *texts]:
             if not isinstance(value, str):
-                return f"has {shown(value)} in {place} of role {role.name}, where only strings can stand"
+                return f"has {shown(value)} in {place} of role {role.name}, where only strings are allowed"
             if "\0" in value:
-                return f"has a NUL character in {place} of role {role.name}, which no process can be given"
+                return f"has a NUL character in {place} of role {role.name}, which cannot be passed to a process"
     return None
 
 

@@ -52,7 +52,7 @@ class FileLog(LogSource):
 
 
 class LinesLog(LogSource):
-    """Output that a scheduler's client gives from its beginning; positions count lines.
+    """Output that a scheduler's client returns from its beginning; positions count lines.
 
     :param read: returns the lines.
     """

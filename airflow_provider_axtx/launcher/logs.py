@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.launcher.log_sources import LogSource
-from airflow_provider_axtx.launcher.scheduler_registry import described
+from airflow_provider_axtx.launcher.scheduler_registry import describe_error
 
 _MAX_LINE = 2000
-#: Lines of a replica that a follower gives at once.
+#: Lines of a replica that a follower returns at once.
 MOST_LINES = 2000
 
 
@@ -48,19 +48,19 @@ def last_lines(
     reader.join(deadline_seconds)
     late = reader.is_alive()
     reader.stopped.set()
-    told = [f"{label}: {line}" for label, tail in list(tails.items()) for line in list(tail)]
-    told += [f"[{note}]" for note in list(reader.notes)]
+    found = [f"{label}: {line}" for label, tail in list(tails.items()) for line in list(tail)]
+    found += [f"[{note}]" for note in list(reader.notes)]
     if late:
-        told.append(f"[reading the log was ended after {deadline_seconds:g} s]")
-    return told or ["[the log is empty]"]
+        found.append(f"[reading the log was ended after {deadline_seconds:g} s]")
+    return found or ["[the log is empty]"]
 
 
 class LogFollower:
-    """Gives what an app has written since the last call, line by line, while it runs.
+    """Returns what an app has written since the last call, line by line, while it runs.
 
     :param status: looks at the app.
     :param sources: returns the logs of its replicas.
-    :param given: what another follower of the app has given already.
+    :param given: positions that another follower of the app has reached (its ``given``).
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class LogFollower:
     ) -> None:
         self._status = status
         self._sources = sources
-        #: By replica: bytes of its file, or lines, that were given already.
+        #: By replica: the position behind the last line that was returned.
         self._given = dict(given or {})
         self._reader: _Reader | None = None
         self._lock = threading.Lock()
 
     @property
     def given(self) -> dict[str, int]:
-        """What has been given by now, as plain JSON: another process goes on from here."""
+        """The positions reached, as plain JSON: another process goes on from here."""
         with self._lock:
             return dict(self._given)
 
@@ -98,7 +98,7 @@ class LogFollower:
         reader.start()
         reader.join(deadline_seconds)
         with self._lock:
-            # From here on a late reader gives nothing more, so that nothing is lost with it.
+            # From here on a late reader adds nothing, so no line is lost with it.
             reader.stopped.set()
             return found
 
@@ -141,8 +141,8 @@ class _Reader(threading.Thread):
         for source in self._open():
             try:
                 self._take(source)
-            except Exception as error:  # noqa: BLE001 - a log that cannot be read is told in its place
-                self.notes.append(f"no log of {source.label}: {described(error)}")
+            except Exception as error:  # noqa: BLE001 - a log that cannot be read is reported in its place
+                self.notes.append(f"no log of {source.label}: {describe_error(error)}")
             if self.stopped.is_set():
                 return
 
@@ -153,8 +153,8 @@ class _Reader(threading.Thread):
                 self.notes.append(f"no log: {seen.message}")
                 return []
             sources = self._sources()
-        except Exception as error:  # noqa: BLE001 - a log that cannot be read is told in its place
-            self.notes.append(f"no log: {described(error)}")
+        except Exception as error:  # noqa: BLE001 - a log that cannot be read is reported in its place
+            self.notes.append(f"no log: {describe_error(error)}")
             return []
         if not sources:
             self.notes.append(f"no log: the app is {seen.app_state}, and its scheduler names no replica")

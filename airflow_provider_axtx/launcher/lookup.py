@@ -1,4 +1,4 @@
-"""What is needed to reach an app again, whatever process asks: recorded with its attempt.
+"""What any process needs to reach an app again; it is recorded with the attempt.
 
 A scheduler's options mostly concern submissions, and some hold secrets (``env`` of Docker). So only the options listed
 here are recorded, and with them what the submitting process took from its environment.

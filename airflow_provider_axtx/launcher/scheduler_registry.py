@@ -28,8 +28,8 @@ REFUSED = {
 
 
 @contextmanager
-def talking_to(scheduler: str, doing: str) -> Iterator[None]:
-    """Turn whatever a scheduler's client raises into a ``SchedulerUnavailableError``; our own errors pass.
+def scheduler_errors(scheduler: str, doing: str) -> Iterator[None]:
+    """Turn every exception of a scheduler's client into a ``SchedulerUnavailableError``, except our own errors.
 
     :param scheduler: the scheduler's name.
     :param doing: what was attempted, for the message: ``submit digits-...-t0-a1``.
@@ -40,13 +40,13 @@ def talking_to(scheduler: str, doing: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise SchedulerUnavailableError(
-            f"Scheduler {scheduler} failed to {doing}: {described(error)}.",
+            f"Scheduler {scheduler} failed to {doing}: {describe_error(error)}.",
             fix=f"it is tried again; if it stays so, check that {scheduler} can be reached from this machine.",
         ) from error
 
 
-def described(error: BaseException) -> str:
-    """Return an exception's type and text, with the command's own words when it was a command that failed."""
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type and text, and the standard error of a command that failed."""
     said = getattr(error, "stderr", None)
     if isinstance(said, bytes):
         said = said.decode(errors="replace")
@@ -106,7 +106,7 @@ class Schedulers:
         """
         with self._lock:
             if name not in self._instances:
-                with talking_to(name, "set up its client"), _signal_handlers_kept():
+                with scheduler_errors(name, "set up its client"), _signal_handlers_kept():
                     self._instances[name] = self._create(name)
             return self._instances[name]
 
@@ -182,7 +182,7 @@ def check_options(name: str, scheduler: Scheduler, options: object) -> dict[str,
             fix='pass for example scheduler_args={"partition": "gpu"}.',
         )
     declared = dict(scheduler.run_opts())
-    problems = [f"{option!r} is no option of it" for option in options if option not in declared]
+    problems = [f"{option!r} is not one of its options" for option in options if option not in declared]
     for option, rule in declared.items():
         value = options.get(option)
         if value is None:

@@ -33,8 +33,8 @@ from airflow_provider_axtx.launcher.scheduler_registry import (
     Schedulers,
     check_options,
     missing_package,
+    scheduler_errors,
     schedulers_of_process,
-    talking_to,
 )
 
 _OBSERVERS: dict[str, type[Observer]] = {
@@ -45,13 +45,13 @@ _OBSERVERS: dict[str, type[Observer]] = {
     "kubernetes_mcad": KubernetesMCADObserver,
 }
 
-#: What TorchX's schedulers raise for an AppDef or options that they cannot run, without having talked to anybody.
+#: What TorchX's schedulers raise for an AppDef or options that they cannot run, before any call to the scheduler.
 _BAD_APP = (
     *(ValueError, TypeError, AssertionError, LookupError, AttributeError, RuntimeError),
     InvalidRunConfigException,
 )
 
-#: Schedulers that have no page for an app: asking each app for one would be a call for nothing.
+#: Schedulers that have no page for an app: so asking for it would be a wasted call.
 _WITHOUT_PAGES = (LOCAL_DETACHED, "local_docker", "slurm", "kubernetes")
 
 
@@ -95,7 +95,7 @@ class TorchXLauncher:
         self._allowed_components = allowed_components
         client = self._schedulers.get(self.scheduler)
         self._recorded = None if recorded is None else dict(recorded)
-        with self._talking("tell its options"):
+        with self._scheduler_errors("list its options"):
             self._options = check_options(self.scheduler, client, scheduler_args) if recorded is None else {}
         reached_by = self._options if self._recorded is None else self._recorded
         self._observer = _OBSERVERS.get(self.scheduler, Observer)(self.scheduler, client, reached_by)
@@ -127,7 +127,7 @@ class TorchXLauncher:
         """
         if self._recorded is not None:
             return dict(self._recorded)
-        with self._talking("tell where its apps are"):
+        with self._scheduler_errors("locate its apps"):
             return lookup.lookup_options(self.scheduler, self._schedulers.get(self.scheduler), self._options)
 
     @property
@@ -198,11 +198,11 @@ class TorchXLauncher:
         :return: the TorchX app handle, ``scheduler://session/app_id``.
         :raises DuplicateAppError: ``local_detached`` has an app under this key already.
         :raises SchedulerUnavailableError: the scheduler did not answer, or refused. The app may have been submitted all
-            the same: ``find`` tells.
+            the same: ask ``find``.
         """
         self._check_may_submit()
         crash_point("torchx.before_submit")
-        with self._talking(f"submit {plan.submission_key}"):
+        with self._scheduler_errors(f"submit {plan.submission_key}"):
             try:
                 handle: str = self._schedulers.runner.schedule(plan.dryrun)
             except Exception:
@@ -212,11 +212,11 @@ class TorchXLauncher:
         return handle
 
     def find(self, submission_key: str) -> str | None:
-        """Return the handle of the app that was submitted under a key, in whatever state it is; None if there is none.
+        """Return the handle of the app that was submitted under a key, in any state; None if there is none.
 
         :raises SchedulerUnavailableError: the scheduler did not answer; then nothing is known.
         """
-        with self._talking(f"look for {submission_key}"):
+        with self._scheduler_errors(f"look for {submission_key}"):
             app_id = self._observer.find(submission_key)
         return None if app_id is None else str(make_app_handle(self.scheduler, self._session, app_id))
 
@@ -228,27 +228,27 @@ class TorchXLauncher:
             ``LostAppPolicy`` decides what follows. PENDING with a message may mean that this app could not be polled.
         :raises SchedulerUnavailableError: the scheduler did not answer; look again later.
         """
-        app_ids = {handle: self._own_app_id(handle) for handle in handles}
+        app_ids = {handle: self._parse_app_id(handle) for handle in handles}
         known = sorted({app_id for app_id in app_ids.values() if app_id is not None})
         if not known:
             seen = {}
         else:
-            with self._talking(f"tell the state of {len(known)} app(s)"):
+            with self._scheduler_errors(f"report the state of {len(known)} app(s)"):
                 seen = self._observer.observe(known)
-        foreign = AppObservation("UNKNOWN", f"it is no app handle of scheduler {self.scheduler}")
+        foreign = AppObservation("UNKNOWN", f"it is not an app handle of scheduler {self.scheduler}")
         return {handle: foreign if app_id is None else seen[app_id] for handle, app_id in app_ids.items()}
 
     def cancel(self, handle: str) -> None:
-        """Ask for an app to be ended. Returns when the scheduler was told, not when the app has ended.
+        """Ask the scheduler to end an app. Returns when it has taken the request, not when the app has ended.
 
-        Again for a cancelled, ended or unknown app: nothing happens.
+        Nothing happens if the app was cancelled before, has ended, or is unknown.
 
         :raises SchedulerUnavailableError: the scheduler did not answer; try again.
         :raises InvalidInputError: not an app handle of this scheduler.
         """
         app_id = self.app_id(handle)
         crash_point("torchx.before_cancel")
-        with self._talking(f"cancel {app_id}"):
+        with self._scheduler_errors(f"cancel {app_id}"):
             self._observer.cancel(app_id)
         crash_point("torchx.after_cancel")
 
@@ -269,9 +269,9 @@ class TorchXLauncher:
         )
 
     def follow(self, handle: str, given: Mapping[str, int] | None = None) -> LogFollower:
-        """Return what gives an app's output piece by piece, while it runs.
+        """Return a reader of an app's output that returns new lines at each call, while the app runs.
 
-        :param given: what another follower has given already.
+        :param given: the positions that another follower has reached (its ``given``).
         :raises InvalidInputError: not an app handle of this scheduler.
         """
         app_id = self.app_id(handle)
@@ -286,7 +286,7 @@ class TorchXLauncher:
         if self.scheduler in _WITHOUT_PAGES:
             return None
         app_id = self.app_id(handle)
-        with self._talking(f"describe {app_id}"):
+        with self._scheduler_errors(f"describe {app_id}"):
             answer = self._schedulers.get(self.scheduler).describe(app_id)
         url = answer.ui_url if answer else None
         # Some name a folder of the machine that they run on.
@@ -297,15 +297,15 @@ class TorchXLauncher:
 
         :raises InvalidInputError: not an app handle of this scheduler.
         """
-        app_id = self._own_app_id(handle)
+        app_id = self._parse_app_id(handle)
         if app_id is None:
             raise InvalidInputError(
-                f"{handle!r} is no app handle of scheduler {self.scheduler}.",
+                f"{handle!r} is not an app handle of scheduler {self.scheduler}.",
                 fix=f"pass a handle {self.scheduler}://{self._session}/APP_ID, as submit returned it.",
             )
         return app_id
 
-    def _own_app_id(self, handle: str) -> str | None:
+    def _parse_app_id(self, handle: str) -> str | None:
         try:
             parsed = parse_app_handle(handle)
         except MalformedAppHandleException:
@@ -319,8 +319,8 @@ class TorchXLauncher:
                 fix="make one with the scheduler's options: TorchXHook.get_launcher().",
             )
 
-    def _talking(self, doing: str) -> Any:
-        return talking_to(self.scheduler, doing)
+    def _scheduler_errors(self, doing: str) -> Any:
+        return scheduler_errors(self.scheduler, doing)
 
     def _dry_run(self, component: str, app: AppDef, key: str) -> AppDryRunInfo[Any]:
         options = self._options
@@ -328,7 +328,7 @@ class TorchXLauncher:
         if is_slurm:
             _check_command("sbatch")
             options = slurm.submission_options(options, key)
-        with self._talking(f"dry-run {key}"):
+        with self._scheduler_errors(f"dry-run {key}"):
             try:
                 dryrun = self._schedulers.runner.dryrun(app, self.scheduler, cfg=options)
             except ImportError as error:
@@ -352,7 +352,7 @@ class TorchXLauncher:
 
 
 def _check_tracker_base(tracker_base: object) -> None:
-    """A relative path would be another folder for the app, which works elsewhere, than for the one who reads it."""
+    """Refuse a relative path: the app runs in another working directory than the task that reads its results."""
     if not isinstance(tracker_base, str) or not ("://" in tracker_base or tracker_base.startswith("/")):
         raise InvalidInputError(
             f"tracker_base must be an absolute path or a URL, not {tracker_base!r}.",

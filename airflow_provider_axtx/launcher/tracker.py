@@ -38,7 +38,7 @@ def read_results(tracker_base: str, trial_index: int) -> dict[str, Any] | None:
 
 
 def remove_results(tracker_base: str, trial_index: int) -> None:
-    """Remove what an earlier attempt reported for a trial, progressive results included; nothing there is no error.
+    """Remove what an earlier attempt reported for a trial, progressive results included, if there is anything.
 
     :raises TrackerUnavailableError: it cannot be removed just now.
     :raises InvalidInputError: as for ``read_results``.
@@ -53,7 +53,7 @@ def remove_results(tracker_base: str, trial_index: int) -> None:
 
 
 def list_steps(tracker_base: str, trial_index: int) -> set[float]:
-    """Return the steps for which an app has written progressive results, whatever is in them.
+    """Return the steps for which an app has written progressive results, without reading them.
 
     :raises TrackerUnavailableError: they cannot be listed just now.
     :raises InvalidInputError: as for ``read_results``.
@@ -81,7 +81,7 @@ def read_progress(tracker_base: str, trial_index: int, known: Collection[float] 
 
 
 def _step_files(tracker_base: str, trial_index: int) -> dict[float, str]:
-    """Return the tracker key of each step; names that are no number are no steps."""
+    """Return the tracker key of each step; names that are not numbers are ignored."""
     with _tracker_errors(tracker_base):
         files, path = _locate(tracker_base, tracker_step_key(trial_index, ""))
         files.invalidate_cache()
@@ -126,9 +126,9 @@ def _parsed(content: bytes, place: str) -> dict[str, Any]:
     try:
         value = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise InvalidResultError(f"The result file {place} is no JSON ({error}); {evidence}.", fix=fix) from error
+        raise InvalidResultError(f"The result file {place} is not JSON ({error}); {evidence}.", fix=fix) from error
     if not isinstance(value, dict):
-        raise InvalidResultError(f"The result file {place} holds no JSON object; {evidence}.", fix=fix)
+        raise InvalidResultError(f"The result file {place} does not hold a JSON object; {evidence}.", fix=fix)
     return value
 
 
@@ -138,7 +138,7 @@ def _locate(tracker_base: str, key: str) -> tuple[Any, str]:
     except (ValueError, ImportError) as error:
         raise InvalidInputError(
             f"tracker_base {tracker_base!r} cannot be used: {error}.",
-            fix="give an absolute path or an fsspec URL, and install its package (s3fs for s3://, gcsfs for gs://).",
+            fix="use an absolute path or an fsspec URL, and install its package (s3fs for s3://, gcsfs for gs://).",
         ) from error
     return files, f"{root.rstrip('/')}/{key}"
 

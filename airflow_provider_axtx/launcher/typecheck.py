@@ -42,7 +42,7 @@ def type_problem(annotation: Any, value: object, *, value_matters: bool = True) 
     :param annotation: a type, or a string that could not be resolved (which fits everything).
     :param value: the value.
     :param value_matters: False when the value is only a sample of its type, so that a ``Literal`` or a bound that
-        excludes just this value is no problem.
+        excludes just this value does not count.
     """
     if annotation is inspect.Parameter.empty or isinstance(annotation, str):
         return None

@@ -224,21 +224,21 @@ MALFORMED_REFERENCES: list[tuple[Any, str]] = [
     (3, "not 3"),
     ("utils.both", r"no component 'utils.both'.*utils.booth"),
     ("nothing", "no component 'nothing'"),
-    (":trainer", "is no file or module and function"),
-    ("a.py:", "is no file or module and function"),
-    ("my_components:os.system", "is no file or module and function"),
+    (":trainer", "does not name a file or module and a function"),
+    ("a.py:", "does not name a file or module and a function"),
+    ("my_components:os.system", "does not name a file or module and a function"),
     ("absent.py:f", "no file absent.py in the working directory"),
     ("/absent/a.py:f", "no file /absent/a.py"),
     ("no_such_package.components:f", "no module 'no_such_package'"),
     ("my_components:absent", "has no absent"),
-    ("my_components:text", "is no function: text"),
-    ("my_components:untyped", "not declared to return an AppDef; its signature says nothing"),
+    ("my_components:text", "is not a function under the name text"),
+    ("my_components:untyped", "not declared to return an AppDef; its signature declares nothing"),
     ("os:system", "not declared to return an AppDef"),
-    ("my_components:specs", "is no function: specs"),
+    ("my_components:specs", "is not a function under the name specs"),
     (broken("def f(:"), "SyntaxError"),
     (broken("import no_such_module_at_all"), "ModuleNotFoundError"),
     (broken("raise SystemExit(3)"), "SystemExit"),
-    (broken("def f(x: float) -> int: ..."), "its signature says int"),
+    (broken("def f(x: float) -> int: ..."), "its signature declares int"),
 ]
 
 
@@ -255,7 +255,7 @@ def test_malformed_reference(reference: Any, message: str, tmp_path: Path) -> No
 
 GOOD = {"x": 0.5, "choice": "adam"}
 MISFITS: list[tuple[dict[str, Any], Any, str]] = [
-    ({"x": 0.5}, None, r"argument choice \(str\) is given by nobody"),
+    ({"x": 0.5}, None, r"argument choice \(str\) is missing"),
     ({**GOOD, "y": 1}, None, "y is an experiment parameter, but the component has no such argument"),
     (GOOD, {"epochs": 1}, "epochs is in component_args, but the component has no such argument"),
     ({**GOOD, "x": "0.5"}, None, r"x must be float, the experiment gives '0.5' \(str\)"),
@@ -264,8 +264,8 @@ MISFITS: list[tuple[dict[str, Any], Any, str]] = [
     (GOOD, {"n": "3"}, r"n must be int, component_args give '3' \(str\)"),
     (GOOD, {"n": {"secret": "s3cr3t"}}, "n must be int, component_args give a dict"),
     (GOOD, {"x": 0.5}, "x is given twice"),
-    (GOOD, {"trial_idx": 3}, "trial_idx is passed to every component .* can be no entry of component_args"),
-    ({**GOOD, "tracker_base": "/a"}, None, "tracker_base is passed .* can be no experiment parameter"),
+    (GOOD, {"trial_idx": 3}, "trial_idx is passed to every component .* cannot be an entry of component_args"),
+    ({**GOOD, "tracker_base": "/a"}, None, "tracker_base is passed .* cannot be an experiment parameter"),
     (GOOD, ["n"], "component_args must be an object of argument names and values, not a list"),
     (GOOD, {1: 2}, "component_args must be an object"),
 ]
@@ -283,7 +283,7 @@ def test_one_error_names_everything_and_both_sides() -> None:
     with pytest.raises(InvalidInputError) as caught:
         build(component, {"x": "bad", "y": 1}, {"z": 2})
     said = caught.value.message
-    assert "argument choice (str) is given by nobody" in said
+    assert "argument choice (str) is missing" in said
     assert "y is an experiment parameter" in said
     assert "z is in component_args" in said
     assert "x must be float" in said
@@ -317,7 +317,7 @@ def test_check_needs_no_values() -> None:
     for wrong, component_args, message in (
         ({"x": "str", "choice": "str"}, None, "x is a str in the experiment, the component declares float"),
         ({"x": "float", "choice": "bool"}, None, "choice is a bool in the experiment, the component declares str"),
-        ({"x": "float"}, None, "choice .* is given by nobody"),
+        ({"x": "float"}, None, "choice .* is missing"),
         ({**types, "lr": "float"}, None, "lr is an experiment parameter"),
         (types, {"n": 0.5}, "n must be int"),
         (types, {"x": 1}, "x is given twice"),

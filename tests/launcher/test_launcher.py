@@ -179,7 +179,7 @@ def test_missing_package_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"que": "gpu"}, "'que' is no option of it"),
+        ({"que": "gpu"}, "'que' is not one of its options"),
         ({"queue": 3}, r"queue must be str, not 3 \(int\)"),
         ({"slots": "2"}, r"slots must be int, not '2' \(str\)"),
         ({"slots": True}, r"slots must be int, not True \(bool\)"),
@@ -200,7 +200,8 @@ def test_options_that_do_not_fit(cluster: FakeCluster, options: Any, message: st
 
 
 def test_every_wrong_option_is_named_at_once(cluster: FakeCluster) -> None:
-    with pytest.raises(InvalidInputError, match=r"'a' is no option.*'b' is no option.*slots must be int"):
+    names = r"'a' is not one of its options.*'b' is not one of its options.*slots must be int"
+    with pytest.raises(InvalidInputError, match=names):
         fake_launcher(cluster, scheduler_args={"a": 1, "b": 2, "slots": "x"})
 
 
@@ -286,7 +287,7 @@ def test_cancel_is_idempotent_and_unknown_is_no_error(launcher: TorchXLauncher, 
     assert cluster.calls("cancel") == 1
     launcher.cancel("fake://torchx/absent")
     for wrong in ("slurm://torchx/1", "nonsense"):
-        with pytest.raises(InvalidInputError, match="is no app handle of scheduler fake"):
+        with pytest.raises(InvalidInputError, match="is not an app handle of scheduler fake"):
             launcher.cancel(wrong)
 
 

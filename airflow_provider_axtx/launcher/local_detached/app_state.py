@@ -1,7 +1,7 @@
 """What an app is doing, read from its directory by any process.
 
 Final file first, then the lock, then everything once more under the lock: a supervisor may end between two looks, but
-whoever holds the lock knows that none lives, so what the files then say is the whole truth and may be completed.
+while an observer holds the lock none lives, so the files are then complete, and the observer may record the end.
 """
 
 from __future__ import annotations

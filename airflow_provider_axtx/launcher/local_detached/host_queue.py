@@ -45,7 +45,7 @@ class Queue:
             self._take("waiting")
 
     def enter(self, max_parallel: int) -> bool:
-        """Take a slot if nobody is ahead and fewer than ``max_parallel`` apps run; return whether it was taken.
+        """Take a slot if no app is ahead and fewer than ``max_parallel`` apps run; return whether it was taken.
 
         While another app is ahead this is one attempt at one lock, however long the queue is.
         """

@@ -16,7 +16,7 @@ from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE, crash_point
 from airflow_provider_axtx.launcher.local_detached import supervisor
 from airflow_provider_axtx.launcher.local_detached.app_dir import LOCK, REQUEST, TOKEN_VARIABLE, AppDir, sync_directory
 
-#: Names of directories in the root that are no apps begin with these; an app id cannot begin with a dot.
+#: Directories in the root that are not apps begin with these; an app id cannot begin with a dot.
 STAGING_PREFIX, TRASH_PREFIX = ".new-", ".old-"
 #: Configuration and secrets of Airflow's own processes, and what a task process tells its children about itself (its
 #: supervisor's socket, its start message, a database URL that is blocked on purpose).

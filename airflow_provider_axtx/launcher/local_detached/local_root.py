@@ -44,8 +44,8 @@ def place(root: Path) -> dict[str, str]:
 def check_root(root: Path, recorded: Mapping[str, Any]) -> None:
     """Check that the files under a root are those that an attempt was recorded with.
 
-    A host that was restarted, or a container made anew, under its old name may have lost them: whatever ran there has
-    ended with it, so that there is nothing to be said against looking.
+    A host that was restarted, or a container made anew, under its old name may have lost them: what ran there has
+    ended with it, so an observation is safe.
 
     :param recorded: what ``place`` returned at the submission.
     :raises AppElsewhereError: they are not.

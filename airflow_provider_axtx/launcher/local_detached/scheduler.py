@@ -9,7 +9,7 @@ file                written by                   when
 ``lock``            the submitter                likewise; ``flock``-ed by the supervisor as long as it lives
 ``started.json``    the supervisor               when it has taken the lock and before it does anything else
 ``running.json``    the supervisor               when the replicas exist and before they run their commands
-``cancel``          whoever cancels              when somebody cancels; never removed
+``cancel``          the cancelling process       when the app is cancelled; never removed
 ``final.json``      the supervisor or, if it     when the app has ended and none of its processes is left
                     died, an observer
 ``supervisor.log``  the supervisor               its standard error; empty unless something went wrong
@@ -325,7 +325,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         return AppDir(str(self.root), app_id)
 
     def _known(self, app_id: str) -> AppDir | None:
-        """Return the directory of a committed app; None for any other id, also one that is no safe file name."""
+        """Return the directory of a committed app; None for any other id, also one that is not a safe file name."""
         app = self._directory(app_id)
         return app if is_safe_name(app_id) and app.has(REQUEST) else None
 

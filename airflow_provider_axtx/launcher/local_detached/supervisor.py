@@ -160,9 +160,9 @@ class Supervisor:
 
     def _end(self) -> End:
         if self._failure is not None:
-            # A host that shuts down signals the app as well: that is no failure of its own.
+            # A host that shuts down signals the app as well: that is not the app's own failure.
             return LOST_BY_SIGNAL if self._told_to_stop else ("FAILED", self._failure, False)
-        # An app that has finished by itself has finished, even if somebody wanted to cancel it a moment later.
+        # An app that has finished by itself has finished, even if it was cancelled a moment later.
         return (self._interrupted() if self._live else None) or ("SUCCEEDED", "", False)
 
     def _start(self) -> None:
@@ -237,7 +237,7 @@ def _answer(word: str) -> None:
 
 
 def _let_go(app: AppDir) -> None:
-    """Point the standard streams away from the submitter, who waits for their end."""
+    """Redirect the standard streams: the submitter waits for their end."""
     log = os.open(app.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
@@ -248,7 +248,7 @@ def claim(app: AppDir) -> dict[str, str] | None:
     """Become the app's one supervisor, or return None when it has or had one.
 
     The lock is kept until this process dies. ``started.json`` is written under it and before anything runs, so
-    whoever gets the lock afterwards knows that the app must never be started again.
+    every later holder of the lock knows that the app must never be started again.
     """
     while not app.started_or_ended():
         if try_lock(app.lock) is None:

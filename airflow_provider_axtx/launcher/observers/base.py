@@ -1,9 +1,9 @@
-"""What each scheduler really says about an app.
+"""Observers: the state of an app as the scheduler really reports it.
 
 TorchX's raw answer is wrong somewhere on every engine: a cancelled Slurm job raises for ever, a removed container has
-SUCCEEDED, an unknown Ray job raises, a deleted Kubernetes job is "not found". An observer gives one kind of answer for
-all of them: the app's state, or ``UNKNOWN`` when the scheduler does not know the app. What *that* means (not yet there,
-or lost) is judged elsewhere, by ``core.observation.LostAppPolicy``.
+SUCCEEDED, an unknown Ray job raises, a deleted Kubernetes job is "not found". An observer returns the same for
+all of them: the app's state, or ``UNKNOWN`` when the scheduler does not know the app. ``LostAppPolicy`` decides whether
+an unknown app has not appeared yet or is lost.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torchx.specs import NONE, AppState
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.launcher.log_sources import LinesLog, LogSource
-from airflow_provider_axtx.launcher.scheduler_registry import described
+from airflow_provider_axtx.launcher.scheduler_registry import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,10 @@ _MAX_MESSAGE = 500
 
 
 class Observer:
-    """Looks at the apps of one scheduler, through what every TorchX scheduler offers.
+    """Observes the apps of one scheduler through the interface that every TorchX scheduler has.
 
-    Methods raise whatever the scheduler's client raises when it does not answer; that never says anything about an app.
+    Methods raise the exceptions of the scheduler's client when the scheduler does not answer. Such an exception says
+    nothing about an app.
 
     :param name: the scheduler's name.
     :param scheduler: the scheduler.
@@ -60,9 +61,11 @@ class Observer:
             looks = {app_id: pool.submit(self._look, app_id) for app_id in app_ids}
         failures = {app_id: error for app_id, look in looks.items() if (error := look.exception())}
         if len(failures) == len(app_ids):
-            raise unavailable(self.name, described(next(iter(failures.values())))) from next(iter(failures.values()))
+            raise unavailable(self.name, describe_error(next(iter(failures.values())))) from next(
+                iter(failures.values())
+            )
         return {
-            app_id: look_again(described(failures[app_id])) if app_id in failures else look.result()
+            app_id: look_again(describe_error(failures[app_id])) if app_id in failures else look.result()
             for app_id, look in looks.items()
         }
 
@@ -71,7 +74,7 @@ class Observer:
         found = sorted(
             app.app_id for app in list_apps(self.scheduler, self.options) if names(app.app_id, submission_key)
         )
-        return first_of(found, submission_key, self.name)
+        return first_found(found, submission_key, self.name)
 
     def cancel(self, app_id: str) -> None:
         """Ask the scheduler to end the app; nothing happens if it has ended or is unknown."""
@@ -132,7 +135,7 @@ def names(app_id: str, submission_key: str) -> bool:
     return re.search(rf"(?:^|[:/-]){re.escape(submission_key)}(?:-[a-z0-9]+)?$", app_id) is not None
 
 
-def first_of(found: Sequence[str], submission_key: str, scheduler: str) -> str | None:
+def first_found(found: Sequence[str], submission_key: str, scheduler: str) -> str | None:
     """Return the first of the app ids found for a key; more than one is worth a warning."""
     if len(found) > 1:
         log.warning("Scheduler %s has %d apps for %s: %s", scheduler, len(found), submission_key, ", ".join(found))
@@ -161,11 +164,11 @@ def says_unknown(error: BaseException) -> bool:
 
 
 def replicas_of(answer: DescribeAppResponse | None) -> list[tuple[str, int]]:
-    """Return role and number of each replica that a description tells of."""
+    """Return role and number of each replica in a description."""
     if answer is None:
         return []
-    told = sorted((status.role, replica.id) for status in answer.roles_statuses for replica in status.replicas)
-    return told or [(role.name, replica) for role in answer.roles for replica in range(role.num_replicas)]
+    replicas = sorted((status.role, replica.id) for status in answer.roles_statuses for replica in status.replicas)
+    return replicas or [(role.name, replica) for role in answer.roles for replica in range(role.num_replicas)]
 
 
 def _message(answer: DescribeAppResponse) -> str:
@@ -182,5 +185,5 @@ def _structured(text: str) -> str:
     except ValueError:
         return text
     inner = content.get("message", content) if isinstance(content, dict) else content
-    said = inner.get("message", inner) if isinstance(inner, dict) else inner
-    return said if isinstance(said, str) else json.dumps(said)
+    message = inner.get("message", inner) if isinstance(inner, dict) else inner
+    return message if isinstance(message, str) else json.dumps(message)

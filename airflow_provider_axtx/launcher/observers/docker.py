@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.launcher.lookup import check_docker_host
-from airflow_provider_axtx.launcher.observers.base import Observer, first_of, names
+from airflow_provider_axtx.launcher.observers.base import Observer, first_found, names
 
 _TIMEOUT_SECONDS = 30
 _LIVE = {"running": "RUNNING", "paused": "RUNNING", "removing": "RUNNING", "restarting": "RUNNING"}
@@ -32,7 +32,7 @@ class DockerObserver(Observer):
         return {app_id: self._observe(containers.get(app_id, [])) for app_id in app_ids}
 
     def find(self, submission_key: str) -> str | None:
-        return first_of(
+        return first_found(
             sorted(app_id for app_id in self._containers() if names(app_id, submission_key)), submission_key, self.name
         )
 
@@ -56,7 +56,7 @@ class DockerObserver(Observer):
 
         with contextlib.suppress(NotFound):
             if self._client.inspect_container(container)["State"]["Status"] == "created":
-                # Stopping does nothing to it, and whoever created it could still start it.
+                # Stopping has no effect on it, and the process that created it could still start it.
                 self._client.remove_container(container, force=True)
             else:
                 self._client.stop(container, timeout=_STOP_SECONDS)
@@ -117,7 +117,7 @@ class DockerObserver(Observer):
 
 
 def complete_request(request: Any) -> None:
-    """Mend the containers' names, and note on each how many belong to the app.
+    """Correct the containers' names, and note on each how many belong to the app.
 
     TorchX cuts names to the last 30 characters of the app's id; docker refuses one that then begins with a dash.
 

@@ -1,4 +1,4 @@
-"""What Kubernetes says about jobs of Volcano and of the multi-cluster app dispatcher (MCAD)."""
+"""Observers of Kubernetes: jobs of Volcano and of the multi-cluster app dispatcher (MCAD)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torchx.specs import AppState
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.launcher.lookup import known_kube_context
-from airflow_provider_axtx.launcher.observers.base import Observer, first_of, names
+from airflow_provider_axtx.launcher.observers.base import Observer, first_found, names
 
 _REQUEST_TIMEOUT_SECONDS = 30
 
@@ -18,8 +18,8 @@ class KubernetesObserver(Observer):
     _GROUP, _VERSION, _PLURAL = "batch.volcano.sh", "v1alpha1", "jobs"
 
     def find(self, submission_key: str) -> str | None:
-        """As in ``Observer``. TorchX's ``list`` looks at the kubeconfig's namespace, whatever namespace was submitted
-        to, and fails while any job there has no status yet.
+        """As in ``Observer``. TorchX's ``list`` reads only the kubeconfig's namespace, not that of the submission, and
+        fails while any job there has no status yet.
         """
         from kubernetes import client, config
 
@@ -32,7 +32,7 @@ class KubernetesObserver(Observer):
                 self._GROUP, self._VERSION, namespace, self._PLURAL, _request_timeout=_REQUEST_TIMEOUT_SECONDS
             )
         app_ids = [f"{namespace}:{job['metadata']['name']}" for job in jobs["items"]]
-        return first_of(sorted(a for a in app_ids if names(a, submission_key)), submission_key, self.name)
+        return first_found(sorted(a for a in app_ids if names(a, submission_key)), submission_key, self.name)
 
     def _read(self, answer: DescribeAppResponse | None) -> AppObservation:
         if answer is not None and answer.state == AppState.UNKNOWN:

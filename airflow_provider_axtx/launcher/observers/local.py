@@ -1,4 +1,4 @@
-"""What the files of ``local_detached`` say about its apps."""
+"""Observer of ``local_detached``, from the files of its apps."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
-from airflow_provider_axtx.launcher.observers.base import Observer, first_of, look_again, unavailable
+from airflow_provider_axtx.launcher.observers.base import Observer, first_found, look_again, unavailable
 
 _TIMEOUT_SECONDS = 60
 #: How far back ``find`` looks for a job by its comment; without a start, sacct only knows the jobs of today.
@@ -36,7 +36,7 @@ _FAILED = {"FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE"} | _INFRASTRUCTURE
 
 @dataclass
 class _Source:
-    """What one command said: a row of strings for each job (or part of a heterogeneous job), or why it said nothing."""
+    """The answer of one command: a row of strings for each job (or part of a heterogeneous job), or an error."""
 
     rows: list[list[str]] = field(default_factory=list)
     error: str | None = None
@@ -68,7 +68,7 @@ class SlurmObserver(Observer):
         doubtful = sorted(j for j in set(jobs.values()) if j not in known or known[j].is_infrastructure_failure)
         queue = _queue(["-j", ",".join(doubtful)], "%i|%j|%T") if doubtful else _Source()
         live = {job: _merged(parts) for job, parts in queue.parts().items()}
-        seen = {job: _settled(job, known, live, accounting, queue) for job in jobs.values()}
+        seen = {job: _combined_observation(job, known, live, accounting, queue) for job in jobs.values()}
         if all(observation is None for observation in seen.values()):
             raise unavailable(self.name, _reasons(accounting, queue))
         again = look_again(_reasons(accounting, queue))
@@ -82,13 +82,13 @@ class SlurmObserver(Observer):
         queue = _queue(["-u", str(os.getuid())], "%i|%Z|%k", columns=3)
         found = _submitted_as(submission_key, queue)
         if found:
-            return first_of(found, submission_key, self.name)
+            return first_found(found, submission_key, self.name)
         accounting = _ask(["sacct", "-X", "-P", "-n", "-S", _FIND_SINCE, "-o", "JobID,WorkDir,Comment"], columns=3)
         found = _submitted_as(submission_key, accounting)
         if not found and (queue.error or (accounting.error and not accounting.is_off)):
             # "Not found" by half of the sources is not an answer: the job would be submitted a second time.
             raise unavailable(self.name, _reasons(accounting, queue))
-        return first_of(found, submission_key, self.name)
+        return first_found(found, submission_key, self.name)
 
     def cancel(self, app_id: str) -> None:
         """Cancel the job with all its parts. TorchX would ask its own ``describe`` first, which raises."""
@@ -162,14 +162,14 @@ def _queue(which: Sequence[str], what: str, columns: int = 3) -> _Source:
     return source
 
 
-def _settled(
+def _combined_observation(
     job: str,
     known: Mapping[str, AppObservation],
     live: Mapping[str, AppObservation],
     accounting: _Source,
     queue: _Source,
 ) -> AppObservation | None:
-    """Return what two sources say about a job; None when that is not enough to say anything."""
+    """Combine what accounting and the queue report about a job; None when that is not enough to decide."""
     if job in known and not known[job].is_infrastructure_failure:
         return known[job]
     if job in live:
