@@ -1,7 +1,7 @@
 """``python -m benchmarks [NAME ...]``: measures, prints tables, writes ``.benchmarks/<name>.json``.
 
-Several benchmarks run one after the other, each in a process of its own; one that fails does not keep the next from
-running. Exit code 1 when one has failed or a promise is missed.
+Several benchmarks run one after the other, each in its own process. A benchmark that fails does not stop the next one.
+The exit code is 1 when a benchmark fails or misses a promise.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import warnings
 
 from benchmarks.harness import RESULTS, ROOT, Report, machine
 
-#: Each in a module of its name with ``run(quick) -> Report``.
+#: Each name is a module with a function ``run(quick) -> Report``.
 BENCHMARKS = ("store", "parse", "imports", "waiting", "local_scheduler", "memory", "page", "loop", "dag")
-#: These take longer than three minutes even when quick.
+#: These take more than three minutes even with ``--quick``.
 NOT_QUICK = ("loop", "dag")
 DOCS = ROOT / "docs" / "performance.md"
 _BEGIN, _END = "<!-- results -->\n", "<!-- end of results -->\n"
 
 
 def _run(name: str, quick: bool) -> int:
-    warnings.simplefilter("ignore")  # of the libraries underneath, one for each of Ax's loads
+    warnings.simplefilter("ignore")  # each load of Ax's storage warns
     started = time.monotonic()
     report: Report = importlib.import_module(f"benchmarks.{name}").run(quick)
     report.seconds = time.monotonic() - started
@@ -41,15 +41,15 @@ def _run_each(names: list[str], quick: bool) -> int:
         subprocess.run([sys.executable, "-m", "benchmarks", name, *options], cwd=ROOT).returncode for name in names
     ]
     if bad := [name for name, code in zip(names, codes, strict=True) if code]:
-        print(f"\nfailed, or a promise is missed: {', '.join(bad)}; again with: python -m benchmarks {' '.join(bad)}")
+        print(f"\nfailed or missed a promise: {', '.join(bad)}; repeat with: python -m benchmarks {' '.join(bad)}")
     return 1 if bad else 0
 
 
 def _write_docs() -> None:
-    """Put the last results into the documentation."""
+    """Copy the latest results into the documentation."""
     found = [json.loads(file.read_text()) for name in BENCHMARKS if (file := RESULTS / f"{name}.json").exists()]
     if not found:
-        sys.exit("There are no results yet: run the benchmarks first.")
+        sys.exit("There are no results yet. Run the benchmarks first.")
     on = found[-1]["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in on["packages"].items())
     where = f"{on['cores']} cores ({on['processor']}), {on['memory_gb']:g} GB, Python {on['python']}; {versions}."
@@ -62,8 +62,12 @@ def main(arguments: list[str]) -> int:
     """Run the named benchmarks, all by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="fewer sizes; all together under three minutes")
-    parser.add_argument("--docs", action="store_true", help="run nothing; put the last results into the documentation")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer sizes; all benchmarks together take less than three minutes"
+    )
+    parser.add_argument(
+        "--docs", action="store_true", help="run nothing; copy the latest results into the documentation"
+    )
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.names) - set(BENCHMARKS)):
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")

@@ -1,8 +1,8 @@
-"""The app of the early-stopping benchmark: fits a cubic to a sine by gradient descent, one progressive result an epoch.
+"""The app of the early-stopping benchmark fits a cubic to a sine and reports a progressive result for each epoch.
 
-Only the standard library, so that a process starts in hundredths of a second: ``python -S -I curve_fit.py ...``. A
-small learning rate or a strong weight decay ends on a plateau early; a large learning rate diverges. It begins an epoch
-when the benchmark says so, as if epochs were long: how many are saved must not depend on how busy the machine is.
+It uses only the standard library, so that ``python -S -I curve_fit.py ...`` starts in hundredths of a second. A small
+learning rate or a strong weight decay ends on a plateau early; a large learning rate diverges. The benchmark starts
+each epoch, as if epochs were long, so that the number of saved epochs does not depend on how busy the machine is.
 """
 
 import json
@@ -24,7 +24,7 @@ def loss_of(weights: list[float]) -> float:
 
 
 def epoch(weights: list[float], lr: float, decay: float, updates: int = 20) -> list[float]:
-    """Return the weights after so many steps of gradient descent."""
+    """Return the weights after ``updates`` steps of gradient descent."""
     for _ in range(updates):
         if not all(abs(w) < 1e6 for w in weights):
             break
@@ -38,14 +38,14 @@ def epoch(weights: list[float], lr: float, decay: float, updates: int = 20) -> l
 
 
 def write(path: str, loss: float) -> None:
-    """Write a result as TorchX's ``FsspecResultTracker`` does; whole or not at all."""
+    """Write a result atomically, in the format of TorchX's ``FsspecResultTracker``."""
     with open(f"{path}.part", "w", encoding="utf-8") as file:  # noqa: PTH123 - without pathlib it starts faster
         json.dump({"loss": loss}, file)
     os.replace(f"{path}.part", path)  # noqa: PTH105
 
 
 def main() -> None:
-    """Fit, report each epoch, report the result."""
+    """Fit the curve, report each epoch, and report the result."""
     lr, decay = float(sys.argv[1]), float(sys.argv[2])
     base, trial, epochs = sys.argv[3], sys.argv[4], int(sys.argv[5])
     os.makedirs(f"{base}/{trial}.steps", exist_ok=True)  # noqa: PTH103

@@ -1,7 +1,7 @@
-"""What early stopping saves: the same experiment with and without it, real processes on ``local_detached``.
+"""Measures what early stopping saves: the same experiment with and without it, as processes on ``local_detached``.
 
-``python -m benchmarks.early_stopping`` prints a table over 10 seeds; exit code 1 when a claim does not hold. By default
-both sides try the same points (``--method random_search``), so that only the stopping differs.
+``python -m benchmarks.early_stopping`` prints a table over 10 seeds. The exit code is 1 when a claim does not hold. By
+default both sides try the same points (``--method random_search``), so that only the stopping differs.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """What one experiment took and found.
+    """The cost and the result of one experiment.
 
-    :param live_apps: apps that the scheduler still has when the experiment has ended.
+    :param live_apps: number of apps that still run when the experiment has ended.
     """
 
     steps: int
@@ -108,7 +108,7 @@ def spec(seed: int, early_stopping: dict[str, Any] | None, method: str) -> Exper
 
 
 class Experiment:
-    """One experiment in a folder of its own, run to its end by the package's own functions."""
+    """One experiment in its own folder, driven by the functions of the package."""
 
     def __init__(self, root: Path, seed: int, early_stopping: dict[str, Any] | None, setting: Setting) -> None:
         self.store = ExperimentStore(f"sqlite:///{root / 'store.db'}")
@@ -118,26 +118,26 @@ class Experiment:
         create_experiment(self.store, spec(seed, early_stopping, setting.method), if_exists="fail")
 
     def run(self) -> Result:
-        """Keep as many trials in flight as allowed until all have ended."""
+        """Keep ``parallelism`` trials running until all have ended."""
         while self._step():
             pass
-        runs = self.store.attempts(NAME)
-        seen = self.launcher.observe([run.app_handle or "" for run in runs])
+        attempts = self.store.attempts(NAME)
+        seen = self.launcher.observe([attempt.app_handle or "" for attempt in attempts])
         trials = self.store.trials(NAME)
         completed = {trial.index for trial in trials if trial.status == "COMPLETED"}
         finals = [o for o in self.store.snapshot(NAME).observations if o.step is None and o.trial_index in completed]
         return Result(
-            steps=sum(len(list_steps(run.tracker_base, run.trial_index)) for run in runs),
+            steps=sum(len(list_steps(attempt.tracker_base, attempt.trial_index)) for attempt in attempts),
             best=min(o.mean for o in finals),
             stopped=sum(trial.status == "EARLY_STOPPED" for trial in trials),
             live_apps=sum(not observed.is_terminal for observed in seen.values()),
         )
 
     def _step(self) -> bool:
-        """Let every app go on by one epoch, then do what a loop does between two looks; False when all has ended."""
-        started = [(run, self._begin_epoch(run)) for run in self.store.open_attempts(experiment=NAME)]
-        for run, number in started:
-            self._await_epoch(run, number)
+        """Let every app run one epoch, then do one step of the loop; return whether any trial is left."""
+        started = [(attempt, self._begin_epoch(attempt)) for attempt in self.store.open_attempts(experiment=NAME)]
+        for attempt, number in started:
+            self._await_epoch(attempt, number)
         stop_early(self.store, self.launcher, NAME, self.store.open_attempts(experiment=NAME))
         while (have := len(self.store.trials(NAME))) < self.setting.trials:
             if len(self.store.open_attempts(experiment=NAME)) >= self.setting.parallelism:
@@ -149,27 +149,27 @@ class Experiment:
             submit_trial(self.store, self.launcher, trial, self.request, TaskIdentity())
         return bool(self.store.open_attempts(experiment=NAME))
 
-    def _begin_epoch(self, run: AttemptRecord) -> int:
-        go = Path(run.tracker_base, f"{run.trial_index}.epochs")
+    def _begin_epoch(self, attempt: AttemptRecord) -> int:
+        go = Path(attempt.tracker_base, f"{attempt.trial_index}.epochs")
         go.mkdir(parents=True, exist_ok=True)
         number = len(list(go.iterdir())) + 1
         (go / str(number)).touch()
         return number
 
-    def _await_epoch(self, run: AttemptRecord, number: int) -> None:
-        step = Path(run.tracker_base, tracker_step_key(run.trial_index, number))
+    def _await_epoch(self, attempt: AttemptRecord, number: int) -> None:
+        step = Path(attempt.tracker_base, tracker_step_key(attempt.trial_index, number))
         while not step.exists():
-            time.sleep(0.01)  # the app is another process, which offers no event to wait for
+            time.sleep(0.01)  # the app is another process that offers no event to wait for
         while number == self.setting.epochs:
-            observed = poll_attempt(self.store, self.launcher, run, LostAppPolicy())
+            observed = poll_attempt(self.store, self.launcher, attempt, LostAppPolicy())
             if observed.is_terminal:
-                complete_trial(self.store, finalize(self.store, run, observed))
+                complete_trial(self.store, finalize(self.store, attempt, observed))
                 break
             time.sleep(0.01)
 
 
 def compare(seed: int, setting: Setting) -> tuple[Result, Result]:
-    """Run the experiment of a seed without and with early stopping."""
+    """Run the experiment of one seed without and with early stopping."""
     results = []
     for early_stopping in (None, EARLY_STOPPING):
         with tempfile.TemporaryDirectory(prefix="axtx-early-") as folder:

@@ -1,4 +1,4 @@
-"""The app of ``benchmarks.regret``: evaluates a test function and reports it. Standard library only, for speed."""
+"""The app of ``benchmarks.regret`` evaluates a test function; it uses only the standard library, to start fast."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FUNCTIONS = {
 
 
 def main(name: str, tracker_base: str, trial: str, seconds: str, *x: str) -> None:
-    """Take some seconds, then report the value and when the app started and ended."""
+    """Sleep, then report the value and the start and end times of the app."""
     started = time.time()
     time.sleep(float(seconds))
     base = Path(tracker_base)

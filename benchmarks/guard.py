@@ -1,6 +1,6 @@
-"""``python -m benchmarks.guard``: counts and ratios, which do not depend on the machine, against ``baseline.json``.
+"""``python -m benchmarks.guard`` compares counts and ratios with ``baseline.json``; they do not depend on the machine.
 
-Exit code 1 when one is worse. ``--write`` makes what was measured the new baseline.
+The exit code is 1 when a figure is worse than the baseline. ``--write`` records the measured figures as a new baseline.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from benchmarks.local_scheduler import Detached
 from benchmarks.memory import supervisors
 
 BASELINE = Path(__file__).with_name("baseline.json")
-#: A ratio of two times varies from run to run and from machine to machine; what doubles it is a change of the code.
+#: A ratio of two times varies between runs and machines. A ratio that doubles shows a change of the code.
 RATIO_TOLERANCE = 2.0
-#: The number of modules depends a little on the versions of the libraries underneath.
+#: The number of modules depends a little on the versions of the dependencies.
 MODULE_TOLERANCE = 1.15
 
 Figures = dict[str, float]
@@ -52,17 +52,17 @@ def _statements() -> Iterator[list[str]]:
 
 
 def _calls(opened: ExperimentStore, trials: int) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield the calls that one more trial makes, in their order."""
+    """Yield the store calls of one more trial, in order."""
     name = store.NAME
     facts = opened.snapshot(name)
     yield "add_trials", lambda: store.add_one(opened, facts)
-    run = opened.begin_attempt(
+    attempt = opened.begin_attempt(
         name, trials, scheduler="local_detached", identity=TaskIdentity(), tracker_root="/results"
     )
-    yield "record_handle", lambda: opened.record_handle(run, "local_detached://torchx/app")
+    yield "record_handle", lambda: opened.record_handle(attempt, "local_detached://torchx/app")
     yield "latest_attempt", lambda: opened.latest_attempt(name, trials)
-    yield "note_unseen", lambda: opened.note_unseen(run, seen=True)
-    yield "finish_attempt", lambda: opened.finish_attempt(run, "SUCCEEDED", "")
+    yield "note_unseen", lambda: opened.note_unseen(attempt, seen=True)
+    yield "finish_attempt", lambda: opened.finish_attempt(attempt, "SUCCEEDED", "")
     yield "complete", lambda: store.complete_one(opened, trials)
     yield "granted", lambda: opened.granted(name, "dag/run/another/-1")
     yield "snapshot", lambda: opened.snapshot(name)
@@ -70,7 +70,7 @@ def _calls(opened: ExperimentStore, trials: int) -> Iterator[tuple[str, Callable
 
 
 def queries(trials: int, folder: Path) -> Figures:
-    """Count the statements of each call on an experiment of this size, transactions included."""
+    """Count the SQL statements of each call, including BEGIN and COMMIT, on an experiment of this size."""
     opened = store.filled(f"sqlite:///{folder / f'{trials}.db'}", trials)
     found: Figures = {}
     for call, work in _calls(opened, trials):
@@ -81,7 +81,7 @@ def queries(trials: int, folder: Path) -> Figures:
 
 
 def imported() -> Figures:
-    """Count what the tasks that do not ask Ax load."""
+    """Count the modules and heavy libraries that tasks without Ax load."""
     life = imports.one_life()
     steps = [step for step in life if step not in imports.ASK_AX]
     heavy: Figures = {f"heavy libraries loaded by {step}": len(life[step]["heavy"]) for step in steps}
@@ -89,7 +89,7 @@ def imported() -> Figures:
 
 
 def observed() -> Figures:
-    """Count the looks at a scheduler by 100 waiting trials."""
+    """Count the polls of a scheduler by 100 waiting trials."""
     found = waiting.in_own_process(100, 2)
     intervals = found["seconds"] / waiting.INTERVAL
     return {
@@ -109,7 +109,7 @@ def processes(folder: Path) -> Figures:
 
 
 def ratios(folder: Path) -> Figures:
-    """Compare times of one process with each other; smaller is better."""
+    """Return ratios of times that one process measures; smaller is better."""
     small = store.filled(f"sqlite:///{folder / 'small.db'}", 100)
     large = store.filled(f"sqlite:///{folder / 'large.db'}", 1000)
     steps = {
@@ -137,14 +137,14 @@ def measure() -> dict[str, Figures]:
 
 
 def limit(kind: str, name: str, value: float) -> float:
-    """Return the largest value that is as good as this one of the baseline."""
+    """Return the largest value that still counts as equal to a value of the baseline."""
     if kind == "ratios":
         return value * RATIO_TOLERANCE
     return value * MODULE_TOLERANCE if name.startswith("modules") else value
 
 
 def main(arguments: list[str]) -> int:
-    """Measure and compare; return 1 when something is worse than the baseline."""
+    """Measure and compare; return 1 when a figure is worse than the baseline."""
     warnings.simplefilter("ignore")
     logging.getLogger("ax").setLevel(logging.WARNING)
     found = measure()

@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved sides, medians and spreads, tables, JSON, the machine."""
+"""Tools for all benchmarks: interleaved measurements, medians and ranges, tables, JSON, the machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Where each benchmark leaves its result, so that one can be repeated without the others.
+#: Each benchmark writes its result into this folder, so that one benchmark can be repeated without the others.
 RESULTS = ROOT / ".benchmarks"
 REPEATS = 5
 _PACKAGES = ("apache-airflow", "ax-platform", "torchx", "torch", "sqlalchemy", "submitit")
@@ -48,11 +48,11 @@ _UNITS = {"s": (1.0, 3), "ms": (1e3, 1), "MB": (1 / 2**20, 1), "kB": (1 / 2**10,
 
 @dataclass(frozen=True)
 class Check:
-    """A promise, and what was measured of it.
+    """A promise and the measured value.
 
     :param what: the promise in words.
-    :param value: what was measured.
-    :param limit: the largest value that keeps the promise; with ``at_least`` the smallest.
+    :param value: the measured value.
+    :param limit: the largest value that keeps the promise, or with ``at_least`` the smallest.
     """
 
     what: str
@@ -87,10 +87,10 @@ class Table:
 
 @dataclass
 class Report:
-    """What one benchmark has found.
+    """The result of one benchmark.
 
     :param figures: raw numbers by name, for the JSON file.
-    :param notes: what a reader must know; among it what was left out, and why.
+    :param notes: sentences for the reader, for example what was left out and why.
     """
 
     name: str
@@ -102,12 +102,12 @@ class Report:
     seconds: float = 0.0
 
     def add(self, name: str, samples: Samples) -> Samples:
-        """Keep the raw values under a name; return the samples."""
+        """Add the raw values under a name and return the samples."""
         self.figures[name] = list(samples.values)
         return samples
 
     def text(self) -> str:
-        """Return what is printed."""
+        """Return the report as Markdown."""
         parts = [f"## {self.name}{' (quick)' if self.quick else ''}, {self.seconds:.0f} s"]
         parts += [table.markdown() for table in self.tables]
         parts += ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
@@ -115,7 +115,7 @@ class Report:
         return "\n\n".join(parts)
 
     def save(self, folder: Path = RESULTS) -> None:
-        """Write ``<name>.json``, as a whole."""
+        """Write ``<name>.json`` atomically."""
         folder.mkdir(exist_ok=True)
         checks = [{**asdict(check), "kept": check.kept} for check in self.checks]
         content = {**asdict(self), "checks": checks, "text": self.text(), "machine": machine()}
@@ -127,7 +127,7 @@ class Report:
 
 
 def machine() -> dict[str, Any]:
-    """Describe the machine and the versions that the figures belong to."""
+    """Return the machine and the package versions of this measurement."""
     return {
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
@@ -161,10 +161,10 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def interleaved(sides: Mapping[str, Callable[[], float]], repeats: int = REPEATS) -> dict[str, Samples]:
-    """Measure all sides in turns, so that what else the machine does hits them alike.
+    """Measure all sides in turns, so that other load on the machine affects all of them.
 
     :param sides: name -> a function that returns one measurement.
-    :param repeats: number of turns; each begins with another side.
+    :param repeats: number of turns; each turn starts with another side.
     """
     names = list(sides)
     values: dict[str, list[float]] = {name: [] for name in names}
@@ -176,13 +176,13 @@ def interleaved(sides: Mapping[str, Callable[[], float]], repeats: int = REPEATS
 
 
 def in_fresh_process(code: str, *arguments: str, **environ: str) -> Any:
-    """Run Python code in a new interpreter and return what it printed last, decoded from JSON.
+    """Run Python code in a new interpreter and return the JSON value of its last line of output.
 
-    :param code: prints one JSON value as its last line.
-    :param arguments: its ``sys.argv[1:]``.
-    :param environ: added to the environment.
+    :param code: Python code that prints a JSON value as its last line.
+    :param arguments: the ``sys.argv[1:]`` of the new process.
+    :param environ: variables to add to the environment.
     """
-    # Byte code is written, as when a package is installed; else this package alone would be compiled at each import.
+    # The process writes byte code, as pip does at installation. Otherwise each import would compile this package.
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],

@@ -1,4 +1,4 @@
-"""What the task of each step of a trial's life imports, and what that costs it."""
+"""Measures what the task of each step of a trial imports and how long it takes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import runpy, sys
 sys.argv = ["paths", *sys.argv[1:]]
 runpy.run_module("benchmarks.paths", run_name="__main__")
 """
-#: The steps that ask Ax: once to check a new experiment, and for each trial.
+#: The steps that use Ax: to check a new experiment, and to propose a trial.
 ASK_AX = ("create", "generate")
 
 
 def one_life(*options: str) -> dict[str, dict[str, Any]]:
-    """Let a trial live once, each step in an interpreter of its own; return what each printed."""
+    """Run the steps of one trial, each in a new interpreter, and return their output."""
     with tempfile.TemporaryDirectory(prefix="axtx-bench-") as home:
         environ = {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -31,16 +31,16 @@ def one_life(*options: str) -> dict[str, dict[str, Any]]:
 
 
 def run(quick: bool) -> Report:
-    """Measure the steps of some trials."""
+    """Measure the steps of several trials."""
     report = Report("imports", quick)
     lives = [(one_life(), one_life("warm")) for _ in range(1 if quick else REPEATS)]
     cold, warm = zip(*lives, strict=True)
     parts = tuple(warm[0][STEPS[0]]["parts"])
     loaded = Table(
-        "The work of each task, without Airflow's own start",
-        ["task", "cold", "warm", "modules loaded when cold", "of Ax, PyTorch and their like"],
+        "Time of each task, without the start of Airflow",
+        ["task", "cold", "warm", "modules loaded when cold", "heavy libraries loaded"],
     )
-    where = Table("Where the time of a warm task goes", ["task", *parts, "else"])
+    where = Table("Where a warm task spends its time", ["task", *parts, "other"])
     for step in STEPS:
         times = (
             report.add(f"{step}_{which}", Samples(tuple(life[step]["seconds"] for life in side)))
@@ -56,7 +56,7 @@ def run(quick: bool) -> Report:
             report.checks.append(Check(f"heavy libraries loaded by {step}", len(last["heavy"]), 0))
     report.tables += [loaded, where]
     report.notes.append(
-        "Warm: the modules that `preload` imports in the executor's parent are there already; what is left of the "
-        "difference is import time. The first trial of an experiment: its first proposal, its first submission."
+        "Warm: the task starts with the modules that `preload` imports in the executor's parent process. The tasks are "
+        "those of the first trial of an experiment."
     )
     return report

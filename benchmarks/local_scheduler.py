@@ -35,7 +35,7 @@ def app(seconds: float = 0.0) -> specs.AppDef:
 
 
 class Detached:
-    """``local_detached``, through the engine that the operators use."""
+    """``local_detached``, through the launcher that the operators use."""
 
     def __init__(self, folder: Path) -> None:
         from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -45,7 +45,7 @@ class Detached:
         self._folder, self._number = folder, 0
 
     def submit(self, seconds: float = 0.0) -> str:
-        """Start an app; it waits for a slot by itself."""
+        """Submit an app, which waits in the queue for a slot."""
         self._number += 1
         plan = self._launcher.plan(
             app,
@@ -64,7 +64,7 @@ class Detached:
 
 
 class Cwd:
-    """TorchX's own local scheduler; its apps end with this process."""
+    """TorchX's own local scheduler, whose apps end with this process."""
 
     def __init__(self, folder: Path) -> None:
         from torchx.runner import get_runner
@@ -82,7 +82,7 @@ class Cwd:
 
 
 class Submitit:
-    """submitit's local executor; its jobs outlive the process too."""
+    """submitit's local executor, whose jobs also outlive the process."""
 
     def __init__(self, folder: Path) -> None:
         import submitit
@@ -109,7 +109,7 @@ def _all_at_once(side: Any, number: int, seconds: float) -> None:
 
 
 def _two_at_a_time(side: Any, number: int, seconds: float) -> None:
-    """What the scheduler does not do, its caller must: never more than ``SLOTS`` at once."""
+    """Run at most ``SLOTS`` apps at once, for a scheduler without a queue."""
     running: list[Any] = []
     for _ in range(number):
         while len(running) >= SLOTS:
@@ -130,7 +130,7 @@ def _latencies(side: Any) -> tuple[float, float]:
 
 
 def run(quick: bool) -> Report:
-    """Measure latencies and a queue of many apps on two slots."""
+    """Measure latencies, and the time of many apps on two slots."""
     report = Report("local_scheduler", quick)
     number, seconds = (20, 0.1) if quick else (200, 0.1)
     with tempfile.TemporaryDirectory(prefix="axtx-bench-") as folder:
@@ -152,7 +152,7 @@ def run(quick: bool) -> Report:
         )
     table = Table(
         f"Apps on one machine; {number} apps of {seconds:g} s on {SLOTS} slots",
-        ["scheduler", "submit", "status", f"{number} apps", "overhead for each app and slot"],
+        ["scheduler", "submit", "status", f"{number} apps", "overhead per app and slot"],
     )
     for name, measured in found.items():
         submit, status = (
@@ -165,7 +165,7 @@ def run(quick: bool) -> Report:
         table.rows.append([name, *shown])
     report.tables.append(table)
     report.notes.append(
-        "local_detached queues by itself and outlives the submitter; local_cwd and submitit start at once, so this "
-        "process keeps them to two, and has to live until the last has started."
+        "local_detached has a queue of its own, and its apps outlive the submitter. local_cwd and submitit start every "
+        "app at once, so this process starts at most two at a time and must live until the last one has started."
     )
     return report

@@ -1,4 +1,4 @@
-"""The booth experiment in one process: ``AxOptimizeOperator`` against Ax's ``Orchestrator`` and ``TorchXRunner``."""
+"""Compares ``AxOptimizeOperator`` with Ax's ``Orchestrator`` and ``TorchXRunner`` on the booth experiment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Trials = list[dict[str, float]]
 
 
 def through_the_operator(trials: int, folder: Path) -> Trials:
-    """Run the experiment through the operator; return its parameterizations."""
+    """Run the experiment with the operator and return its parameterizations."""
     from airflow_provider_axtx.operators.ax import AxOptimizeOperator
     from benchmarks.paths import TaskInstance
 
@@ -41,7 +41,7 @@ def through_the_operator(trials: int, folder: Path) -> Trials:
 
 
 def through_the_orchestrator(trials: int, folder: Path) -> Trials:
-    """Run it through Ax's Orchestrator, which looks as often at its apps and runs one at a time too."""
+    """Run the experiment with Ax's Orchestrator, at the same poll interval and with one trial at a time."""
     from ax.metrics.torchx import TorchXMetric
     from ax.orchestration.orchestrator import Orchestrator, OrchestratorOptions
     from ax.runners.torchx import TorchXRunner
@@ -69,7 +69,7 @@ def through_the_orchestrator(trials: int, folder: Path) -> Trials:
     return [dict(trial.arm.parameters) for _, trial in sorted(experiment.trials.items())]
 
 
-#: What an Airflow task and a script have imported before their first trial: Airflow and Ax.
+#: Both sides import these modules before the measurement starts.
 MODULES = (
     "airflow_provider_axtx.operators.ax",
     "airflow_provider_axtx.optimizer.engine",
@@ -80,7 +80,7 @@ SIDES = {"AxOptimizeOperator": through_the_operator, "Ax Orchestrator": through_
 
 
 def measure(side: str, trials: int, folder: Path) -> dict[str, Any]:
-    """Run one side; return wall time, the part of it that Ax's generation took, and the trials."""
+    """Run one side and return the wall time, the time of Ax's generation, and the trials."""
     from ax.generation_strategy.generation_strategy import GenerationStrategy
     from ax.utils.common.random import with_rng_seed
 
@@ -92,7 +92,7 @@ def measure(side: str, trials: int, folder: Path) -> dict[str, Any]:
     @functools.wraps(generate)
     def seeded(*arguments: Any, **options: Any) -> Any:
         started = time.perf_counter()
-        # The Orchestrator has no seed; the operator sets this one around the same call.
+        # The Orchestrator has no seed; the operator sets this seed around the same call.
         with with_rng_seed(EXPERIMENT["generation"]["random_seed"]):
             answer = generate(*arguments, **options)
         generated.append(time.perf_counter() - started)
@@ -118,7 +118,7 @@ def _in_own_process(side: str, trials: int, kept: dict[str, list[dict[str, Any]]
 
 
 def _app_seconds() -> float:
-    """Return what the app of one trial takes by itself."""
+    """Return the seconds that the app of one trial takes by itself."""
     from torchx.components.utils import booth
 
     with tempfile.TemporaryDirectory(prefix="axtx-bench-") as folder:
@@ -138,7 +138,7 @@ def run(quick: bool) -> Report:
     app = report.add("app", Samples(tuple(_app_seconds() for _ in range(REPEATS))))
     table = Table(
         f"utils.booth, {trials} trials one after the other; its app alone takes {app.shown()}",
-        ["side", "wall time", "of it generation", "overhead for each trial"],
+        ["side", "wall time", "generation", "overhead per trial"],
     )
     for side, samples in found.items():
         report.add(f"{side}: wall", samples)
@@ -149,9 +149,9 @@ def run(quick: bool) -> Report:
     ours, theirs = (kept[side][0]["trials"] for side in SIDES)
     same = sum(one == other for one, other in zip(ours, theirs, strict=True))
     report.notes.append(f"{same} of {trials} trials are the same on both sides, bit for bit.")
-    report.notes.append(f"Both look at their apps every {POLL_SECONDS:g} s. The Orchestrator's apps die with it.")
+    report.notes.append(f"Both sides poll their apps every {POLL_SECONDS:g} s. The Orchestrator's apps die with it.")
     medians = [found[side].median for side in SIDES]
-    report.checks.append(Check("wall time over the Orchestrator's", medians[0] / medians[1], MAX_RATIO))
+    report.checks.append(Check("wall time relative to the Orchestrator's", medians[0] / medians[1], MAX_RATIO))
     return report
 
 

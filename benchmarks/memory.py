@@ -1,4 +1,4 @@
-"""Memory: a generating task at many trials against a bare Ax client; the supervisor of a local app."""
+"""Measures the memory of a generating task, of a bare Ax client, and of the supervisor of a local app."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRIALS = 1000
 MAX_RATIO = 1.15
 MAX_SUPERVISOR = 12 * 2**20
 
-# Not getrusage: its peak is inherited from the process that started this one.
+# Not getrusage, because a process inherits its peak from its parent.
 _PEAK = """
 lines = dict(line.split(":") for line in open("/proc/self/status"))
 print(int(lines["VmHWM"].split()[0]) * 1024)
@@ -71,7 +71,7 @@ def _generating(report: Report, folder: Path, trials: int, repeats: int) -> None
     report.tables.append(table)
     ratio = found["generating task"].median / found["bare Ax client"].median
     report.checks.append(Check("peak of a generating task over a bare Ax client's", ratio, MAX_RATIO))
-    report.notes.append("The bare client has loaded Ax's JSON snapshot of the same facts.")
+    report.notes.append("The bare client has loaded Ax's JSON snapshot of the same data.")
 
 
 def _supervisor(report: Report, folder: Path) -> None:
@@ -85,7 +85,7 @@ def _supervisor(report: Report, folder: Path) -> None:
     assert len(resident) == len(handles), found
     table = Table("The supervisor of a running app", ["memory", "largest"])
     table.rows.append(["resident", f"{max(resident) / 2**20:.1f} MB"])
-    table.rows.append(["of its own, not shared with other processes", f"{max(own) / 2**20:.1f} MB"])
+    table.rows.append(["not shared with other processes", f"{max(own) / 2**20:.1f} MB"])
     report.tables.append(table)
     report.figures["supervisor"] = resident
     report.checks.append(Check("bytes resident for each running app", max(resident), MAX_SUPERVISOR))
@@ -94,10 +94,10 @@ def _supervisor(report: Report, folder: Path) -> None:
 
 
 def supervisors(folder: Path) -> list[psutil.Process]:
-    """Return the supervisors of the apps below a folder, once they have settled.
+    """Return the supervisors of the apps below a folder.
 
-    What a supervisor detaches itself from has the same command line and ends at once, and so has its child until it
-    calls exec: so the second of two looks counts. The apps must run for some seconds.
+    The process from which a supervisor detaches has the same command line and ends at once, and so has the supervisor's
+    child until it calls exec. Therefore the second of two listings counts. The apps must run for some seconds.
     """
     psutil.wait_procs(_of_supervisors(folder), timeout=1.0)
     return _of_supervisors(folder)

@@ -1,4 +1,4 @@
-"""What the page *Experiments* asks the API server for: the time of each data call at 1,000 and at 10,000 trials."""
+"""Measures the data calls of the page *Experiments* at 1,000 and at 10,000 trials."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _STEPS = 10
 
 
 def run(quick: bool) -> Report:
-    """Measure each data call through the application, as the server answers it."""
+    """Measure each data call of the application."""
     report = Report("page", quick)
     table = Table(
-        f"Data calls of the page, with {_STEPS} progressive results for each trial (seconds on the server)",
+        f"Data calls of the page, with {_STEPS} progressive results per trial (seconds on the server)",
         ["trials", "list", "one experiment", "its changes", "learning curves", "bytes of one experiment"],
     )
     logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -29,7 +29,7 @@ def run(quick: bool) -> Report:
     report.tables.append(table)
     slowest = max(sorted(values)[len(values) // 2] for name, values in report.figures.items() if name.endswith("_1000"))
     report.checks.append(Check("seconds of the slowest data call at 1000 trials", slowest, MAX_SECONDS))
-    report.notes.append("The page reads all trials once, then only what has changed since.")
+    report.notes.append("The page reads all trials once, and afterwards only what has changed.")
     return report
 
 

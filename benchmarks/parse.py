@@ -1,4 +1,4 @@
-"""What a DAG file of this package costs the dag processor, against the same DAG of empty operators."""
+"""Measures the import of DAG files with operators of this package and with empty operators."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ EXPERIMENT = {{
 with DAG("d", schedule=None, start_date=datetime.datetime(2026, 1, 1)):
     ax_trial_loop("tune", experiment=EXPERIMENT, component="utils.booth", rounds=24)
 """
-# The dag processor forks a process for each file, with Airflow imported. Frozen: a full garbage collection takes longer
-# than the import, and falls into one file or another by chance.
+# The DAG processor forks a process with Airflow imported for each file. The garbage collector is frozen because a full
+# collection takes longer than the import and would hit one file or another by chance.
 _PARSE = """
 import gc, sys, time
 import airflow.dag_processing.processor, airflow.sdk
@@ -84,7 +84,7 @@ _FILES = {
     "98 empty operators in the groups of ax_trial_loop": EMPTY_LOOP,
     "ax_trial_loop, 98 tasks": LOOP,
 }
-#: Our file -> the same DAG of empty operators.
+#: DAG with operators of this package -> the same DAG with empty operators.
 _SAME = {
     "100 operators of this package": "100 empty operators",
     "ax_trial_loop, 98 tasks": "98 empty operators in the groups of ax_trial_loop",
@@ -93,14 +93,14 @@ MAX_EXTRA_SECONDS = 0.05
 
 
 def measure(report: Report, repeats: int, names: Collection[str] = tuple(_FILES)) -> None:
-    """Import each DAG file in processes of its own."""
+    """Import each DAG file in separate processes."""
     with tempfile.TemporaryDirectory(prefix="axtx-bench-") as folder:
         sides = {}
         for number, name in enumerate(names):
             file = Path(folder, f"dag_{number}.py")
             file.write_text(_FILES[name])
             sides[name] = functools.partial(in_fresh_process, _PARSE, str(file), AIRFLOW_HOME=folder)
-            sides[name]()  # leaves the byte code that an installed package has
+            sides[name]()  # writes the byte code that an installed package has
         found = interleaved(sides, repeats)
     table = Table("Import of a DAG file, by a process that has Airflow imported", ["DAG", "time", "more than empty"])
     for name, samples in found.items():
@@ -117,5 +117,5 @@ def run(quick: bool) -> Report:
     """Measure the import of each DAG file."""
     report = Report("parse", quick)
     measure(report, 3 if quick else 11)
-    report.notes.append("Processor time, so that a busy machine does not count.")
+    report.notes.append("Processor time, which does not depend on how busy the machine is.")
     return report

@@ -1,4 +1,4 @@
-"""Where the seconds of a task go: timers at the doors to the store, Ax, TorchX and the clock."""
+"""Measures how long a task spends in the store, in Ax, in TorchX and in sleeping."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Parts:
-    """Adds up the seconds spent behind each door; of doors within doors the outer one counts."""
+    """Adds up the seconds of the calls into each part; for nested calls only the outer one counts."""
 
     def __init__(self) -> None:
         from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher

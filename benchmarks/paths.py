@@ -1,7 +1,7 @@
-"""One step of a trial's life as its Airflow task does it, in a fresh interpreter.
+"""Runs one step of a trial in a new interpreter, as its Airflow task does.
 
-``python -m benchmarks.paths STEP HANDOVER [warm]`` prints, as JSON, the seconds it took, where they went and what was
-imported. ``warm``: what warm workers have preloaded is imported beforehand.
+``python -m benchmarks.paths STEP HANDOVER [warm]`` prints, as JSON, the seconds of the step, its parts, and the
+imported modules. With ``warm`` it first imports the modules that warm workers preload.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 from airflow_provider_axtx import preload
 from benchmarks.parts import Parts
 
-#: Libraries that only a task which asks Ax may load.
+#: Libraries that only a task with Ax may load.
 HEAVY = ("ax", "botorch", "gpytorch", "pandas", "scipy", "torch", "alembic")
 STEPS = ("create", "generate", "submit", "wait", "complete")
 
 
 class TaskInstance:
-    """What an operator uses of a task instance."""
+    """The part of a task instance that the operators use."""
 
     dag_id, run_id, map_index, try_number, max_tries = "dag", "run", -1, 1, 0
 
@@ -35,7 +35,7 @@ class TaskInstance:
 
 
 def _operator(step: str, before: Any, task_id: str) -> Any:
-    """Return the step's operator; importing its module is part of parsing the DAG file, not of the task's work."""
+    """Return the operator of a step. The import of its module belongs to parsing, not to the step."""
     from airflow_provider_axtx.operators import ax, torchx
     from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
     from benchmarks.booth import EXPERIMENT
@@ -58,7 +58,7 @@ def _execute(step: str, before: Any, task_id: str) -> tuple[Any, float]:
 
 
 def main(step: str, handover: Path, *, warm: bool) -> None:
-    """Do one step with what the step before left in the file ``handover``."""
+    """Run one step with the XCom that the previous step wrote to the file ``handover``."""
     before = json.loads(handover.read_text()) if handover.exists() else None
     _operator(step, before, "unused")
     parts = {}

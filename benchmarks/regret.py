@@ -1,8 +1,8 @@
-"""What the best trial is worth: ``AxOptimizeOperator`` next to a plain Ax client with the same seeds.
+"""Compares the best trials of ``AxOptimizeOperator`` with those of a plain Ax client with the same seeds.
 
 ``python -m benchmarks.regret`` prints the median simple regret over the seeds, and how busy four slots are with trials
-of uneven length; exit code 1 when a claim does not hold. ``--keep FILE`` adds to what earlier calls have measured, so
-that the seeds can be run one by one.
+of uneven length. The exit code is 1 when a claim does not hold. ``--keep FILE`` keeps the measurements of earlier
+calls, so that the seeds can run one by one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torchx import specs
 from benchmarks.functions import FUNCTIONS
 from benchmarks.paths import TaskInstance
 
-#: Function -> numbers of trials at which the regret is compared; the last is how many are run.
+#: Function -> numbers of trials at which the regret is compared; the last one is the number of trials that run.
 CHECKPOINTS = {"branin": (20, 25), "hartmann6": (20, 30)}
 PARALLELISM = 4
 
@@ -83,7 +83,7 @@ def experiment(name: str, seed: int) -> dict[str, Any]:
 
 
 def optimize(name: str, seed: int, trials: int, *, parallelism: int = 1, slow: float = 0.0) -> Any:
-    """Run an experiment through the operator, in this process; return the store that holds it."""
+    """Run an experiment with the operator in this process and return its store."""
     from airflow_provider_axtx.operators.ax import AxOptimizeOperator
 
     operator = AxOptimizeOperator(
@@ -103,7 +103,7 @@ def optimize(name: str, seed: int, trials: int, *, parallelism: int = 1, slow: f
 
 
 def through_the_operator(name: str, seed: int) -> list[float]:
-    """Return the value of each trial, in their order."""
+    """Return the value of each trial of the operator, in order."""
     trials = CHECKPOINTS[name][-1]
     facts = optimize(name, seed, trials).snapshot(f"{name}-{seed}")
     values = {seen.trial_index: seen.mean for seen in facts.observations if seen.metric == "value"}
@@ -111,7 +111,7 @@ def through_the_operator(name: str, seed: int) -> list[float]:
 
 
 def through_the_client(name: str, seed: int) -> list[float]:
-    """Return the value of each trial of a plain Ax client."""
+    """Return the value of each trial of a plain Ax client, in order."""
     from ax.api.client import Client
     from ax.api.configs import RangeParameterConfig
 
@@ -132,7 +132,7 @@ def through_the_client(name: str, seed: int) -> list[float]:
 
 
 def utilisation(trials: int = 20, slow: float = 2.0) -> float:
-    """Return the share of slot time in which an app runs, from the first submission to the last, generation left out.
+    """Return the share of slot time in which an app runs, from the first to the last submission, without generation.
 
     The lengths of the trials are ``slow`` times 1, 6, 4, 2, 7, 5, 3, and so on.
     """
@@ -152,9 +152,9 @@ def utilisation(trials: int = 20, slow: float = 2.0) -> float:
         store = optimize("branin", 1000, trials, parallelism=PARALLELISM, slow=slow)
     finally:
         optimizer.propose = propose
-    runs = store.attempts("branin-1000")
-    apps = [json.loads(Path(run.tracker_base, "times").read_text()) for run in runs]
-    # The slots fill up at the start and drain at the end: neither is about refilling.
+    attempts = store.attempts("branin-1000")
+    apps = [json.loads(Path(attempt.tracker_base, "times").read_text()) for attempt in attempts]
+    # The start, when slots fill up, and the end, when they drain, say nothing about refilling.
     start, end = sorted(begin for begin, _ in apps)[PARALLELISM - 1], max(begin for begin, _ in apps)
     edges = sorted({start, end, *(t for span in (*apps, *generating) for t in span if start < t < end)})
     busy = total = 0.0
@@ -167,12 +167,12 @@ def utilisation(trials: int = 20, slow: float = 2.0) -> float:
 
 
 def regret(values: Sequence[float], name: str, trials: int) -> float:
-    """Return the simple regret after so many trials."""
+    """Return the simple regret after ``trials`` trials."""
     return min(values[:trials]) - FUNCTIONS[name][2]
 
 
 def measure(seeds: Sequence[int], keep: Path | None) -> dict[str, Any]:
-    """Run what is not in the file yet; return everything, by name of the function and seed."""
+    """Measure what the file does not contain yet; return all values by function and seed."""
     found: dict[str, Any] = json.loads(keep.read_text()) if keep is not None and keep.exists() else {}
     for name in CHECKPOINTS:
         for seed in seeds:
@@ -186,7 +186,7 @@ def measure(seeds: Sequence[int], keep: Path | None) -> dict[str, Any]:
 
 
 def report(found: dict[str, Any]) -> bool:
-    """Print the table; return whether the operator is nowhere worse than the client."""
+    """Print the table and return whether the operator is never worse than the client."""
     print(f"{'function':>10} {'trials':>6} {'seeds':>5} {'operator':>9} {'client':>9}  median simple regret")
     good = True
     for name, checkpoints in CHECKPOINTS.items():

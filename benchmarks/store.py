@@ -1,4 +1,4 @@
-"""Adding one completed trial until another process could generate the next: this store against Ax's persistence."""
+"""Measures how long it takes to add a completed trial, with this store and with Ax's own persistence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_provider_axtx.store.experiments import ExperimentStore
 from benchmarks.harness import Check, Report, Table, interleaved, timed
 
 NAME = "bench"
-#: Above this Ax's sides take minutes for each step.
+#: With more trials each step of Ax's sides takes minutes.
 AX_LIMIT = 1000
 _DIMENSIONS = 6
 SPEC: dict[str, Any] = {
@@ -30,7 +30,7 @@ SPEC: dict[str, Any] = {
 }
 _TASK = "dag/run/generate/-1"
 
-#: Adds one completed trial and returns what could generate the next.
+#: Adds one completed trial and returns the object that could generate the next one.
 Step = Callable[[], Any]
 
 
@@ -41,12 +41,12 @@ def parameters(index: int) -> dict[str, Any]:
 
 
 def loss(index: int) -> float:
-    """Return what its app would measure."""
+    """Return the value that the trial's app would report."""
     return sum(parameters(index).values()) / 7
 
 
 def filled(url: str, trials: int) -> ExperimentStore:
-    """Return a store whose experiment has this many completed trials and a generator state as Ax leaves it."""
+    """Return a store whose experiment has this many completed trials and the generator state that Ax would leave."""
     from airflow_provider_axtx.optimizer import engine as optimizer
 
     store = ExperimentStore(url)
@@ -62,7 +62,7 @@ def filled(url: str, trials: int) -> ExperimentStore:
 
 
 def our_step(store: ExperimentStore) -> Step:
-    """Return the step on our store: two small transactions, then read and rebuild what Ax needs."""
+    """Return the step on this store: two small transactions, then reading and rebuilding what Ax needs."""
     from airflow_provider_axtx.optimizer.rebuild import rebuild
 
     facts = store.snapshot(NAME)
@@ -77,7 +77,7 @@ def our_step(store: ExperimentStore) -> Step:
 
 
 def add_one(store: ExperimentStore, facts: ExperimentSnapshot) -> int:
-    """Record one more trial, as a generating task does that has read the facts; return its index."""
+    """Record one more trial, as a generating task does after it has read the snapshot; return its index."""
     index = len(facts.trials)
     proposed = ProposedTrial(f"{index}_0", parameters(index), "Sobol", {"generator_key": "Sobol"})
     proposal = Proposal((proposed,), facts.generator_state)
@@ -91,7 +91,7 @@ def complete_one(store: ExperimentStore, index: int) -> None:
 
 
 def json_step(store: ExperimentStore, path: Path) -> Step:
-    """Return the step on Ax's JSON snapshot: save, load."""
+    """Return the step on Ax's JSON snapshot: saving and loading."""
     from ax.api.client import Client
 
     from airflow_provider_axtx.optimizer import engine as optimizer
@@ -110,7 +110,7 @@ def json_step(store: ExperimentStore, path: Path) -> Step:
 
 
 def sql_step(store: ExperimentStore, url: str) -> Step:
-    """Return the step on Ax's SQL storage, which saves at each change: load."""
+    """Return the step on Ax's SQL storage, which saves every change by itself: loading."""
     from ax.api.client import Client
     from ax.api.configs import StorageConfig
     from ax.storage.sqa_store.db import create_all_tables, get_engine, init_engine_and_session_factory
@@ -118,7 +118,7 @@ def sql_step(store: ExperimentStore, url: str) -> Step:
 
     from airflow_provider_axtx.optimizer.rebuild import rebuild
 
-    # Ax's session factory is one for the process, and the first URL stays unless it is forced.
+    # Ax has one session factory per process, which keeps the first URL unless it is forced to take another.
     init_engine_and_session_factory(url=url, force_init=True)
     create_all_tables(get_engine())
     rebuilt, index = rebuild(store.snapshot(NAME)), len(store.trials(NAME))
@@ -144,7 +144,7 @@ def _complete_one(client: Any, index: int) -> None:
 
 @contextmanager
 def _postgres() -> Iterator[Callable[[], str] | None]:
-    """Give a function that makes an empty PostgreSQL database and returns its URL; None without a server's programs."""
+    """Yield a function that creates an empty PostgreSQL database and returns its URL, or None without PostgreSQL."""
     from tests.engines.postgres import PostgresServer, find_programs
 
     try:
@@ -161,13 +161,13 @@ def _postgres() -> Iterator[Callable[[], str] | None]:
 
 
 def run(quick: bool) -> Report:
-    """Measure the step at growing numbers of trials."""
+    """Measure the step with growing numbers of trials."""
     report = Report("store", quick)
     sizes = (10, 100, 1000) if quick else (10, 100, 400, 1000, 5000)
     ax_limit = 10 if quick else AX_LIMIT
     logging.getLogger("ax").setLevel(logging.WARNING)
     table = Table(
-        "One more completed trial, until another process could generate the next (model fitting excluded)",
+        "Time to add a completed trial, until another process could generate the next one (without model fitting)",
         ["trials", "this, SQLite", "this, PostgreSQL", "Ax JSON", "Ax SQL (SQLite)", "JSON / this", "SQL / this"],
     )
     report.tables.append(table)
@@ -182,8 +182,8 @@ def run(quick: bool) -> Report:
         why = "in the quick run" if quick else "because each of its steps takes minutes"
         report.notes.append(f"Ax above {ax_limit} trials left out {why}.")
     report.notes.append(
-        "Ax starts from the same facts, without the model state of each generator run that it saves along the way: "
-        "that favours Ax. Its SQL storage is on SQLite, because its stock tables fail on PostgreSQL."
+        "Ax starts from the same data, without the model state of each generator run that it would have saved, which "
+        "favours Ax. Its SQL storage runs on SQLite because its stock tables fail on PostgreSQL."
     )
     report.checks += _checks(report)
     return report

@@ -1,4 +1,4 @@
-"""Deferred trials in one event loop, as in a triggerer: processor, loop lag, observations, memory."""
+"""Measures deferred trials in one event loop, as in a triggerer: processor time, loop lag, polls, memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.harness import REPEATS, ROOT, Check, Report, Samples, Table
 
-#: The default of the sensor is 10; a shorter one asks more of the triggerer.
+#: Seconds between two polls. The default of the sensor is 10; a shorter interval demands more of the triggerer.
 INTERVAL = 2.0
 MAX_CPU_SHARE = 0.25
 MAX_LAG_SECONDS = 0.2
@@ -46,7 +46,7 @@ async def _figures(names: list[str], intervals: int, traced: bool) -> dict[str, 
     process, loop = psutil.Process(), asyncio.get_running_loop()
     if traced:
         tracemalloc.start()
-    # The first brings the scheduler's client, once for the triggerer; the others are what grows.
+    # The first trigger loads the scheduler's client, once per triggerer. The others show the cost of a further trial.
     waiting = [asyncio.create_task(_wait(names[0]))]
     await asyncio.sleep(INTERVAL + 1)
     memory, _ = tracemalloc.get_traced_memory()
@@ -71,7 +71,7 @@ async def _figures(names: list[str], intervals: int, traced: bool) -> dict[str, 
 
 
 def measure(trials: int, intervals: int, traced: bool) -> dict[str, Any]:
-    """Let this many triggers wait for apps that do not end, and return the figures."""
+    """Let ``trials`` triggers wait for apps that do not end, and return the figures."""
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from tests.faults.thousand import FakeApps
 
@@ -93,7 +93,7 @@ def measure(trials: int, intervals: int, traced: bool) -> dict[str, Any]:
 
 
 def in_own_process(trials: int, intervals: int, *, traced: bool = False) -> dict[str, Any]:
-    """Measure in a process of its own, whose memory nobody else has grown."""
+    """Measure in a new process, so that earlier measurements do not affect its memory."""
     command = [sys.executable, "-m", "benchmarks.waiting", str(trials), str(intervals), "traced" if traced else ""]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -101,11 +101,11 @@ def in_own_process(trials: int, intervals: int, *, traced: bool = False) -> dict
 
 
 def run(quick: bool) -> Report:
-    """Measure growing numbers of waiting trials."""
+    """Measure with growing numbers of waiting trials."""
     report = Report("waiting", quick)
     table = Table(
-        f"Deferred trials on local_detached, one look in {INTERVAL:g} s",
-        ["trials", "share of a core", "longest hold of the event loop", "observations a minute", "memory for each"],
+        f"Deferred trials on local_detached, polled every {INTERVAL:g} s",
+        ["trials", "share of a core", "longest block of the event loop", "polls per minute", "memory per trial"],
     )
     sizes = (1000,) if quick else (10, 100, 1000)
     memory = {size: in_own_process(size, 1, traced=True)["memory"] for size in sizes}
@@ -121,12 +121,12 @@ def run(quick: bool) -> Report:
     report.tables.append(table)
     report.checks += [
         Check("share of a core for 1000 waiting trials", share.median, MAX_CPU_SHARE),
-        Check("seconds for which the event loop was held", lag.median, MAX_LAG_SECONDS),
+        Check("seconds for which the event loop was blocked", lag.median, MAX_LAG_SECONDS),
         Check("bytes for each of 1000 waiting trials", memory[1000], MAX_MEMORY),
     ]
     report.notes += [
-        "The apps are directories with a held lock, as of a supervisor; the observer is the real one.",
-        "Memory as Python has allocated it (tracemalloc, in a run of its own), the observer's included.",
+        "Each app is a directory with a held lock, like that of a real supervisor; the observer is the real one.",
+        "Memory is what Python has allocated (tracemalloc, in a separate run), including the observer's.",
     ]
     return report
 

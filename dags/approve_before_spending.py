@@ -1,4 +1,4 @@
-"""A person looks at the proposed trials before anything is paid for: approve runs them, reject abandons them."""
+"""A person reviews the proposed trials before they run: *Approve* runs them, *Reject* abandons them."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def approve_before_spending() -> None:
         task_id="run", component="utils.booth", poke_interval=1, timeout=600, deferrable=True
     ).expand(trial=generate.output)
     complete = AxCompleteTrialOperator.partial(task_id="complete").expand(run=run.output)
-    # Of a rejected run there is none; the operator's own rule would ask for it behind skipped tasks.
+    # A rejected DAG run has no best trial. The operator's default rule would run it after skipped tasks.
     best = AxBestTrialOperator(task_id="best", experiment_name=name, trigger_rule="all_success")
-    # Rejected trials were never submitted; the teardown abandons them, so that Ax does not wait for their results.
-    reap = TorchXReapTrialsOperator(task_id="reap", reason="rejected, or left behind by its DAG run")
+    # Rejected trials were never submitted. The teardown abandons them, so that Ax does not wait for their results.
+    reap = TorchXReapTrialsOperator(task_id="reap", reason="rejected, or left open by its DAG run")
     create >> generate >> approve >> run
     complete >> best
     complete >> reap.as_teardown(setups=create)

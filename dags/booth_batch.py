@@ -1,4 +1,4 @@
-"""TorchX's own `utils.booth`, four trials at a time."""
+"""Tunes TorchX's example component `utils.booth`, four trials at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TorchX's own `utils.booth`, one trial after the other: the case of Ax's TorchXRunner."""
+"""Tunes TorchX's example component `utils.booth`, one trial at a time, as in Ax's TorchXRunner tutorial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two objectives, a constraint relative to a baseline, and settings that somebody knows: which trade-offs are left?"""
+"""Finds the trade-offs between two objectives, with a constraint relative to a baseline and some known settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EXPERIMENT = {
     "outcome_constraints": ["seconds <= 1.05*baseline"],
     "generation": {"initialization_budget": 6, "initialization_random_seed": 1, "random_seed": 1},
 }
-#: zlib's defaults, which the constraint refers to, and two settings from its manual.
+#: The baseline is zlib's default; the other two settings are from its manual.
 KNOWN = [
     {"parameters": {"level": 6, "window": 15, "memory": 8}, "baseline": True},
     {"parameters": {"level": 1, "window": 15, "memory": 9}},

@@ -1,4 +1,4 @@
-"""Every night: resume the same experiment, add a few trials, remember the best so far."""
+"""Continues the same experiment every night: adds a few trials and returns the best one so far."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A platform's pipeline: prepare data, tune in parallel, train the winner, publish it; a second DAG deploys it.
+"""Prepares data, tunes a model in parallel, trains the best one and publishes it; a second DAG deploys it.
 
-``platform_pipeline`` looks at the images, lets one deferrable task run a whole experiment on them, trains the best
-parameterization on all of them, and publishes the asset ``tuned_digits`` with the best parameters in its event.
-``deploy_digits`` runs whenever that asset is updated, and reads them there.
+``platform_pipeline`` loads the images, runs an experiment on them in one deferrable task, trains the model with the
+best parameters, and publishes the asset ``tuned_digits`` with these parameters in its event. ``deploy_digits`` runs
+whenever the asset is updated and reads the parameters from the event.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def platform_pipeline() -> None:
         yield Metadata(TUNED, extra=model)
 
     prepared = prepare()
-    # Ends what a failed or aborted run has left behind.
+    # Ends the apps and trials that a failed or aborted DAG run has left open.
     reap = TorchXReapTrialsOperator(task_id="reap").as_teardown(setups=prepared)
     prepared >> optimize >> reap
     publish(train(optimize.output))

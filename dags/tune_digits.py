@@ -1,4 +1,4 @@
-"""Tune a classifier of handwritten digits, then train the best one once more and score it on held-out images."""
+"""Tunes a classifier of handwritten digits, then trains the best one again and scores it on held-out images."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Run from the Trigger form: search space, objective, component, scheduler and budget are chosen there.
+"""Runs an experiment from the Trigger form: search space, objective, component, scheduler and budget.
 
-The defaults run as they are: TorchX's own example `utils.booth`, four trials. What comes of it is on the page
-*Experiments*; the tab *Experiments* of the DAG run shows the same.
+The defaults run as they are: TorchX's example component `utils.booth` with four trials. The page *Experiments* and the
+tab *Experiments* of the DAG run show the trials.
 
-The component and the scheduler come from fixed lists: a form must not be able to name any command.
+The form offers fixed lists of components and schedulers, because a component is code that the workers run.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ PARAMS = {
         "from-ui",
         type="string",
         title="Experiment",
-        description="Its name on the page Experiments. An existing one is resumed when its definition is the same; "
-        "choose another name for another search space, objective or constraint.",
+        description="The experiment's name. An existing experiment continues if its definition is the same. "
+        "Choose another name for another search space, objective or constraint.",
         section=WHAT,
         minLength=1,
         maxLength=80,
@@ -82,8 +82,8 @@ PARAMS = {
         "-booth_eval",
         type="string",
         title="Objective",
-        description_md="A metric that the app reports: **accuracy** is maximized, **-loss** minimized. Several "
-        "objectives are separated by a comma: **accuracy, -latency**.",
+        description_md="A metric that the app reports: **accuracy** is maximized, **-loss** is minimized. Separate "
+        "several objectives by commas: **accuracy, -latency**.",
         section=WHAT,
         minLength=1,
     ),
@@ -99,7 +99,7 @@ PARAMS = {
         COMPONENTS[0],
         type="string",
         title="Component",
-        description="The TorchX component that makes an app of a parameterization.",
+        description="The TorchX component that describes how to run a trial.",
         section=HOW,
         enum=COMPONENTS,
         values_display={"utils.booth": "utils.booth (an example of TorchX)", DIGITS: "digits (scikit-learn)"},
@@ -108,14 +108,14 @@ PARAMS = {
         {},
         type="object",
         title="Constant arguments",
-        description_md='Arguments of the component that are not tuned; for the component **digits**: **{"folds": 5}**.',
+        description_md='Arguments of the component that are not tuned, for example **{"folds": 5}** for **digits**.',
         section=HOW,
     ),
     "scheduler": Param(
         "local_detached",
         type="string",
         title="Scheduler",
-        description="Where the apps run.",
+        description="The TorchX scheduler that runs the apps.",
         section=HOW,
         enum=["local_detached", "slurm"],
         values_display={"local_detached": "this machine (local_detached)", "slurm": "Slurm"},
@@ -124,7 +124,7 @@ PARAMS = {
         2,
         type="integer",
         title="Rounds",
-        description="One after the other; each learns from the rounds before.",
+        description="Rounds run one after the other. Each round learns from the previous ones.",
         section=BUDGET,
         minimum=1,
         maximum=MAX_ROUNDS,
@@ -133,7 +133,7 @@ PARAMS = {
         2,
         type="integer",
         title="Trials in each round",
-        description="They run in parallel.",
+        description="The trials of a round run in parallel.",
         section=BUDGET,
         minimum=1,
         maximum=20,

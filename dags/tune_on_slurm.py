@@ -1,8 +1,8 @@
-"""The digits experiment on a Slurm cluster: four trials at once, each with the CPUs that its component asks for.
+"""Tunes the digits classifier on a Slurm cluster: four trials at a time, each with the CPUs of its component.
 
-Needs a connection ``torchx_default`` with the scheduler ``slurm``, its ``job_dir`` and a ``tracker_base`` on the file
-system that the cluster shares with Airflow's workers; and, when there are several workers, a connection ``ax_default``
-to PostgreSQL or MySQL. ``docs/schedulers.md`` has both.
+The DAG needs a connection ``torchx_default`` with the scheduler ``slurm``, its ``job_dir`` and a ``tracker_base`` on
+the file system that the cluster shares with Airflow's workers. Several workers also need a connection ``ax_default`` to
+PostgreSQL or MySQL. ``docs/schedulers.md`` shows both connections.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def tune_on_slurm() -> None:
         rounds="{{ params.rounds }}",
         max_rounds=6,
         trials_per_round=4,
-        # A node that dies, or a preempted job, is no fault of the parameters: run them once more.
+        # A dead node or a preempted job says nothing about the parameters, so the trial runs once more.
         trial_retries=1,
         poke_interval=5,
         timeout=3600,

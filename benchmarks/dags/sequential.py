@@ -1,4 +1,4 @@
-"""Ten trials one after the other, in each way; and ten tasks that do nothing, to measure the start of one."""
+"""DAGs that run ten trials one after the other, and a DAG of ten empty tasks that measures the start of a task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPERIMENT: dict[str, Any] = {
         {"type": "range", "name": "x2", "parameter_type": "float", "bounds": [0.0, 15.0]},
     ],
     "objective": "-value",
-    # Sobol: what a model takes is no overhead.
+    # Sobol, because the time of a model fit does not belong to the overhead.
     "generation": {"method": "random_search", "initialization_random_seed": 1, "random_seed": 1},
 }
 APP: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""TorchX components of the example DAGs: how to run an app for one parameterization."""
+"""TorchX components of the example DAGs."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def digits(
 
 
 def compress(level: int, window: int, memory: int, trial_idx: int, tracker_base: str) -> specs.AppDef:
-    """Compress a text.
+    """Compress a text with zlib.
 
     Args:
-        level: how hard zlib tries
-        window: binary logarithm of its window
-        memory: how much memory it uses for its state
+        level: compression level
+        window: binary logarithm of the window size
+        memory: memory level of the compression state
         trial_idx: index of the trial, passed by the provider
         tracker_base: where to report, passed by the provider
     """

@@ -1,4 +1,4 @@
-"""An app that compresses a text with zlib's settings: how small it gets, how much memory and time it takes."""
+"""An app that compresses a text with zlib and reports the size, the memory and the time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPEATS = 5
 
 
 def text() -> bytes:
-    """Return a text of half a megabyte that compresses neither well nor badly."""
+    """Return a text of half a megabyte with a medium compression ratio."""
     numbers, state = [], 1
     for _ in range(60_000):
         state = state * 6364136223846793005 % 2**64
@@ -23,7 +23,7 @@ def text() -> bytes:
 
 
 def measure(level: int, window: int, memory: int) -> dict[str, float]:
-    """Return size and memory in kB, and the seconds of a run with their standard error."""
+    """Return size and memory in kB, and the mean seconds of a compression with their standard error."""
     data, seconds, size = text(), [], 0
     for _ in range(REPEATS):
         started = time.process_time()

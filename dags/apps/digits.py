@@ -1,4 +1,4 @@
-"""The app that is tuned: a support vector classifier of handwritten digits. Knows nothing of Airflow or Ax."""
+"""An app that scores a support vector classifier of handwritten digits. It does not depend on Airflow or Ax."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import SVC
 from torchx.runtime.tracking import FsspecResultTracker
 
-#: A fifth of the images is never seen during tuning; the final score comes from it.
+#: Share of the images that tuning never sees; the final score comes from them.
 HELD_OUT = 0.2
 
 

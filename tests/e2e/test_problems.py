@@ -66,7 +66,7 @@ def test_rejected_trials_are_abandoned_and_nothing_is_submitted(world: World, ru
     answer(world, runs["reject"], "Reject")
     trials = world.store.trials("approved-reject")
     assert [t.status for t in trials] == ["ABANDONED"] * 3
-    assert {t.reason for t in trials} == {"rejected, or left behind by its DAG run"}
+    assert {t.reason for t in trials} == {"rejected, or left open by its DAG run"}
     assert world.store.attempts("approved-reject") == []
     assert world.env.api.task_states(*runs["reject"])["run"] == "skipped"
 
