@@ -6,6 +6,7 @@ A block's language, and the title in its info string, say what is done with it:
 ``python``             executed; all of a page share a namespace
 ``python title=FILE``  written to FILE; a DAG file must load without an error, another module is imported
 ``sh``                 executed by bash, see ``prelude.sh`` for what is checked instead of being run
+``ini``                options in Airflow's configuration: Airflow or this provider must know them
 ``json``               a connection's extra, an experiment or a part of one: read by the product's own code
 ``yaml``               parsed
 ``text``               output or a diagram, nothing to run
@@ -16,6 +17,7 @@ A block's language, and the title in its info string, say what is done with it:
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -99,6 +101,21 @@ def check_json(example: Example, title: str | None) -> None:
     ExperimentSpec.load({"name": "page", "parameters": [x], **objective, **value})
 
 
+def check_configuration(example: Example, title: str | None) -> None:
+    """Look up each option in Airflow's and this provider's descriptions of their options."""
+    from airflow.configuration import conf
+
+    from airflow_provider_axtx.get_provider_info import get_provider_info
+
+    known = {**conf.configuration_description, **get_provider_info()["config"]}
+    block = configparser.ConfigParser(interpolation=None)
+    block.read_string(example.parsed)
+    assert block.sections()
+    for section in block.sections():
+        for option in block.options(section):
+            assert option in known[section]["options"], f"[{section}] {option}"
+
+
 def check_yaml(example: Example, title: str | None) -> None:
     """Parse a block."""
     assert yaml.safe_load(example.parsed)
@@ -112,6 +129,7 @@ Runner = Callable[[Example, "str | None"], None]
 RUNNERS: dict[str, Runner] = {
     "python": run_python,
     "sh": run_shell,
+    "ini": check_configuration,
     "json": check_json,
     "yaml": check_yaml,
     "text": nothing_to_run,

@@ -22,6 +22,7 @@ BROKEN = {
     ),
     "an unknown field of a connection": ("", "json", '{"scheduler": "slurm", "tracker": "x"}', InvalidInputError),
     "an unknown field of an experiment": ("", "json", '{"objective": "a", "seed": 1}', InvalidInputError),
+    "an unknown option": ("", "ini", "[axtx]\ninstall = x", AssertionError),
     "text that is not JSON": ("", "json", "{", ValueError),
     "an unknown language": ("", "bash", "true", AssertionError),
     "a reason that says nothing": ("<!-- not run: no -->\n", "python", "1 / 0", AssertionError),
