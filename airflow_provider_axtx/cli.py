@@ -1,12 +1,17 @@
-"""``airflow ax ...``: look at the experiments, and end what nobody waits for."""
+"""``airflow ax ...``: list experiments and trials, and end the apps and trials of DAG runs that are over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from airflow.cli.cli_config import ARG_OUTPUT, ActionCommand, Arg, CLICommand, GroupCommand
 
+from airflow_provider_axtx.core.errors import AxtxError, StoreNotFoundError
+from airflow_provider_axtx.core.records import final_means
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 
@@ -15,18 +20,19 @@ if TYPE_CHECKING:
 
     from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+    from airflow_provider_axtx.store.experiments import ExperimentStore
 
 _CONN_ID = Arg(
     ("--ax-conn-id",), help="Connection of the experiment store (default: ax_default)", default=AxHook.default_conn_name
 )
 _TORCHX_CONN_ID = Arg(
     ("--torchx-conn-id",),
-    help="Connection for apps that do not say through which they were submitted (default: torchx_default)",
+    help="Connection for apps that were submitted outside Airflow (default: torchx_default)",
     default=TorchXHook.default_conn_name,
 )
 _EXPERIMENT = Arg(("experiment",), help="Name of the experiment")
 _ONLY_EXPERIMENT = Arg(("--experiment",), help="Only this experiment", default=None)
-_DRY_RUN = Arg(("--dry-run",), help="Say what would be ended, and end nothing", action="store_true")
+_DRY_RUN = Arg(("--dry-run",), help="List what would be ended, and end nothing", action="store_true")
 
 
 def get_commands() -> list[CLICommand]:
@@ -42,7 +48,7 @@ def get_commands() -> list[CLICommand]:
                 ),
                 ActionCommand(
                     "reap",
-                    "Cancel apps that no active DAG run stands behind, and settle their trials",
+                    "Cancel the apps of DAG runs that are over, and settle their trials",
                     reap,
                     (_ONLY_EXPERIMENT, _DRY_RUN, _CONN_ID, _TORCHX_CONN_ID, ARG_OUTPUT),
                 ),
@@ -51,31 +57,56 @@ def get_commands() -> list[CLICommand]:
     ]
 
 
+def _command(function: Callable[[Namespace], None]) -> Callable[[Namespace], None]:
+    """Make a function a command: it sees Airflow's connections, and its errors are shown without a traceback."""
+
+    @functools.wraps(function)
+    def run(args: Namespace) -> None:
+        # As Airflow's own commands: without it connections are not looked for in Airflow's database.
+        os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
+        try:
+            function(args)
+        except AxtxError as error:
+            raise SystemExit(str(error)) from error
+
+    return run
+
+
+def _existing_store(args: Namespace) -> ExperimentStore:
+    hook = AxHook(args.ax_conn_id)
+    # Not on stdout, which `--output json` keeps for the data.
+    print(f"Experiment store: {hook.describe_store()}", file=sys.stderr)
+    return hook.existing_store
+
+
+@_command
 def list_experiments(args: Namespace) -> None:
     """Print a line for each experiment: its trials by status and why it ended."""
+    try:
+        summaries = _existing_store(args).summaries()
+    except StoreNotFoundError as error:
+        print(error, file=sys.stderr)
+        summaries = []
+    statuses = ("COMPLETED", "FAILED", "ABANDONED", "RUNNING")
     rows = [
         {
             "experiment": summary.name,
             "trials": sum(summary.trial_counts.values()),
-            **{
-                status: summary.trial_counts.get(status, 0)
-                for status in ("COMPLETED", "FAILED", "ABANDONED", "RUNNING")
-            },
+            **{status: summary.trial_counts.get(status, 0) for status in statuses},
             "stop_reason": summary.stop_reason or "",
         }
-        for summary in AxHook(args.ax_conn_id).store.summaries()
+        for summary in summaries
     ]
     _show(rows, args)
 
 
+@_command
 def list_trials(args: Namespace) -> None:
     """Print a line for each trial of an experiment: status, parameters, metrics, attempts, app handle, reason."""
-    facts = (store := AxHook(args.ax_conn_id).store).snapshot(args.experiment)
-    metrics: dict[int, dict[str, float]] = {}
-    for observation in facts.observations:
-        if observation.step is None:
-            metrics.setdefault(observation.trial_index, {})[observation.metric] = observation.mean
-    last = {run.trial_index: run for run in store.attempts(args.experiment)}
+    store = _existing_store(args)
+    snapshot = store.snapshot(args.experiment)
+    metrics = final_means(snapshot.observations)
+    last = {attempt.trial_index: attempt for attempt in store.attempts(args.experiment)}
     rows = [
         {
             "trial": trial.index,
@@ -86,19 +117,28 @@ def list_trials(args: Namespace) -> None:
             "app_handle": (last[trial.index].app_handle or "") if trial.index in last else "",
             "reason": trial.reason or "",
         }
-        for trial in facts.trials
+        for trial in snapshot.trials
     ]
     _show(rows, args)
 
 
+@_command
 def reap(args: Namespace) -> None:
-    """End apps and trials whose DAG run is not queued or running any more; print what became of them."""
+    """Cancel apps and settle trials whose DAG run is not queued or running any more; print what became of them.
+
+    A DAG run also counts as over when its DAG is gone: deleted, or not in the DAG files any more.
+    """
     from dataclasses import asdict
 
     from airflow_provider_axtx.lifecycle.reap import orphans_without_dag_run
     from airflow_provider_axtx.lifecycle.reap import reap as end
 
-    store = AxHook(args.ax_conn_id).store
+    try:
+        store = _existing_store(args)
+    except StoreNotFoundError as error:
+        print(error, file=sys.stderr)
+        _show([], args)
+        return
     orphans = orphans_without_dag_run(store, _active_dag_runs(), args.experiment)
     if args.dry_run:
         rows: list[dict[str, Any]] = [
@@ -112,22 +152,44 @@ def reap(args: Namespace) -> None:
         ]
     else:
 
-        def launcher_for(run: AttemptRecord) -> TorchXLauncher:
-            return TorchXHook(run.identity.torchx_conn_id or args.torchx_conn_id).get_launcher(run.scheduler)
+        def launcher_for(attempt: AttemptRecord) -> TorchXLauncher:
+            conn_id = attempt.identity.torchx_conn_id or args.torchx_conn_id
+            return TorchXHook(conn_id).get_launcher(attempt.scheduler)
 
-        rows = [asdict(one) for one in end(store, launcher_for, orphans, "reaped: no active DAG run waits for it")]
+        reaped = end(store, launcher_for, orphans, "reaped: no active DAG run waits for it")
+        rows = [asdict(one) for one in reaped]
     _show(rows, args)
 
 
 def _active_dag_runs() -> set[tuple[str, str]]:
-    """Return (dag_id, run_id) of every DAG run that is queued or running, from Airflow's own database."""
+    """Return (dag_id, run_id) of every DAG run that is queued or running, from Airflow's own database.
+
+    The DAG run of a DAG that is gone stays "running" for ever, because the scheduler passes over it.
+    """
+    from airflow.models.dag import DagModel
     from airflow.models.dagrun import DagRun
+    from airflow.models.errors import ParseImportError
     from airflow.utils.session import create_session
     from airflow.utils.state import State
-    from sqlalchemy import select
+    from sqlalchemy import and_, or_, select
 
+    # A DAG file with an error makes its DAGs stale, too, but they come back when the error is fixed.
+    has_error = (
+        select(ParseImportError.id)
+        .where(
+            and_(
+                ParseImportError.filename == DagModel.relative_fileloc,
+                ParseImportError.bundle_name == DagModel.bundle_name,
+            )
+        )
+        .exists()
+    )
+    query = (
+        select(DagRun.dag_id, DagRun.run_id)
+        .join(DagModel, DagModel.dag_id == DagRun.dag_id)
+        .where(DagRun.state.in_(State.unfinished_dr_states), or_(DagModel.is_stale.is_(False), has_error))
+    )
     with create_session() as session:
-        query = select(DagRun.dag_id, DagRun.run_id).where(DagRun.state.in_(State.unfinished_dr_states))
         return {(dag_id, run_id) for dag_id, run_id in session.execute(query)}
 
 
