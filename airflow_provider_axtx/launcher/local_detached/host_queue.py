@@ -1,9 +1,13 @@
-"""First come, first served: at most ``max_parallel`` apps run on a host at once, the others wait in line.
+"""The queue of a host: of the apps that may start, the one that was submitted first starts.
+
+An app may start while fewer apps run on the host than the host's limit, and fewer of those submitted before it than its
+own limit ``max_parallel``. Apps with larger limits overtake it. They do not count against its own limit: it would wait
+for ever if they kept coming.
 
 Everything is a file that its owner holds with ``flock``, so the kernel takes a dead supervisor out of the queue::
 
     <root>/.queue/<host>/guard               held for microseconds around every change
-    <root>/.queue/<host>/waiting/<n>-<app>   one ticket for each waiting app, in order
+    <root>/.queue/<host>/waiting/<n>-<app>   one ticket for each waiting app, in order; holds its ``max_parallel``
     <root>/.queue/<host>/running/<n>-<app>   one slot for each running app
 """
 
@@ -12,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 
 from airflow_provider_axtx.launcher.local_detached.app_dir import try_lock
 
@@ -26,11 +31,15 @@ class Queue:
     :param root: directory of all apps.
     :param host: name of this host; two hosts that share a root have two queues.
     :param app_id: the app id.
+    :param max_parallel: the app's own limit.
+    :param host_max_parallel: the host's limit.
     """
 
-    def __init__(self, root: str, host: str, app_id: str) -> None:
+    def __init__(self, root: str, host: str, app_id: str, max_parallel: int, host_max_parallel: int) -> None:
         self._base = os.path.join(root, ".queue", host)
         self._app_id = app_id
+        self._max_parallel = max_parallel
+        self._host_max_parallel = host_max_parallel
         self._name = ""
         self._place: tuple[str, int] | None = None
         self._ahead: str | None = None
@@ -40,26 +49,42 @@ class Queue:
         for directory in ("waiting", "running"):
             os.makedirs(self._path(directory), mode=0o700, exist_ok=True)
         with self._guard():
-            last = max((int(name.partition("-")[0]) for name in os.listdir(self._path("waiting"))), default=0)
+            names = [name for directory in ("waiting", "running") for name in os.listdir(self._path(directory))]
+            last = max((int(name.partition("-")[0]) for name in names), default=0)
             self._name = f"{last + 1:012d}-{self._app_id}"
-            self._take("waiting")
+            os.write(self._take("waiting"), str(self._max_parallel).encode())
 
-    def enter(self, max_parallel: int) -> bool:
-        """Take a slot if no app is ahead and fewer than ``max_parallel`` apps run; return whether it was taken.
+    def enter(self) -> bool:
+        """Take a slot if this app is the first of those that may start; return whether it was taken.
 
-        While another app is ahead this is one attempt at one lock, however long the queue is.
+        While another app that has to start earlier is ahead this is one attempt at one lock, however long the queue is.
         """
         if self._ahead is not None and self._is_waiting(self._ahead):
             return False
         with self._guard():
-            ahead = [name for name in self._living("waiting") if name < self._name]
-            self._ahead = max(ahead, default=None)
-            if ahead or len(self._living("running")) >= max_parallel:
+            ahead = {name: self._limit(name) for name in self._living("waiting") if name < self._name}
+            # With a limit as large as ours it may start whenever we may.
+            self._ahead = max((name for name, limit in ahead.items() if limit >= self._max_parallel), default=None)
+            if self._ahead is not None or not self._may_start(ahead):
                 return False
             ticket = self._place
             self._take("running")
             _give_back(ticket)
             return True
+
+    def _may_start(self, ahead: dict[str, int]) -> bool:
+        running = self._living("running")
+
+        def fits(name: str, limit: int) -> bool:
+            return sum(other < name for other in running) < limit
+
+        reserved = sum(fits(name, limit) for name, limit in ahead.items())
+        return fits(self._name, self._max_parallel) and len(running) + reserved < self._host_max_parallel
+
+    def _limit(self, name: str) -> int:
+        """Return the limit of a waiting app; an older version did not write it, and had all others wait behind it."""
+        with open(self._path("waiting", name), encoding="ascii") as file:
+            return int(file.read() or sys.maxsize)
 
     def leave(self) -> None:
         """Give the ticket or the slot back."""
@@ -67,12 +92,13 @@ class Queue:
             _give_back(self._place)
             self._place = None
 
-    def _take(self, directory: str) -> None:
+    def _take(self, directory: str) -> int:
         path = self._path(directory, self._name)
         descriptor = try_lock(path, create=True)
         if descriptor is None:
             raise BlockingIOError(f"{path} is held by another process")
         self._place = (path, descriptor)
+        return descriptor
 
     def _path(self, *parts: str) -> str:
         return os.path.join(self._base, *parts)

@@ -17,6 +17,8 @@ from airflow_provider_axtx.launcher.local_detached.launch import app_environment
 BACKEND = "local_detached"
 #: Seconds between SIGTERM and SIGKILL, as in TorchX's own local scheduler.
 DEFAULT_TERM_GRACE = 10
+#: The number of apps that may run on this host at once, for all apps that do not say otherwise.
+HOST_LIMIT_VARIABLE = "AXTX_HOST_MAX_PARALLEL"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -24,11 +26,13 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 class DetachedRequest(PopenRequest):  # type: ignore[misc]
     """What ``submit_dryrun`` returns: TorchX's ``PopenRequest`` and how the supervisor treats the app.
 
-    :param max_parallel: the app starts when fewer than this many apps run on the host.
+    :param max_parallel: the app starts when fewer than this many of the apps submitted before it run on the host.
+    :param host_max_parallel: and when fewer than this many apps run on the host at all; None means no such limit.
     :param term_grace: seconds between SIGTERM and SIGKILL when it is stopped.
     """
 
     max_parallel: int
+    host_max_parallel: int | None
     term_grace: int
 
     @classmethod
@@ -45,6 +49,7 @@ class DetachedRequest(PopenRequest):  # type: ignore[misc]
             role_params={role: [ReplicaParam(**r) for r in replicas] for role, replicas in own["role_params"].items()},
             role_log_dirs=own["role_log_dirs"],
             max_parallel=cfg.get("max_parallel") or len(os.sched_getaffinity(0)),
+            host_max_parallel=cfg.get("host_max_parallel") or _host_limit(),
             term_grace=DEFAULT_TERM_GRACE if cfg.get("term_grace") is None else cfg["term_grace"],
         )
 
@@ -55,7 +60,8 @@ class DetachedRequest(PopenRequest):  # type: ignore[misc]
             {"name": role, "replicas": [_replica(params, inherited) for params in replicas]}
             for role, replicas in self.role_params.items()
         ]
-        return {"roles": roles, "max_parallel": self.max_parallel, "term_grace": self.term_grace}
+        limits = {"max_parallel": self.max_parallel, "host_max_parallel": self.host_max_parallel}
+        return {"roles": roles, **limits, "term_grace": self.term_grace}
 
 
 def is_safe_name(name: str) -> bool:
@@ -93,10 +99,25 @@ def check_options(cfg: Any) -> None:
             f"scheduler option log_dir={cfg['log_dir']!r}: {BACKEND} keeps all apps under one root.",
             fix="set the environment variable AXTX_LOCAL_ROOT for all processes of this installation.",
         )
-    for name, least in (("max_parallel", 1), ("term_grace", 0)):
+    for name, least in (("max_parallel", 1), ("host_max_parallel", 1), ("term_grace", 0)):
         value = cfg.get(name)
         if value is not None and value < least:
             raise InvalidInputError(f"scheduler option {name}={value!r} is too small.", fix=f"at least {least}.")
+
+
+def _host_limit() -> int | None:
+    """Return the limit of this host from the environment, or None.
+
+    :raises InvalidInputError: it is not a whole number above 0.
+    """
+    value = os.environ.get(HOST_LIMIT_VARIABLE)
+    if not value:
+        return None
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise InvalidInputError(
+            f"The environment variable {HOST_LIMIT_VARIABLE} is {value!r}.", fix="set it to a whole number above 0."
+        )
+    return int(value)
 
 
 def _renamed(value: Any, unique: str, name: str) -> Any:

@@ -72,6 +72,7 @@ from airflow_provider_axtx.launcher.local_detached.app_state import observe
 from airflow_provider_axtx.launcher.local_detached.request import (
     BACKEND,
     DEFAULT_TERM_GRACE,
+    HOST_LIMIT_VARIABLE,
     DetachedRequest,
     check_app,
     check_options,
@@ -131,7 +132,14 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
             "max_parallel",
             type_=int,
             default=None,
-            help="start the app when fewer than this many apps run on the host (default: number of CPUs)",
+            help="start the app when fewer than this many of the apps submitted before it run on the host "
+            "(default: number of CPUs)",
+        )
+        opts.add(
+            "host_max_parallel",
+            type_=int,
+            default=None,
+            help=f"and when fewer than this many apps run on the host at all (default: {HOST_LIMIT_VARIABLE}, if set)",
         )
         opts.add(
             "term_grace",

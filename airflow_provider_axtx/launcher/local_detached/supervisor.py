@@ -92,7 +92,9 @@ class Supervisor:
     def __init__(self, app: AppDir, request: dict[str, Any], host: str) -> None:
         self._app = app
         self._request = request
-        self._queue = Queue(app.root, host, app.app_id)
+        # A request of an older version has no limit of the host.
+        host_limit = request.get("host_max_parallel") or sys.maxsize
+        self._queue = Queue(app.root, host, app.app_id, request["max_parallel"], host_limit)
         self._live: dict[int, str] = {}
         self._leaders: dict[int, int] = {}
         self._exits: dict[str, int] = {}
@@ -137,7 +139,7 @@ class Supervisor:
 
     def _wait_for_slot(self) -> End | None:
         while not (end := self._interrupted()):
-            if self._queue.enter(self._request["max_parallel"]):
+            if self._queue.enter():
                 crash_point("supervisor.after_slot")
                 return None
             self._pause(_INTERVAL)

@@ -222,7 +222,7 @@ def test_an_end_that_finds_the_disk_full_is_recorded_when_there_is_room(
     monkeypatch.setattr(supervisor, "_RECORD_INTERVAL", 0.01)
     (tmp_path / "app").mkdir()
     app = Disk(str(tmp_path), "app")
-    supervisor.Supervisor(app, {}, "host")._record("SUCCEEDED", "", False)
+    supervisor.Supervisor(app, {"max_parallel": 1}, "host")._record("SUCCEEDED", "", False)
     final = app.read("final.json")
     assert final is not None and final["state"] == "SUCCEEDED"
     assert app.attempts == 3

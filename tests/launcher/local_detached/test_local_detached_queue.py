@@ -1,4 +1,4 @@
-"""First come, first served, and never more than ``max_parallel`` apps at once."""
+"""First come, first served among the apps that may start, and never more at once than their limits allow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import time
 from itertools import accumulate
 from pathlib import Path
 
+import pytest
+
+from airflow_provider_axtx.core.errors import InvalidInputError
 from tests.launcher.local_detached.harness import Apps, wait_until
 
 
@@ -120,3 +123,65 @@ def test_waiting_and_watching_cost_next_to_nothing(apps: Apps, tmp_path: Path) -
     time.sleep(2)
     elapsed = time.monotonic() - began
     assert [(after - first) / elapsed < 0.05 for first, after in zip(before, used(), strict=True)] == [True, True]
+
+
+def held(apps: Apps, tmp_path: Path, name: str, **options: int) -> Path:
+    """Submit an app that runs until the returned file exists."""
+    go = tmp_path / f"go-{name}"
+    apps.submit(name, f"while [ ! -e {go} ]; do sleep 0.05; done", **options)
+    return go
+
+
+def test_app_with_a_small_limit_stops_no_other(apps: Apps, tmp_path: Path) -> None:
+    """The first in the queue wants to be alone with one of its own: the others do not wait for that."""
+    go = blocker(apps, tmp_path)
+    apps.submit("narrow", "exit 0", max_parallel=1)
+    wide = [held(apps, tmp_path, f"wide{n}", max_parallel=4) for n in range(2)]
+    for n in range(2):
+        assert apps.until(f"wide{n}", "RUNNING") == "RUNNING"
+    assert apps.state("narrow") == "PENDING"
+    # Nor does it wait for those that have overtaken it, or it might wait for ever.
+    go.touch()
+    assert apps.until("narrow") == "SUCCEEDED"
+    assert [apps.state(f"wide{n}") for n in range(2)] == ["RUNNING"] * 2
+    for file in wide:
+        file.touch()
+
+
+def test_limit_of_the_host_holds_for_all_apps(apps: Apps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AXTX_HOST_MAX_PARALLEL", "2")
+    files = {name: held(apps, tmp_path, name, max_parallel=9) for name in ("a", "b")}
+    for name in files:
+        apps.until(name, "RUNNING")
+    for name in ("c", "d"):
+        files[name] = held(apps, tmp_path, name, max_parallel=9)
+    assert [apps.state(name) for name in "cd"] == ["PENDING"] * 2
+    files["b"].touch()
+    apps.until("c", "RUNNING")
+    assert apps.state("d") == "PENDING"
+    monkeypatch.delenv("AXTX_HOST_MAX_PARALLEL")
+    apps.submit("e", "exit 0", max_parallel=9, host_max_parallel=1)
+    for file in (files["a"], files["c"]):
+        file.touch()
+    apps.until("d", "RUNNING")
+    assert apps.state("e") == "PENDING"
+    files["d"].touch()
+    assert apps.until("e") == "SUCCEEDED"
+
+
+def test_a_free_slot_goes_to_the_first_that_may_start(apps: Apps, tmp_path: Path) -> None:
+    lines = tmp_path / "journal"
+    go = blocker(apps, tmp_path)
+    apps.submit("narrow", logging_script(lines, "narrow"), max_parallel=1, host_max_parallel=1)
+    apps.submit("wide", logging_script(lines, "wide"), max_parallel=4, host_max_parallel=1)
+    assert [apps.state(name) for name in ("narrow", "wide")] == ["PENDING"] * 2
+    go.touch()
+    assert apps.until("wide") == "SUCCEEDED"
+    assert journal(lines).split()[1] == "narrow"
+
+
+@pytest.mark.parametrize("value", ["0", "many", "-1", "1.5"])
+def test_limit_of_the_host_that_is_no_number(apps: Apps, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("AXTX_HOST_MAX_PARALLEL", value)
+    with pytest.raises(InvalidInputError, match="AXTX_HOST_MAX_PARALLEL"):
+        apps.submit("app", "exit 0")
