@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -49,6 +51,17 @@ _POSTGRESQL_TIMEOUTS: dict[str, Any] = {
 #: Longer than the server itself waits for a lock (50 s).
 _MYSQL_TIMEOUTS: dict[str, Any] = {"connect_timeout": 10, "read_timeout": 90, "write_timeout": 90}
 _TIMEOUTS = {"postgresql+psycopg": _POSTGRESQL_TIMEOUTS, "mysql+pymysql": _MYSQL_TIMEOUTS}
+#: A reader holds a thread of Airflow's API server, which has forty of them for all users.
+_READER_SECONDS = 2
+_READER_TIMEOUTS: dict[str, dict[str, Any]] = {
+    "postgresql+psycopg": {
+        **_POSTGRESQL_TIMEOUTS,
+        "connect_timeout": _READER_SECONDS,
+        "tcp_user_timeout": _READER_SECONDS * 1000,
+        "options": f"-c statement_timeout={_READER_SECONDS * 1000} -c default_transaction_read_only=on",
+    },
+    "mysql+pymysql": dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), _READER_SECONDS),
+}
 
 
 class Database:
@@ -59,13 +72,14 @@ class Database:
 
     :param url: SQLAlchemy URL; ``sqlite``, ``postgresql`` or ``mysql``.
     :param retry_seconds: for how long a transient failure is retried.
+    :param reader: use connections that cannot write, create no file, and give up after two seconds without an answer.
     :raises InvalidInputError: for a URL that cannot be used, or a missing driver.
     """
 
-    def __init__(self, url: str, retry_seconds: float = DEFAULT_RETRY_SECONDS) -> None:
+    def __init__(self, url: str, retry_seconds: float = DEFAULT_RETRY_SECONDS, *, reader: bool = False) -> None:
         self._url = checked_url(url)
         self._retry_seconds = retry_seconds
-        self._engine = _engine_for(self._url)
+        self._engine = _engine_for(self._url, reader)
 
     @property
     def shown_url(self) -> str:
@@ -224,15 +238,15 @@ def _check_sqlite_path(path: str | None) -> None:
         )
 
 
-_engines: dict[sa.URL, sa.Engine] = {}
+_engines: dict[tuple[sa.URL, bool], sa.Engine] = {}
 _engines_lock = threading.Lock()
 
 
-def _engine_for(url: sa.URL) -> sa.Engine:
+def _engine_for(url: sa.URL, reader: bool) -> sa.Engine:
     with _engines_lock:
-        if url not in _engines:
-            _engines[url] = _new_engine(url)
-        return _engines[url]
+        if (url, reader) not in _engines:
+            _engines[url, reader] = _new_engine(url, reader)
+        return _engines[url, reader]
 
 
 def _before_fork() -> None:
@@ -253,22 +267,25 @@ def _after_fork() -> None:
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
-def _new_engine(url: sa.URL) -> sa.Engine:
+def _new_engine(url: sa.URL, reader: bool) -> sa.Engine:
     try:
         if url.get_backend_name() == "sqlite":
-            return _sqlite_engine(url)
-        timeouts = _TIMEOUTS.get(url.drivername, {})
+            return _sqlite_engine(url, reader)
+        timeouts = (_READER_TIMEOUTS if reader else _TIMEOUTS).get(url.drivername, {})
         engine = sa.create_engine(
             url,
             hide_parameters=True,
             pool_pre_ping=True,
             pool_size=2,
             max_overflow=8,
+            pool_timeout=_READER_SECONDS if reader else 30,
             pool_recycle=1800,
             connect_args={name: value for name, value in timeouts.items() if name not in url.query},
         )
         if engine.dialect.name in ("mysql", "mariadb"):
             sa.event.listen(engine, "connect", _set_up_mysql)
+            if reader:
+                sa.event.listen(engine, "connect", _make_mysql_read_only)
             sa.event.listen(engine, "begin", _begin)
         return engine
     except (ImportError, sa.exc.ArgumentError) as error:
@@ -279,7 +296,8 @@ def _new_engine(url: sa.URL) -> sa.Engine:
         ) from error
 
 
-def _sqlite_engine(url: sa.URL) -> sa.Engine:
+def _sqlite_engine(url: sa.URL, reader: bool) -> sa.Engine:
+    path = Path(str(url.database))
     engine = sa.create_engine(
         url,
         hide_parameters=True,
@@ -289,12 +307,13 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         max_overflow=-1,
         # isolation_level None: the driver's own BEGIN comes too late and only before a write.
         connect_args={"isolation_level": None, "timeout": _SQLITE_BUSY_SECONDS},
+        **({"creator": lambda: _connect_reader(path)} if reader else {}),
     )
-    path = Path(str(url.database))
 
     def set_up(connection: Any, record: ConnectionPoolEntry) -> None:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA query_only={'ON' if reader else 'OFF'}")
         record.info["file"] = _file_at(path)
 
     def refuse_another_file(_: Any, record: ConnectionPoolEntry, __: Any) -> None:
@@ -306,6 +325,12 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     sa.event.listen(engine, "checkout", refuse_another_file)
     sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _connect_reader(path: Path) -> sqlite3.Connection:
+    # Not mode=ro: the last connection to close would leave the write-ahead log's files behind.
+    uri = f"file:{quote(str(path))}?mode=rw"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_READER_SECONDS, check_same_thread=False)
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:
@@ -321,6 +346,11 @@ def _set_up_mysql(connection: Any, _: ConnectionPoolEntry) -> None:
     with connection.cursor() as cursor:
         # Without it a server of relaxed settings cuts a value that is too long, and says nothing.
         cursor.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+
+
+def _make_mysql_read_only(connection: Any, _: ConnectionPoolEntry) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION READ ONLY")
 
 
 def _begin(connection: sa.Connection) -> None:

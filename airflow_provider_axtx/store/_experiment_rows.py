@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,16 +108,16 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
-def summaries(connection: sa.Connection, name: str | None = None) -> list[ExperimentSummary]:
-    """Return the summary of every experiment, or of one, in the order of their names."""
+def summaries(connection: sa.Connection, names: Collection[str] | None = None) -> list[ExperimentSummary]:
+    """Return the summary of every experiment, or of those named, in the order of their names."""
     counted = sa.select(
         trials.c.experiment,
         trials.c.status,
         sa.func.count().label("number"),
         sa.func.max(trials.c.updated_at).label("last"),
     ).group_by(trials.c.experiment, trials.c.status)
-    if name is not None:
-        counted = counted.where(trials.c.experiment == name)
+    if names is not None:
+        counted = counted.where(trials.c.experiment.in_(names))
     by_status = counted.subquery()
     e = experiments.c
     query = sa.select(
@@ -130,7 +131,7 @@ def summaries(connection: sa.Connection, name: str | None = None) -> list[Experi
         by_status.c.last,
     ).select_from(experiments.outerjoin(by_status, by_status.c.experiment == e.name))
     rows: dict[str, list[Any]] = {}
-    for row in connection.execute(query if name is None else query.where(e.name == name)):
+    for row in connection.execute(query if names is None else query.where(e.name.in_(names))):
         rows.setdefault(row.name, []).append(row)
     return [_summary(rows[found]) for found in sorted(rows)]
 

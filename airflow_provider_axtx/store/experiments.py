@@ -130,7 +130,7 @@ class ExperimentStore(LoopRecords):
 
     def summary(self, name: str) -> ExperimentSummary:
         """Return the one line for this experiment."""
-        found = self._db.read(lambda connection: _experiment_rows.summaries(connection, name))
+        found = self._db.read(lambda connection: _experiment_rows.summaries(connection, [name]))
         if not found:
             raise _experiment_rows.not_found(name)
         return found[0]

@@ -1,36 +1,75 @@
-"""Read-only views of the store for displays: overviews and whole experiments, each in a few statements."""
+"""Read-only views of the store for displays: overviews and whole experiments, each in a few statements.
+
+They never create a file or a table, and they give up soon when the database does not answer: a display that waits holds
+a thread of Airflow's API server.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.errors import StoreNotFoundError, StoreUnavailableError
 from airflow_provider_axtx.core.keys import dag_run_key
-from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialRecord, final_means
-from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
-from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _experiment_rows, _trial_rows
+from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialRecord
+from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _trial_rows, _view_rows
 from airflow_provider_axtx.store._database import Database
-from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store._schema import open_schema
-from airflow_provider_axtx.store.tables import analyses, experiments, observations, runs, trials
+from airflow_provider_axtx.store._view_rows import ExperimentLine
+from airflow_provider_axtx.store.tables import analyses, runs, trials
+
+__all__ = ["ExperimentLine", "ExperimentView", "ExperimentViews", "RememberedOutageError", "TrialView"]
+
+T = TypeVar("T")
 
 #: Seconds before the newest change that are read again: a transaction that began earlier may have committed later.
 OVERLAP_SECONDS = 60.0
-_RETRY_SECONDS = 3.0
+#: Seconds for which a store that did not answer is not asked again.
+OUTAGE_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class ExperimentLine:
-    """An experiment in a list: its summary, its definition, and the DAGs whose tasks ran its trials."""
+class RememberedOutageError(StoreUnavailableError):
+    """The store did not answer a moment ago, and was not asked again."""
 
-    summary: ExperimentSummary
-    uid: str
-    spec: dict[str, Any]
-    dag_ids: tuple[str, ...]
+
+class _Outages:
+    """Remembers which stores did not answer, for all threads of this process."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def check(self, url: str, shown_url: str) -> None:
+        """Raise while an outage is remembered. After that time one thread asks again; for the others it is renewed."""
+        with self._lock:
+            until, now = self._until.get(url), time.monotonic()
+            if until is None:
+                return
+            if until <= now:
+                self._until[url] = now + OUTAGE_SECONDS
+                return
+        raise RememberedOutageError(
+            f"The experiment store {shown_url} did not answer; it is asked again in {until - now:.0f} s.",
+            fix="check that the database is up and reachable from this machine.",
+        )
+
+    def note(self, url: str, *, answered: bool) -> None:
+        """Remember whether the store has answered."""
+        with self._lock:
+            if answered:
+                self._until.pop(url, None)
+            else:
+                self._until[url] = time.monotonic() + OUTAGE_SECONDS
+
+
+_outages = _Outages()
 
 
 @dataclass(frozen=True)
@@ -52,8 +91,6 @@ class TrialView:
 class ExperimentView:
     """An experiment, and its trials or those that have changed.
 
-    :param completed: (index, {metric: mean}) of every COMPLETED trial, not only of those in ``trials``.
-    :param baseline: means of the baseline trial, or None.
     :param cursor: pass it as ``since`` to get only what has changed.
     :param has_curves: whether there are observations with a step.
     :param analysed_at: when its analysis cards were recorded, or None.
@@ -61,8 +98,6 @@ class ExperimentView:
 
     line: ExperimentLine
     trials: list[TrialView]
-    completed: list[tuple[int, dict[str, float]]]
-    baseline: dict[str, float] | None
     cursor: float
     has_curves: bool
     analysed_at: float | None
@@ -71,29 +106,76 @@ class ExperimentView:
 class ExperimentViews:
     """Reads an experiment store for display.
 
+    Each method raises ``StoreUnavailableError`` when the database does not answer within a few seconds, and for a
+    minute afterwards ``RememberedOutageError`` at once.
+
     :param url: SQLAlchemy URL of the store.
     :raises InvalidInputError: when the URL, its login or its driver cannot be used.
+    :raises StoreNotFoundError: when the SQLite file or the tables do not exist yet.
+    :raises SchemaVersionError: when the tables are older or newer than this package.
     :raises StoreUnavailableError: when the database does not answer.
     """
 
     def __init__(self, url: str) -> None:
-        self._db = Database(url, _RETRY_SECONDS)
-        open_schema(self._db)
+        self._url = url
+        _require_file(url)
+        self._db = Database(url, retry_seconds=0, reader=True)
+        self._guarded(lambda: open_schema(self._db, create=False))
 
-    def lines(self) -> list[ExperimentLine]:
-        """Return every experiment, the one with the latest activity first."""
-        return self._db.read(_lines)
+    def _guarded(self, read: Callable[[], T]) -> T:
+        _outages.check(self._url, self._db.shown_url)
+        try:
+            found = read()
+        except StoreUnavailableError:
+            _outages.note(self._url, answered=False)
+            raise
+        _outages.note(self._url, answered=True)
+        return found
+
+    def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        return self._guarded(lambda: self._db.read(work))
+
+    def dag_ids(self) -> set[str]:
+        """Return every DAG that experiments of this store belong to."""
+        return self._read(_view_rows.dag_ids)
+
+    def owners(self, name: str) -> set[str]:
+        """Return the DAGs that an experiment belongs to; empty when it was made outside Airflow.
+
+        :raises ExperimentNotFoundError: when there is no such experiment.
+        """
+        return self._read(lambda connection: _view_rows.owners(connection, name))
+
+    def page(
+        self,
+        *,
+        search: str = "",
+        hidden_dags: Collection[str] = (),
+        with_unowned: bool = True,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> tuple[list[ExperimentLine], int]:
+        """Return one page of the experiments, the one with the latest activity first, and their total number.
+
+        :param search: part of the name, in any case.
+        :param hidden_dags: leave out every experiment that belongs to one of these DAGs, also if not to it alone.
+        :param with_unowned: include experiments that do not belong to any DAG.
+        :param limit: number of experiments on a page; None is all.
+        :param offset: number of experiments on the pages before.
+        """
+        where = _view_rows.conditions(search, hidden_dags, with_unowned)
+        return self._read(lambda connection: _view_rows.page(connection, where, limit, offset))
 
     def line(self, name: str) -> ExperimentLine:
         """Return one experiment.
 
         :raises ExperimentNotFoundError: when there is no such experiment.
         """
-        return self._db.read(lambda connection: _line(connection, name))
+        return self._read(lambda connection: _view_rows.line(connection, name))
 
     def completed(self, name: str) -> tuple[list[tuple[int, dict[str, float]]], dict[str, float] | None]:
         """Return (index, {metric: mean}) of each COMPLETED trial, and the means of the baseline trial or None."""
-        return self._db.read(lambda connection: _completed(connection, name))
+        return self._read(lambda connection: _view_rows.completed(connection, name))
 
     def experiment(self, name: str, since: float | None = None) -> ExperimentView:
         """Return an experiment with its trials, as of one moment.
@@ -101,15 +183,24 @@ class ExperimentViews:
         :param since: only trials that are open or have changed since this cursor; None means all.
         :raises ExperimentNotFoundError: when there is no such experiment.
         """
-        return self._db.read(lambda connection: _experiment(connection, name, since))
+        return self._read(lambda connection: _experiment(connection, name, since))
 
     def curves(self, name: str, since: float | None = None) -> list[Observation]:
-        """Return the observations with a step, of the trials that ``experiment`` would return, in order of steps."""
-        return self._db.read(lambda connection: _curves(connection, name, since))
+        """Return the observations with a step, of the trials that ``experiment`` would return, in order of steps.
+
+        :raises ExperimentNotFoundError: when there is no such experiment.
+        """
+
+        def work(connection: sa.Connection) -> list[Observation]:
+            _view_rows.line(connection, name)
+            indexes = sa.select(trials.c.trial_index).where(_view_rows.changed(name, since))
+            return _view_rows.observed(connection, name, indexes, stepped=True)
+
+        return self._read(work)
 
     def analyses(self, name: str) -> list[AnalysisCard]:
         """Return the analysis cards recorded last, in their order."""
-        return self._db.read(lambda connection: _analysis_rows.recorded(connection, name))
+        return self._read(lambda connection: _analysis_rows.recorded(connection, name))
 
     def experiments_of(self, dag_id: str, run_id: str) -> list[str]:
         """Return the names of the experiments that a DAG run has requested or run trials of."""
@@ -119,38 +210,23 @@ class ExperimentViews:
             ran = sa.select(runs.c.experiment).where(runs.c.dag_id == dag_id, runs.c.run_id == run_id)
             return sorted(connection.scalars(sa.union(asked, ran)))
 
-        return self._db.read(work)
+        return self._read(work)
 
 
-# Without the generator state, which grows to megabytes and which no display shows.
-_HEAD = sa.select(experiments.c.name, experiments.c.uid, experiments.c.spec)
-
-
-def _lines(connection: sa.Connection) -> list[ExperimentLine]:
-    rows = {row.name: row for row in connection.execute(_HEAD)}
-    dags: dict[str, list[str]] = {}
-    for name, dag_id in connection.execute(sa.select(runs.c.experiment, runs.c.dag_id).distinct()):
-        dags.setdefault(name, []).append(dag_id)
-    found = [_as_line(s, rows[s.name], dags.get(s.name, ())) for s in _experiment_rows.summaries(connection)]
-    return sorted(found, key=lambda line: line.summary.last_activity_at, reverse=True)
-
-
-def _line(connection: sa.Connection, name: str) -> ExperimentLine:
-    row = connection.execute(_HEAD.where(experiments.c.name == name)).one_or_none()
-    if row is None:
-        raise _experiment_rows.not_found(name)
-    dags = connection.scalars(sa.select(runs.c.dag_id).where(runs.c.experiment == name).distinct())
-    return _as_line(_experiment_rows.summaries(connection, name)[0], row, dags)
-
-
-def _as_line(summary: ExperimentSummary, row: Any, dag_ids: Iterable[str]) -> ExperimentLine:
-    # An attempt that Airflow did not start has an empty dag_id.
-    return ExperimentLine(summary, row.uid, row.spec, tuple(sorted(d for d in dag_ids if d)))
+def _require_file(url: str) -> None:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        return  # Database reports it, without the text
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        raise StoreNotFoundError(
+            f"There is no experiment store at {parsed.database} yet.", fix="run a DAG that creates an experiment."
+        )
 
 
 def _experiment(connection: sa.Connection, name: str, since: float | None) -> ExperimentView:
-    line = _line(connection, name)
-    chosen = _chosen(name, since)
+    line = _view_rows.line(connection, name)
+    chosen = _view_rows.changed(name, since)
     found = {
         row.trial_index: TrialView(_trial_rows.record(row), row.created_at, row.updated_at, row.completed_at)
         for row in connection.execute(sa.select(trials).where(chosen).order_by(trials.c.trial_index))
@@ -158,63 +234,13 @@ def _experiment(connection: sa.Connection, name: str, since: float | None) -> Ex
     indexes = sa.select(trials.c.trial_index).where(chosen)
     for row in connection.execute(_attempt_rows.select(runs.c.experiment == name, runs.c.trial_index.in_(indexes))):
         found[row.trial_index].attempts.append(_attempt_rows.record(row))
-    for one in _observed(connection, name, indexes, stepped=False):
+    for one in _view_rows.observed(connection, name, indexes, stepped=False):
         found[one.trial_index].observations.append(one)
-    completed, baseline = _completed(connection, name)
+    analysed = sa.select(sa.func.max(analyses.c.created_at)).where(analyses.c.experiment == name)
     return ExperimentView(
         line=line,
         trials=list(found.values()),
-        completed=completed,
-        baseline=baseline,
         cursor=line.summary.last_activity_at - OVERLAP_SECONDS,
-        has_curves=connection.scalar(sa.select(_has_steps(name))) or False,
-        analysed_at=connection.scalar(
-            sa.select(sa.func.max(analyses.c.created_at)).where(analyses.c.experiment == name)
-        ),
+        has_curves=connection.scalar(sa.select(_view_rows.has_steps(name))) or False,
+        analysed_at=connection.scalar(analysed),
     )
-
-
-def _chosen(name: str, since: float | None) -> sa.ColumnElement[bool]:
-    """Return the condition on trials: all, or those that are open or have changed."""
-    if since is None:
-        return trials.c.experiment == name
-    is_open = trials.c.status.not_in(sorted(TERMINAL_TRIAL_STATUSES))
-    return sa.and_(trials.c.experiment == name, sa.or_(is_open, trials.c.updated_at >= since))
-
-
-def _completed(
-    connection: sa.Connection, name: str
-) -> tuple[list[tuple[int, dict[str, float]]], dict[str, float] | None]:
-    t, o = trials.c, observations.c
-    query = (
-        sa.select(t.trial_index, t.origin, o.metric, o.mean)
-        .join_from(
-            trials,
-            observations,
-            sa.and_(o.experiment == t.experiment, o.trial_index == t.trial_index, o.step.is_(None)),
-        )
-        .where(t.experiment == name, t.status == "COMPLETED")
-        .order_by(t.trial_index)
-    )
-    rows = connection.execute(query).all()
-    means = final_means(Observation(row.trial_index, row.metric, row.mean) for row in rows)
-    baseline = next((row.trial_index for row in rows if row.origin == "baseline"), None)
-    return list(means.items()), None if baseline is None else means[baseline]
-
-
-def _observed(connection: sa.Connection, name: str, indexes: sa.Select[Any], *, stepped: bool) -> list[Observation]:
-    c = observations.c
-    query = sa.select(c.trial_index, c.metric, c.mean, c.sem, c.step).where(
-        c.experiment == name, c.trial_index.in_(indexes), c.step.is_not(None) if stepped else c.step.is_(None)
-    )
-    rows = connection.execute(query.order_by(c.trial_index, c.position))
-    return [Observation(*row) for row in rows]
-
-
-def _curves(connection: sa.Connection, name: str, since: float | None) -> list[Observation]:
-    _experiment_rows.require(connection, name)
-    return _observed(connection, name, sa.select(trials.c.trial_index).where(_chosen(name, since)), stepped=True)
-
-
-def _has_steps(name: str) -> sa.Exists:
-    return sa.exists().where(observations.c.experiment == name, observations.c.step.is_not(None))

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-import pytest
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from airflow_provider_axtx.core.errors import ExperimentNotFoundError
+import pytest
+import sqlalchemy as sa
+
+from airflow_provider_axtx.core.errors import (
+    ExperimentNotFoundError,
+    SchemaVersionError,
+    StoreNotFoundError,
+    StoreUnavailableError,
+)
 from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from airflow_provider_axtx.store.views import ExperimentViews
+from airflow_provider_axtx.store.tables import HEAD_REVISION, VERSION_TABLE, experiments
+from airflow_provider_axtx.store.views import OUTAGE_SECONDS, ExperimentViews, RememberedOutageError
 from tests.store.material import IDENTITY, add, begin, experiment
 
 
@@ -34,11 +48,11 @@ def test_an_experiment_as_a_whole(store: ExperimentStore, views: ExperimentViews
         (1, 1, 1),
         (2, 1, 0),
     ]
-    assert (view.completed, view.baseline, view.has_curves) == ([(1, {"loss": 0.25})], None, True)
-    assert (view.line.dag_ids, view.line.summary.planned_trials) == ((IDENTITY.dag_id,), 9)
+    assert (view.has_curves, view.line.summary.planned_trials) == (True, 9)
     assert views.curves("digits") == steps[:1]
-    assert views.completed("digits") == (view.completed, None)
+    assert views.completed("digits") == ([(1, {"loss": 0.25})], None)
     assert views.line("digits") == view.line
+    assert views.owners("digits") == views.dag_ids() == {IDENTITY.dag_id}
 
 
 def test_only_what_is_open_or_has_changed_is_read_again(store: ExperimentStore, views: ExperimentViews) -> None:
@@ -55,7 +69,92 @@ def test_the_latest_activity_comes_first(store: ExperimentStore, views: Experime
         experiment(store, 1, name)
     add(store, "b")
     store.complete("a", 0, status="FAILED", reason="x")
-    assert [line.summary.name for line in views.lines()] == ["a", "b", "c"]
+    assert names(views) == ["a", "b", "c"]
+
+
+def names(views: ExperimentViews, **options: Any) -> list[str]:
+    """Return the names on a page of the list."""
+    return [line.summary.name for line in views.page(**options)[0]]
+
+
+def test_the_list_is_searched_and_paged(store: ExperimentStore, views: ExperimentViews) -> None:
+    for name in ("Exp-1", "exp-2", "other+1", "other_1"):
+        experiment(store, 1, name)
+    assert set(names(views, search="EXP")) == {"Exp-1", "exp-2"}
+    assert names(views, search="%") == []
+    assert names(views, search="r_1") == ["other_1"]
+    lines, total = views.page(limit=2, offset=1)
+    assert ([line.summary.name for line in lines], total) == (names(views)[1:3], 4)
+    assert views.page(limit=2, offset=9) == ([], 4)
+
+
+def test_an_experiment_with_a_hidden_dag_is_left_out(store: ExperimentStore, views: ExperimentViews) -> None:
+    for name, dag_ids in {"mine": ["mine"], "both": ["mine", "hidden"], "outside": [""]}.items():
+        experiment(store, len(dag_ids), name)
+        for index, dag_id in enumerate(dag_ids):
+            begin(store, name, index, identity=replace(IDENTITY, dag_id=dag_id))
+    assert views.dag_ids() == {"mine", "hidden"}
+    assert views.owners("both") == {"mine", "hidden"}
+    assert views.owners("outside") == set()
+    assert set(names(views)) == {"mine", "both", "outside"}
+    assert set(names(views, hidden_dags={"hidden"})) == {"mine", "outside"}
+    assert views.page(hidden_dags={"hidden"}, with_unowned=False)[1] == 1
+    assert names(views, hidden_dags={"hidden"}, with_unowned=False) == ["mine"]
+
+
+def test_a_reader_creates_neither_a_file_nor_tables(empty_url: str) -> None:
+    path = Path(empty_url.removeprefix("sqlite:///"))
+    with pytest.raises(StoreNotFoundError):
+        ExperimentViews(empty_url)
+    assert not path.exists()
+    if empty_url.startswith("sqlite"):
+        path.touch()
+        with pytest.raises(StoreNotFoundError):
+            ExperimentViews(empty_url)
+        assert path.stat().st_size == 0
+    assert ExperimentStore(empty_url).summaries() == []
+    assert ExperimentViews(empty_url).page() == ([], 0)
+
+
+def test_a_reader_cannot_write(store_url: str) -> None:
+    database = Database(store_url, 0, reader=True)
+    with pytest.raises(StoreUnavailableError, match=r"read.?only|READ ONLY"):
+        database.write("test", lambda connection: connection.execute(sa.update(experiments).values(version=1)))
+
+
+def test_an_older_schema_is_not_upgraded_by_a_reader(store: ExperimentStore, store_url: str) -> None:
+    def set_version(version: str) -> None:
+        statement = sa.text(f"UPDATE {VERSION_TABLE} SET version_num = :version").bindparams(version=version)
+        store._db.write("test", lambda connection: connection.execute(statement))
+
+    set_version("0000")
+    try:
+        with pytest.raises(SchemaVersionError, match="has version 0000"):
+            ExperimentViews(store_url)
+    finally:
+        set_version(HEAD_REVISION)
+    assert ExperimentViews(store_url).page() == ([], 0)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_a_store_that_does_not_answer_is_left_alone_for_a_minute(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("airflow_provider_axtx.store.views.time.monotonic", lambda: now)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://ax:secret@127.0.0.1:{silent.getsockname()[1]}/axtx"
+        began = time.perf_counter()
+        with pytest.raises(StoreUnavailableError):
+            ExperimentViews(url)
+        assert 1 < time.perf_counter() - began < 5
+        began, now = time.perf_counter(), now + OUTAGE_SECONDS - 1
+        with pytest.raises(RememberedOutageError, match=r"asked again in 1 s") as remembered:
+            ExperimentViews(url)
+        assert time.perf_counter() - began < 0.1
+        assert "secret" not in str(remembered.value)
+        now += 1
+        with pytest.raises(StoreUnavailableError) as asked:
+            ExperimentViews(url)
+        assert not isinstance(asked.value, RememberedOutageError)
 
 
 def test_the_experiments_of_a_dag_run(store: ExperimentStore, views: ExperimentViews) -> None:
