@@ -1,62 +1,85 @@
 """Authorization. Airflow does not protect a plugin's application: each route of the page states what it requires.
 
-Everything requires a user who may view plugins (401 without a user, 403 without the right). What belongs to DAGs
-requires the right to read one of them as well.
+Every route requires a user who may view plugins (401 without a login, 403 without the right). An experiment belongs to
+the DAGs that created it or ran its trials, and is shown to users who may read all of them. One that the user may not
+read is answered as one that does not exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity, DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import (
+    AccessView,
+    ConnectionDetails,
+    DagAccessEntity,
+    DagDetails,
+)
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_view
 from airflow.configuration import conf
+from airflow.models.connection import Connection
 from airflow.models.dag import DagModel
-from fastapi import Depends, HTTPException
+from fastapi import Depends
 
 #: Required by every route: the user may view plugins.
 MAY_VIEW = Depends(requires_access_view(AccessView.PLUGINS))
 
 
 class Reader:
-    """What the user of this request may read."""
+    """The user of a request, and what this user may read."""
 
-    def __init__(self, user: Any, may_read: Callable[[str, DagAccessEntity | None], bool]) -> None:
-        self.user = user
-        self._may_read = may_read
-        self._known: dict[str, bool] = {}
+    def __init__(
+        self, may_read_dag: Callable[[str, DagAccessEntity | None], bool], may_read_connection: Callable[[str], bool]
+    ) -> None:
+        self._may_read_dag = may_read_dag
+        self._may_read_connection = may_read_connection
+        self._dags: dict[str, bool] = {}
 
     def may_read_dag(self, dag_id: str) -> bool:
         """Return whether the user may read the DAG."""
-        if dag_id not in self._known:
-            self._known[dag_id] = self._may_read(dag_id, None)
-        return self._known[dag_id]
+        if dag_id not in self._dags:
+            self._dags[dag_id] = self._may_read_dag(dag_id, None)
+        return self._dags[dag_id]
 
-    def may_read_any(self, dag_ids: Iterable[str]) -> bool:
-        """Return whether the user may read one of the DAGs; an experiment that no DAG has run is everybody's."""
-        given = tuple(dag_ids)
-        return not given or any(self.may_read_dag(dag_id) for dag_id in given)
+    def may_read_runs(self, dag_id: str) -> bool:
+        """Return whether the user may read the runs of the DAG."""
+        return self._may_read_dag(dag_id, DagAccessEntity.RUN)
 
-    def require_any(self, dag_ids: Iterable[str]) -> None:
-        """Answer 403 unless the user may read one of the DAGs."""
-        if not self.may_read_any(dag_ids):
-            raise HTTPException(403, "Forbidden")
+    def may_read_connection(self, conn_id: str) -> bool:
+        """Return whether the user may read the connection."""
+        return self._may_read_connection(conn_id)
 
-    def require_runs(self, dag_id: str) -> None:
-        """Answer 403 unless the user may read the runs of the DAG."""
-        if not self._may_read(dag_id, DagAccessEntity.RUN):
-            raise HTTPException(403, "Forbidden")
+    def may_read_experiment(self, owners: Collection[str], conn_id: str) -> bool:
+        """Return whether the user may read an experiment.
+
+        :param owners: the DAGs that it belongs to. One that was made outside Airflow belongs to none: it is shown to
+            users who may read the connection of the store.
+        :param conn_id: the connection of its store.
+        """
+        return all(map(self.may_read_dag, owners)) if owners else self.may_read_connection(conn_id)
+
+    def hidden_dags(self, dag_ids: Collection[str]) -> set[str]:
+        """Return those DAGs that the user may not read."""
+        return {dag_id for dag_id in dag_ids if not self.may_read_dag(dag_id)}
 
 
 def _reader(user: GetUserDep) -> Reader:
-    def may_read(dag_id: str, entity: DagAccessEntity | None) -> bool:
-        team = DagModel.get_team_name(dag_id) if conf.getboolean("core", "multi_team") else None
-        details = DagDetails(id=dag_id, team_name=team)
-        return get_auth_manager().is_authorized_dag(method="GET", access_entity=entity, details=details, user=user)
+    has_teams = conf.getboolean("core", "multi_team", fallback=False)
+    auth_manager: Any = get_auth_manager()
 
-    return Reader(user, may_read)
+    def may_read_dag(dag_id: str, entity: DagAccessEntity | None) -> bool:
+        team = DagModel.get_team_name(dag_id) if has_teams else None
+        details = DagDetails(id=dag_id, team_name=team)
+        return bool(auth_manager.is_authorized_dag(method="GET", access_entity=entity, details=details, user=user))
+
+    def may_read_connection(conn_id: str) -> bool:
+        team = Connection.get_team_name(conn_id) if has_teams else None
+        details = ConnectionDetails(conn_id=conn_id, team_name=team)
+        return bool(auth_manager.is_authorized_connection(method="GET", details=details, user=user))
+
+    return Reader(may_read_dag, may_read_connection)
 
 
 ReaderDep = Annotated[Reader, Depends(_reader)]

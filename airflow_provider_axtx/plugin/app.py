@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from functools import cache
 from html import escape
@@ -11,16 +9,17 @@ from typing import Annotated, Any
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.errors import AxtxError, ExperimentNotFoundError
-from airflow_provider_axtx.plugin.access import MAY_VIEW, ReaderDep
+from airflow_provider_axtx.core.errors import AxtxError, ExperimentNotFoundError, StoreNotFoundError
+from airflow_provider_axtx.core.experiment_name import is_experiment_name
+from airflow_provider_axtx.plugin.access import MAY_VIEW, Reader, ReaderDep
+from airflow_provider_axtx.plugin.answers import NOT_FOUND, error_answer, error_text, json_answer
 from airflow_provider_axtx.plugin.data import cards_json, curves_json, experiment_json, line_json
 from airflow_provider_axtx.plugin.files import PLOTLY, full_plotly, send_file
-from airflow_provider_axtx.plugin.stores import DEFAULT, known_stores, open_store, readable_stores
-from airflow_provider_axtx.spec.experiment import ExperimentSpec
-from airflow_provider_axtx.spec.ranking import Standing, standing
+from airflow_provider_axtx.plugin.ranked import RankedExperiments
+from airflow_provider_axtx.plugin.stores import DEFAULT, may_open, no_such_store, open_store, readable_stores, warning
 from airflow_provider_axtx.store.views import ExperimentLine, ExperimentViews
 
 #: Scripts and data come from this server only; plotly.js writes style elements; only Airflow may frame the page.
@@ -37,33 +36,11 @@ _CARD_STYLE = (
     "body{margin:8px;font:14px sans-serif;color:#18181b;background:#fff}td,th{padding:3px 8px;text-align:left}"
 )
 _MAX_LINES = 200
-_KEPT = 500
+#: What a database takes as a number of rows.
+_MAX_INT = 2**31 - 1
 
-#: The standing of an experiment, and the means of the trials that it names.
-_Ranked = tuple[Standing, dict[int, dict[str, float]]]
-
-
-class _Standings:
-    """Caches the standing of each experiment until it changes: a list must not read every observation."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Any, ...], _Ranked] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def of(self, store: ExperimentViews, line: ExperimentLine) -> _Ranked:
-        """Return the standing, and the means of the trials that it names."""
-        summary = line.summary
-        key = (line.uid, summary.last_activity_at, tuple(summary.trial_counts.items()))
-        ranked = self._kept.get(key)
-        if ranked is None:
-            completed, baseline = store.completed(summary.name)
-            found = standing(ExperimentSpec.load(line.spec), completed, baseline)
-            ranked = (found, {index: means for index, means in completed if index == found.best})
-            with self._lock:  # requests are answered in threads
-                self._kept[key] = ranked
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-        return ranked
+Name = Annotated[str, Query(max_length=500)]
+Since = Annotated[float | None, Query(allow_inf_nan=False)]
 
 
 @cache
@@ -80,28 +57,38 @@ def create_app(opened: Callable[[str], ExperimentViews]) -> FastAPI:
     app = FastAPI(title="Ax and TorchX experiments", dependencies=[MAY_VIEW], openapi_url=None)
     app.state.opened = opened
     app.middleware("http")(_with_headers)
-    app.exception_handler(AxtxError)(_error_answer)
+    app.exception_handler(AxtxError)(error_answer)
+    ranked = RankedExperiments()
     _add_pages(app)
-    _add_lists(app, _Standings())
-    _add_experiments(app)
+    _add_lists(app, ranked)
+    _add_experiments(app, ranked)
     return app
 
 
-def _store(request: Request, conn_id: str = DEFAULT) -> ExperimentViews:
+def _store(request: Request, reader: ReaderDep, conn_id: Name = DEFAULT) -> ExperimentViews:
+    if not may_open(reader, conn_id):
+        raise no_such_store()
     store: ExperimentViews = request.app.state.opened(conn_id)
     return store
 
 
-StoreDep = Annotated[ExperimentViews, Depends(_store)]
-
-
-def _store_of(store: StoreDep, reader: ReaderDep, name: str) -> ExperimentViews:
+def _store_of(request: Request, reader: ReaderDep, name: Name, conn_id: Name = DEFAULT) -> ExperimentViews:
     """Return the store with an experiment that the user may read."""
-    reader.require_any(store.line(name).dag_ids)
+    store = _store(request, reader, conn_id)
+    if not _may_read(store, reader, name, conn_id):
+        raise HTTPException(404, NOT_FOUND)
     return store
 
 
 StoreOfDep = Annotated[ExperimentViews, Depends(_store_of)]
+
+
+def _may_read(store: ExperimentViews, reader: Reader, name: str, conn_id: str) -> bool:
+    """Return whether the experiment exists and the user may read it."""
+    try:
+        return is_experiment_name(name) and reader.may_read_experiment(store.owners(name), conn_id)
+    except ExperimentNotFoundError:
+        return False
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -118,65 +105,80 @@ def _add_pages(app: FastAPI) -> None:
         return await send_file(name, request.scope)
 
 
-def _add_lists(app: FastAPI, standings: _Standings) -> None:
+def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
     def lines_json(store: ExperimentViews, conn_id: str, lines: list[ExperimentLine]) -> list[dict[str, Any]]:
-        return [{**line_json(line, *standings.of(store, line)), "conn_id": conn_id} for line in lines]
+        return [{**line_json(line, ranked.of(store, line)), "conn_id": conn_id} for line in lines]
 
     @app.get("/api/stores")
-    def stores(reader: ReaderDep, session: SessionDep) -> JSONResponse:
-        return JSONResponse({"stores": readable_stores(reader.user, session), "default": DEFAULT})
+    def stores(request: Request, reader: ReaderDep, session: SessionDep) -> Response:
+        found = {"stores": readable_stores(reader, session), "default": DEFAULT, "warning": warning()}
+        return json_answer(request, found)
 
     @app.get("/api/experiments")
     def experiments(
-        store: StoreDep,
+        request: Request,
         reader: ReaderDep,
-        conn_id: str = DEFAULT,
-        search: str = "",
+        conn_id: Name = DEFAULT,
+        search: Name = "",
         limit: int = Query(50, ge=1, le=_MAX_LINES),
-        offset: int = Query(0, ge=0),
-    ) -> JSONResponse:
-        wanted = search.strip().lower()
-        found = [
-            line for line in store.lines() if wanted in line.summary.name.lower() and reader.may_read_any(line.dag_ids)
-        ]
-        page = lines_json(store, conn_id, found[offset : offset + limit])
-        return JSONResponse({"experiments": page, "total": len(found)})
+        offset: int = Query(0, ge=0, le=_MAX_INT),
+    ) -> Response:
+        try:
+            store = _store(request, reader, conn_id)
+        except StoreNotFoundError:
+            return json_answer(request, {"experiments": [], "total": 0})
+        lines, total = store.page(
+            search=_without_nul(search).strip(),
+            hidden_dags=reader.hidden_dags(store.dag_ids()),
+            with_unowned=reader.may_read_connection(conn_id),
+            limit=limit,
+            offset=offset,
+        )
+        return json_answer(request, {"experiments": lines_json(store, conn_id, lines), "total": total})
 
     @app.get("/api/dag-runs")
-    def of_dag_run(request: Request, reader: ReaderDep, session: SessionDep, dag_id: str, run_id: str) -> JSONResponse:
-        """Look in every store: a user who may read the run may know where its trials are."""
-        reader.require_runs(dag_id)
+    def of_dag_run(request: Request, reader: ReaderDep, session: SessionDep, dag_id: Name, run_id: Name) -> Response:
+        """Look in every store; a DAG that the user may not read is answered as one that has no experiment."""
         lines: list[dict[str, Any]] = []
         unreadable = {}
-        for conn_id in known_stores(session):
+        for conn_id in readable_stores(reader, session) if reader.may_read_runs(dag_id) else ():
             try:
-                store = _store(request, conn_id)
-                found = [store.line(name) for name in store.experiments_of(dag_id, run_id)]
+                store = _store(request, reader, conn_id)
+                names = store.experiments_of(_without_nul(dag_id), _without_nul(run_id))
+                found = [store.line(name) for name in names if _may_read(store, reader, name, conn_id)]
                 lines += lines_json(store, conn_id, found)
+            except StoreNotFoundError:
+                continue
             except AxtxError as error:  # the other stores are still shown
-                unreadable[conn_id] = str(error)
-        return JSONResponse({"experiments": lines, "total": len(lines), "unreadable": unreadable})
+                unreadable[conn_id] = error_text(error)
+        return json_answer(request, {"experiments": lines, "total": len(lines), "unreadable": unreadable})
 
 
-def _add_experiments(app: FastAPI) -> None:
+def _add_experiments(app: FastAPI, ranked: RankedExperiments) -> None:
     @app.get("/api/experiment")
-    def experiment(store: StoreOfDep, name: str, since: float | None = None) -> JSONResponse:
-        return JSONResponse(experiment_json(store.experiment(name, since)))
+    def experiment(request: Request, store: StoreOfDep, name: Name, since: Since = None) -> Response:
+        view = store.experiment(name, since)
+        return json_answer(request, experiment_json(view, ranked.of(store, view.line), is_first=since is None))
 
     @app.get("/api/curves")
-    def curves(store: StoreOfDep, name: str, since: float | None = None) -> JSONResponse:
-        return JSONResponse({"curves": curves_json(store.curves(name, since))})
+    def curves(request: Request, store: StoreOfDep, name: Name, since: Since = None) -> Response:
+        return json_answer(request, {"curves": curves_json(store.curves(name, since))})
 
     @app.get("/api/analyses")
-    def analyses(store: StoreOfDep, name: str) -> JSONResponse:
-        return JSONResponse({"cards": cards_json(store.analyses(name))})
+    def analyses(request: Request, store: StoreOfDep, name: Name) -> Response:
+        return json_answer(request, {"cards": cards_json(store.analyses(name))})
 
     @app.get("/card")
-    def card(store: StoreOfDep, name: str, position: int = Query(ge=0)) -> HTMLResponse:
+    def card(store: StoreOfDep, name: Name, position: int = Query(ge=0, le=_MAX_INT)) -> HTMLResponse:
         cards = store.analyses(name)
         if position >= len(cards):
             raise HTTPException(404, "No such card")
         return HTMLResponse(_card_page(cards[position]), headers={"Content-Security-Policy": _CARD_POLICY})
+
+
+def _without_nul(text: str) -> str:
+    """Return the text without the one character that PostgreSQL refuses."""
+    return text.replace("\x00", "")
 
 
 def _card_page(card: AnalysisCard) -> str:
@@ -193,9 +195,3 @@ async def _with_headers(request: Request, call_next: Callable[[Request], Awaitab
     answer.headers["Referrer-Policy"] = "same-origin"
     answer.headers.setdefault("Cache-Control", "no-store")
     return answer
-
-
-async def _error_answer(request: Request, error: Exception) -> JSONResponse:
-    """Answer an error of this package with what is wrong and how to fix it."""
-    status = 404 if isinstance(error, ExperimentNotFoundError) else 503
-    return JSONResponse({"detail": str(error)}, status_code=status)

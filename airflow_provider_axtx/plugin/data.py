@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, final_means
 from airflow_provider_axtx.core.status import is_terminal_trial_status
-from airflow_provider_axtx.spec.experiment import ExperimentSpec
-from airflow_provider_axtx.spec.ranking import Goal, Standing, goals, standing
+from airflow_provider_axtx.plugin.ranked import Ranked
+from airflow_provider_axtx.spec.ranking import Goal
 from airflow_provider_axtx.store.views import ExperimentLine, ExperimentView, TrialView
 
 
-def line_json(line: ExperimentLine, found: Standing, completed: dict[int, dict[str, float]]) -> dict[str, Any]:
+def line_json(line: ExperimentLine, ranked: Ranked) -> dict[str, Any]:
     """Return an experiment's line in the list."""
-    spec = ExperimentSpec.load(line.spec)
-    wanted = goals(spec)
-    best = None if found.best is None else wanted[0].value(completed[found.best])
+    best = ranked.standing.best
     return {
         **head_json(line),
-        "objective": [_goal_json(goal) for goal in wanted],
-        "best": None if found.best is None else {"trial_index": found.best, "value": best},
-        "frontier": len(found.frontier) if spec.is_multi_objective else None,
+        "problem": ranked.problem,
+        "objective": [_goal_json(goal) for goal in ranked.goals],
+        "best": None if best is None else {"trial_index": best, "value": ranked.best_value},
+        "frontier": len(ranked.standing.frontier) if len(ranked.goals) > 1 else None,
     }
 
 
@@ -52,29 +53,27 @@ def head_json(line: ExperimentLine) -> dict[str, Any]:
     }
 
 
-def standing_of(spec: ExperimentSpec, view: ExperimentView) -> Standing:
-    """Return where the experiment stands."""
-    return standing(spec, view.completed, view.baseline)
+def experiment_json(view: ExperimentView, ranked: Ranked, *, is_first: bool) -> dict[str, Any]:
+    """Return an experiment with the trials of the view.
 
-
-def experiment_json(view: ExperimentView) -> dict[str, Any]:
-    """Return an experiment with the trials of the view."""
-    spec = ExperimentSpec.load(view.line.spec)
-    found, wanted = standing_of(spec, view), goals(spec)
+    :param is_first: whether the browser has nothing of it yet; its definition, which never changes, is sent only then.
+    """
+    found, spec = ranked.standing, ranked.spec
     return {
         **head_json(view.line),
-        "description": spec.description,
-        "spec": view.line.spec,
-        "objective": [_goal_json(goal) for goal in wanted],
-        "metrics": list(spec.metric_names),
+        **({} if spec is None or not is_first else {"spec": json.loads(view.line.definition)}),
+        "problem": ranked.problem,
+        "description": "" if spec is None else spec.description,
+        "objective": [_goal_json(goal) for goal in ranked.goals],
+        "metrics": [] if spec is None else list(spec.metric_names),
         "best": found.best,
-        "best_so_far": found.best_so_far,
+        "best_so_far": _improvements(found.best_so_far),
         "frontier": found.frontier,
         "infeasible": found.infeasible,
         "has_curves": view.has_curves,
         "analysed_at": view.analysed_at,
         "cursor": view.cursor,
-        "trial_list": [_trial_json(trial, wanted) for trial in view.trials],
+        "trial_list": [_trial_json(trial, ranked.goals) for trial in view.trials],
     }
 
 
@@ -94,11 +93,20 @@ def cards_json(cards: list[AnalysisCard]) -> list[dict[str, Any]]:
     ]
 
 
+def _improvements(best_so_far: Sequence[tuple[int, float | None]]) -> list[tuple[int, float | None]]:
+    """Return the points at which the best value changes, and the last one: the line through them is the same."""
+    return [
+        point
+        for i, point in enumerate(best_so_far)
+        if i in (0, len(best_so_far) - 1) or point[1] != best_so_far[i - 1][1]
+    ]
+
+
 def _goal_json(goal: Goal) -> dict[str, Any]:
     return {"label": goal.label, "minimize": goal.minimize}
 
 
-def _trial_json(trial: TrialView, wanted: list[Goal]) -> dict[str, Any]:
+def _trial_json(trial: TrialView, wanted: Sequence[Goal]) -> dict[str, Any]:
     means = final_means(trial.observations).get(trial.record.index, {})
     return {
         "index": trial.record.index,

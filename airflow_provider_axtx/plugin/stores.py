@@ -1,40 +1,51 @@
-"""Which experiment stores the page reads: those of the Airflow connections of type ``ax``.
+"""Which experiment stores the page reads: those of the Airflow connections of type ``ax`` that the user may read.
 
-Only these, and ``ax_default`` whatever its type: a name in an address must not be able to choose any database that
-Airflow has a connection to.
+``ax_default``, of whatever type, is open to every user who may view the page; what of it is shown depends on the rights
+on DAGs.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.models.connection import Connection
-from airflow.sdk.exceptions import AirflowNotFoundException
 from fastapi import HTTPException
 
 from airflow_provider_axtx.hooks.ax import AxHook, connection_url
+from airflow_provider_axtx.hooks.connections import find_connection
+from airflow_provider_axtx.hooks.embedded import (
+    embedded_store_path,
+    embedded_store_warning,
+    warn_about_embedded_store,
+)
+from airflow_provider_axtx.plugin.access import Reader
 from airflow_provider_axtx.store.views import ExperimentViews
 
 DEFAULT = AxHook.default_conn_name
+#: Shown on the page; the log has the details, such as the path of the file.
+EMBEDDED_STORE = (
+    "The connection ax_default is not defined, and this Airflow may run on several machines. Each of them would use an "
+    "experiment store of its own, so experiments may be missing here. Define the connection ax_default (type ax) for "
+    "all components of Airflow."
+)
 
 
 def open_store(conn_id: str) -> ExperimentViews:
     """Return the store behind a connection, wherever it is defined: the database, the environment, a secrets backend.
 
     :raises HTTPException: 404 when there is no such connection of type ``ax``.
+    :raises AxtxError: when the store cannot be read.
     """
-    if conn_id == DEFAULT:
-        return ExperimentViews(AxHook().get_url())
-    try:
-        connection = AxHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        connection = None
-    if connection is None or connection.conn_type != AxHook.conn_type:
-        # The same answer for a connection of another type: it must not reveal which connections exist.
-        raise HTTPException(404, f"There is no Airflow connection {conn_id!r} of type {AxHook.conn_type}.")
+    connection = find_connection(conn_id)
+    if connection is None and conn_id == DEFAULT:
+        return ExperimentViews(f"sqlite:///{embedded_store_path()}")
+    if connection is None or (connection.conn_type != AxHook.conn_type and conn_id != DEFAULT):
+        raise no_such_store()
     return ExperimentViews(connection_url(connection))
+
+
+def no_such_store() -> HTTPException:
+    """Return the answer for a connection that does not exist, has another type, or that the user may not read."""
+    return HTTPException(404, "There is no such connection of type ax, or you do not have the right to read it.")
 
 
 def known_stores(session: SessionDep) -> list[str]:
@@ -46,10 +57,19 @@ def known_stores(session: SessionDep) -> list[str]:
     return [DEFAULT, *sorted({conn_id for (conn_id,) in found} - {DEFAULT})]
 
 
-def readable_stores(user: Any, session: SessionDep) -> list[str]:
-    """Return the known stores whose connections the user may read; every user may read ``ax_default``."""
-    known = known_stores(session)
-    if known == [DEFAULT]:
-        return known
-    readable = get_auth_manager().get_authorized_connections(user=user, method="GET", session=session)
-    return [conn_id for conn_id in known if conn_id == DEFAULT or conn_id in readable]
+def readable_stores(reader: Reader, session: SessionDep) -> list[str]:
+    """Return the known stores that the user may read."""
+    return [conn_id for conn_id in known_stores(session) if may_open(reader, conn_id)]
+
+
+def may_open(reader: Reader, conn_id: str) -> bool:
+    """Return whether the user may open the store."""
+    return conn_id == DEFAULT or reader.may_read_connection(conn_id)
+
+
+def warning() -> str | None:
+    """Return why experiments may be missing from the default store, or None; the log has the details."""
+    if embedded_store_warning() is None or find_connection(DEFAULT) is not None:
+        return None
+    warn_about_embedded_store()
+    return EMBEDDED_STORE

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagDetails
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, ConnectionDetails, DagDetails
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 
-#: May log in and look at DAGs, but not at plugins.
+#: May log in and read DAGs, but not view plugins.
 NO_PLUGINS = "noplugins"
-#: May look at plugins, but not at DAGs whose id begins with "secret".
+#: May view plugins, but neither read DAGs whose id begins with "secret" nor any connection but "team".
 NO_SECRETS = "nosecrets"
 
 
@@ -26,3 +26,10 @@ class RolesAuthManager(SimpleAuthManager):
         if user.role == NO_SECRETS:
             return details is None or not str(details.id).startswith("secret")
         return user.role == NO_PLUGINS or super().is_authorized_dag(user=user, details=details, **rest)
+
+    def is_authorized_connection(
+        self, *, user: SimpleAuthManagerUser, details: ConnectionDetails | None = None, **rest: Any
+    ) -> bool:
+        if user.role == NO_SECRETS:
+            return details is not None and details.conn_id == "team"
+        return super().is_authorized_connection(user=user, details=details, **rest)

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.plugin.material import DAG, RUN, SINGLE, fill
 from tests.plugin.roles import NO_PLUGINS, NO_SECRETS
@@ -63,26 +64,61 @@ def test_a_user_with_the_right_is_answered_everywhere(
 
 
 @pytest.mark.parametrize("path", ["api/experiment", "api/curves", "api/dag-runs", "api/analyses", "card"])
-def test_what_a_hidden_dag_has_run_is_refused(
+def test_a_hidden_experiment_is_answered_as_one_that_does_not_exist(
     client_of: Callable[[str], TestClient], store: ExperimentStore, path: str
 ) -> None:
     fill(store, SINGLE, 1, dag_id="secret_dag")
     store.record_analyses("digits", [CARD])
-    query = {**QUERY, "dag_id": "secret_dag"}
-    assert client_of(NO_SECRETS).get(f"/axtx/{path}", params=query).status_code == 403
-    assert client_of("viewer").get(f"/axtx/{path}", params=query).status_code == 200
+    hidden = {**QUERY, "dag_id": "secret_dag"}
+    unknown = {**hidden, "name": "nothing", "dag_id": "nothing"}
+    client = client_of(NO_SECRETS)
+    answers = [client.get(f"/axtx/{path}", params=query) for query in (hidden, unknown)]
+    assert answers[0].status_code == answers[1].status_code
+    assert answers[0].content == answers[1].content
+    assert b"digits" not in answers[0].content
+    assert client_of("viewer").get(f"/axtx/{path}", params=hidden).status_code == 200
+    assert client_of("viewer").get(f"/axtx/{path}", params=hidden).content != answers[0].content
 
 
-def test_the_list_leaves_out_what_only_hidden_dags_have_run(
-    client_of: Callable[[str], TestClient], store: ExperimentStore
-) -> None:
+def names(client: TestClient) -> tuple[set[str], int]:
+    """Return the names on the list, and the number of experiments."""
+    answer = client.get("/axtx/api/experiments").json()
+    return {line["name"] for line in answer["experiments"]}, answer["total"]
+
+
+def test_the_list_leaves_out_hidden_experiments(client_of: Callable[[str], TestClient], store: ExperimentStore) -> None:
     fill(store, SINGLE, 1, dag_id="secret_dag")
     fill(store, {**SINGLE, "name": "open"}, 1)
-    store.create("untouched", {**SINGLE, "name": "untouched"})
+    assert names(client_of(NO_SECRETS)) == ({"open"}, 1)
+    assert names(client_of("viewer")) == ({"digits", "open"}, 2)
 
-    def names(role: str) -> tuple[set[str], int]:
-        answer = client_of(role).get("/axtx/api/experiments").json()
-        return {line["name"] for line in answer["experiments"]}, answer["total"]
 
-    assert names(NO_SECRETS) == ({"open", "untouched"}, 2)
-    assert names("viewer") == ({"digits", "open", "untouched"}, 3)
+def run_by_another(store: ExperimentStore, name: str, index: int, dag_id: str) -> None:
+    """Record another attempt of a trial, by a task of another DAG."""
+    identity = TaskIdentity(dag_id, "run", "submit")
+    store.begin_attempt(name, index, scheduler="s", identity=identity, tracker_root="/r", reopen_reason="again")
+
+
+def test_an_experiment_of_two_dags_requires_the_right_on_both(
+    client_of: Callable[[str], TestClient], store: ExperimentStore
+) -> None:
+    fill(store, SINGLE, 17)
+    run_by_another(store, "digits", 16, "secret_dag")
+    for path in ("api/experiment", "api/curves"):
+        assert client_of(NO_SECRETS).get(f"/axtx/{path}", params=QUERY).status_code == 404
+        assert client_of("viewer").get(f"/axtx/{path}", params=QUERY).status_code == 200
+    # The run of the readable DAG has worked on it, and still must not show it.
+    assert client_of(NO_SECRETS).get("/axtx/api/dag-runs", params=QUERY).json()["experiments"] == []
+    assert names(client_of(NO_SECRETS)) == (set(), 0)
+
+
+def test_an_experiment_made_outside_airflow_requires_the_right_on_the_connection(
+    client_of: Callable[[str], TestClient], store: ExperimentStore
+) -> None:
+    store.create("digits", SINGLE)
+    fill(store, {**SINGLE, "name": "notebook"}, 2, dag_id="")
+    for role, status, listed in (("viewer", 404, set()), ("op", 200, {"digits", "notebook"})):
+        client = client_of(role)
+        assert names(client) == (listed, len(listed))
+        for name in ("digits", "notebook"):
+            assert client.get("/axtx/api/experiment", params={"name": name}).status_code == status

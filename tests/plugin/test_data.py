@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.plugin.answers import NOT_FOUND
 from airflow_provider_axtx.plugin.files import STATIC
+from airflow_provider_axtx.plugin.ranked import UNREADABLE
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.store.tables import experiments
 from tests.plugin.material import DAG, RUN, SEVERAL, SINGLE, fill
 
 
@@ -54,7 +61,12 @@ def test_a_line_follows_its_experiment(client: TestClient, store: ExperimentStor
     ],
 )
 def test_the_status_of_an_experiment_at_rest(
-    client: TestClient, store: ExperimentStore, ended: int, planned: int | None, stop_reason: str | None, status: str
+    client_of: Callable[[str], TestClient],
+    store: ExperimentStore,
+    ended: int,
+    planned: int | None,
+    stop_reason: str | None,
+    status: str,
 ) -> None:
     if ended:
         fill(store, SINGLE, ended)
@@ -64,13 +76,12 @@ def test_the_status_of_an_experiment_at_rest(
         store.plan("digits", planned)
     if stop_reason:
         store.finish("digits", stop_reason)
-    assert get(client, "experiments")["experiments"][0]["status"] == status
+    assert get(client_of("op"), "experiments")["experiments"][0]["status"] == status
 
 
 def test_the_list_is_searched_and_paged(client: TestClient, store: ExperimentStore) -> None:
-    for number in range(5):
-        store.create(f"Exp-{number}", {**SINGLE, "name": f"Exp-{number}"})
-    store.create("other", {**SINGLE, "name": "other"})
+    for name in (*(f"Exp-{number}" for number in range(5)), "other"):
+        fill(store, {**SINGLE, "name": name}, 1)
     page = get(client, "experiments", search="exp", limit=2, offset=1)
     assert (len(page["experiments"]), page["total"]) == (2, 5)
     assert client.get("/axtx/api/experiments", params={"limit": 100000}).status_code == 422
@@ -91,7 +102,8 @@ def test_an_experiment_with_everything(client: TestClient, store: ExperimentStor
     assert found["spec"] == SINGLE
     assert found["has_curves"] is True
     values = [pair[1] for pair in found["best_so_far"] if pair[1] is not None]
-    assert values == sorted(values)
+    assert values[:-1] == sorted(set(values))
+    assert found["best_so_far"][-1] == [17, values[-2]]
     assert all(found["trial_list"][i]["metrics"]["seconds"][0] > 50 for i in found["infeasible"])
 
 
@@ -127,7 +139,8 @@ def test_a_refresh_brings_what_is_open_or_has_changed(client: TestClient, store:
     store.complete("digits", 8, status="COMPLETED", observations=observed)
     refreshed = get(client, "experiment", name="digits", since=cursor)
     assert [(t["index"], t["status"]) for t in refreshed["trial_list"]] == [(8, "COMPLETED"), (9, "RUNNING")]
-    assert len(refreshed["best_so_far"]) == 9  # of all trials, whatever is sent again
+    assert refreshed["best_so_far"][-1][0] == 8  # of all trials, not only of those that are sent again
+    assert "spec" not in refreshed
     assert refreshed["cursor"] < refreshed["last_activity_at"]
 
 
@@ -166,16 +179,109 @@ def test_analysis_cards_are_shown_in_an_origin_of_their_own(client: TestClient, 
 
 def test_an_unknown_experiment_is_answered_with_404(client: TestClient) -> None:
     answer = client.get("/axtx/api/experiment", params={"name": "<script>"})
-    assert answer.status_code == 404
-    assert "The store has no experiment '<script>'" in answer.json()["detail"]
+    assert (answer.status_code, answer.json()) == (404, {"detail": NOT_FOUND})
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_a_store_that_cannot_be_opened_is_answered_with_503(client: TestClient, url: str) -> None:
+def test_a_store_that_cannot_be_opened_is_answered_without_details(
+    client: TestClient, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     Path(url.removeprefix("sqlite:///")).write_bytes(b"no database" * 1000)
     answer = client.get("/axtx/api/experiments")
     assert answer.status_code == 503
-    assert "Fix:" in answer.json()["detail"]
+    assert answer.json() == {"detail": "The experiment store cannot be read. The log of the API server says why."}
+    assert f"The experiment store {url} said: file is not a database" in caplog.text
+
+
+def test_a_store_that_does_not_exist_is_empty_and_is_not_created(client: TestClient, url: str) -> None:
+    path = Path(url.removeprefix("sqlite:///"))
+    for exists in (False, True):
+        if exists:
+            path.touch()
+        assert get(client, "experiments") == {"experiments": [], "total": 0}
+        assert get(client, "dag-runs", dag_id=DAG, run_id=RUN)["unreadable"] == {}
+        assert client.get("/axtx/api/experiment", params={"name": "digits"}).status_code == 404
+        assert path.exists() is exists
+    assert path.stat().st_size == 0
+
+
+def change_definition(store: ExperimentStore, name: str, text: str) -> None:
+    """Write a definition as another version, or a text editor, might leave it."""
+    statement = sa.update(experiments).where(experiments.c.name == name)
+    store._db.write("test", lambda c: c.execute(statement.values(spec=sa.type_coerce(text, sa.Text()))))
+
+
+UNREADABLE_DEFINITIONS = {
+    "not JSON": "{",
+    "not an object": "[1]",
+    "of a newer version": json.dumps({**SINGLE, "quantum": True}),
+    "no objective": json.dumps({**SINGLE, "objective": "()"}),
+    "a number too large": json.dumps({**SINGLE, "objective": f"{10**400}*accuracy"}),
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE_DEFINITIONS.values(), ids=UNREADABLE_DEFINITIONS)
+def test_an_experiment_that_cannot_be_read_does_not_hide_the_others(
+    client: TestClient, store: ExperimentStore, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(store, SINGLE, 3)
+    fill(store, {**SINGLE, "name": "healthy", "outcome_constraints": []}, 1)
+    change_definition(store, "digits", text)
+    for _ in range(2):
+        healthy, broken = get(client, "experiments")["experiments"]
+        assert (healthy["problem"], healthy["best"]["trial_index"]) == (None, 0)
+        assert (broken["name"], broken["problem"], broken["best"]) == ("digits", UNREADABLE, None)
+        assert broken["trial_counts"] == {"COMPLETED": 3}
+    assert len(get(client, "dag-runs", dag_id=DAG, run_id=RUN)["experiments"]) == 2
+    found = get(client, "experiment", name="digits")
+    assert (found["problem"], len(found["trial_list"])) == (UNREADABLE, 3)
+    assert caplog.text.count("The experiment 'digits' cannot be shown.") == 1
+
+
+def test_numbers_that_json_does_not_have_become_null(client: TestClient, store: ExperimentStore) -> None:
+    name = fill(store, {**SINGLE, "name": "huge", "objective": "10*accuracy", "outcome_constraints": []}, 1)
+    store.complete(name, 0, status="COMPLETED", observations=[Observation(0, "accuracy", 1e308)], overwrite=True)
+    (line,) = get(client, "experiments")["experiments"]
+    assert line["best"] == {"trial_index": 0, "value": None}
+    found = get(client, "experiment", name=name)
+    assert (found["trial_list"][0]["values"], found["best_so_far"]) == ([None], [[0, None]])
+
+
+def test_an_answer_that_has_not_changed_is_not_sent_again(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 4, open_trials=2)
+    for path in ("experiments", "experiment?name=digits", "curves?name=digits", "stores"):
+        first = client.get(f"/axtx/api/{path}")
+        headers = {"If-None-Match": first.headers["etag"]}
+        again = client.get(f"/axtx/api/{path}", headers=headers)
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    store.complete("digits", 2, status="FAILED", reason="x")
+    headers = {"If-None-Match": client.get("/axtx/api/experiments").headers["etag"]}
+    store.complete("digits", 3, status="FAILED", reason="x")
+    assert client.get("/axtx/api/experiments", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("experiment", {"name": "digits", "since": "nan"}),
+        ("experiment", {"name": "digits", "since": "inf"}),
+        ("experiments", {"offset": 10**30}),
+        ("experiments", {"limit": 0}),
+        ("experiments", {"search": "x" * 501}),
+    ],
+)
+def test_odd_queries_are_refused(client: TestClient, store: ExperimentStore, path: str, query: dict[str, Any]) -> None:
+    fill(store, SINGLE, 1)
+    assert client.get(f"/axtx/api/{path}", params=query).status_code == 422
+
+
+@pytest.mark.parametrize("text", ["\x00", "\ud800", "%", "'", "_", "\U0001f600"])
+def test_odd_names_are_not_found(client: TestClient, store: ExperimentStore, text: str) -> None:
+    fill(store, SINGLE, 1)
+    quoted = quote(text.encode("utf-8", "surrogatepass"))
+    assert client.get(f"/axtx/api/experiment?name={quoted}").status_code == 404
+    assert client.get(f"/axtx/api/dag-runs?dag_id={quoted}&run_id={quoted}").json()["experiments"] == []
+    assert client.get(f"/axtx/api/experiments?search={quoted}z").json()["total"] == 0
 
 
 @pytest.mark.parametrize("path", ["/axtx/", "/axtx/static/app.js", "/axtx/api/experiments"])

@@ -19,7 +19,7 @@ before = set(sys.modules)
 from airflow_provider_axtx.plugin.app import the_app
 from airflow_provider_axtx.store.views import ExperimentViews
 the_app()
-ExperimentViews(sys.argv[1]).lines()
+ExperimentViews(sys.argv[1]).page()
 print(json.dumps(sorted(set(sys.modules) - before)))
 """
 

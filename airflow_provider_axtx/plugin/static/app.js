@@ -77,7 +77,7 @@ function row(line) {
     { "data-experiment": line.name },
     el("th", { scope: "row" }, el("a", { href: pageUrl({ experiment: line.name, conn_id: storeOf(line) }) }, line.name), elsewhere(line)),
     el("td", {}, badge(line.status), line.stop_reason ? el("div", { class: "muted small" }, line.stop_reason) : null),
-    el("td", {}, goals),
+    el("td", {}, line.problem ? el("div", { class: "warning small" }, line.problem) : goals),
     el("td", { class: "value" }, bestOf(line)),
     el("td", { class: "progress" }, statusBar(line.trial_counts, line.planned_trials), el("span", {}, progress)),
     el("td", {}, time(line.last_activity_at)),
@@ -93,6 +93,14 @@ function table(lines, caption) {
     el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
     el("tbody", {}, lines.map(row)),
   );
+}
+
+/** Show why experiments may be missing from the default store. */
+async function showWarning() {
+  const { data } = await load("stores", {});
+  if (data.warning && (conn ?? data.default) === data.default) {
+    main.before(el("p", { id: "warning", class: "warning", role: "status" }, data.warning));
+  }
 }
 
 /** Add a field to choose the experiment store, if there is more than one. */
@@ -175,6 +183,7 @@ function start() {
   if (asked.has("experiment")) openExperiment(asked.get("experiment"), conn, asked.get("trial"));
   else if (asked.has("dag_id")) showDagRun(asked.get("dag_id"), asked.get("run_id"));
   else showList();
+  showWarning().catch(showProblem);
 }
 
 document.documentElement.classList.toggle("framed", framed);

@@ -60,7 +60,8 @@ let drawing = 0;
 /** Draw all charts into `place`, one by one; the figures are made once and updated afterwards. */
 export async function drawCharts(place, state, select) {
   const redraw = () => drawCharts(place, state, select);
-  const wanted = [objective, parallel, pareto, slice, curves].filter((chart) => chart.applies(state));
+  const charts = state.spec ? [objective, parallel, pareto, slice, curves] : [];
+  const wanted = charts.filter((chart) => chart.applies(state));
   const key = wanted.map((chart) => chart.id).join();
   if (place.dataset.key !== key) {
     place.dataset.key = key;
@@ -226,7 +227,7 @@ const parallel = {
   draw(state, c) {
     const goal = goalIndex(state, "parallel");
     const done = completed(state).filter((t) => t.values.every((v) => v !== null));
-    const spec = state.data.spec.parameters;
+    const spec = state.spec.parameters;
     const axes = spec.map((p) => ({ label: p.name, of: (t) => t.parameters[p.name], ...scaleOf(p, done.map((t) => t.parameters[p.name])) }));
     state.data.objective.forEach((one, i) => {
       if (done.length) axes.push({ label: one.label, of: (t) => t.values[i], ...scaleOf(null, done.map((t) => t.values[i])) });
@@ -289,12 +290,12 @@ const slice = {
   wide: false,
   applies: hasCompleted,
   choosers: (state, redraw) => [
-    chooser("parameter", "Parameter", state.data.spec.parameters.map((p) => p.name), redraw),
+    chooser("parameter", "Parameter", state.spec.parameters.map((p) => p.name), redraw),
     chooser("slicegoal", "Objective", goalLabels(state), redraw),
   ],
   draw(state, c) {
     const goal = goalIndex(state, "slicegoal");
-    const parameter = state.data.spec.parameters.find((p) => p.name === chosen.parameter);
+    const parameter = state.spec.parameters.find((p) => p.name === chosen.parameter);
     const done = completed(state).filter((t) => t.values[goal] !== null && t.parameters[parameter.name] !== undefined);
     const isText = parameter.type === "choice" && parameter.parameter_type !== "float" && parameter.parameter_type !== "int";
     const x = (t) => (isText ? plain(t.parameters[parameter.name]) : t.parameters[parameter.name]);

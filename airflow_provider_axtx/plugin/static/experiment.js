@@ -8,7 +8,7 @@ const news = document.getElementById("news");
 
 /** Show the experiment in `main`; return the function that refreshes it. */
 export function showExperiment(main, name, store, trial) {
-  const state = { name, store, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
+  const state = { name, store, spec: null, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
   const page = skeleton(name, store);
   loadPlotly(); // at the same time as the data
   let last = "";
@@ -49,6 +49,7 @@ export function showExperiment(main, name, store, trial) {
       announce(state, data);
       for (const one of data.trial_list) state.trials.set(one.index, one);
       state.data = data;
+      state.spec = data.spec ?? state.spec; // only the first answer contains it
       state.cursor = data.cursor;
       draw();
     }
@@ -101,12 +102,13 @@ function drawHead(place, state) {
   const links = recent.flatMap((task) => [airflowLink(runUrl(task), `${task[0]} ${task[1]}`), el("br")]);
   place.replaceChildren(
     ...[
+      data.problem ? el("p", { class: "warning" }, data.problem) : "",
       data.description ? el("p", { class: "muted" }, data.description) : "",
       el(
         "dl",
         { class: "tiles" },
         tile("Status", badge(data.status), data.stop_reason ? el("div", { class: "small" }, data.stop_reason) : ""),
-        tile("Objective", goals),
+        goals ? tile("Objective", goals) : "",
         ...bestTiles(state),
         tile("Trials ended", el("strong", {}, ended), statusBar(data.trial_counts, data.planned_trials), counts(data)),
         tile("Last activity", time(data.last_activity_at), el("div", { class: "small muted" }, "created ", time(data.created_at))),
@@ -122,6 +124,7 @@ function counts(data) {
 
 function bestTiles(state) {
   const { data } = state;
+  if (!data.objective.length) return [];
   if (data.objective.length > 1) {
     const some = data.frontier.length ? `${data.frontier.length} trials` : "–";
     return [tile("Pareto frontier", el("strong", {}, some), el("div", { class: "small muted" }, data.frontier.slice(0, 12).join(", ")))];
@@ -158,8 +161,8 @@ async function drawAnalyses(place, state) {
 }
 
 function drawDefinition(place, state) {
-  const { spec } = state.data;
-  if (place.childElementCount) return;
+  const { spec } = state;
+  if (!spec || place.childElementCount) return;
   const rows = spec.parameters.map((one) =>
     el(
       "tr",

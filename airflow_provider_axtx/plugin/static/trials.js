@@ -17,9 +17,14 @@ function seconds(trial) {
   return (attempt.finished_at ?? (trial.completed_at || Date.now() / 1000)) - from;
 }
 
-function columns(data) {
-  const parameters = data.spec.parameters.map((one) => one.name);
-  const metrics = [...new Set([...data.metrics])];
+/** Return the names that the trials use as keys of `field`; for a definition that cannot be read. */
+function namesIn(state, field) {
+  return [...new Set([...state.trials.values()].flatMap((trial) => Object.keys(trial[field])))];
+}
+
+function columns(state) {
+  const parameters = state.spec ? state.spec.parameters.map((one) => one.name) : namesIn(state, "parameters");
+  const metrics = state.spec ? state.data.metrics : namesIn(state, "metrics");
   return [
     { key: "index", label: "Trial", of: (t) => t.index },
     { key: "status", label: "Status", of: (t) => t.status },
@@ -44,7 +49,7 @@ function compare(column, down) {
 
 /** Draw the table into `place`. */
 export function trialTable(place, state, select) {
-  const all = columns(state.data);
+  const all = columns(state);
   const again = (change) => {
     Object.assign(view, change);
     trialTable(place, state, select);

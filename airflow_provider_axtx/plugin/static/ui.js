@@ -142,11 +142,22 @@ export function followTheme(changed) {
 
 export class Refused extends Error {}
 
+/** The last answer of each path: the server does not send the same answer again. */
+const answers = new Map();
+
 /** Fetch JSON from this page's server; compare the answer's text to see whether anything has changed. */
 export async function load(path, parameters) {
-  const answer = await fetch(`api/${path}?${queryOf(parameters)}`, { credentials: "same-origin" });
+  const url = `api/${path}?${queryOf(parameters)}`;
+  const known = answers.get(path);
+  const headers = known?.url === url ? { "If-None-Match": known.etag } : {};
+  const answer = await fetch(url, { credentials: "same-origin", headers });
+  if (answer.status === 304) return known;
   const text = await answer.text();
-  if (answer.ok) return { text, data: JSON.parse(text) };
+  if (answer.ok) {
+    const loaded = { url, etag: answer.headers.get("ETag"), text, data: JSON.parse(text) };
+    answers.set(path, loaded);
+    return loaded;
+  }
   if (answer.status === 401) throw new Refused("You are not logged in. Log in to Airflow and load this page again.");
   if (answer.status === 403) throw new Refused("You do not have the right to see this.");
   let detail = `The server answered ${answer.status}.`;

@@ -1,0 +1,89 @@
+"""How the page's server answers: JSON that every browser can read, nothing twice, and no details of errors."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from airflow_provider_axtx.core.errors import (
+    AxtxError,
+    ExperimentNotFoundError,
+    SchemaVersionError,
+    StoreNotFoundError,
+    StoreUnavailableError,
+)
+from airflow_provider_axtx.store.views import RememberedOutageError
+
+log = logging.getLogger(__name__)
+
+NOT_FOUND = "There is no such experiment, or you do not have the right to read it."
+#: What the browser is told of an error, first match first. Hosts, users and paths are in the log only.
+_ANSWERS: tuple[tuple[type[AxtxError], int, str], ...] = (
+    (ExperimentNotFoundError, 404, NOT_FOUND),
+    (StoreNotFoundError, 404, NOT_FOUND),
+    (StoreUnavailableError, 503, "The experiment store does not answer. The log of the API server says why."),
+    (
+        SchemaVersionError,
+        503,
+        "The experiment store was made by another version of airflow-provider-axtx. The next task that uses an older "
+        "store upgrades it; the log of the API server says which version it has.",
+    ),
+    (AxtxError, 503, "The experiment store cannot be read. The log of the API server says why."),
+)
+
+
+def json_answer(request: Request, content: Any) -> Response:
+    """Return the content as JSON, or 304 when the browser has it already."""
+    answer: Response = _FiniteJSONResponse(content)
+    etag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    # Searched for, not compared: a proxy may have made the tag a weak one.
+    if etag in request.headers.get("if-none-match", ""):
+        answer = Response(status_code=304)
+    answer.headers["ETag"] = etag
+    return answer
+
+
+def error_text(error: AxtxError) -> str:
+    """Log an error of the store, and return what the browser may know of it."""
+    return _answer_for(error)[1]
+
+
+async def error_answer(request: Request, error: Exception) -> JSONResponse:
+    """Answer an error of this package."""
+    assert isinstance(error, AxtxError)
+    status, text = _answer_for(error)
+    return JSONResponse({"detail": text}, status_code=status)
+
+
+def _answer_for(error: AxtxError) -> tuple[int, str]:
+    status, text = next((status, text) for kind, status, text in _ANSWERS if isinstance(error, kind))
+    # Each open tab asks every few seconds: an outage is logged when it is noticed, not at each request.
+    if status != 404 and not isinstance(error, RememberedOutageError):
+        log.warning("The page cannot show an experiment store: %s", error)
+    return status, text
+
+
+class _FiniteJSONResponse(JSONResponse):
+    """JSON has neither NaN nor infinity: they become null."""
+
+    def render(self, content: Any) -> bytes:
+        try:
+            return super().render(content)
+        except ValueError:
+            return super().render(_finite(content))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(one) for one in value]
+    return value
