@@ -76,9 +76,9 @@ def _ax_connection() -> dict[str, Any]:
             }
         },
         "ui-field-behaviour": {
-            "hidden-fields": ["extra"],
+            "hidden-fields": [],
             "relabeling": {"schema": "Database, or path of the SQLite file"},
-            "placeholders": {"schema": "axtx"},
+            "placeholders": {"schema": "axtx", "extra": '{"sslmode": "verify-full", "sslrootcert": "/certs/ca.pem"}'},
         },
     }
 

@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "ax": ("optimizer/", "hooks/ax.py"),
     "torchx": ("launcher/",),
-    "sqlalchemy": ("store/", "hooks/ax.py", "cli.py"),
+    "sqlalchemy": ("store/", "hooks/ax.py", "hooks/store_url.py", "cli.py"),
     "alembic": ("store/",),
     "airflow": (
         *("hooks/", "triggers/", "operators/", "sensors/", "notifications/", "plugin/"),

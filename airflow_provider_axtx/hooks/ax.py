@@ -11,10 +11,14 @@ from airflow_provider_axtx.core.errors import InvalidInputError, StoreNotFoundEr
 from airflow_provider_axtx.hooks.connections import afind_connection, find_connection
 from airflow_provider_axtx.hooks.embedded import (
     embedded_store_path,
+    embedded_store_warning,
     make_file,
     make_folder,
     warn_about_embedded_store,
 )
+from airflow_provider_axtx.hooks.store_url import connection_url
+
+__all__ = ["AxHook", "connection_url", "embedded_store_warning", "warn_about_embedded_store"]
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,16 +27,6 @@ if TYPE_CHECKING:
     from ax.api.client import Client
 
     from airflow_provider_axtx.store.experiments import ExperimentStore
-
-#: SQLAlchemy driver by connection type: a plain database connection that is there already can be used as it is.
-_DRIVERS = {
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "sqlite": "sqlite",
-}
-#: What the field ``drivername`` of an ``ax`` connection may hold.
-DRIVERNAMES = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
 
 
 class AxHook(BaseHook):
@@ -162,51 +156,3 @@ def _embedded_url() -> str:
 
 def _url(connection: Connection | None) -> str:
     return _embedded_url() if connection is None else connection_url(connection)
-
-
-def connection_url(connection: Connection) -> str:
-    """Return the SQLAlchemy URL that a connection describes.
-
-    :param connection: type ``ax`` with the extra field ``drivername``, or a plain database connection. ``schema`` is
-        the database, for SQLite the file's absolute path.
-    :raises InvalidInputError: when a field is missing or unknown; names the connection and the field.
-    """
-    from sqlalchemy.engine import URL
-
-    where = f"connection {connection.conn_id!r}"
-    drivername = _drivername(connection, where)
-    if not connection.schema:
-        raise InvalidInputError(
-            f"{where}: the field schema is empty.",
-            fix="set it to the database's name, or for SQLite to the absolute path of the file.",
-        )
-    if drivername == "sqlite":
-        path = connection.schema if connection.schema.startswith("/") else f"/{connection.schema}"
-        return f"sqlite:///{path}"
-    if not connection.host:
-        raise InvalidInputError(f"{where}: the field host is empty.", fix="set it to the database server's name.")
-    url = URL.create(
-        drivername,
-        username=connection.login,
-        password=connection.password,
-        host=connection.host,
-        port=connection.port,
-        database=connection.schema,
-    )
-    return url.render_as_string(hide_password=False)
-
-
-def _drivername(connection: Connection, where: str) -> str:
-    if connection.conn_type in _DRIVERS:
-        return _DRIVERS[connection.conn_type]
-    if connection.conn_type != AxHook.conn_type:
-        raise InvalidInputError(
-            f"{where}: the type {connection.conn_type!r} cannot hold an experiment store.",
-            fix=f"use type ax, or one of {', '.join(sorted(_DRIVERS))}.",
-        )
-    drivername = str(connection.extra_dejson.get("drivername") or "sqlite")
-    if drivername not in DRIVERNAMES:
-        raise InvalidInputError(
-            f"{where}: drivername {drivername!r} is not supported.", fix=f"one of {', '.join(DRIVERNAMES)}."
-        )
-    return drivername

@@ -67,13 +67,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def make_certificates(folder: Path) -> None:
+    """Make an authority (``ca.pem``) and a certificate for 127.0.0.1 signed by it (``server.pem``, ``server.key``)."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=folder)
+
+    new = ("req", "-newkey", "rsa:2048", "-nodes")
+    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=axtx tests", "-keyout", "ca.key", "-out", "ca.pem")
+    openssl(*new, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
+    openssl("x509", "-req", "-in", "server.csr", *sign, "-out", "server.pem")
+
+
 class PostgresServer:
-    """One server; ``start`` and ``stop`` may alternate (an outage) and keep port and data."""
+    """One server; ``start`` and ``stop`` may alternate (an outage) and keep port and data.
+
+    :param tls: whether it takes connections over TLS and no others; its certificate is for 127.0.0.1.
+    """
 
     #: What a COMMIT looks like on the wire.
     commit = b"COMMIT\x00"
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = False) -> None:
         self.port = free_port()
         self.password = secrets.token_hex(8)
         self._programs = find_programs()
@@ -82,7 +99,27 @@ class PostgresServer:
         self._folder = Path(tempfile.mkdtemp(prefix="axtx-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
+        self._settings = dict(_SETTINGS)
         self._initialise()
+        if tls:
+            self._require_tls()
+
+    @property
+    def ca(self) -> Path:
+        """The certificate of the authority that signed the server's; only with ``tls``."""
+        return self._folder / "ca.pem"
+
+    def _require_tls(self) -> None:
+        make_certificates(self._folder)
+        key = self._folder / "server.key"
+        key.chmod(0o600)
+        if self._account:
+            os.chown(key, self._account["user"], self._account["group"])
+        # Others read the authority's certificate.
+        self._folder.chmod(0o755)
+        self._settings |= {"ssl": "on", "ssl_cert_file": str(self._folder / "server.pem"), "ssl_key_file": str(key)}
+        access = self._folder / "data" / "pg_hba.conf"
+        access.write_text(access.read_text().replace("\nhost ", "\nhostssl "))
 
     def _initialise(self) -> None:
         secret = self._folder / "password"
@@ -100,7 +137,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server and return when it answers."""
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         place = ["-D", str(self._folder / "data"), "-p", str(self.port), "-k", str(self._folder)]
         with (self._folder / "log").open("ab") as output:
             self._process = subprocess.Popen(
