@@ -120,7 +120,7 @@ LITERALS: list[tuple[str, Callable[[], Any], list[str]]] = [
     (
         "scheduler_args",
         lambda: TorchXRunTrialOperator(task_id="s", trial=TRIAL, component="c", scheduler_args="{'a': 1}"),
-        ["scheduler_args", "{'a': 1}"],
+        ["scheduler_args", "JSON"],
     ),
     (
         "use_model_predictions",
@@ -187,8 +187,8 @@ CONNECTIONS: list[tuple[str, dict[str, Any], list[str]]] = [
     ("unknown extra", {"conn_type": "torchx", "extra": {"schedular": "slurm"}}, ["schedular", "scheduler"]),
     ("another type", {"conn_type": "http", "host": "h"}, ["http", "torchx"]),
     ("unknown scheduler", {"conn_type": "torchx", "extra": {"scheduler": "slrum"}}, ["slrum"]),
-    ("options are a list", {"conn_type": "torchx", "extra": {"scheduler_args": [1]}}, ["scheduler_args", "[1]"]),
-    ("options are no JSON", {"conn_type": "torchx", "extra": {"scheduler_args": "a=1"}}, ["scheduler_args", "a=1"]),
+    ("options are a list", {"conn_type": "torchx", "extra": {"scheduler_args": [1]}}, ["scheduler_args", "list"]),
+    ("options are no JSON", {"conn_type": "torchx", "extra": {"scheduler_args": "a=1"}}, ["scheduler_args", "JSON"]),
     ("tracker base is a number", {"conn_type": "torchx", "extra": {"tracker_base": 3}}, ["tracker_base", "3"]),
     ("allowed is a number", {"conn_type": "torchx", "extra": {"allowed_components": 3}}, ["allowed_components", "3"]),
     (

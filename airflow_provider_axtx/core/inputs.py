@@ -40,22 +40,24 @@ def is_templated(value: object) -> bool:
 def as_object(field: str, value: object) -> dict[str, Any]:
     """Return ``value`` as a JSON object; a JSON string is parsed, None is an empty object.
 
-    :param field: the argument's name, for the error.
+    :param field: the argument's name, for the error. The value of ``scheduler_args`` is not shown, because it may hold
+        a secret.
     :raises InvalidInputError: when it is neither an object nor the text of one.
     """
     if value is None:
         return {}
+    shown = "" if field == "scheduler_args" else f": {shorten(value)}"
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError as error:
             raise InvalidInputError(
-                f"{field} is not valid JSON ({error}): {shorten(value)}.",
+                f"{field} is not valid JSON ({error}){shown}.",
                 fix=f"pass a dict, the output of the task before, or a template that ends in '| tojson' for {field}.",
             ) from error
     if not isinstance(value, Mapping):
         raise InvalidInputError(
-            f"{field} must be an object, not {type(value).__name__}: {shorten(value)}.",
+            f"{field} must be an object, not {type(value).__name__}{shown}.",
             fix=f"pass a dict or a JSON object for {field}.",
         )
     return dict(value)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow.sdk import BaseHook
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.hooks.connections import find_connection
 from airflow_provider_axtx.hooks.home import axtx_home
+from airflow_provider_axtx.launcher.typecheck import shown
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -153,7 +153,8 @@ def read_settings(connection: Connection) -> TorchXSettings:
     tracker_base = extra.get("tracker_base") or None
     if tracker_base is not None and not isinstance(tracker_base, str):
         raise InvalidInputError(
-            f"{where}: tracker_base must be text, not {tracker_base!r}.", fix="set it to a folder or an fsspec URL."
+            f"{where}: tracker_base must be text, not {shown(tracker_base)}.",
+            fix="set it to a folder or an fsspec URL.",
         )
     return TorchXSettings(
         scheduler=str(extra.get("scheduler") or DEFAULT_SCHEDULER),
@@ -168,13 +169,17 @@ def _scheduler_args(value: object, where: str) -> Mapping[str, Any]:
         # The connection form has only text fields for objects.
         try:
             value = json.loads(value or "{}")
-        except ValueError:
-            value = shorten(value)
+        except ValueError as error:
+            raise InvalidInputError(
+                # Without the value, here and below: the options may hold a secret.
+                f"{where}: scheduler_args is not valid JSON ({error}).",
+                fix='write for example {"partition": "gpu"}.',
+            ) from None
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise InvalidInputError(
-            f"{where}: scheduler_args must be an object of run options, not {value!r}.",
+            f"{where}: scheduler_args must be an object of run options, not {type(value).__name__}.",
             fix='write for example {"partition": "gpu"}.',
         )
     return dict(value)
@@ -186,7 +191,7 @@ def _allowed(value: object, where: str) -> tuple[str, ...] | None:
     patterns = value.replace(",", "\n").split() if isinstance(value, str) else value
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) and pattern for pattern in patterns):
         raise InvalidInputError(
-            f"{where}: allowed_components must be a list of patterns, not {value!r}.",
+            f"{where}: allowed_components must be a list of patterns, not {shown(value)}.",
             fix='write for example ["utils.booth", "my_pkg.components:*"].',
         )
     return tuple(patterns)

@@ -178,7 +178,7 @@ def check_options(name: str, scheduler: Scheduler, options: object) -> dict[str,
         options = {}
     if not isinstance(options, Mapping):
         raise InvalidInputError(
-            f"scheduler_args must be an object of option names and values, not {shown(options)}.",
+            f"scheduler_args must be an object of option names and values, not {type(options).__name__}.",
             fix='pass for example scheduler_args={"partition": "gpu"}.',
         )
     declared = dict(scheduler.run_opts())

@@ -55,3 +55,10 @@ def test_what_cannot_be_used_is_refused_with_field_value_and_fix(read: Callable[
     assert "field_x" in caught.value.message
     assert repr(value)[:20] in caught.value.message or type(value).__name__ in caught.value.message
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("value", ['{"token": "Ohw4', '["Ohw4"]', ["Ohw4"], '"Ohw4"'])
+def test_scheduler_options_may_hold_a_secret_and_are_not_shown(value: object) -> None:
+    with pytest.raises(InvalidInputError, match="scheduler_args") as caught:
+        as_object("scheduler_args", value)
+    assert "Ohw4" not in str(caught.value)

@@ -208,3 +208,28 @@ def test_launcher_for_an_attempt_on_another_scheduler_than_the_connection(monkey
     connect(monkeypatch, "torchx_default", {"conn_type": "torchx", "extra": extra})
     attempt = SimpleNamespace(scheduler="kubernetes", lookup_options=None)
     assert TorchXHook().get_launcher_for(attempt).scheduler == "kubernetes"
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"scheduler_args": '{"token": "Ohw4"'},
+        {"scheduler_args": '["Ohw4"]'},
+        {"scheduler_args": ["Ohw4"]},
+        {"scheduler_args": {"token": "Ohw4"}},
+        {"tracker_base": {"token": "Ohw4"}},
+        {"allowed_components": {"token": "Ohw4"}},
+    ],
+)
+def test_no_part_of_a_broken_torchx_connection_is_shown(extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, "torchx_default", {"conn_type": "torchx", "extra": extra})
+    with pytest.raises(InvalidInputError, match=next(iter(extra))) as caught:
+        TorchXHook().get_launcher()
+    assert "Ohw4" not in str(caught.value)
+
+
+def test_broken_json_of_a_torchx_connection_is_located_but_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, "torchx_default", {"conn_type": "torchx", "extra": '{"scheduler_args": "Ohw4'})
+    with pytest.raises(InvalidInputError, match="line 1") as caught:
+        _ = TorchXHook().settings
+    assert "Ohw4" not in str(caught.value)
