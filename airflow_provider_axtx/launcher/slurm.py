@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +48,16 @@ def forbid_requeue(request: Any) -> None:
             replica.sbatch_opts["no-requeue"] = None
 
 
-def submission_options(options: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return the scheduler options with which a job can be found again by its key.
+def name_job(request: Any, key: str) -> None:
+    """Name the job after its submission key: the name is how it is found, with or without accounting, by any user.
 
-    ``job_dir`` is left out: see ``work_in``.
+    Of a job of several replicas, which is a heterogeneous job, the first part has the key as its name; the others have
+    the replica behind it.
+
+    :param request: TorchX's ``SlurmBatchRequest``.
     """
-    comment = options.get("comment")
-    return {**options, "comment": f"{key} {comment}" if comment else key, "job_dir": None}
+    for number, (label, replica) in enumerate(request.replicas.items()):
+        replica.name = key if number == 0 else f"{key}.{label}"
 
 
 def work_in(request: Any, job_dir: str | None, key: str) -> None:

@@ -327,7 +327,8 @@ class TorchXLauncher:
         is_slurm = self.scheduler == "slurm"
         if is_slurm:
             _check_command("sbatch")
-            options = slurm.submission_options(options, key)
+            # TorchX would work in the folder itself: see ``slurm.work_in``.
+            options = {**options, "job_dir": None}
         with self._scheduler_errors(f"dry-run {key}"):
             try:
                 dryrun = self._schedulers.runner.dryrun(app, self.scheduler, cfg=options)
@@ -345,6 +346,7 @@ class TorchXLauncher:
         if is_slurm:
             slurm.check_submission(app)
             slurm.forbid_requeue(dryrun.request)
+            slurm.name_job(dryrun.request, key)
             slurm.work_in(dryrun.request, self._options.get("job_dir"), key)
         elif self.scheduler == "local_docker":
             complete_request(dryrun.request)

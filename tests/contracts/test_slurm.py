@@ -180,5 +180,5 @@ def test_options_reach_the_job(slurm_rig: SlurmRig) -> None:
     with slurm_rig.full():
         handle = slurm_rig.submit(slurm_rig.key)
         job = slurm_rig.launcher.app_id(handle)
-        told = slurm_rig.cluster.ask("squeue", "-h", "-j", job, "-o", "%P|%l|%k|%Z|%C|%m")
-    assert told == f"main|7:00|{slurm_rig.key} mine|{slurm_rig.folder}/jobs/{slurm_rig.key}|1|64M"
+        told = slurm_rig.cluster.ask("squeue", "-h", "-j", job, "-o", "%P|%l|%k|%Z|%C|%m|%j")
+    assert told == f"main|7:00|mine|{slurm_rig.folder}/jobs/{slurm_rig.key}|1|64M|{slurm_rig.key}"

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+#: Of jobs that get no other name.
+KEY = "other-9876543210-t0-a1"
 COMMANDS = ("sacct", "squeue", "scancel", "sbatch")
 PROGRAM = """#!{python} -IS
 import json, os, re, sys
@@ -41,13 +43,17 @@ if state["errors"].get(command):
     fail(state["errors"][command])
 
 if command == "sacct":
-    given = options({{"-X", "-P", "-n"}}, {{"-j", "-o", "-S"}})
+    given = options({{"-X", "-P", "-n", "-a"}}, {{"-j", "-o", "-S", "--name"}})
     wanted = given["-j"].split(",") if "-j" in given else list(state["jobs"])
+    if "-a" not in given:
+        wanted = [n for n in wanted if state["jobs"].get(n, {{}}).get("user", state["user"]) == state["user"]]
     for number in wanted:
         job = state["jobs"].get(number)
         if job is None or job["unaccounted"]:
             continue
         for i, part in enumerate(job["parts"]):
+            if given.get("--name", part["name"]) != part["name"]:
+                continue
             row = {{
                 "JobID": number + ("+%d" % i if len(job["parts"]) > 1 else ""),
                 "JobName": part["name"], "State": part["accounted"] or part["state"], "ExitCode": part["exit_code"],
@@ -55,7 +61,7 @@ if command == "sacct":
             }}
             print("|".join(row[column] for column in given["-o"].split(",")))
 elif command == "squeue":
-    given = options({{"-h"}}, {{"-t", "-j", "-u", "-o"}})
+    given = options({{"-h"}}, {{"-t", "-j", "-o", "--name"}})
     wanted = given["-j"].split(",") if "-j" in given else list(state["jobs"])
     there = [n for n in wanted if n in state["jobs"] and state["jobs"][n]["queued"]]
     if "-j" in given and len(wanted) == 1 and not there:
@@ -63,6 +69,8 @@ elif command == "squeue":
     for number in there:
         job = state["jobs"][number]
         for i, part in enumerate(job["parts"]):
+            if given.get("--name", part["name"]) != part["name"]:
+                continue
             fields = {{
                 "i": number + ("+%d" % i if len(job["parts"]) > 1 else ""), "j": part["name"], "T": part["state"],
                 "Z": job["work_dir"], "k": job["comment"] or "(null)",
@@ -72,6 +80,8 @@ elif command == "scancel":
     job = state["jobs"].get(args[0])
     if job is None:
         fail("Kill job error on job id %s: Invalid job id specified" % args[0])
+    if job.get("user", state["user"]) != state["user"]:
+        fail("Kill job error on job id %s: Access/permission denied" % args[0])
     for part in job["parts"]:
         if part["state"] in ("PENDING", "RUNNING"):
             part["state"] = "CANCELLED by 1000"
@@ -88,7 +98,8 @@ elif command == "sbatch":
     names = re.findall("^#SBATCH --job-name=(\\\\S+)", script, re.M)
     parts = [dict(name=n, state="PENDING", accounted="", exit_code="0:0") for n in names]
     state["jobs"][number] = dict(
-        parts=parts, comment=comment, work_dir=work_dir or os.getcwd(), queued=True, unaccounted=True, script=script
+        parts=parts, user=state["user"], environment=dict(os.environ), comment=comment,
+        work_dir=work_dir or os.getcwd(), queued=True, unaccounted=True, script=script,
     )
     print(number)
 with open(root + "/state.tmp", "w") as f:
@@ -112,7 +123,7 @@ class FakeSlurm:
         program.chmod(0o755)
         for command in COMMANDS:
             (self.bin / command).symlink_to(program)
-        self._write({"jobs": {}, "errors": {}, "keeps_comments": True})
+        self._write({"jobs": {}, "errors": {}, "keeps_comments": True, "user": "airflow"})
 
     def add(
         self,
@@ -124,16 +135,25 @@ class FakeSlurm:
         accounted: str = "",
         comment: str = "",
         work_dir: str = "/nowhere",
+        name: str = "",
+        user: str = "airflow",
     ) -> str:
         """Add a job and return its id.
 
         :param states: one for each part (more than one is a heterogeneous job).
         :param queued: whether squeue (still) knows it.
         :param unaccounted: whether sacct does not know it (yet).
+        :param name: the name of its first part.
+        :param user: its user; the commands are called by ``airflow``.
         :param accounted: the state that sacct shows when it is another than squeue's.
         """
         parts = [
-            {"name": f"trainer-{i}", "state": state, "accounted": accounted, "exit_code": exit_code}
+            {
+                "name": name if name and i == 0 else f"{KEY}.trainer-{i}",
+                "state": state,
+                "accounted": accounted,
+                "exit_code": exit_code,
+            }
             for i, state in enumerate(states)
         ]
         self.update(
@@ -141,6 +161,7 @@ class FakeSlurm:
             {
                 "parts": parts,
                 "comment": comment,
+                "user": user,
                 "work_dir": work_dir,
                 "queued": queued,
                 "unaccounted": unaccounted,

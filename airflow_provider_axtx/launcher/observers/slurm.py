@@ -7,7 +7,6 @@ for an unknown job, and only finds logs from the folder in which the job was sub
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections import defaultdict
@@ -21,7 +20,9 @@ from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
 from airflow_provider_axtx.launcher.observers.base import Observer, first_found, look_again, unavailable
 
 _TIMEOUT_SECONDS = 60
-#: How far back ``find`` looks for a job by its comment; without a start, sacct only knows the jobs of today.
+#: ``-a``: jobs of all users, since another one may submit, wait or reap.
+_SACCT = ("sacct", "-a", "-X", "-P", "-n")
+#: How far back ``find`` looks for a job by its name; without a start, sacct only knows the jobs of today.
 _FIND_SINCE = "now-30days"
 
 _RUNNING = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "SUSPENDED", "STOPPED"}
@@ -62,7 +63,7 @@ class SlurmObserver(Observer):
         if not jobs:
             return dict.fromkeys(app_ids, UNSEEN)
         ids = ",".join(sorted(set(jobs.values())))
-        accounting = _ask(["sacct", "-X", "-P", "-n", "-j", ids, "-o", "JobID,JobName,State,ExitCode"], columns=4)
+        accounting = _ask([*_SACCT, "-j", ids, "-o", "JobID,JobName,State,ExitCode"], columns=4)
         known = {job: _merged(parts) for job, parts in accounting.parts().items()}
         # A job that lost its node, or was preempted, is requeued: accounting says NODE_FAIL while it waits again.
         doubtful = sorted(j for j in set(jobs.values()) if j not in known or known[j].is_infrastructure_failure)
@@ -75,16 +76,13 @@ class SlurmObserver(Observer):
         return {app_id: (seen[jobs[app_id]] or again) if app_id in jobs else UNSEEN for app_id in app_ids}
 
     def find(self, submission_key: str) -> str | None:
-        """Return the job whose comment begins with the key, or whose work folder is named after it.
-
-        Many clusters do not keep comments in their accounting (``AccountingStoreFlags``); the work folder always is.
-        """
-        queue = _queue(["-u", str(os.getuid())], "%i|%Z|%k", columns=3)
-        found = _submitted_as(submission_key, queue)
+        """Return the job whose name is the key, whichever user submitted it."""
+        queue = _queue(["--name", submission_key], "%i|%j", columns=2)
+        found = _named(submission_key, queue)
         if found:
             return first_found(found, submission_key, self.name)
-        accounting = _ask(["sacct", "-X", "-P", "-n", "-S", _FIND_SINCE, "-o", "JobID,WorkDir,Comment"], columns=3)
-        found = _submitted_as(submission_key, accounting)
+        accounting = _ask([*_SACCT, "-S", _FIND_SINCE, "--name", submission_key, "-o", "JobID,JobName"], columns=2)
+        found = _named(submission_key, accounting)
         if not found and (queue.error or (accounting.error and not accounting.is_off)):
             # "Not found" by half of the sources is not an answer: the job would be submitted a second time.
             raise unavailable(self.name, _reasons(accounting, queue))
@@ -194,7 +192,10 @@ def _merged(parts: Sequence[Sequence[str]]) -> AppObservation:
 def _observation(name: str, state: str, exit_code: str = "") -> AppObservation:
     word = state.split()[0].rstrip("+") if state.split() else ""
     code, _, signal_number = exit_code.partition(":")
-    message = f"{name}: {state}"
+    # Parts behind the first have names with the replica: see ``launcher.slurm.name_job``.
+    replica = name.partition(".")[2]
+    label = f"{replica}: " if replica else ""
+    message = f"{label}{state}"
     message += f", exit code {code}" if code not in ("", "0") else ""
     message += f", signal {signal_number}" if signal_number not in ("", "0") else ""
     if word in _FAILED:
@@ -206,19 +207,11 @@ def _observation(name: str, state: str, exit_code: str = "") -> AppObservation:
     if word == "CANCELLED":
         return AppObservation("CANCELLED", message)
     # A word that this table lacks must never end a trial.
-    return AppObservation("PENDING", "" if word in _PENDING else f"{name}: unknown Slurm state {state!r}")
+    return AppObservation("PENDING", "" if word in _PENDING else f"{label}unknown Slurm state {state!r}")
 
 
-def _submitted_as(key: str, source: _Source) -> list[str]:
-    return sorted(
-        {
-            job
-            for job, parts in source.parts().items()
-            for _, work_dir, comment in parts
-            if comment.split()[:1] == [key] or os.path.basename(work_dir) == key  # noqa: PTH119 - a path of the cluster
-        },
-        key=int,
-    )
+def _named(key: str, source: _Source) -> list[str]:
+    return sorted((job for job, parts in source.parts().items() if any(part[1] == key for part in parts)), key=int)
 
 
 def _reasons(*sources: _Source) -> str:
@@ -228,6 +221,6 @@ def _reasons(*sources: _Source) -> str:
 def _work_dir(job: str) -> Path | None:
     queue = _queue(["-j", job], "%Z", columns=1)
     if not queue.rows:
-        queue = _ask(["sacct", "-X", "-P", "-n", "-j", job, "-o", "WorkDir"], columns=1)
+        queue = _ask([*_SACCT, "-j", job, "-o", "WorkDir"], columns=1)
     folders = [row[0] for row in queue.rows if row[0]]
     return Path(folders[0]) if folders else None

@@ -90,7 +90,9 @@ def test_state(
 
 
 def test_messages_say_state_exit_code_and_signal(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
-    assert observe(launcher, cluster.add(1, "FAILED", exit_code="3:0")).message == "trainer-0: FAILED, exit code 3"
+    assert observe(launcher, cluster.add(1, "FAILED", exit_code="3:0", name=KEY)).message == "FAILED, exit code 3"
+    parts = cluster.add(4, "COMPLETED", "FAILED", exit_code="3:0", name=KEY)
+    assert observe(launcher, parts).message == "trainer-1: FAILED, exit code 3"
     assert "signal 9" in observe(launcher, cluster.add(2, "OUT_OF_MEMORY", exit_code="0:9")).message
     assert "A_STATE" in observe(launcher, cluster.add(3, "A_STATE")).message
 
@@ -120,7 +122,7 @@ def test_one_sacct_for_all_jobs_and_no_squeue_when_that_knows_them(
     seen = launcher.observe([handle(n) for n in numbers])
     assert [seen[handle(n)].app_state for n in numbers] == ["RUNNING" if int(n) % 2 else "SUCCEEDED" for n in numbers]
     (call,) = cluster.calls("sacct")
-    assert call[:3] == ["-X", "-P", "-n"]
+    assert call[:4] == ["-a", "-X", "-P", "-n"]
     assert call[-2:] == ["-o", "JobID,JobName,State,ExitCode"]
     assert not cluster.calls("squeue")
 
@@ -188,30 +190,43 @@ def test_without_the_commands_nothing_is_said_about_the_app(
 # -- submit, find, cancel, logs --------------------------------------------------------------------------------------
 
 
-def test_submitted_job_is_found_by_its_comment(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
+def test_submitted_job_is_found_by_its_name(cluster: FakeSlurm, launcher: TorchXLauncher) -> None:
     submitted = launcher.submit(plan(launcher))
+    (job,) = cluster.state()["jobs"].values()
+    assert [part["name"] for part in job["parts"]] == [KEY, f"{KEY}.trainer-1"]
     assert launcher.find(KEY) == submitted
     assert launcher.find(KEY.replace("-a1", "-a11")) is None
     assert launcher.find(KEY[:-1]) is None
 
 
-def test_user_comment_is_kept_behind_the_key(cluster: FakeSlurm) -> None:
+def test_user_comment_is_kept(cluster: FakeSlurm) -> None:
     launcher = TorchXLauncher("slurm", scheduler_args={"comment": "project|x with blanks"})
     submitted = launcher.submit(plan(launcher))
     (job,) = cluster.state()["jobs"].values()
-    assert job["comment"] == f"{KEY} project|x with blanks"
+    assert job["comment"] == "project|x with blanks"
     assert launcher.find(KEY) == submitted
 
 
-def test_ended_job_is_found_in_accounting_and_by_its_folder_where_comments_are_not_kept(
+@pytest.mark.parametrize("user", ["airflow", "another"])
+@pytest.mark.parametrize("queued", [True, False])
+def test_job_is_found_without_comment_and_folder_and_by_any_user(
+    cluster: FakeSlurm, launcher: TorchXLauncher, user: str, queued: bool
+) -> None:
+    cluster.forget_comments()
+    cluster.add(6, "COMPLETED", "COMPLETED", name=f"{KEY}1")
+    number = cluster.add(7, "RUNNING", "RUNNING", name=KEY, user=user, queued=queued, unaccounted=queued)
+    assert launcher.find(KEY) == handle(number)
+    assert observe(launcher, number).app_state == "RUNNING"
+    (job,) = [job for n, job in cluster.state()["jobs"].items() if n == number]
+    assert not job["comment"]
+
+
+def test_job_of_another_user_that_may_not_be_cancelled_is_an_error(
     cluster: FakeSlurm, launcher: TorchXLauncher
 ) -> None:
-    number = cluster.add(7, "COMPLETED", comment=KEY)
-    assert launcher.find(KEY) == handle(number)
-    cluster.forget_comments()
-    assert launcher.find(KEY) is None
-    cluster.update(number, {"work_dir": f"/shared/jobs/{KEY}"})
-    assert launcher.find(KEY) == handle(number)
+    number = cluster.add(7, "RUNNING", name=KEY, user="another")
+    with pytest.raises(SchedulerUnavailableError, match="permission denied"):
+        launcher.cancel(handle(number))
 
 
 @pytest.mark.parametrize("broken", ["sacct", "squeue"])
