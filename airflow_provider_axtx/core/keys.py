@@ -39,6 +39,28 @@ def submission_key(experiment: str, experiment_uid: str, trial_index: int, attem
     return slug(experiment, MAX_SUBMISSION_KEY - len(tail)) + tail
 
 
+def cut_submission_key(key: str, length: int) -> str:
+    """Return a submission key cut to a scheduler's limit: less of the slug, all of what makes it unique.
+
+    :param key: a submission key; any other text is cut and made unique by a hash.
+    :param length: characters, at least ``shortest_cut(key)``.
+    """
+    if len(key) <= length:
+        return key
+    tail = _unique_tail(key)
+    return slug(key.removesuffix(tail), length - len(tail)) + tail
+
+
+def shortest_cut(key: str) -> int:
+    """Return the smallest length to which ``cut_submission_key`` can cut a key, with a letter in front."""
+    return min(len(key), len(_unique_tail(key)) + 1)
+
+
+def _unique_tail(key: str) -> str:
+    found = re.search(rf"-[0-9a-f]{{{_HASH_CHARACTERS}}}-t[0-9]+-a[0-9]+$", key)
+    return found[0] if found else f"-{hashlib.sha256(key.encode()).hexdigest()[:_HASH_CHARACTERS]}"
+
+
 def dag_run_key(dag_id: str, run_id: str) -> str:
     """Return the identity of a DAG run, at most 57 characters: an id may be 250 long, and an index has a limit."""
     digest = hashlib.sha256(f"{dag_id}/{run_id}".encode()).hexdigest()[:16]

@@ -18,7 +18,7 @@ from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import ParameterValue
-from airflow_provider_axtx.launcher import lookup, slurm
+from airflow_provider_axtx.launcher import kubernetes, lookup, slurm
 from airflow_provider_axtx.launcher.components import Component, check_component, load_component
 from airflow_provider_axtx.launcher.logs import LogFollower, last_lines
 from airflow_provider_axtx.launcher.lookup import SchedulerFactory
@@ -32,6 +32,7 @@ from airflow_provider_axtx.launcher.scheduler_registry import (
     LOCAL_DETACHED,
     Schedulers,
     check_options,
+    describe_error,
     missing_package,
     scheduler_errors,
     schedulers_of_process,
@@ -50,6 +51,9 @@ _BAD_APP = (
     *(ValueError, TypeError, AssertionError, LookupError, AttributeError, RuntimeError),
     InvalidRunConfigException,
 )
+
+#: HTTP statuses with which Kubernetes refuses a job for what is in it: it was not created, and never will be.
+_REFUSED = (400, 422)
 
 #: Schedulers that have no page for an app: so asking for it would be a wasted call.
 _WITHOUT_PAGES = (LOCAL_DETACHED, "local_docker", "slurm", "kubernetes")
@@ -196,6 +200,7 @@ class TorchXLauncher:
         """Submit a planned app and return its handle. A plan is good for one submission.
 
         :return: the TorchX app handle, ``scheduler://session/app_id``.
+        :raises InvalidInputError: Kubernetes refuses what is in the job; nothing was submitted.
         :raises DuplicateAppError: ``local_detached`` has an app under this key already.
         :raises SchedulerUnavailableError: the scheduler did not answer, or refused. The app may have been submitted all
             the same: ask ``find``.
@@ -205,8 +210,13 @@ class TorchXLauncher:
         with self._scheduler_errors(f"submit {plan.submission_key}"):
             try:
                 handle: str = self._schedulers.runner.schedule(plan.dryrun)
-            except Exception:
+            except Exception as error:
                 self._observer.withdraw(plan.dryrun.request)
+                if getattr(error, "status", None) in _REFUSED:
+                    raise InvalidInputError(
+                        f"Scheduler {self.scheduler} refuses {plan.submission_key}: {describe_error(error)}",
+                        fix="correct the component's AppDef or scheduler_args.",
+                    ) from error
                 raise
         crash_point("torchx.after_submit")
         return handle
@@ -324,6 +334,9 @@ class TorchXLauncher:
 
     def _dry_run(self, component: str, app: AppDef, key: str) -> AppDryRunInfo[Any]:
         options = self._options
+        is_kubernetes = self.scheduler in ("kubernetes", "kubernetes_mcad")
+        if is_kubernetes:
+            kubernetes.fit_names(app, key)
         is_slurm = self.scheduler == "slurm"
         if is_slurm:
             _check_command("sbatch")
@@ -348,6 +361,8 @@ class TorchXLauncher:
             slurm.forbid_requeue(dryrun.request)
             slurm.name_job(dryrun.request, key)
             slurm.work_in(dryrun.request, self._options.get("job_dir"), key)
+        elif is_kubernetes:
+            kubernetes.label_job(dryrun.request, key)
         elif self.scheduler == "local_docker":
             complete_request(dryrun.request)
         return dryrun

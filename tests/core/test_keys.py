@@ -21,6 +21,23 @@ def test_submission_key_is_usable_as_an_app_name_everywhere(experiment: str, ind
     assert key.endswith(f"-t{index}-a{attempt}")
 
 
+@pytest.mark.parametrize("experiment", ["digits", "a" * 100, "数字", "x--y..z"])
+@pytest.mark.parametrize("length", [24, 25, 30, 40])
+def test_cut_key_stays_unique_and_usable(experiment: str, length: int) -> None:
+    made = [keys.submission_key(experiment, uid, 99999, attempt) for uid in ("u", "v") for attempt in (1, 123)]
+    cut = [keys.cut_submission_key(key, length) for key in made]
+    assert all(len(key) <= length and USABLE_EVERYWHERE.match(key) for key in cut)
+    assert len(set(cut)) == len(made)
+    assert all(keys.shortest_cut(key) <= 24 for key in made)
+    assert [keys.cut_submission_key(key, length) for key in cut] == cut
+
+
+def test_any_other_key_can_be_cut() -> None:
+    cut = {keys.cut_submission_key(f"{'some-name-' * 5}{n}", 20) for n in range(100)}
+    assert len(cut) == 100
+    assert all(len(key) <= 20 and USABLE_EVERYWHERE.match(key) for key in cut)
+
+
 def test_submission_keys_of_two_stores_differ() -> None:
     assert keys.submission_key("digits", "uid-1", 0, 1) != keys.submission_key("digits", "uid-2", 0, 1)
 

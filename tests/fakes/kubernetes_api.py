@@ -8,7 +8,13 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SERVICE = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _PATH = re.compile(r"/apis/batch\.volcano\.sh/v1alpha1/namespaces/([^/]+)/jobs(?:/([^/]+)(?:/status)?)?")
 
 
@@ -48,7 +54,8 @@ class FakeKubernetes:
     def add(self, name: str, phase: str | None, namespace: str = "default") -> None:
         """Add a job, or change its phase; None is a job without a status."""
         status = {} if phase is None else {"status": {"state": {"phase": phase}}}
-        self.jobs[namespace, name] = {"metadata": {"name": name, "namespace": namespace}, **status}
+        before = self.jobs.get((namespace, name), {}).get("metadata", {})
+        self.jobs[namespace, name] = {"metadata": {**before, "name": name, "namespace": namespace}, **status}
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         """Return status and body of a request."""
@@ -57,7 +64,10 @@ class FakeKubernetes:
             return 500, {"message": f"fake Kubernetes does not answer {path}"}
         namespace, name = match[1], match[2]
         if name is None and method == "POST":
+            if problem := refusal(body):
+                return 422, {"reason": "Invalid", "message": problem}
             self.add(body["metadata"]["name"], None, namespace)
+            self.jobs[namespace, body["metadata"]["name"]]["metadata"]["labels"] = body["metadata"].get("labels", {})
             return 201, self.jobs[namespace, body["metadata"]["name"]]
         if name is None:
             return 200, {"items": [job for (ns, _), job in self.jobs.items() if ns == namespace]}
@@ -69,13 +79,57 @@ class FakeKubernetes:
         return 200, self.jobs[namespace, name]
 
 
+def refusal(job: Any) -> str | None:
+    """Return why the real API server, or Volcano's admission, would not create a job; None if it would.
+
+    Volcano's service plugin makes a service of the job's name, and a pod's name is its host name.
+    """
+    name, spec = job["metadata"]["name"], job["spec"]
+    problems = [] if _SERVICE.fullmatch(name) and len(name) <= 63 else [f"metadata.name {name!r}"]
+    problems += _label_problems("metadata", job["metadata"].get("labels", {}))
+    tasks = [task["name"] for task in spec["tasks"]]
+    problems += [f"task {task!r} twice" for task in tasks if tasks.count(task) > 1]
+    for task in spec["tasks"]:
+        if not _is_label(task["name"]):
+            problems.append(f"task name {task['name']!r}")
+        problems += [
+            f"pod name {pod!r}"
+            for pod in (f"{name}-{task['name']}-{n}" for n in range(task["replicas"]))
+            if not _is_label(pod)
+        ]
+        problems += _label_problems(f"task {task['name']}", task["template"]["metadata"].get("labels", {}))
+        for container in task["template"]["spec"]["containers"]:
+            problems += [] if _is_label(container["name"]) else [f"container name {container['name']!r}"]
+            variables = [variable["name"] for variable in container.get("env", [])]
+            problems += [f"env {variable!r}" for variable in variables if not _VARIABLE.fullmatch(variable)]
+    return f"Job.batch.volcano.sh is invalid: {', '.join(problems)}" if problems else None
+
+
+def _is_label(name: str) -> bool:
+    return len(name) <= 63 and _LABEL.fullmatch(name) is not None
+
+
+def _label_problems(where: str, labels: dict[str, str]) -> list[str]:
+    return [
+        f"label {key}={value!r} of {where}"
+        for key, value in labels.items()
+        if not _LABEL_KEY.fullmatch(key) or len(value) > 63 or not _LABEL_VALUE.fullmatch(value)
+    ]
+
+
 def _handler(server: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _serve(self) -> None:
             sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, body = server.answer(self.command, self.path.partition("?")[0], json.loads(sent) if sent else None)
+            path, _, query = self.path.partition("?")
+            status, body = server.answer(self.command, path, json.loads(sent) if sent else None)
+            for selector in parse_qs(query).get("labelSelector", []):
+                label, _, value = selector.partition("=")
+                body["items"] = [
+                    job for job in body.get("items", []) if job["metadata"].get("labels", {}).get(label) == value
+                ]
             content = json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -6,8 +6,9 @@ from torchx.schedulers.api import DescribeAppResponse
 from torchx.specs import AppState
 
 from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.launcher.kubernetes import KEY_LABEL
 from airflow_provider_axtx.launcher.lookup import known_kube_context
-from airflow_provider_axtx.launcher.observers.base import Observer, first_found, names
+from airflow_provider_axtx.launcher.observers.base import Observer, first_found
 
 _REQUEST_TIMEOUT_SECONDS = 30
 
@@ -18,8 +19,10 @@ class KubernetesObserver(Observer):
     _GROUP, _VERSION, _PLURAL = "batch.volcano.sh", "v1alpha1", "jobs"
 
     def find(self, submission_key: str) -> str | None:
-        """As in ``Observer``. TorchX's ``list`` reads only the kubeconfig's namespace, not that of the submission, and
-        fails while any job there has no status yet.
+        """Return the job that has the key as its label.
+
+        TorchX's ``list`` reads only the kubeconfig's namespace, not that of the submission, and fails while any job
+        there has no status yet.
         """
         from kubernetes import client, config
 
@@ -29,10 +32,12 @@ class KubernetesObserver(Observer):
         namespace = self.options.get("namespace") or "default"
         with client.ApiClient(configuration) as connection:
             jobs = client.CustomObjectsApi(connection).list_namespaced_custom_object(
-                self._GROUP, self._VERSION, namespace, self._PLURAL, _request_timeout=_REQUEST_TIMEOUT_SECONDS
+                *(self._GROUP, self._VERSION, namespace, self._PLURAL),
+                label_selector=f"{KEY_LABEL}={submission_key}",
+                _request_timeout=_REQUEST_TIMEOUT_SECONDS,
             )
-        app_ids = [f"{namespace}:{job['metadata']['name']}" for job in jobs["items"]]
-        return first_found(sorted(a for a in app_ids if names(a, submission_key)), submission_key, self.name)
+        app_ids = sorted(f"{namespace}:{job['metadata']['name']}" for job in jobs["items"])
+        return first_found(app_ids, submission_key, self.name)
 
     def _read(self, answer: DescribeAppResponse | None) -> AppObservation:
         if answer is not None and answer.state == AppState.UNKNOWN:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torchx import specs
+from torchx.schedulers.kubernetes_scheduler import sanitize_for_serialization
 
-from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import InvalidInputError, SchedulerUnavailableError
+from airflow_provider_axtx.core.keys import submission_key
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
-from tests.fakes.kubernetes_api import FakeKubernetes
+from tests.fakes.kubernetes_api import FakeKubernetes, refusal
 
 kube_config = pytest.importorskip("kubernetes.config.kube_config", reason="the client is an extra of this package")
 
@@ -103,3 +107,53 @@ def test_server_that_is_away_says_nothing(server: FakeKubernetes, launcher: Torc
     ):
         with pytest.raises(SchedulerUnavailableError, match="kubernetes"):
             call()
+
+
+@pytest.mark.parametrize("experiment", ["e", "an experiment whose name is as long as names are", "数字"])
+@pytest.mark.parametrize("index", [0, 99999])
+@pytest.mark.parametrize(
+    ("roles", "replicas"),
+    [
+        (["trainer"], 1),
+        (["torchx-utils-booth"], 1),
+        (["trainer", "parameter-server"], 12),
+        (["a-role-whose-name-is-longer-than-any-that-kubernetes-would-take-as-a-label-or-a-pod"], 101),
+        (["Trainer_1", "trainer.1", "trainer 1", "数字", "-x-"], 2),
+    ],
+)
+def test_names_are_those_that_the_api_server_takes(
+    server: FakeKubernetes, launcher: TorchXLauncher, experiment: str, index: int, roles: list[str], replicas: int
+) -> None:
+    def app(x: float = 1.0) -> specs.AppDef:
+        resource = specs.Resource(1, 0, 64)
+        made = [specs.Role(r, "image", entrypoint="true", num_replicas=replicas, resource=resource) for r in roles]
+        return specs.AppDef("whatever", made)
+
+    keys = [
+        submission_key(experiment, uid, index, attempt)
+        for uid in ("u", "v")
+        for attempt in ((1, 12) if replicas == 1 else (1,))
+    ]
+    for key in keys:
+        planned: Any = launcher.plan(
+            app, {}, trial_index=1, experiment=experiment, tracker_base="s3://b/t", submission_key=key
+        )
+        # Every replica is a task of its own; as many pods as would take a server down are checked here.
+        assert refusal(json.loads(json.dumps(sanitize_for_serialization(planned.dryrun.request.resource)))) is None
+        if replicas == 1:
+            handle = launcher.submit(planned)
+            assert launcher.find(key) == handle
+    assert replicas > 1 or len({launcher.find(key) for key in keys}) == len(keys)
+
+
+def test_refused_job_is_an_error_of_the_app_and_not_of_the_server(
+    server: FakeKubernetes, launcher: TorchXLauncher
+) -> None:
+    def app(x: float = 1.0) -> specs.AppDef:
+        role = specs.Role("r", "image", entrypoint="true", env={"1 x": "y"}, resource=specs.Resource(1, 0, 64))
+        return specs.AppDef("whatever", [role])
+
+    planned = launcher.plan(app, {}, trial_index=1, experiment="e", tracker_base="s3://b/t", submission_key=KEY)
+    with pytest.raises(InvalidInputError, match="env '1 x'"):
+        launcher.submit(planned)
+    assert launcher.find(KEY) is None
