@@ -104,6 +104,23 @@ def attempt_tracker_base(root: str, experiment: str, experiment_uid: str, trial_
     return f"{root.rstrip('/')}/{submission_key(experiment, experiment_uid, trial_index, attempt)}"
 
 
+def tracker_base_for(key: str, root: str, explicit: str | None = None, *, shared: bool = False) -> str:
+    """Return where the app of one attempt reports.
+
+    An app writes its results under the trial's index. Two experiments, or two attempts, that share a tracker base would
+    overwrite and delete each other's, so each attempt gets a folder of its own, named after its submission key.
+
+    :param key: the attempt's submission key.
+    :param root: the connection's root: a folder or an fsspec URL.
+    :param explicit: the tracker base that the task names; it takes the root's place.
+    :param shared: take ``explicit`` as it is, as Ax's ``TorchXRunner`` does: its owner keeps experiments apart. What an
+        earlier attempt left there has to be removed before the next one starts.
+    """
+    if explicit and shared:
+        return explicit
+    return f"{(explicit or root).rstrip('/')}/{key}"
+
+
 def tracker_key(trial_index: int) -> str:
     """Return the key under which an app reports its results, as in ``ax.metrics.torchx.TorchXMetric``."""
     return str(trial_index)

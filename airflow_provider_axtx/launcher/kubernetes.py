@@ -50,7 +50,7 @@ def label_job(request: Any, key: str) -> None:
 
 
 def _role_name(name: str, length: int) -> str:
-    if len(name) <= length and normalize_str(name) == name and name[0].isalpha() and name[-1].isalnum():
+    if len(name) <= length and normalize_str(name) == name and name[:1].isalpha() and name[-1].isalnum():
         return name
     # Without dashes: TorchX makes a variable's name of it.
     digest = hashlib.sha256(name.encode()).hexdigest()[:_HASH_CHARACTERS]

@@ -59,6 +59,20 @@ def test_a_long_request_key_fits_an_index_and_stays_unique() -> None:
     assert max(map(len, made)) <= 200
 
 
+@pytest.mark.parametrize(
+    ("explicit", "shared", "base"),
+    [
+        (None, False, "/root/KEY"),
+        (None, True, "/root/KEY"),
+        ("", True, "/root/KEY"),
+        ("s3://bucket/mine/", False, "s3://bucket/mine/KEY"),
+        ("s3://bucket/mine/", True, "s3://bucket/mine/"),
+    ],
+)
+def test_tracker_base_holds_the_key_unless_it_is_shared(explicit: str | None, shared: bool, base: str) -> None:
+    assert keys.tracker_base_for("KEY", "/root/", explicit, shared=shared) == base
+
+
 def test_every_attempt_has_a_tracker_base_of_its_own() -> None:
     bases = {keys.attempt_tracker_base("s3://bucket/root/", "e", "uid", 0, attempt) for attempt in (1, 2, 3)}
     assert len(bases) == 3
