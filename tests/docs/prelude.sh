@@ -14,9 +14,13 @@ python3() { command python3 "$@" $([[ "${*:1:2}" == "-m venv" ]] && echo --witho
 # A target must exist, with all it depends on.
 make() { command make --dry-run -C "$DOCS_ROOT" "$@" > /dev/null; }
 
-# Benchmarks take minutes: the module must be there and have these options.
+# Benchmarks and tests take minutes: the module must be there and have these options, the tests must be found.
 python() {
-    if [[ "${*:1:2}" == "-m benchmarks"* ]]; then command python "$@" --help > /dev/null; else command python "$@"; fi
+    case "${*:1:2}" in
+        "-m benchmarks"*) command python "$@" --help > /dev/null ;;
+        "-m pytest") (cd "$DOCS_ROOT" && command python "$@" --collect-only -p no:cacheprovider > /dev/null) ;;
+        *) command python "$@" ;;
+    esac
 }
 
 # What stays in the foreground must be a command with these options.

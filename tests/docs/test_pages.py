@@ -16,7 +16,7 @@ from tests.docs.blocks import NOT_RUN
 pytestmark = pytest.mark.docs
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: Blocks of all pages together that may say why they are not run.
 MAX_NOT_RUN = 2
 
