@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Collection, Iterator
-from typing import Any
+import os
+import shutil
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, TypeVar
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_axtx.core.errors import (
     AxtxError,
@@ -17,9 +22,16 @@ from airflow_provider_axtx.core.errors import (
     TrackerUnavailableError,
 )
 from airflow_provider_axtx.core.keys import tracker_key, tracker_step_key
+from airflow_provider_axtx.launcher.regular_files import IrregularFileError, read_regular
+
+_Result = TypeVar("_Result")
 
 #: A result is a handful of numbers; a larger file is something else.
 MAX_RESULT_BYTES = 1024 * 1024
+#: Progressive results of one trial; further ones, in order of the step, are ignored.
+MAX_STEPS = 10_000
+#: A file system that takes longer is unavailable: a dead NFS server would hold the caller for ever.
+DEADLINE_SECONDS = 60.0
 _MAX_EVIDENCE = 200
 
 
@@ -33,7 +45,7 @@ def read_results(tracker_base: str, trial_index: int) -> dict[str, Any] | None:
     :raises TrackerUnavailableError: it cannot be read just now (permission, network).
     :raises InvalidInputError: the URL is of an unknown kind, or its fsspec package is not installed.
     """
-    content = _read(tracker_base, tracker_key(trial_index))
+    content = _in_time(tracker_base, _read, tracker_base, tracker_key(trial_index))
     return None if content is None else _parsed(content, f"{tracker_base.rstrip('/')}/{tracker_key(trial_index)}")
 
 
@@ -43,13 +55,7 @@ def remove_results(tracker_base: str, trial_index: int) -> None:
     :raises TrackerUnavailableError: it cannot be removed just now.
     :raises InvalidInputError: as for ``read_results``.
     """
-    with _tracker_errors(tracker_base):
-        files, path = _locate(tracker_base, tracker_key(trial_index))
-        files.invalidate_cache()
-        # Never ``rm``: it takes ``*`` and ``[`` in a path for patterns.
-        for stale in [path, *files.find(f"{path}.steps")]:
-            with contextlib.suppress(FileNotFoundError):
-                files.rm_file(stale)
+    _in_time(tracker_base, _remove, tracker_base, trial_index)
 
 
 def list_steps(tracker_base: str, trial_index: int) -> set[float]:
@@ -58,7 +64,7 @@ def list_steps(tracker_base: str, trial_index: int) -> set[float]:
     :raises TrackerUnavailableError: they cannot be listed just now.
     :raises InvalidInputError: as for ``read_results``.
     """
-    return set(_step_files(tracker_base, trial_index))
+    return set(_in_time(tracker_base, _step_files, tracker_base, trial_index))
 
 
 def read_progress(tracker_base: str, trial_index: int, known: Collection[float] = ()) -> dict[float, dict[str, Any]]:
@@ -71,47 +77,94 @@ def read_progress(tracker_base: str, trial_index: int, known: Collection[float] 
     :raises InvalidInputError: as for ``read_results``.
     """
     found: dict[float, dict[str, Any]] = {}
-    for step, key in sorted(_step_files(tracker_base, trial_index).items()):
+    for step, key in _in_time(tracker_base, _step_files, tracker_base, trial_index).items():
         if step in known:
             continue
-        content = _read(tracker_base, key)
         with contextlib.suppress(InvalidResultError):
+            content = _in_time(tracker_base, _read, tracker_base, key)
             found |= {} if content is None else {step: _parsed(content, key)}
     return found
 
 
+def _remove(tracker_base: str, trial_index: int) -> None:
+    files, path = _locate(tracker_base, tracker_key(trial_index))
+    if _is_local(files):
+        _remove_local(Path(path).parent, tracker_key(trial_index), tracker_step_key(trial_index, "").rstrip("/"))
+        return
+    files.invalidate_cache()
+    # Never ``rm``: it takes ``*`` and ``[`` in a path for patterns.
+    for stale in [path, *files.find(f"{path}.steps")]:
+        with contextlib.suppress(FileNotFoundError):
+            files.rm_file(stale)
+
+
+def _remove_local(base: Path, *names: str) -> None:
+    """Remove files and folders in ``base``. Links are removed, never followed: an app may have put one there."""
+    try:
+        folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        for name in names:
+            try:
+                os.unlink(name, dir_fd=folder)
+            except FileNotFoundError:
+                continue
+            except IsADirectoryError:
+                shutil.rmtree(name, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
 def _step_files(tracker_base: str, trial_index: int) -> dict[float, str]:
-    """Return the tracker key of each step; names that are not numbers are ignored."""
-    with _tracker_errors(tracker_base):
-        files, path = _locate(tracker_base, tracker_step_key(trial_index, ""))
-        files.invalidate_cache()
-        try:
-            names = [entry.rsplit("/", 1)[-1] for entry in files.ls(path.rstrip("/"), detail=False)]
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
+    """Return the tracker key of each step, in order; names that are not numbers are ignored."""
+    files, path = _locate(tracker_base, tracker_step_key(trial_index, ""))
     found = {}
-    for name in sorted(names):
+    for name in _names_in(files, path.rstrip("/")):
         with contextlib.suppress(ValueError):
             if math.isfinite(step := float(name)):
                 found[step] = tracker_step_key(trial_index, name)
-    return found
+    return dict(sorted(found.items())[:MAX_STEPS])
+
+
+def _names_in(files: Any, path: str) -> list[str]:
+    if _is_local(files):
+        try:
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        try:
+            return sorted(os.listdir(folder))  # noqa: PTH208 - an open folder, which cannot be replaced by a link
+        finally:
+            os.close(folder)
+    files.invalidate_cache()
+    try:
+        return sorted(entry.rsplit("/", 1)[-1] for entry in files.ls(path, detail=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _read(tracker_base: str, key: str) -> bytes | None:
-    with _tracker_errors(tracker_base):
-        files, path = _locate(tracker_base, key)
+    files, path = _locate(tracker_base, key)
+    try:
+        if _is_local(files):
+            return read_regular(path, MAX_RESULT_BYTES + 1, below=path.removesuffix(f"/{key}") or "/")
         # The app wrote from another process: what this one remembers of the folder may be older.
         files.invalidate_cache()
-        try:
-            with files.open(path, "rb") as opened:
-                content: bytes = opened.read(MAX_RESULT_BYTES + 1)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except IsADirectoryError as error:
-            raise InvalidResultError(
-                f"The result {path} is a folder.", fix="write it as FsspecResultTracker does: one file."
-            ) from error
-    return content
+        with files.open(path, "rb") as opened:
+            content: bytes = opened.read(MAX_RESULT_BYTES + 1)
+        return content
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (IsADirectoryError, IrregularFileError) as error:
+        raise InvalidResultError(
+            f"The result {path} is not a file: {error.strerror or 'it is a folder'}.",
+            fix="write it as FsspecResultTracker does: one file.",
+        ) from error
+
+
+def _is_local(files: Any) -> bool:
+    return isinstance(files, LocalFileSystem)
 
 
 def _parsed(content: bytes, place: str) -> dict[str, Any]:
@@ -143,14 +196,32 @@ def _locate(tracker_base: str, key: str) -> tuple[Any, str]:
     return files, f"{root.rstrip('/')}/{key}"
 
 
-@contextlib.contextmanager
-def _tracker_errors(tracker_base: str) -> Iterator[None]:
-    try:
-        yield
-    except AxtxError:
-        raise
-    except Exception as error:
-        raise TrackerUnavailableError(
-            f"The tracker at {tracker_base} cannot be read: {type(error).__name__}: {error}.",
-            fix="it is tried again; if it stays so, check that this machine reaches it and may read it.",
-        ) from error
+def _in_time(tracker_base: str, call: Callable[..., _Result], *arguments: object) -> _Result:
+    """Call a function in a thread and return its result.
+
+    :raises TrackerUnavailableError: it took longer than ``DEADLINE_SECONDS``, or the file system raised.
+    """
+    outcome: list[_Result] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call(*arguments))
+        except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
+            errors.append(error)
+
+    # A daemon: one that hangs must not keep the process alive.
+    thread = threading.Thread(target=run, name="axtx-tracker", daemon=True)
+    thread.start()
+    thread.join(DEADLINE_SECONDS)
+    if outcome:
+        return outcome[0]
+    problem = f"it did not answer within {DEADLINE_SECONDS:g} s"
+    if errors and isinstance(errors[0], AxtxError):
+        raise errors[0]
+    if errors:
+        problem = f"{type(errors[0]).__name__}: {errors[0]}"
+    raise TrackerUnavailableError(
+        f"The tracker at {tracker_base} cannot be read: {problem}.",
+        fix="it is tried again; if it stays so, check that this machine reaches it and may read it.",
+    ) from (errors[0] if errors else None)
