@@ -121,7 +121,7 @@ def test_a_table(execute: Execute, mixed: str, store: ExperimentStore, tmp_path:
     assert [t.origin for t in store.trials(mixed)] == ["baseline", "attached"]
     assert [o.mean for o in store.observations(mixed, 0)] == [10.0, 0.25]
     rows = [{"x": 0.1, "n": 1, "kind": "a", "los": 3}]
-    with pytest.raises(AirflowFailException, match=r"table\[0\]: column 'los' is neither.*did you mean 'loss'"):
+    with pytest.raises(AirflowFailException, match=r"table\[0\]: column 'los' names neither.*did you mean 'loss'"):
         execute(AxAttachTrialsOperator(task_id="bad", experiment_name=mixed, table=rows))
     with pytest.raises(AirflowFailException, match="cannot be read"):
         execute(AxAttachTrialsOperator(task_id="gone", experiment_name=mixed, table=str(tmp_path / "no.csv")))
