@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic, and that the guard sees what got worse."""
+"""The arithmetic of the benchmarks, and the guard's comparison with the baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of early stopping, small: real processes, those that were stopped are gone."""
+"""A small run of the early-stopping benchmark with real processes."""
 
 from __future__ import annotations
 

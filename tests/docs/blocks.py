@@ -1,18 +1,18 @@
 """Runs every fenced code block of one page, in order, in the current folder: ``python -m tests.docs.blocks PAGE``.
 
-A block's language, and the title in its info string, say what is done with it:
+The language of a block and the title in its info string decide what happens:
 
 =====================  ===================================================================================
-``python``             executed; all of a page share a namespace
+``python``             executed; all blocks of a page share a namespace
 ``python title=FILE``  written to FILE; a DAG file must load without an error, another module is imported
-``sh``                 executed by bash, see ``prelude.sh`` for what is checked instead of being run
+``sh``                 executed by bash; ``prelude.sh`` replaces some commands by a check
 ``ini``                options in Airflow's configuration: Airflow or this provider must know them
-``json``               a connection's extra, an experiment or a part of one: read by the product's own code
+``json``               a connection's extra, an experiment or a part of one: the package reads it
 ``yaml``               parsed
-``text``               output or a diagram, nothing to run
+``text``               output or a diagram; nothing happens
 =====================  ===================================================================================
 
-``<!-- not run: REASON -->`` before a block keeps it from being run; Python is compiled all the same.
+A block after ``<!-- not run: REASON -->`` does not run; Python is still compiled.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ NOT_RUN = "not run"
 
 
 def run_python(example: Example, title: str | None) -> None:
-    """Execute a block, or write it to its file and load that."""
+    """Execute a block, or write it to its file and load the file."""
     if title is None:
-        # As many lines before it as in the page, so that a traceback names the page's line.
+        # Empty lines before the code let a traceback name the line of the page.
         code = compile("\n" * example.line + example.parsed, example.path, "exec")
         exec(code, example.namespace)
         return
@@ -57,7 +57,7 @@ def run_python(example: Example, title: str | None) -> None:
 
 
 def run_shell(example: Example, title: str | None) -> None:
-    """Execute a block; what it defined as connections must be readable by the hooks."""
+    """Execute a block. The hooks must be able to read the connections that it defines."""
     before = connections()
     script = PRELUDE.read_text() + example.parsed
     subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True)
@@ -122,7 +122,7 @@ def check_yaml(example: Example, title: str | None) -> None:
 
 
 def nothing_to_run(example: Example, title: str | None) -> None:
-    """Leave output and diagrams alone."""
+    """Do nothing with output and diagrams."""
 
 
 Runner = Callable[[Example, "str | None"], None]
@@ -137,7 +137,7 @@ RUNNERS: dict[str, Runner] = {
 
 
 def evaluate(example: Example) -> None:
-    """Do with a block what its language says."""
+    """Process a block according to its language."""
     info = example.region.lexemes["info"].strip()
     language, _, attributes = info.partition(" ")
     title = re.search(r'title="([^"]+)"', attributes)
@@ -154,7 +154,7 @@ def evaluate(example: Example) -> None:
 
 
 def note_reason(example: Example) -> None:
-    """Remember why the next block is not run."""
+    """Remember why the next block does not run."""
     assert len(example.parsed.split()) > 2, f"{example.path}:{example.line}: say why the block is not run"
     example.namespace[NOT_RUN] = example.parsed
 

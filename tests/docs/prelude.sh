@@ -1,6 +1,6 @@
-# Put before every shell block of the documentation: what must not be done for real is checked instead.
+# This runs before every shell block of the documentation. It replaces commands that a test must not execute by a check.
 
-# Nothing is installed: the requirement must be met by this environment, with its extras.
+# `pip install` installs nothing: this environment must already meet the requirement, including its extras.
 pip() {
     local said
     if [[ "$1" != install ]]; then "$DOCS_PYTHON" -m pip "$@"; return; fi
@@ -8,13 +8,13 @@ pip() {
     if grep "does not provide" <<< "$said"; then return 1; fi
 }
 
-# An environment is made, without the seconds that pip takes to move in.
+# `python3 -m venv` creates an environment without pip, which saves seconds.
 python3() { command python3 "$@" $([[ "${*:1:2}" == "-m venv" ]] && echo --without-pip); }
 
-# A target must exist, with all it depends on.
+# `make` checks that the target and everything it depends on exist.
 make() { command make --dry-run -C "$DOCS_ROOT" "$@" > /dev/null; }
 
-# Benchmarks and tests take minutes: the module must be there and have these options, the tests must be found.
+# Benchmarks and tests take minutes: the module must accept these options, and pytest must find the tests.
 python() {
     case "${*:1:2}" in
         "-m benchmarks"*) command python "$@" --help > /dev/null ;;
@@ -23,7 +23,7 @@ python() {
     esac
 }
 
-# What stays in the foreground must be a command with these options.
+# Commands that stay in the foreground must accept these options.
 airflow() {
     case "$1" in
         standalone | scheduler | triggerer) "$DOCS_BIN/airflow" "$@" --help > /dev/null ;;

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.docs
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-#: Blocks of all pages together that may say why they are not run.
+#: The number of blocks on all pages that may be excluded with a reason.
 MAX_NOT_RUN = 2
 
 
@@ -27,7 +27,7 @@ def page_environment(home: Path) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # Every process makes up its own otherwise, as long as there is no airflow.cfg.
+        # Without airflow.cfg every process would generate its own key.
         "AIRFLOW__CORE__FERNET_KEY": "",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "PYTHONPATH": str(ROOT),

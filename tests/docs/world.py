@@ -1,4 +1,4 @@
-"""What a page may take for granted, made once: an AIRFLOW_HOME with Airflow's database, and ``my-experiment``."""
+"""Creates what the pages expect: an AIRFLOW_HOME with Airflow's database, and the experiment ``my-experiment``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SPEC = {
 
 
 def booth(x1: float, x2: float) -> float:
-    """Return what ``utils.booth`` reports."""
+    """Return the value that ``utils.booth`` reports."""
     return (x1 + 2 * x2 - 7) ** 2 + (2 * x1 + x2 - 5) ** 2
 
 
 def main() -> None:
-    """Make the experiment, with six completed trials."""
+    """Create the experiment with six completed trials."""
     from airflow.utils.db import initdb
 
     initdb()
