@@ -166,7 +166,7 @@ def test_another_store_is_chosen_on_the_page(env: AirflowEnv, browser: Browser) 
     browser.find(".crumbs a").click()
     browser.find("tr[data-experiment='of-the-team']")
     browser.open("/axtx/?conn_id=nobody")
-    browser.wait(lambda: "no Airflow connection 'nobody' of type ax" in browser.find("#problem").text, "the problem")
+    browser.wait(lambda: "There is no such connection of type ax" in browser.find("#problem").text, "the problem")
 
 
 def test_a_thousand_trials(env: AirflowEnv, browser: Browser, capsys: pytest.CaptureFixture[str]) -> None:
