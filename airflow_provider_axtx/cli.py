@@ -1,7 +1,8 @@
-"""``airflow ax ...``: list experiments and trials, and end the apps and trials of DAG runs that are over."""
+"""``airflow ax ...``: look at experiments and trials, and end the apps and trials of DAG runs that are over."""
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import os
 import sys
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
-    from airflow_provider_axtx.store.experiments import ExperimentStore
 
 _CONN_ID = Arg(
     ("--ax-conn-id",), help="Connection of the experiment store (default: ax_default)", default=AxHook.default_conn_name
@@ -32,6 +32,12 @@ _TORCHX_CONN_ID = Arg(
 )
 _EXPERIMENT = Arg(("experiment",), help="Name of the experiment")
 _ONLY_EXPERIMENT = Arg(("--experiment",), help="Only this experiment", default=None)
+_PREDICTIONS = Arg(
+    ("--use-model-predictions",),
+    help="Judge by the model's predictions instead of the observations; fits a model",
+    action="store_true",
+)
+_FILE = Arg(("file",), help="The file to write; an existing one is replaced")
 _DRY_RUN = Arg(("--dry-run",), help="List what would be ended, and end nothing", action="store_true")
 
 
@@ -45,6 +51,19 @@ def get_commands() -> list[CLICommand]:
                 ActionCommand("experiments", "List the experiments", list_experiments, (_CONN_ID, ARG_OUTPUT)),
                 ActionCommand(
                     "trials", "List the trials of an experiment", list_trials, (_EXPERIMENT, _CONN_ID, ARG_OUTPUT)
+                ),
+                ActionCommand("show", "Show an experiment", show_experiment, (_EXPERIMENT, _CONN_ID, ARG_OUTPUT)),
+                ActionCommand(
+                    "best",
+                    "Show the best trial of an experiment, or its Pareto frontier",
+                    show_best,
+                    (_EXPERIMENT, _PREDICTIONS, _CONN_ID, ARG_OUTPUT),
+                ),
+                ActionCommand(
+                    "export",
+                    "Write an experiment to a file in Ax's own JSON format",
+                    export_experiment,
+                    (_EXPERIMENT, _FILE, _CONN_ID),
                 ),
                 ActionCommand(
                     "reap",
@@ -72,18 +91,19 @@ def _command(function: Callable[[Namespace], None]) -> Callable[[Namespace], Non
     return run
 
 
-def _existing_store(args: Namespace) -> ExperimentStore:
+def _hook(args: Namespace) -> AxHook:
+    """Return the hook of the experiment store, and print where the store is."""
     hook = AxHook(args.ax_conn_id)
     # Not on stdout, which `--output json` keeps for the data.
     print(f"Experiment store: {hook.describe_store()}", file=sys.stderr)
-    return hook.existing_store
+    return hook
 
 
 @_command
 def list_experiments(args: Namespace) -> None:
     """Print a line for each experiment: its trials by status and why it ended."""
     try:
-        summaries = _existing_store(args).summaries()
+        summaries = _hook(args).existing_store.summaries()
     except StoreNotFoundError as error:
         print(error, file=sys.stderr)
         summaries = []
@@ -103,7 +123,7 @@ def list_experiments(args: Namespace) -> None:
 @_command
 def list_trials(args: Namespace) -> None:
     """Print a line for each trial of an experiment: status, parameters, metrics, attempts, app handle, reason."""
-    store = _existing_store(args)
+    store = _hook(args).existing_store
     snapshot = store.snapshot(args.experiment)
     metrics = final_means(snapshot.observations)
     last = {attempt.trial_index: attempt for attempt in store.attempts(args.experiment)}
@@ -123,6 +143,53 @@ def list_trials(args: Namespace) -> None:
 
 
 @_command
+def show_experiment(args: Namespace) -> None:
+    """Print the definition of an experiment, its trials by status, why it ended, and its times."""
+    store = _hook(args).existing_store
+    summary = store.summary(args.experiment)
+    details = {
+        "experiment": summary.name,
+        "stop_reason": summary.stop_reason,
+        "trials": sum(summary.trial_counts.values()),
+        "planned_trials": summary.planned_trials,
+        "trials_by_status": summary.trial_counts,
+        "created_at": _as_time(summary.created_at),
+        "last_activity_at": _as_time(summary.last_activity_at),
+        "ax_version": summary.ax_version,
+        "definition": store.spec(args.experiment),
+    }
+    if args.output in ("json", "yaml"):
+        _show([details], args)
+    else:
+        # As `airflow dags details`.
+        rows = [{"property_name": name, "property_value": value} for name, value in details.items()]
+        _show(rows, args)
+
+
+@_command
+def show_best(args: Namespace) -> None:
+    """Print the best trial, or with several objectives a line for each trial of the Pareto frontier.
+
+    It is the result of `AxBestTrialOperator`. Metrics are shown as mean and standard error.
+    """
+    best = _hook(args).get_best(args.experiment, use_model_predictions=args.use_model_predictions)
+    _show(best, args)
+
+
+@_command
+def export_experiment(args: Namespace) -> None:
+    """Write an experiment with all trials and results to a file that `ax.api.client.Client.load_from_json_file` reads.
+
+    The file is replaced as a whole or not at all.
+    """
+    try:
+        _hook(args).export(args.experiment, args.file)
+    except OSError as error:
+        raise SystemExit(f"The file {args.file} cannot be written: {error.strerror}.") from error
+    print(f"Wrote {args.experiment} to {args.file}.", file=sys.stderr)
+
+
+@_command
 def reap(args: Namespace) -> None:
     """Cancel apps and settle trials whose DAG run is not queued or running any more; print what became of them.
 
@@ -134,7 +201,7 @@ def reap(args: Namespace) -> None:
     from airflow_provider_axtx.lifecycle.reap import reap as end
 
     try:
-        store = _existing_store(args)
+        store = _hook(args).existing_store
     except StoreNotFoundError as error:
         print(error, file=sys.stderr)
         _show([], args)
@@ -193,7 +260,19 @@ def _active_dag_runs() -> set[tuple[str, str]]:
         return {(dag_id, run_id) for dag_id, run_id in session.execute(query)}
 
 
+def _as_time(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")
+
+
 def _show(rows: Iterable[dict[str, Any]], args: Namespace) -> None:
     from airflow.cli.simple_table import AirflowConsole
 
-    AirflowConsole().print_as(list(rows), output=args.output)
+    console = AirflowConsole()
+    data: Any = list(rows)
+    # `print_as` makes a text of each number, which a program that reads JSON would have to convert back.
+    if args.output == "json":
+        console.print_as_json(data)
+    elif args.output == "yaml":
+        console.print_as_yaml(data)
+    else:
+        console.print_as(data, output=args.output)

@@ -1,115 +1,186 @@
-"""``airflow ax`` as a command of its own: which store it reads, what it leaves alone, which DAG runs it takes for over.
+"""``airflow ax``: which store it reads, what it leaves alone, what it prints, which DAG runs it takes for over.
 
 What it does to apps is seen in ``tests/e2e/test_cli.py``.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
+from airflow.cli import cli_parser
 
+from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
-SPEC = {"name": "e", "parameters": []}
+SPEC = {
+    "name": "digits",
+    "parameters": [{"type": "range", "name": "x", "parameter_type": "float", "bounds": [0.0, 1.0]}],
+    "objective": "-loss",
+}
+
+
+def fill(path: Path) -> None:
+    """Make a store with an experiment ``digits`` of two completed trials, of which the second is better."""
+    store = ExperimentStore(f"sqlite:///{path}")
+    create_experiment(store, ExperimentSpec.load(SPEC), if_exists="fail")
+    for index, loss in enumerate((0.5, 0.25)):
+        generate_trials(store, "digits", 1, task_key=f"dag/run/generate_{index}/-1")
+        store.complete("digits", index, status="COMPLETED", observations=[Observation(index, "loss", loss)])
+    store.close()
 
 
 @dataclass
 class Home:
-    """An AIRFLOW_HOME with a database, and its command line."""
+    """An AIRFLOW_HOME with a database, and commands in processes of their own."""
 
     folder: Path
-    environ: dict[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        env = {**os.environ, "AIRFLOW_HOME": str(self.folder), **self.environ, **environ}
+        env = {**os.environ, "AIRFLOW_HOME": str(self.folder), **environ}
         command = [sys.executable, *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, cwd=self.folder)
-
-    def airflow(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        done = self.run("-m", "airflow", *arguments, **environ)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, cwd=self.folder)
         assert done.returncode == 0, done.stderr
         return done
 
-    def ax(self, *arguments: str, **environ: str) -> tuple[Any, str]:
-        """Run ``airflow ax`` with ``--output json``; return the data from stdout and the text of stderr."""
-        done = self.airflow("ax", *arguments, "--output", "json", **environ)
-        return json.loads(done.stdout), done.stderr
-
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    folder = tmp_path_factory.mktemp("home")
-    home = Home(folder)
-    home.airflow("db", "migrate")
-    yield home
-
-
-def fill(path: Path, name: str) -> None:
-    store = ExperimentStore(f"sqlite:///{path}")
-    store.create(name, SPEC)
-    store.close()
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    home = Home(tmp_path_factory.mktemp("home"))
+    home.run("-m", "airflow", "db", "migrate")
+    return home
 
 
 def test_it_reads_the_store_of_a_connection_in_airflows_database(home: Home, tmp_path: Path) -> None:
-    fill(tmp_path / "team.db", "digits")
-    home.airflow("connections", "add", "team", "--conn-type", "ax", "--conn-schema", str(tmp_path / "team.db"))
-    rows, told = home.ax("experiments", "--ax-conn-id", "team")
-    assert [row["experiment"] for row in rows] == ["digits"]
-    assert f"Experiment store: sqlite:///{tmp_path / 'team.db'} (connection team)" in told
+    fill(tmp_path / "team.db")
+    add = ("connections", "add", "team", "--conn-type", "ax", "--conn-schema", str(tmp_path / "team.db"))
+    home.run("-m", "airflow", *add)
+    done = home.run("-m", "airflow", "ax", "experiments", "--ax-conn-id", "team", "--output", "json")
+    assert [row["experiment"] for row in json.loads(done.stdout)] == ["digits"]
+    assert f"Experiment store: sqlite:///{tmp_path / 'team.db'} (connection team)" in done.stderr
 
 
-def test_it_reads_the_store_of_a_connection_in_the_environment(home: Home, tmp_path: Path) -> None:
-    fill(tmp_path / "other.db", "wine")
-    defined = json.dumps({"conn_type": "ax", "schema": str(tmp_path / "other.db")})
-    rows, _ = home.ax("experiments", AIRFLOW_CONN_AX_DEFAULT=defined)
-    assert [row["experiment"] for row in rows] == ["wine"]
-
-
-def test_a_store_that_cannot_be_read_is_named(home: Home, tmp_path: Path) -> None:
-    (tmp_path / "garbage.db").write_bytes(b"no database" * 1000)
-    defined = json.dumps({"conn_type": "ax", "schema": str(tmp_path / "garbage.db")})
-    done = home.run("-m", "airflow", "ax", "experiments", AIRFLOW_CONN_AX_DEFAULT=defined)
-    assert done.returncode == 1
-    assert f"Experiment store: sqlite:///{tmp_path}/garbage.db (connection ax_default)" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("command", [("experiments",), ("reap",), ("reap", "--dry-run")])
-def test_without_a_store_it_makes_none(home: Home, command: tuple[str, ...]) -> None:
-    rows, told = home.ax(*command)
-    assert rows == []
-    assert "There is no experiment store" in told
+def test_without_a_connection_it_makes_no_store_and_warns_where_airflow_runs_on_several_machines(home: Home) -> None:
+    done = home.run("-m", "airflow", "ax", "experiments", "-o", "json", AIRFLOW__CORE__EXECUTOR="CeleryExecutor")
+    assert json.loads(done.stdout) == []
+    assert "the embedded store of this machine: the connection ax_default is not defined" in done.stderr
+    assert "There is no experiment store" in done.stderr
+    assert "may run on several machines" in done.stderr
     assert not (home.folder / "axtx").exists()
 
 
-def test_an_experiment_that_does_not_exist_is_an_error_without_a_traceback(home: Home, tmp_path: Path) -> None:
-    fill(tmp_path / "store.db", "digits")
-    defined = json.dumps({"conn_type": "ax", "schema": str(tmp_path / "store.db")})
-    done = home.run("-m", "airflow", "ax", "trials", "nothing", AIRFLOW_CONN_AX_DEFAULT=defined)
-    assert done.returncode == 1
-    assert "nothing" in done.stderr
-    assert "Traceback" not in done.stderr
+Ax = Callable[..., tuple[str, str]]
 
 
-def test_it_warns_about_the_embedded_store_of_one_machine(home: Home) -> None:
-    _, told = home.ax("experiments", AIRFLOW__CORE__EXECUTOR="CeleryExecutor")
-    assert "The connection ax_default is not defined" in told
-    _, told = home.ax("experiments", AIRFLOW__CORE__EXECUTOR="LocalExecutor")
-    assert "several machines" not in told
+@pytest.fixture
+def ax(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ax:
+    """Run ``airflow ax`` in this process; return stdout and stderr."""
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # which the command sets, and the test has to restore
+
+    def run(*arguments: str) -> tuple[str, str]:
+        capsys.readouterr()
+        args = cli_parser.get_parser().parse_args(["ax", *arguments])
+        args.func(args)
+        told = capsys.readouterr()
+        return told.out, told.err
+
+    return run
+
+
+def read(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Make a file the store that the commands read."""
+    monkeypatch.setenv("AIRFLOW_CONN_AX_DEFAULT", json.dumps({"conn_type": "ax", "schema": str(path)}))
+
+
+@pytest.fixture
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    fill(tmp_path / "digits.db")
+    read(monkeypatch, tmp_path / "digits.db")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [("experiments",), ("reap",), ("reap", "--dry-run")])
+def test_without_a_store_there_is_nothing_to_list_and_none_is_made(
+    ax: Ax, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(monkeypatch, tmp_path / "new.db")
+    out, err = ax(*command, "--output", "json")
+    assert json.loads(out) == []
+    assert "There is no experiment store" in err
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_a_store_that_cannot_be_read_is_named(ax: Ax, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "garbage.db").write_bytes(b"no database" * 1000)
+    read(monkeypatch, tmp_path / "garbage.db")
+    with pytest.raises(SystemExit, match=r"garbage\.db.*Fix:"):
+        ax("experiments")
+
+
+@pytest.mark.usefixtures("digits")
+@pytest.mark.parametrize("command", ["trials", "show", "best"])
+def test_an_experiment_that_does_not_exist_is_an_error(ax: Ax, command: str) -> None:
+    with pytest.raises(SystemExit, match="nothing"):
+        ax(command, "nothing")
+
+
+@pytest.mark.usefixtures("digits")
+def test_trials_are_listed_with_their_metrics(ax: Ax) -> None:
+    rows = json.loads(ax("trials", "digits", "--output", "json")[0])
+    assert [(row["trial"], row["status"], row["metrics"]) for row in rows] == [
+        (0, "COMPLETED", {"loss": 0.5}),
+        (1, "COMPLETED", {"loss": 0.25}),
+    ]
+
+
+def test_an_experiment_is_shown(ax: Ax, digits: Path) -> None:
+    out, err = ax("show", "digits", "--output", "json")
+    (shown,) = json.loads(out)
+    assert (shown["experiment"], shown["trials"], shown["trials_by_status"]) == ("digits", 2, {"COMPLETED": 2})
+    assert shown["definition"]["objective"] == "-loss"
+    assert dt.datetime.fromisoformat(shown["created_at"]).tzinfo is not None
+    assert f"{digits}/digits.db" in err
+    table, _ = ax("show", "digits")
+    assert "property_name" in table
+    assert "trials_by_status" in table
+
+
+@pytest.mark.usefixtures("digits")
+def test_the_best_trial_is_shown_with_numbers(ax: Ax) -> None:
+    (best,) = json.loads(ax("best", "digits", "--output", "json")[0])
+    assert (best["trial_index"], best["metrics"]["loss"]["mean"]) == (1, 0.25)
+    assert isinstance(best["parameters"]["x"], float)
+    assert yaml.safe_load(ax("best", "digits", "--output", "yaml")[0]) == [best]
+
+
+def test_an_experiment_is_exported_for_ax(ax: Ax, digits: Path) -> None:
+    from ax.api.client import Client
+
+    _, err = ax("export", "digits", str(digits / "digits.json"))
+    assert "digits.json" in err
+    client = Client.load_from_json_file(str(digits / "digits.json"))
+    assert list(client.summarize()["loss"]) == [0.5, 0.25]
+    with pytest.raises(SystemExit, match="cannot be written"):
+        ax("export", "digits", str(digits / "nowhere" / "digits.json"))
 
 
 def test_a_connection_that_is_not_defined_is_an_error(home: Home) -> None:
-    done = home.run("-m", "airflow", "ax", "experiments", "--ax-conn-id", "elsewhere")
+    arguments = [sys.executable, "-m", "airflow", "ax", "experiments", "--ax-conn-id", "elsewhere"]
+    env = {**os.environ, "AIRFLOW_HOME": str(home.folder)}
+    done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1
     assert "elsewhere" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 DAG_RUNS = """
@@ -142,6 +213,5 @@ print(sorted(_active_dag_runs()))
 
 def test_dag_runs_of_dags_that_are_gone_are_over(home: Home) -> None:
     done = home.run("-c", DAG_RUNS)
-    assert done.returncode == 0, done.stderr
     active = [(dag_id, state) for dag_id in ("broken", "present") for state in ("queued", "running")]
     assert done.stdout.splitlines()[-1] == str(active)

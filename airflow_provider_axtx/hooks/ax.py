@@ -124,27 +124,47 @@ class AxHook(BaseHook):
 
         It is a copy: what is done with it does not reach the store.
 
+        :raises StoreNotFoundError: when there is no store yet.
         :raises ExperimentNotFoundError: when there is no such experiment.
         """
         from airflow_provider_axtx.optimizer import engine as optimizer
 
-        return optimizer.client(self.store.snapshot(experiment_name))
+        return optimizer.client(self.existing_store.snapshot(experiment_name))
+
+    def get_best(self, experiment_name: str, *, use_model_predictions: bool = False) -> list[dict[str, Any]]:
+        """Return the best trial of an experiment, or its Pareto frontier when it has several objectives.
+
+        :param use_model_predictions: judge by the model's predictions instead of the observations; fits a model.
+        :return: ``[{trial_index, arm_name, parameters, metrics: {name: {mean, sem}}}]`` in order of trial index.
+        :raises StoreNotFoundError: when there is no store yet.
+        :raises ExperimentNotFoundError: when there is no such experiment.
+        :raises TrialNotFoundError: when no trial qualifies yet.
+        """
+        from airflow_provider_axtx.optimizer import engine as optimizer
+
+        snapshot = self.existing_store.snapshot(experiment_name)
+        return optimizer.best(snapshot, use_model_predictions=use_model_predictions)
 
     def export(self, experiment_name: str, path: str | Path) -> None:
         """Write an experiment as Ax's own JSON snapshot, for ``Client.load_from_json_file``.
 
         :param path: the file; replaced as a whole or not at all.
+        :raises StoreNotFoundError: when there is no store yet.
+        :raises ExperimentNotFoundError: when there is no such experiment.
+        :raises OSError: when the file cannot be written.
         """
         from airflow_provider_axtx.optimizer import engine as optimizer
 
-        optimizer.export_json(self.store.snapshot(experiment_name), path)
+        optimizer.export_json(self.existing_store.snapshot(experiment_name), path)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Open the store; for the Test button of the connection form."""
+        """Read the store, without creating it; for the Test button of the connection form."""
         from airflow_provider_axtx.core.errors import AxtxError
 
         try:
-            count = len(self.store.summaries())
+            count = len(self.existing_store.summaries())
+        except StoreNotFoundError:
+            return True, "The connection can be used. There is no experiment store yet; the first task creates it."
         except AxtxError as error:
             return False, str(error)
         return True, f"The experiment store answers; it holds {count} experiment(s)."

@@ -142,7 +142,13 @@ async def test_a_trigger_reads_the_same_url_without_blocking(monkeypatch: pytest
         await AxHook("elsewhere").aget_url()
 
 
-def test_the_test_button_says_what_is_there_or_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_test_button_says_what_is_there_or_what_is_wrong(
+    airflow_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ok, message = AxHook().test_connection()
+    assert (ok, "the first task creates it" in message) == (True, True)
+    assert not (airflow_home / "axtx").exists()
+    _ = AxHook().store
     assert AxHook().test_connection() == (True, "The experiment store answers; it holds 0 experiment(s).")
     connect(monkeypatch, "ax_default", {"conn_type": "ax", "schema": "/nowhere/at/all/x.db"})
     ok, message = AxHook().test_connection()
