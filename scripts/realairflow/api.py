@@ -265,6 +265,10 @@ class AirflowApi:
         """Mark a DAG run as `"success"` or `"failed"`, or `"queued"` to clear its state, as a user does."""
         self.request("PATCH", _run(dag_id, run_id), json={"state": state})
 
+    def delete_run(self, dag_id: str, run_id: str) -> None:
+        """Delete a DAG run, as a user does; a run of the same id can be made afterwards."""
+        self.request("DELETE", _run(dag_id, run_id))
+
 
 def _run(dag_id: str, run_id: str) -> str:
     return f"/dags/{quote(dag_id)}/dagRuns/{quote(run_id)}"

@@ -6,7 +6,6 @@ a session of its own, so that a test can kill one of them, and everything that c
 
 from __future__ import annotations
 
-import ctypes
 import datetime as dt
 import fcntl
 import json
@@ -18,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +26,7 @@ from typing import IO
 import tenacity
 
 from realairflow import processes, settings
-from realairflow.api import AirflowApi
+from realairflow.api import AirflowApi, poll
 from realairflow.settings import Paths
 
 COMPONENTS = {
@@ -39,7 +38,6 @@ COMPONENTS = {
 }
 PORT_TRIES = 3
 LOG_TAIL = 30
-PR_SET_PDEATHSIG = 1
 
 
 class AirflowEnvError(RuntimeError):
@@ -47,20 +45,21 @@ class AirflowEnvError(RuntimeError):
 
 
 class PortTaken(AirflowEnvError):
-    """Somebody else took the port between the moment we chose it and the moment the API server bound it."""
+    """Another process took the port between the moment we chose it and the moment the API server bound it."""
 
 
 class AirflowEnv:
-    """One Airflow installation in `home`, on loopback, with a metadata database in SQLite.
+    """One Airflow installation in `home`, on loopback, with Airflow's default settings.
 
     Use it as a context manager: entering starts all components and waits for them, leaving ends every process that
     came of them, apps included. `home` may be used again later: the database and the logs stay. Only one process at a
     time can hold it, and what an earlier holder left running is ended first.
 
-    `dags` is the DAG folder, `parallelism` the number of tasks that run at once. `options` adds or replaces Airflow
-    options (`{"operators.default_deferrable": "True"}`), `environ` adds environment variables for all components and
-    tasks (`AIRFLOW_CONN_...`, for instance). With `warm_workers` tasks find Ax imported. `ready_timeout` and
-    `stop_grace` are seconds.
+    `dags` is the DAG folder. `metadata_url` is the SQLAlchemy URL of an empty PostgreSQL database for Airflow's own
+    tables, which stay there; without it they are in SQLite in `home`. `options` adds or replaces Airflow options
+    (`{"operators.default_deferrable": "True"}`), `environ` adds environment variables for all components and tasks
+    (`AIRFLOW_CONN_...`, for instance). With `warm_workers` tasks find Ax imported. `ready_timeout` and `stop_grace` are
+    seconds.
 
     Raises `AirflowEnvError` when a component ends early, is not ready in time, or `home` is in use.
     """
@@ -70,7 +69,7 @@ class AirflowEnv:
         home: Path,
         dags: Path,
         *,
-        parallelism: int = 4,
+        metadata_url: str | None = None,
         options: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
         warm_workers: bool = False,
@@ -83,7 +82,7 @@ class AirflowEnv:
         self.port = 0
         self.ready_timeout = ready_timeout
         self.stop_grace = stop_grace
-        self._parallelism = parallelism
+        self._metadata_url = metadata_url
         self._options = dict(options or {})
         self._extra_environ = dict(environ or {})
         self._warm_workers = warm_workers
@@ -118,7 +117,7 @@ class AirflowEnv:
 
     def environ(self) -> dict[str, str]:
         """The environment of every component, and so of every task."""
-        options = settings.options(self.paths, self.port, self._jwt_secret, self._parallelism)
+        options = settings.options(self.paths, self.port, self._jwt_secret, self._metadata_url)
         return settings.environ(self.paths.home, options | self._options, self._extra_environ)
 
     # Start and end
@@ -202,6 +201,8 @@ class AirflowEnv:
 
     def _migrate(self) -> None:
         self.airflow("db", "migrate")
+        if self._metadata_url is not None:
+            return
         # Four components share the file; WAL lets them read while one writes. The mode stays with the file.
         with sqlite3.connect(self.paths.database) as database:
             database.execute("PRAGMA journal_mode=WAL")
@@ -250,7 +251,7 @@ class AirflowEnv:
                 stderr=subprocess.STDOUT,
                 cwd=self.paths.home,
                 start_new_session=True,
-                preexec_fn=_follow_parent(),
+                preexec_fn=processes.following_parent(),
             )
         self._running[component] = process
         self._sessions[process.pid] = component
@@ -287,6 +288,14 @@ class AirflowEnv:
             if time.monotonic() > deadline:
                 raise AirflowEnvError(f"{waiting} not ready in time; {self._tail(waiting[0])}")
             time.sleep(0.2)
+
+    def wait_unhealthy(self, component: str, timeout: float = 120) -> None:
+        """Wait until Airflow regards a component that was killed as dead: by default 30 seconds after its last sign.
+
+        Raises TimeoutError after `timeout` seconds.
+        """
+        name = component.replace("-", "_")
+        poll(lambda: self.api.health()[name]["status"] != "healthy" or None, timeout, f"{component} to be unhealthy")
 
     def wait_ended(self) -> str:
         """Block until a component ends by itself, and return its name."""
@@ -343,11 +352,3 @@ def _interrupts() -> tuple[signal.Signals, ...]:
     return (
         (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
     )
-
-
-def _follow_parent() -> Callable[[], None] | None:
-    """Make a component end when the process that started it is killed, where the system can (Linux)."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -7,14 +7,17 @@ its environment carries our marker, or, where the environment cannot be read, wh
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
 
 import psutil
 
 MARKER = "AXTX_AIRFLOW_ENV"
+PR_SET_PDEATHSIG = 1
 
 Pick = Callable[[psutil.Process], bool]
 
@@ -114,3 +117,18 @@ def end(pick: Pick, grace: float) -> None:
     send(found, signal.SIGTERM)
     wait_gone(found, grace)
     kill(pick)
+
+
+def following_parent(number: int = signal.SIGTERM) -> Callable[[], None] | None:
+    """Return a `preexec_fn` for a child that is to get a signal when the process that starts it ends in any way.
+
+    None where the system cannot do it (it can on Linux).
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def follow() -> None:
+        prctl(PR_SET_PDEATHSIG, number)
+
+    return follow

@@ -1,4 +1,8 @@
-"""How the demo and the tests configure Airflow: environment variables only, one home for each choice."""
+"""How the demo and the tests configure Airflow: environment variables only, one home for each choice.
+
+Apart from ports, paths and secrets Airflow runs with its default settings, as a user's does: a test that needs another
+setting passes it to `AirflowEnv` and says why.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ class Paths:
 
     @property
     def database(self) -> Path:
-        """Airflow's metadata database."""
+        """Airflow's metadata database, unless it is elsewhere."""
         return self.home / "airflow.db"
 
     @property
@@ -49,52 +53,35 @@ class Paths:
 
     @property
     def sessions(self) -> Path:
-        """Session ids of the components, for whoever has to end them after a crash."""
+        """Session ids of the components, which the next holder of the home ends after a crash."""
         return self.home / "sessions.json"
 
 
-def options(paths: Paths, port: int, jwt_secret: str, parallelism: int) -> dict[str, str]:
-    """Return Airflow's options by `section.option`: loopback only, SQLite, quick to notice a dead process."""
+def options(paths: Paths, port: int, jwt_secret: str, metadata_url: str | None) -> dict[str, str]:
+    """Return Airflow's options by `section.option`: addresses, paths and secrets; everything else is Airflow's default.
+
+    :param metadata_url: SQLAlchemy URL of Airflow's own database; without one it is SQLite in `paths.home`.
+    """
     url = f"http://127.0.0.1:{port}"
-    return {
+    chosen = {
         "core.dags_folder": str(paths.dags),
-        "core.executor": "LocalExecutor",
-        "core.parallelism": str(parallelism),
         "core.load_examples": "False",
-        "core.dags_are_paused_at_creation": "True",
-        "core.min_serialized_dag_update_interval": "1",
         "core.execution_api_server_url": f"{url}/execution/",
-        "core.hostname_callable": "socket.gethostname",  # the default asks a name server
         "core.simple_auth_manager_users": f"{USERNAME}:admin",
         "core.simple_auth_manager_passwords_file": str(paths.password),
-        "database.sql_alchemy_conn": f"sqlite:///{paths.database}?timeout=30",
         "api.host": "127.0.0.1",
         "api.port": str(port),
         "api.base_url": url,
         "api_auth.jwt_secret": jwt_secret,
-        "dag_processor.refresh_interval": "3",
-        "dag_processor.bundle_refresh_check_interval": "1",
-        "dag_processor.parsing_processes": "1",
-        "logging.base_log_folder": str(paths.logs),
-        "logging.dag_processor_child_process_log_directory": str(paths.logs / "dag_processor"),
-        "logging.colored_console_log": "False",
-        # A killed component is declared dead, and its work taken over, after seconds instead of minutes.
-        "scheduler.job_heartbeat_sec": "2",
-        "scheduler.scheduler_heartbeat_sec": "1",
-        "scheduler.scheduler_idle_sleep_time": "0.3",
-        "scheduler.scheduler_health_check_threshold": "10",
-        "scheduler.orphaned_tasks_check_interval": "5",
-        "scheduler.task_instance_heartbeat_timeout": "60",
-        "scheduler.task_instance_heartbeat_timeout_detection_interval": "5",
-        "scheduler.trigger_timeout_check_interval": "2",
-        # A task's supervisor may notice the end of its task only at the next heartbeat, 5 s later by default. Besides
-        # the lost time: a deferred task that resumes within that gap is marked as failed (apache/airflow#72716).
-        "workers.min_heartbeat_interval": "1",
-        # So many seconds a task goes on while the API server restarts; the default of 3 meant 15 seconds.
-        "workers.max_failed_heartbeats": "45",
-        "triggerer.job_heartbeat_sec": "1",
-        "triggerer.triggerer_health_check_threshold": "10",
     }
+    if metadata_url is None:
+        # The components share the file: each waits for its turn to write instead of giving up after 5 seconds.
+        chosen["database.sql_alchemy_conn"] = f"sqlite:///{paths.database}?timeout=30"
+    else:
+        chosen["database.sql_alchemy_conn"] = metadata_url
+        # Airflow would expect asyncpg; SQLAlchemy's dialect for psycopg 3 serves both ways.
+        chosen["database.sql_alchemy_conn_async"] = metadata_url
+    return chosen
 
 
 def environ(home: Path, configured: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:

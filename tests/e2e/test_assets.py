@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from realairflow import poll
 
-from tests.e2e.world import LONG, World, fault_world
+from tests.e2e.world import LONG, NewDatabase, World, fault_world
 from tests.fakes.statsd import StatsdServer
 
 pytestmark = pytest.mark.airflow
@@ -30,10 +30,12 @@ def lineage_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, statsd: StatsdServer, lineage_file: Path) -> Iterator[World]:
+def world(
+    tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase, statsd: StatsdServer, lineage_file: Path
+) -> Iterator[World]:
     transport = {"type": "file", "log_file_path": str(lineage_file), "append": True}
     options = {**statsd.options(), "openlineage.transport": json.dumps(transport)}
-    with fault_world(tmp_path_factory.mktemp("assets"), DAGS, options=options) as world:
+    with fault_world(tmp_path_factory.mktemp("assets"), new_database(), DAGS, options=options) as world:
         yield world
 
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 from realairflow import AirflowEnvError
 
-from tests.e2e.world import Scenario, World, fault_world
+from tests.e2e.world import NewDatabase, Scenario, World, fault_world
 
 pytestmark = pytest.mark.airflow
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with fault_world(tmp_path_factory.mktemp("cli")) as world:
+def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[World]:
+    with fault_world(tmp_path_factory.mktemp("cli"), new_database()) as world:
         yield world
 
 

@@ -11,7 +11,7 @@ import pytest
 from realairflow import ApiError, poll
 from realairflow.env import COMPONENTS
 
-from tests.e2e.world import LONG, World, fault_world
+from tests.e2e.world import LONG, NewDatabase, World, fault_world
 
 pytestmark = pytest.mark.airflow
 
@@ -30,8 +30,8 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, dags: Path) -> Iterator[World]:
-    with fault_world(tmp_path_factory.mktemp("examples"), dags) as world:
+def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase, dags: Path) -> Iterator[World]:
+    with fault_world(tmp_path_factory.mktemp("examples"), new_database(), dags, warm_workers=True) as world:
         yield world
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from realairflow import poll
 
-from tests.e2e.world import LONG, Scenario, World, fault_world
+from tests.e2e.world import LONG, NewDatabase, Scenario, World, fault_world
 
 pytestmark = pytest.mark.airflow
 
@@ -31,9 +31,8 @@ KILLS = {
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    options = {"operators.default_deferrable": "False"}
-    with fault_world(tmp_path_factory.mktemp("faults"), parallelism=6, options=options) as world:
+def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[World]:
+    with fault_world(tmp_path_factory.mktemp("faults"), new_database()) as world:
         yield world
 
 
@@ -139,7 +138,9 @@ def test_a_killed_scheduler_with_all_its_tasks_loses_nothing(world: World) -> No
 
 
 def restart_scheduler(world: World) -> None:
+    """Kill the scheduler with its tasks and start another: a scheduler takes over at its start what a dead one ran."""
     world.env.kill_tree("scheduler")
+    world.env.wait_unhealthy("scheduler")
     world.env.start("scheduler")
     world.env.wait_ready("scheduler")
 
@@ -184,8 +185,6 @@ def test_a_dag_run_marked_as_failed_leaves_nothing_running(world: World, dag_id:
     scenario = world.scenario(dag_id, trials=3)
     scenario.await_starts(3)
     for index in range(3):
-        # Airflow's API server on SQLite stands still for 30 s, and answers 500, when it is told to end what is just
-        # writing: its audit log waits for the lock in the event loop, which the holder of the lock needs.
         scenario.await_task("tune.round_0.wait", "deferred" if "deferred" in dag_id else "running", map_index=index)
     scenario.fail()
     scenario.await_end(expect=None)

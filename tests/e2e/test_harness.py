@@ -14,6 +14,8 @@ import psutil
 import pytest
 from realairflow import AirflowEnv, AirflowEnvError, ApiError, RunFailed, poll, processes
 
+from tests.e2e.world import NewDatabase
+
 pytestmark = pytest.mark.airflow
 
 DAGS = Path(__file__).parent / "dags_harness"
@@ -21,8 +23,8 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture(scope="module")
-def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowEnv]:
-    with AirflowEnv(tmp_path_factory.mktemp("harness"), DAGS) as env:
+def env(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[AirflowEnv]:
+    with AirflowEnv(tmp_path_factory.mktemp("harness"), DAGS, metadata_url=new_database()) as env:
         yield env
 
 
@@ -86,6 +88,7 @@ def test_a_killed_scheduler_is_replaced_and_its_task_tried_again(env: AirflowEnv
     run = env.api.trigger("harness_running", {"folder": str(tmp_path)})
     poll(lambda: (tmp_path / "tries").exists() or None, 60, "the first try")
     env.kill_tree("scheduler")
+    env.wait_unhealthy("scheduler")
     env.start("scheduler")
     env.wait_ready("scheduler")
     poll(lambda: (tmp_path / "tries").read_text().count("try") == 2 or None, 120, "the second try")
@@ -131,8 +134,10 @@ def test_nothing_listens_beyond_loopback(env: AirflowEnv) -> None:
     assert addresses == {"127.0.0.1"}
 
 
-def test_a_taken_port_is_left_to_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    env = AirflowEnv(tmp_path / "home", DAGS)
+def test_a_taken_port_is_left_to_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_database: NewDatabase
+) -> None:
+    env = AirflowEnv(tmp_path / "home", DAGS, metadata_url=new_database())
     free = env._choose_port
     chosen: list[int] = []
 
@@ -156,6 +161,7 @@ def test_a_taken_port_is_left_to_its_owner(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_ended_environment_leaves_no_process_not_even_an_escaped_app(tmp_path: Path) -> None:
+    # With SQLite, as the demo runs where there is no PostgreSQL.
     with AirflowEnv(tmp_path, DAGS) as env:
         run = env.api.trigger("harness_escapes")
         env.api.wait_for_run("harness_escapes", run)
@@ -170,13 +176,15 @@ def test_an_ended_environment_leaves_no_process_not_even_an_escaped_app(tmp_path
         assert probe.connect_ex(("127.0.0.1", listening)) != 0
 
 
-def test_what_a_killed_harness_left_is_ended_by_the_next(tmp_path: Path) -> None:
+def test_what_a_killed_harness_left_is_ended_by_the_next(tmp_path: Path, new_database: NewDatabase) -> None:
+    database = new_database()
     code = (
         "import sys, time; from pathlib import Path; from realairflow import AirflowEnv\n"
-        "env = AirflowEnv(Path(sys.argv[1]), Path(sys.argv[2])); env.up(); print('up', flush=True); time.sleep(600)"
+        "env = AirflowEnv(Path(sys.argv[1]), Path(sys.argv[2]), metadata_url=sys.argv[3])\n"
+        "env.up(); print('up', flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path), str(DAGS)],
+        [sys.executable, "-c", code, str(tmp_path), str(DAGS), database],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
@@ -189,7 +197,7 @@ def test_what_a_killed_harness_left_is_ended_by_the_next(tmp_path: Path) -> None
         holder.wait()
         holder.stdout.close()
     left = ours(tmp_path)
-    with AirflowEnv(tmp_path, DAGS) as env:
+    with AirflowEnv(tmp_path, DAGS, metadata_url=database) as env:
         assert not [process for process in left if processes.lives(process)]
         assert env.api.health()["triggerer"]["status"] == "healthy"
     assert not ours(tmp_path)

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 from realairflow import poll
 
-from tests.e2e.world import LONG, Scenario, World, fault_world
+from tests.e2e.world import LONG, NewDatabase, Scenario, World, fault_world
 
 pytestmark = pytest.mark.airflow
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with fault_world(tmp_path_factory.mktemp("optimize"), parallelism=4) as world:
+def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[World]:
+    with fault_world(tmp_path_factory.mktemp("optimize"), new_database()) as world:
         yield world
 
 

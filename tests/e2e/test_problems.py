@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from realairflow import poll
 
-from tests.e2e.world import LONG, World, fault_world
+from tests.e2e.world import LONG, NewDatabase, World, fault_world
 from tests.optimizer.frontier import observed_frontier
 
 pytestmark = pytest.mark.airflow
@@ -20,10 +20,10 @@ DAGS = Path(__file__).parents[2] / "dags"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("dags") / "dags"
     shutil.copytree(DAGS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    with fault_world(tmp_path_factory.mktemp("problems"), folder) as world:
+    with fault_world(tmp_path_factory.mktemp("problems"), new_database(), folder) as world:
         yield world
 
 

@@ -18,11 +18,9 @@ from torchx.runtime.tracking import FsspecResultTracker
 
 from airflow_provider_axtx.core.app_observation import DEFAULT_GRACE_SECONDS
 from airflow_provider_axtx.core.records import AttemptRecord
-from tests.e2e.world import LONG, World, fault_world
-from tests.engines.postgres import PostgresServer, postgres_server
+from tests.e2e.world import LONG, NewDatabase, World, fault_world
 from tests.engines.slurm import SlurmCluster
 
-__all__ = ["postgres_server"]
 pytestmark = [pytest.mark.airflow, pytest.mark.slurm]
 
 DAGS = Path(__file__).parents[2] / "dags"
@@ -42,10 +40,10 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def world(
-    tmp_path_factory: pytest.TempPathFactory, dags: Path, slurm_cluster: SlurmCluster, postgres_server: PostgresServer
+    tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase, dags: Path, slurm_cluster: SlurmCluster
 ) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("slurm")
-    url = sa.make_url(postgres_server.url(postgres_server.new_database()))
+    url = sa.make_url(new_database())
     store = {"conn_type": "postgres", "host": url.host, "port": url.port, "login": url.username}
     scheduler = {
         "scheduler": "slurm",
@@ -59,7 +57,7 @@ def world(
     environ = {name: json.dumps(connection) for name, connection in connections.items()}
     shown = url.render_as_string(hide_password=False)
     with fault_world(
-        folder, dags, environ={**environ, **slurm_cluster.environment}, store_url=shown, parallelism=6
+        folder, new_database(), dags, environ={**environ, **slurm_cluster.environment}, store_url=shown
     ) as world:
         yield world
     world.store.close()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ import psutil
 from realairflow import AirflowEnv, poll, processes
 
 from airflow_provider_axtx.core.records import AttemptRecord, TrialRecord
+from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.launcher.local_detached.scheduler import LocalDetachedScheduler
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
 #: Seconds; a wait ends as soon as what it waits for is there, so that a slow machine only makes the tests slower.
 LONG = 300.0
 DAGS = Path(__file__).parent / "dags_faults"
+CASES = Path(__file__).parent / "dags_cases"
+#: Creates an empty database for an Airflow's own tables, and returns its SQLAlchemy URL.
+NewDatabase = Callable[[], str]
 
 # The apps of these tests only wait: all may run at once, on a machine of any size.
 _MANY_SLOTS = json.dumps({"conn_type": "torchx", "extra": {"scheduler_args": {"max_parallel": 50}}})
@@ -27,21 +31,22 @@ _MANY_SLOTS = json.dumps({"conn_type": "torchx", "extra": {"scheduler_args": {"m
 
 @dataclass(frozen=True)
 class Scenario:
-    """One DAG run of the fault DAGs, with the folder through which its apps are counted and let go."""
+    """One DAG run, with the experiment of it and the folder through which its apps are counted and let go."""
 
     world: World
     dag_id: str
     run_id: str
     folder: Path
+    experiment: str
 
-    @property
-    def experiment(self) -> str:
-        """The experiment of this DAG run."""
-        return f"{self.dag_id}-{self.run_id}"
+    def part(self, name: str) -> Scenario:
+        """Return what belongs to one of several experiments of the DAG run."""
+        return replace(self, folder=self.folder / name, experiment=f"{self.experiment}-{name}")
 
-    def let_go(self) -> None:
-        """Let all its apps end."""
-        (self.folder / "go").touch()
+    def let_go(self, trial: int | None = None) -> None:
+        """Let all its apps end, also those that start later, or those of one trial."""
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / ("go" if trial is None else f"go-{trial}")).touch()
 
     def started(self) -> list[tuple[int, int]]:
         """Return (trial index, pid) of every app that was ever started, in that order."""
@@ -108,6 +113,31 @@ class Scenario:
         """Wait until the DAG run has ended, and return how."""
         return str(self.world.env.api.wait_for_run(self.dag_id, self.run_id, LONG, expect)["state"])
 
+    def cancelled(self) -> list[AttemptRecord]:
+        """Return its attempts whose cancellation was asked for."""
+        return [attempt for attempt in self.runs() if attempt.cancel_requested_at is not None]
+
+    def await_settled(self) -> None:
+        """Wait until no app of its runs and each of its trials has ended, without anything else being done."""
+
+        def look() -> bool | None:
+            return (not self.living() and not self.left_open()) or None
+
+        poll(look, LONG, lambda: f"the end of {self.living()}, {self.left_open()}; {self.states()}")
+
+    def left_open(self) -> list[str]:
+        """Return its trials that have not ended, and its attempts whose end is not recorded."""
+        trials = [f"trial {t.index} {t.status}" for t in self.trials() if not is_terminal_trial_status(t.status)]
+        return trials + [f"attempt {a.submission_key}" for a in self.runs() if a.finished_at is None]
+
+    def assert_completed(self, trials: int) -> None:
+        """Assert that each of its trials was run once, to its end, and nothing of it is left."""
+        assert self.statuses() == dict.fromkeys(range(trials), "COMPLETED")
+        assert self.starts() == dict.fromkeys(range(trials), 1)
+        assert self.cancelled() == []
+        assert self.left_open() == []
+        assert self.living() == []
+
     def fail(self) -> None:
         """Mark the DAG run as failed, as a user does."""
         self.world.env.api.set_run_state(self.dag_id, self.run_id, "failed")
@@ -123,15 +153,40 @@ class World:
         self.scheduler = LocalDetachedScheduler("torchx", self.apps)
         self._folder = folder
 
-    def scenario(self, dag_id: str, *, held: bool = False, **params: Any) -> Scenario:
-        """Start a run of a fault DAG; ``held`` keeps its submit tasks inside the component."""
+    def scenario(
+        self,
+        dag_id: str,
+        *,
+        held: bool = False,
+        experiment: str | None = None,
+        run_id: str | None = None,
+        **params: Any,
+    ) -> Scenario:
+        """Start a run of a DAG; ``held`` keeps its submit tasks inside the component.
+
+        :param experiment: its name where it is not that of the DAG and its run.
+        :param run_id: of the DAG run; a new one by default.
+        """
         folder = self._folder / f"{dag_id}-{len(list(self._folder.iterdir()))}"
         folder.mkdir()
         if held:
             (folder / "hold").touch()
-        run_id = folder.name
+        run_id = run_id or folder.name
         self.env.api.trigger(dag_id, {"folder": str(folder), **params}, run_id=run_id, timeout=LONG)
-        return Scenario(self, dag_id, run_id, folder)
+        return Scenario(self, dag_id, run_id, folder, experiment or f"{dag_id}-{run_id}")
+
+    @property
+    def shared(self) -> Path:
+        """The folder of DAG runs that Airflow makes by itself."""
+        return self._folder.parent / "shared"
+
+    def of(self, run: Scenario, experiment: str) -> Scenario:
+        """Return the DAG run with another experiment than the one of its name."""
+        return replace(run, experiment=experiment)
+
+    def experiments(self, prefix: str) -> list[str]:
+        """Return the names of the recorded experiments that begin so."""
+        return [found.name for found in self.store.summaries() if found.name.startswith(prefix)]
 
     def airflow_json(self, *arguments: str) -> Any:
         """Run an ``airflow`` command with ``-o json`` and return what it printed."""
@@ -141,19 +196,26 @@ class World:
 @contextmanager
 def fault_world(
     folder: Path,
+    metadata_url: str,
     dags: Path = DAGS,
     *,
     environ: Mapping[str, str] | None = None,
     store_url: str | None = None,
-    **settings: Any,
+    options: Mapping[str, str] | None = None,
+    warm_workers: bool = False,
 ) -> Iterator[World]:
-    """Run a real Airflow below ``folder``, with the fault DAGs or others.
+    """Run a real Airflow below ``folder`` with its default settings, with the fault DAGs or others.
 
+    :param metadata_url: an empty database for Airflow's own tables.
+    :param options: Airflow options that the tests are about.
+    :param warm_workers: whether tasks find Ax imported, as ``docs/performance.md`` recommends.
     :param environ: connections other than the embedded scheduler and store; ``store_url`` is of the same store.
     """
     environ = {"AIRFLOW_CONN_TORCHX_DEFAULT": _MANY_SLOTS, **(environ or {})}
     home, scenarios = folder / "home", folder / "scenarios"
     (home / "axtx").mkdir(parents=True)
     scenarios.mkdir()
-    with AirflowEnv(home, dags, environ=environ, warm_workers=True, **settings) as env:
+    with AirflowEnv(
+        home, dags, metadata_url=metadata_url, environ=environ, options=options, warm_workers=warm_workers
+    ) as env:
         yield World(env, scenarios, store_url)

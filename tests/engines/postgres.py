@@ -21,6 +21,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from realairflow import processes
 
 LOGIN = "axtx_tests"
 _START_SECONDS = 60.0
@@ -148,6 +149,8 @@ class PostgresServer:
                 cwd=self._folder,
                 # Ctrl-C in a terminal goes to pytest, which stops the server itself.
                 start_new_session=True,
+                # A killed pytest stops nothing, and its server would stay.
+                preexec_fn=processes.following_parent(signal.SIGQUIT),
                 **self._account,
             )
         self._await_answer(time.monotonic() + _START_SECONDS)

@@ -12,14 +12,15 @@ WAIT_SECONDS = 600
 
 
 def main(folder: str, trial: str, tracker_base: str, x: str, behaviour: str) -> int:
-    """Leave ``trial pid`` in ``folder/starts``, wait for ``folder/go``, then behave as told."""
+    """Leave ``trial pid`` in ``folder/starts``, wait for ``folder/go`` or ``folder/go-TRIAL``, then behave as told."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
     with Path(folder, "starts").open("a") as starts:
         starts.write(f"{trial} {os.getpid()}\n")
     print("waiting to be let go", flush=True)
     deadline = time.monotonic() + WAIT_SECONDS
-    while not Path(folder, "go").exists():
+    while not (Path(folder, "go").exists() or Path(folder, f"go-{trial}").exists()):
         if time.monotonic() > deadline:
-            print("nobody let this app go", file=sys.stderr)
+            print("no test let this app go", file=sys.stderr)
             return 3
         time.sleep(0.1)
     print("was let go", flush=True)
@@ -27,10 +28,16 @@ def main(folder: str, trial: str, tracker_base: str, x: str, behaviour: str) -> 
         print("the training data is missing", file=sys.stderr)
         return 1
     texts = {"nan": '{"loss": NaN}', "garbage": "<html>502 Bad Gateway</html>", "good": json.dumps({"loss": float(x)})}
+    result = Path(tracker_base, trial)
+    result.parent.mkdir(parents=True, exist_ok=True)
     if behaviour in texts:
-        result = Path(tracker_base, trial)
-        result.parent.mkdir(parents=True, exist_ok=True)
         result.write_text(texts[behaviour])
+    elif behaviour == "folder":
+        result.mkdir()
+    elif behaviour == "symlink":
+        result.symlink_to(result)
+    elif behaviour == "fifo":
+        os.mkfifo(result)
     return 0
 
 
