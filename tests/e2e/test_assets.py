@@ -35,7 +35,9 @@ def world(
 ) -> Iterator[World]:
     transport = {"type": "file", "log_file_path": str(lineage_file), "append": True}
     options = {**statsd.options(), "openlineage.transport": json.dumps(transport)}
-    with fault_world(tmp_path_factory.mktemp("assets"), new_database(), DAGS, options=options) as world:
+    with fault_world(
+        tmp_path_factory.mktemp("assets"), new_database(), DAGS, options=options, warm_workers=False
+    ) as world:
         yield world
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.airflow
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[World]:
-    with fault_world(tmp_path_factory.mktemp("cli"), new_database()) as world:
+    with fault_world(tmp_path_factory.mktemp("cli"), new_database(), warm_workers=False) as world:
         yield world
 
 

@@ -31,7 +31,7 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase, dags: Path) -> Iterator[World]:
-    with fault_world(tmp_path_factory.mktemp("examples"), new_database(), dags, warm_workers=True) as world:
+    with fault_world(tmp_path_factory.mktemp("examples"), new_database(), dags) as world:
         yield world
 
 

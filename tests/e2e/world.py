@@ -202,13 +202,14 @@ def fault_world(
     environ: Mapping[str, str] | None = None,
     store_url: str | None = None,
     options: Mapping[str, str] | None = None,
-    warm_workers: bool = False,
+    warm_workers: bool = True,
 ) -> Iterator[World]:
     """Run a real Airflow below ``folder`` with its default settings, with the fault DAGs or others.
 
     :param metadata_url: an empty database for Airflow's own tables.
     :param options: Airflow options that the tests are about.
-    :param warm_workers: whether tasks find Ax imported, as ``docs/performance.md`` recommends.
+    :param warm_workers: tasks find Ax imported, as ``docs/performance.md`` recommends: most of a test's time would go
+        into its import otherwise.
     :param environ: connections other than the embedded scheduler and store; ``store_url`` is of the same store.
     """
     environ = {"AIRFLOW_CONN_TORCHX_DEFAULT": _MANY_SLOTS, **(environ or {})}
