@@ -31,14 +31,15 @@ def head_json(line: ExperimentLine) -> dict[str, Any]:
     summary, planned = line.summary, line.summary.planned_trials
     total = sum(summary.trial_counts.values())
     ended = sum(number for status, number in summary.trial_counts.items() if is_terminal_trial_status(status))
-    if summary.stop_reason:
-        status = "finished"
-    elif ended < total:
+    has_results = bool(summary.trial_counts.keys() & {"COMPLETED", "EARLY_STOPPED"})
+    if ended < total and not summary.stop_reason:
         status = "running"
     elif not total:
-        status = "new"
+        status = "finished" if summary.stop_reason else "new"
+    elif summary.stop_reason or (planned is not None and total >= planned):
+        status = "finished" if has_results or ended < total else "all_failed"
     else:
-        status = "finished" if planned is not None and total >= planned else "idle"
+        status = "idle"
     return {
         "name": summary.name,
         "status": status,

@@ -79,6 +79,17 @@ def test_the_status_of_an_experiment_at_rest(
     assert get(client_of("op"), "experiments")["experiments"][0]["status"] == status
 
 
+def test_an_experiment_whose_trials_have_all_failed_is_not_just_finished(
+    client: TestClient, store: ExperimentStore
+) -> None:
+    fill(store, SINGLE, 2, open_trials=2)
+    store.finish("digits", "too many failures")
+    assert get(client, "experiments")["experiments"][0]["status"] == "finished"
+    for index in range(2):
+        store.complete("digits", index, status="FAILED", reason="x")
+    assert get(client, "experiments")["experiments"][0]["status"] == "all_failed"
+
+
 def test_the_list_is_searched_and_paged(client: TestClient, store: ExperimentStore) -> None:
     for name in (*(f"Exp-{number}" for number in range(5)), "other"):
         fill(store, {**SINGLE, "name": name}, 1)
@@ -318,6 +329,22 @@ def test_the_browser_requests_plotly_before_the_page_does(
 @pytest.mark.parametrize("name", ["..%2fapp.py", "%2e%2e%2f__init__.py", "nothing.js", "plotly.js"])
 def test_no_other_file_is_served(client: TestClient, name: str) -> None:
     assert client.get(f"/axtx/static/{name}").status_code == 404
+
+
+def luminance(color: str) -> float:
+    """Return the relative luminance of a colour as WCAG defines it."""
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("name", ["text", "muted", "accent", "best", "completed", "running", "failed", "abandoned"])
+@pytest.mark.parametrize("theme", [":root {", ':root[data-theme="dark"] {'])
+def test_texts_have_enough_contrast(theme: str, name: str) -> None:
+    rules = (STATIC / "style.css").read_text().partition(theme)[2].partition("}")[0]
+    colors = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", rules))
+    dark, light = sorted((luminance(colors[name]), luminance(colors["page"])))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 def test_the_page_does_not_name_another_host_or_write_markup() -> None:

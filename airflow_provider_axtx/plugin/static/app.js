@@ -1,7 +1,7 @@
 // The page: a list of experiments, or one experiment. It refreshes while its tab is visible.
 
 import { isBusy, showExperiment } from "./experiment.js";
-import { badge, el, followTheme, framed, load, number, pageUrl, refreshTimes, Refused, statusBar, time } from "./ui.js";
+import { airflowLink, badge, dagsUrl, el, followTheme, framed, load, number, pageUrl, refreshTimes, Refused, statusBar, time } from "./ui.js";
 
 const main = document.getElementById("main");
 const problem = document.getElementById("problem");
@@ -114,6 +114,17 @@ async function addStores(place) {
   place.prepend(el("label", {}, "Store ", el("select", { id: "choose-store", onchange: choose }, options)));
 }
 
+/** Return what to do when there is no experiment. */
+function emptyList() {
+  const example = airflowLink(dagsUrl("tune_from_ui"), "tune_from_ui");
+  return el(
+    "div",
+    { class: "muted" },
+    el("p", {}, "There is no experiment yet, or none that you have the right to read."),
+    el("p", {}, "To create one, trigger the example DAG ", example, ", or write a DAG with ax_trial_loop or AxOptimizeOperator."),
+  );
+}
+
 function showList() {
   let offset = 0;
   let last = "";
@@ -134,10 +145,8 @@ function showList() {
     keepRefreshing(refresh);
   };
   const draw = ({ experiments, total }) => {
-    const none = search.value
-      ? "No experiment has such a name."
-      : "There is no experiment yet. A DAG creates one with AxCreateExperimentOperator or ax_trial_loop.";
-    place.replaceChildren(experiments.length ? table(experiments, "Experiments") : el("p", { class: "muted" }, none));
+    const none = search.value ? el("p", { class: "muted" }, "No experiment has such a name.") : emptyList();
+    place.replaceChildren(experiments.length ? table(experiments, "Experiments") : none);
     const button = (text, to, usable) => el("button", { type: "button", disabled: !usable, onclick: () => turn(to) }, text);
     const shown = `${offset + 1}–${offset + experiments.length} of ${total}`;
     const buttons = [button("Previous", offset - PAGE, offset > 0), shown, button("Next", offset + PAGE, offset + PAGE < total)];

@@ -1,5 +1,6 @@
 // The charts, drawn by plotly.js. What they show is in the table of trials as well.
 
+import { LINES, chooser, chosen, lineOptions, scaleAxis, scaleChooser, spread } from "./choosers.js";
 import { el, number } from "./ui.js";
 
 let plotly = null;
@@ -24,9 +25,11 @@ function colors() {
   };
 }
 
-function layout(c, more) {
-  const axis = { gridcolor: c.grid, zerolinecolor: c.grid, linecolor: c.grid, automargin: true };
+function layout(c, more, choices) {
+  const axis = { gridcolor: c.grid, zerolinecolor: c.grid, linecolor: c.grid, automargin: true, exponentformat: "e" };
   return {
+    // A refresh keeps the reader's zoom; another choice starts with the whole range.
+    uirevision: choices,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height: 300,
     margin: { l: 56, r: 16, t: 30, b: 44 }, font: { color: c.text, size: 12, family: "inherit" },
     hovermode: "closest", showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { color: c.muted } },
@@ -35,20 +38,6 @@ function layout(c, more) {
 }
 
 const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
-
-/** The reader's choices in the charts' own fields. */
-const chosen = {};
-
-function chooser(id, label, options, redraw) {
-  if (!options.includes(chosen[id])) chosen[id] = options[0];
-  if (options.length < 2) return "";
-  const choose = (event) => {
-    chosen[id] = event.target.value;
-    redraw();
-  };
-  const items = options.map((one) => el("option", { value: one, selected: one === chosen[id] }, one));
-  return el("label", {}, `${label} `, el("select", { id: `choose-${id}`, onchange: choose }, items));
-}
 
 /** Let the browser paint and handle input before the next chart. */
 function nextTask() {
@@ -83,7 +72,8 @@ export async function drawCharts(place, state, select) {
     at.querySelector("figcaption").textContent = summary;
     const plot = at.querySelector(".plot");
     plot.setAttribute("aria-label", `${chart.title}. ${summary}`);
-    await Plotly.react(plot, traces, layout(c, axes), CONFIG);
+    const choices = [...at.querySelectorAll(".choosers select")].map((field) => field.value).join();
+    await Plotly.react(plot, traces, layout(c, axes, choices), CONFIG);
     if (!plot.dataset.clicks) {
       plot.dataset.clicks = "1";
       plot.on("plotly_click", (event) => {
@@ -118,7 +108,7 @@ function completed(state) {
 }
 
 function hasCompleted(state) {
-  return completed(state).some((trial) => trial.values.every((value) => value !== null));
+  return hasValues(state).length > 0;
 }
 
 function hover(trial, state) {
@@ -139,18 +129,33 @@ function points(name, trials, state, goal, marker, x = (t) => t.index) {
   };
 }
 
+/** The axis of trials without a result. It overlays the axis of values only if there are any: plotly.js fails else. */
+const NO_VALUES = { range: [0, 1], visible: false, fixedrange: true };
+
+/** Statuses of trials that have ended without a final result. */
+const LOST = ["FAILED", "ABANDONED", "EARLY_STOPPED"];
+
+function completedValues(state, goal) {
+  return completed(state).map((t) => t.values[goal]).filter((value) => value !== null);
+}
+
 const objective = {
   id: "objective",
   title: "Objective over trials",
   wide: true,
-  applies: (state) => state.trials.size > 0,
-  choosers: (state, redraw) => [chooser("objective", "Objective", goalLabels(state), redraw)],
+  applies: (state) => [...state.trials.values()].some((t) => t.status === "COMPLETED" || LOST.includes(t.status)),
+  choosers: (state, redraw) => [
+    chooser("objective", "Objective", goalLabels(state), redraw),
+    scaleChooser("scale", completedValues(state, goalIndex(state, "objective")), redraw),
+  ],
   draw(state, c) {
     const goal = goalIndex(state, "objective");
+    const scale = scaleAxis("scale", completedValues(state, goal));
     const { label, minimize } = state.data.objective[goal];
     const done = completed(state).filter((t) => t.values[goal] !== null);
     const out = new Set(state.data.infeasible);
-    const traces = [points("completed", done.filter((t) => !out.has(t.index)), state, goal, { color: c.point, size: 8 })];
+    const feasible = done.filter((t) => !out.has(t.index));
+    const traces = done.length ? [points("completed", feasible, state, goal, { color: c.point, size: 8 })] : [];
     const infeasible = done.filter((t) => out.has(t.index));
     if (infeasible.length) traces.push(points("violates a constraint", infeasible, state, goal, { color: c.muted, symbol: "circle-open", size: 8 }));
     const so_far = state.data.best_so_far.filter(([, value]) => value !== null);
@@ -159,16 +164,16 @@ const objective = {
     }
     const front = new Set(state.data.frontier);
     if (front.size) traces.push(points("Pareto frontier", done.filter((t) => front.has(t.index)), state, goal, { color: c.best, size: 11, symbol: "diamond" }));
-    const lost = [...state.trials.values()].filter((t) => ["FAILED", "ABANDONED", "EARLY_STOPPED"].includes(t.status));
+    const lost = [...state.trials.values()].filter((t) => LOST.includes(t.status));
     if (lost.length) {
       const text = lost.map((t) => `<b>trial ${t.index}</b> ${t.status.toLowerCase()}<br>${plain((t.reason ?? "").slice(0, 160))}`);
-      traces.push({ type: "scatter", mode: "markers", name: "failed, abandoned or stopped", yaxis: "y2", x: lost.map((t) => t.index), y: lost.map(() => 0.03), text, customdata: lost.map((t) => t.index), hoverinfo: "text", marker: { color: c.failed, symbol: "x", size: 8 } });
+      traces.push({ type: "scatter", mode: "markers", name: "failed, abandoned or stopped", yaxis: done.length ? "y2" : "y", x: lost.map((t) => t.index), y: lost.map(() => 0.03), text, customdata: lost.map((t) => t.index), hoverinfo: "text", marker: { color: c.failed, symbol: "x", size: 8 } });
     }
     const best = state.data.best === null ? "" : ` Best so far ${number(so_far.at(-1)?.[1])} in trial ${state.data.best}.`;
     return {
       traces,
-      axes: { xaxis: { title: { text: "trial" }, dtick: state.trials.size < 10 ? 1 : null }, yaxis: { title: { text: plain(label) } }, yaxis2: { overlaying: "y", range: [0, 1], visible: false, fixedrange: true } },
-      summary: `${done.length} completed trials; ${minimize ? "lower" : "higher"} is better.${best}${lost.length ? ` ${lost.length} without a result.` : ""}`,
+      axes: { xaxis: { title: { text: "trial" }, dtick: state.trials.size < 10 ? 1 : null }, ...(done.length ? { yaxis: { title: { text: plain(label) }, ...scale.axis }, yaxis2: { overlaying: "y", ...NO_VALUES } } : { yaxis: NO_VALUES }) },
+      summary: `${done.length} completed trials; ${minimize ? "lower" : "higher"} is better.${best}${lost.length ? ` ${lost.length} without a result.` : ""}${scale.note}`,
     };
   },
 };
@@ -218,32 +223,42 @@ function scaleOf(parameter, values) {
 
 const BINS = 9;
 
+function hasValues(state) {
+  return completed(state).filter((t) => t.values.every((v) => v !== null));
+}
+
+/** Return the trials in the order of an objective, the best last. */
+function byGain(trials, goal, minimize) {
+  return [...trials].sort((a, b) => (minimize ? b.values[goal] - a.values[goal] : a.values[goal] - b.values[goal]));
+}
+
 const parallel = {
   id: "parallel",
   title: "Parallel coordinates",
   wide: true,
   applies: hasCompleted,
-  choosers: (state, redraw) => [chooser("parallel", "Colour", goalLabels(state), redraw)],
+  choosers: (state, redraw) => [
+    chooser("parallel", "Colour", goalLabels(state), redraw),
+    chooser("lines", "Trials", lineOptions(hasValues(state).length), redraw),
+  ],
   draw(state, c) {
     const goal = goalIndex(state, "parallel");
-    const done = completed(state).filter((t) => t.values.every((v) => v !== null));
+    const ranked = byGain(hasValues(state), goal, state.data.objective[goal].minimize);
+    const done = chosen.lines in LINES ? ranked.slice(-LINES[chosen.lines]) : ranked;
     const spec = state.spec.parameters;
-    const axes = spec.map((p) => ({ label: p.name, of: (t) => t.parameters[p.name], ...scaleOf(p, done.map((t) => t.parameters[p.name])) }));
+    const names = new Set(goalLabels(state));
+    const axes = spec.map((p) => ({ label: names.has(p.name) ? `${p.name} (parameter)` : p.name, of: (t) => t.parameters[p.name], ...scaleOf(p, done.map((t) => t.parameters[p.name])) }));
     state.data.objective.forEach((one, i) => {
       if (done.length) axes.push({ label: one.label, of: (t) => t.values[i], ...scaleOf(null, done.map((t) => t.values[i])) });
     });
-    const values = done.map((t) => t.values[goal]);
-    const [low, high] = [Math.min(...values), Math.max(...values)];
-    const minimize = state.data.objective[goal].minimize;
-    const bin = (v) => {
-      const share = high > low ? (v - low) / (high - low) : 1;
-      return Math.min(BINS - 1, Math.floor((minimize ? 1 - share : share) * BINS));
-    };
+    // By rank: one value far away would leave one colour for all others.
     const lines = Array.from({ length: BINS }, () => []);
-    for (const trial of done) lines[bin(trial.values[goal])].push(trial);
-    const traces = lines.flatMap((trials, i) => (trials.length ? [polylines(trials, axes, state, mix(c, i / (BINS - 1)), 1.2, 0.75)] : []));
+    done.forEach((trial, rank) => lines[Math.floor((rank / done.length) * BINS)].push(trial));
+    const opacity = Math.max(0.12, Math.min(0.75, 75 / done.length));
+    const traces = lines.flatMap((trials, i) => (trials.length ? [polylines(trials, axes, state, mix(c, i / (BINS - 1)), 1.2, opacity)] : []));
     const stars = done.filter((t) => t.index === state.data.best || state.data.frontier.includes(t.index));
-    if (stars.length) traces.push({ ...polylines(stars, axes, state, c.best, 3, 1), name: "best", showlegend: true });
+    const several = state.data.objective.length > 1;
+    if (stars.length) traces.push({ ...polylines(stars, axes, state, c.best, stars.length > 5 ? 1.5 : 3, 1), name: several ? "Pareto frontier" : "best", showlegend: true });
     return {
       traces,
       axes: {
@@ -251,9 +266,9 @@ const parallel = {
         margin: { l: 40, r: 40, t: 40, b: 40 },
         xaxis: { tickvals: axes.map((_, i) => i), ticktext: axes.map((a) => plain(a.label)), range: [-0.15, axes.length - 0.85], zeroline: false, fixedrange: true, gridcolor: c.muted },
         yaxis: { visible: false, range: [-0.06, 1.06], fixedrange: true },
-        annotations: axes.flatMap((a, i) => a.ticks.slice(0, 12).map(([y, text]) => ({ x: i, y, text: plain(text), showarrow: false, xanchor: "left", xshift: 4, font: { size: 10, color: c.text }, bgcolor: c.faint }))),
+        annotations: axes.flatMap((a, i) => spread(a.ticks, 12).map(([y, text]) => ({ x: i, y, text: plain(text), showarrow: false, xanchor: "left", xshift: 4, font: { size: 10, color: c.text }, bgcolor: c.faint }))),
       },
-      summary: `One line for each of ${done.length} completed trials; the stronger its colour, the better its ${state.data.objective[goal].label}.`,
+      summary: `One line for each of ${done.length} completed trials; the stronger its colour, the better its rank by ${state.data.objective[goal].label}.`,
     };
   },
 };
@@ -292,6 +307,7 @@ const slice = {
   choosers: (state, redraw) => [
     chooser("parameter", "Parameter", state.spec.parameters.map((p) => p.name), redraw),
     chooser("slicegoal", "Objective", goalLabels(state), redraw),
+    scaleChooser("slicescale", completedValues(state, goalIndex(state, "slicegoal")), redraw),
   ],
   draw(state, c) {
     const goal = goalIndex(state, "slicegoal");
@@ -300,14 +316,15 @@ const slice = {
     const isText = parameter.type === "choice" && parameter.parameter_type !== "float" && parameter.parameter_type !== "int";
     const x = (t) => (isText ? plain(t.parameters[parameter.name]) : t.parameters[parameter.name]);
     const newest = done.at(-1)?.index || 1;
+    const scale = scaleAxis("slicescale", completedValues(state, goal));
     const marker = { size: 8, color: done.map((t) => t.index / newest), colorscale: [[0, c.low], [0.5, c.mid], [1, c.high]], cmin: 0, cmax: 1 };
     const traces = [{ ...points("trials", done, state, goal, marker, x), showlegend: false }];
     const best = done.filter((t) => t.index === state.data.best || state.data.frontier.includes(t.index));
     traces.push(points("best", best, state, goal, { color: c.best, size: 12, symbol: "star" }, x));
     return {
       traces,
-      axes: { xaxis: { title: { text: plain(parameter.name) }, type: isText ? "category" : parameter.scaling === "log" ? "log" : "linear" }, yaxis: { title: { text: plain(goalLabels(state)[goal]) } } },
-      summary: `${done.length} completed trials; stronger colours are later trials.`,
+      axes: { xaxis: { title: { text: plain(parameter.name) }, type: isText ? "category" : parameter.scaling === "log" ? "log" : "linear" }, yaxis: { title: { text: plain(goalLabels(state)[goal]) }, ...scale.axis } },
+      summary: `${done.length} completed trials; stronger colours are later trials.${scale.note}`,
     };
   },
 };

@@ -2,7 +2,7 @@
 
 import { drawCharts, loadPlotly } from "./charts.js";
 import { trialDetail, trialTable } from "./trials.js";
-import { badge, el, load, measured, number, pageUrl, runUrl, airflowLink, statusBar, time, countsText } from "./ui.js";
+import { badge, el, load, measured, number, pageUrl, runUrl, airflowLink, setAddress, statusBar, time, countsText } from "./ui.js";
 
 const news = document.getElementById("news");
 
@@ -15,12 +15,7 @@ export function showExperiment(main, name, store, trial) {
   let lastCurves = "";
   const select = (index) => {
     state.selected = index;
-    const query = new URLSearchParams(location.search);
-    if (query.has("experiment")) {
-      if (index === null) query.delete("trial");
-      else query.set("trial", index);
-      history.replaceState(null, "", `?${query}`);
-    }
+    setAddress("trial", index);
     draw();
     if (index !== null) page.detail.querySelector("h2")?.focus();
   };
@@ -133,11 +128,33 @@ function bestTiles(state) {
   if (!best) return [tile("Best so far", "–")];
   const metric = best.metrics[data.objective[0].label];
   const shown = metric ? measured(metric) : number(best.values[0]);
-  const parameters = Object.entries(best.parameters).map(([name, value]) => `${name} = ${number(value)}`);
+  const parameters = Object.entries(best.parameters).map(([name, value]) => parameterLine(state, name, value));
   return [
     tile("Best so far", el("strong", { id: "best-value" }, shown), el("div", { class: "small muted" }, `trial ${best.index}`)),
-    tile("Best parameterization", el("div", { class: "small mono" }, parameters.flatMap((text) => [text, el("br")]))),
+    tile("Best parameterization", el("div", { class: "small mono" }, parameters.slice(0, SHOWN_PARAMETERS)), moreParameters(parameters.slice(SHOWN_PARAMETERS))),
   ];
+}
+
+/** So many parameters are shown without a click: the tile must not push the charts away. */
+const SHOWN_PARAMETERS = 6;
+
+function moreParameters(lines) {
+  if (!lines.length) return "";
+  return el("details", { class: "small mono" }, el("summary", {}, `${lines.length} more`), lines);
+}
+
+/** Return a parameter of the best trial; a value at a bound may mean that the search space is too small. */
+function parameterLine(state, name, value) {
+  const at = boundOf(state.spec?.parameters.find((one) => one.name === name), value);
+  return el("div", {}, `${name} = ${number(value)}`, at ? el("span", { class: "muted" }, ` (${at} bound)`) : null);
+}
+
+function boundOf(parameter, value) {
+  if (parameter?.type !== "range") return null;
+  const [low, high] = parameter.bounds;
+  const near = Math.abs(high - low) * 1e-6;
+  if (Math.abs(value - low) <= near) return "at its lower";
+  return Math.abs(value - high) <= near ? "at its upper" : null;
 }
 
 /** Show Ax's analysis cards; each is loaded when it is opened, into a frame that cannot access this page. */

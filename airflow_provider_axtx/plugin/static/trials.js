@@ -25,11 +25,12 @@ function namesIn(state, field) {
 function columns(state) {
   const parameters = state.spec ? state.spec.parameters.map((one) => one.name) : namesIn(state, "parameters");
   const metrics = state.spec ? state.data.metrics : namesIn(state, "metrics");
+  const label = (name, others, kind) => (others.includes(name) ? `${name} (${kind})` : name);
   return [
     { key: "index", label: "Trial", of: (t) => t.index },
     { key: "status", label: "Status", of: (t) => t.status },
-    ...metrics.map((name) => ({ key: `m:${name}`, label: name, of: (t) => t.metrics[name]?.[0], cell: (t) => measured(t.metrics[name]), numeric: true })),
-    ...parameters.map((name) => ({ key: `p:${name}`, label: name, of: (t) => t.parameters[name], cell: (t) => number(t.parameters[name]), numeric: true })),
+    ...metrics.map((name) => ({ key: `m:${name}`, label: label(name, parameters, "metric"), of: (t) => t.metrics[name]?.[0], cell: (t) => measured(t.metrics[name]), numeric: true })),
+    ...parameters.map((name) => ({ key: `p:${name}`, label: label(name, metrics, "parameter"), of: (t) => t.parameters[name], cell: (t) => number(t.parameters[name]), numeric: true })),
     { key: "attempts", label: "Attempts", of: (t) => t.attempts.length, numeric: true },
     { key: "duration", label: "Duration", of: seconds, cell: (t) => duration(seconds(t)), numeric: true },
     { key: "app", label: "App", of: (t) => lastAttempt(t)?.app_handle },
@@ -127,7 +128,11 @@ function appCell(attempt) {
 
 function taskLinks(attempt) {
   if (!attempt?.task) return ["–"];
-  return [airflowLink(taskUrl(attempt.task), "Task log")];
+  const [dag, run, task, ...rest] = attempt.task;
+  if (!task.endsWith(".submit")) return [airflowLink(taskUrl(attempt.task), "Task log")];
+  // In the groups of ax_trial_loop the app is awaited by the neighbouring task, whose log has the app's output.
+  const wait = [dag, run, task.replace(/\.submit$/, ".wait"), rest[0], null];
+  return [airflowLink(taskUrl(attempt.task), "Submit log"), " ", airflowLink(taskUrl(wait), "App output")];
 }
 
 function pager(pages, total, again) {

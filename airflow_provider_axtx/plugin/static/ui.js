@@ -102,7 +102,11 @@ const ROOT = location.pathname.replace(/[^/]*\/[^/]*$/, "");
 export function taskUrl([dag, run, task, mapIndex, tryNumber]) {
   const mapped = mapIndex >= 0 ? `/mapped/${mapIndex}` : "";
   const path = `dags/${encodeURIComponent(dag)}/runs/${encodeURIComponent(run)}/tasks/${encodeURIComponent(task)}`;
-  return `${ROOT}${path}${mapped}?try_number=${tryNumber}`;
+  return `${ROOT}${path}${mapped}${tryNumber === null ? "" : `?try_number=${tryNumber}`}`;
+}
+
+export function dagsUrl(dag) {
+  return `${ROOT}dags/${encodeURIComponent(dag)}`;
 }
 
 export function runUrl([dag, run]) {
@@ -122,6 +126,20 @@ export function airflowLink(url, ...children) {
     outer.remove();
   };
   return el("a", { href: url, onclick: leave, class: "outer" }, ...children);
+}
+
+/** The part of Airflow's address before the frame's own path; see `links.page_url`. */
+const VIEW = /^(.*\/plugin\/experiments)(\/|$)/;
+
+/** Set a parameter of this page's address, and of Airflow's address around it; null removes it. */
+export function setAddress(name, value) {
+  const query = new URLSearchParams(location.search);
+  if (value === null) query.delete(name);
+  else query.set(name, value);
+  history.replaceState(history.state, "", `?${query}`);
+  const outer = framed ? window.parent : null;
+  const view = outer?.location.pathname.match(VIEW);
+  if (view) outer.history.replaceState(outer.history.state, "", `${view[1]}${location.pathname}${location.search}`);
 }
 
 /** Follow Airflow's light or dark, or the system's when the page stands alone. */
