@@ -87,7 +87,7 @@ def check_connection(connection: Any) -> None:
 
 
 def check_json(example: Example, title: str | None) -> None:
-    """Read a ``torchx`` connection's extra, an experiment, or some fields of one."""
+    """Read a connection's extra (``torchx`` or ``ax``), an experiment, or some fields of one."""
     from airflow.sdk import Connection
 
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -95,6 +95,9 @@ def check_json(example: Example, title: str | None) -> None:
     value = json.loads(example.parsed)
     if "scheduler" in value or "scheduler_args" in value or "allowed_components" in value:
         check_connection(Connection(conn_id="page", conn_type="torchx", extra=example.parsed))
+        return
+    if "drivername" in value:
+        check_connection(Connection(conn_id="page", conn_type="ax", host="db", schema="axtx", extra=example.parsed))
         return
     x = {"type": "range", "name": "x", "parameter_type": "float", "bounds": [0.0, 1.0]}
     objective = {} if "objectives" in value else {"objective": "loss"}
