@@ -18,13 +18,16 @@ class IrregularFileError(OSError):
     """Something else than a regular file stands where one is expected."""
 
 
-def open_regular(path: str | os.PathLike[str], below: str | os.PathLike[str] | None = None) -> BinaryIO:
+def open_regular(
+    path: str | os.PathLike[str], below: str | os.PathLike[str] | None = None, *, same_owner: bool = False
+) -> BinaryIO:
     """Open a regular file for reading, without following a link and without waiting for a FIFO's writer.
 
     :param path: the file.
     :param below: folder that holds it, at any depth; links on the way from that folder to the file are not followed
         either. The folder itself, and what leads to it, is chosen by people who are trusted.
-    :raises IrregularFileError: it is a link, a FIFO, a device or a socket; names it.
+    :param same_owner: whether the file has to belong to the owner of its folder; only with ``below``.
+    :raises IrregularFileError: it is a link, a FIFO, a device or a socket, or belongs to another user.
     :raises FileNotFoundError: there is no such file.
     :raises IsADirectoryError: it is a folder.
     """
@@ -40,15 +43,24 @@ def open_regular(path: str | os.PathLike[str], below: str | os.PathLike[str] | N
                 os.close(folder)
                 folder = inner
             descriptor = _open(name, path, folder)
+            if same_owner and os.fstat(descriptor).st_uid != os.fstat(folder).st_uid:
+                os.close(descriptor)
+                raise IrregularFileError(errno.EPERM, "it belongs to another user", str(path))
     finally:
         if folder is not None:
             os.close(folder)
     return os.fdopen(descriptor, "rb")
 
 
-def read_regular(path: str | os.PathLike[str], most: int, below: str | os.PathLike[str] | None = None) -> bytes:
+def read_regular(
+    path: str | os.PathLike[str],
+    most: int,
+    below: str | os.PathLike[str] | None = None,
+    *,
+    same_owner: bool = False,
+) -> bytes:
     """Return the first ``most`` bytes of a regular file; arguments and errors as for ``open_regular``."""
-    with open_regular(path, below) as file:
+    with open_regular(path, below, same_owner=same_owner) as file:
         return file.read(most)
 
 

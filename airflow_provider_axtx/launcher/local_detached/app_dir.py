@@ -12,6 +12,8 @@ import json
 import os
 import time
 
+from airflow_provider_axtx.launcher.regular_files import IrregularFileError, read_regular
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -22,6 +24,9 @@ STARTED = "started.json"
 RUNNING = "running.json"
 FINAL = "final.json"
 CANCEL = "cancel"
+
+#: Of a state file; the request holds the environment of the app, and other limits apply to that.
+_MAX_BYTES = 16 * 1024 * 1024
 
 #: In the environment of every process of an app, with the token of its ``request.json``.
 TOKEN_VARIABLE = "AXTX_APP_TOKEN"
@@ -40,6 +45,7 @@ class AppDir:
         self.path = os.path.join(root, app_id)
         self.logs = os.path.join(self.path, "logs")
         self.lock = os.path.join(self.path, LOCK)
+        self._token: str | None = None
         self.supervisor_log = os.path.join(self.path, "supervisor.log")
 
     def exists(self) -> bool:
@@ -47,29 +53,67 @@ class AppDir:
         return os.path.isdir(self.path)
 
     def has(self, name: str) -> bool:
-        """Return whether the file ``name`` exists in the directory."""
-        return os.path.exists(os.path.join(self.path, name))
+        """Return whether there is anything of that name in the directory, also a link to nothing."""
+        return os.path.lexists(os.path.join(self.path, name))
 
     def started_or_ended(self) -> bool:
         """Return whether a supervisor has taken this app, or it ended before one could: it must not be started."""
         return self.has(STARTED) or self.has(FINAL)
 
+    @property
+    def token(self) -> str | None:
+        """The random token of this app's request, which its other state files repeat."""
+        if self._token is None:
+            token = (self.read(REQUEST) or {}).get("token")
+            self._token = token if isinstance(token, str) else None
+        return self._token
+
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return the JSON object in the file ``name``, or None when there is no such file."""
+        """Return the JSON object in the state file ``name``, or None when there is none that can be believed.
+
+        An app may write anything into its own directory. What is not a regular file of the directory's owner, is too
+        large, is not a JSON object, or does not have the token of the request, counts as absent.
+
+        :raises OSError: it cannot be read just now.
+        """
+        path = os.path.join(self.path, name)
         try:
-            with open(os.path.join(self.path, name), encoding="utf-8") as file:
-                content: dict[str, Any] = json.load(file)
-        except (FileNotFoundError, NotADirectoryError):
+            data = read_regular(path, _MAX_BYTES + 1, below=self.root, same_owner=True)
+            content = json.loads(data) if len(data) <= _MAX_BYTES else None
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, IrregularFileError):
+            return None
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(content, dict) or (name != REQUEST and content.get("token") != self.token):
             return None
         return content
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON object to the file ``name``, durably: after a crash it is there in full or not at all."""
-        write_file(os.path.join(self.path, name), json.dumps(content))
+        path = os.path.join(self.path, name)
+        text = json.dumps(content if name == REQUEST else {**content, "token": self.token})
+        try:
+            write_file(path, text)
+        except IsADirectoryError:
+            # The app has put a folder there. It must not keep its end from being recorded.
+            os.rename(path, f"{path}.{os.urandom(8).hex()}")
+            write_file(path, text)
+
+    def remove_secrets(self) -> None:
+        """Leave of the request only what is needed after the start: environment and arguments may hold secrets."""
+        request = self.read(REQUEST)
+        if request is None or not any("env" in replica for role in _roles(request) for replica in role["replicas"]):
+            return
+        roles = [{"name": role["name"], "replicas": [{} for _ in role["replicas"]]} for role in _roles(request)]
+        with contextlib.suppress(OSError):  # On a full disk; tried again with the end of the app.
+            self.write(REQUEST, {**request, "roles": roles})
 
     def mark(self, name: str) -> None:
         """Create the file ``name``, empty so that a full disk does not prevent it; nothing happens if it exists."""
-        os.close(os.open(os.path.join(self.path, name), os.O_WRONLY | os.O_CREAT, 0o600))
+        try:
+            os.close(os.open(os.path.join(self.path, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return
         sync_directory(self.path)
 
     def write_final(self, state: str, message: str, infrastructure: bool, exits: dict[str, int]) -> None:
@@ -80,8 +124,14 @@ class AppDir:
         :param infrastructure: whether the app ended through no fault of its own.
         :param exits: ``role/replica`` -> exit code, negative for a signal.
         """
+        self.remove_secrets()
         content = {"state": state, "message": message, "infrastructure": infrastructure, "exits": exits}
         self.write(FINAL, {**content, "time": time.time()})
+
+
+def _roles(request: dict[str, Any]) -> list[dict[str, Any]]:
+    roles: list[dict[str, Any]] = request["roles"]
+    return roles
 
 
 def write_file(path: str, text: str) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.status import is_terminal_app_state
 from airflow_provider_axtx.launcher.local_detached.app_dir import (
     CANCEL,
     FINAL,
-    REQUEST,
     RUNNING,
     STARTED,
     AppDir,
@@ -36,12 +37,12 @@ def observe(app: AppDir) -> AppObservation | None:
 
     :raises AppElsewhereError: it runs on another host, with which this one shares the files.
     """
-    if (final := app.read(FINAL)) is not None:
+    if (final := final_of(app)) is not None:
         return _ended(final)
     if not app.exists():
         return None
-    started, here = app.read(STARTED), this_host()
-    if started is not None and started["boot_id"] != here["boot_id"] and started["host"] != here["host"]:
+    started, here = _started(app), this_host()
+    if started and started["boot_id"] != here["boot_id"] and started["host"] != here["host"]:
         check_host(f"app {app.app_id}", started, "its processes run there")
     try:
         lock = try_lock(app.lock)
@@ -56,14 +57,28 @@ def observe(app: AppDir) -> AppObservation | None:
 
 
 def _ended(final: dict[str, Any]) -> AppObservation:
-    return AppObservation(final["state"], final["message"], final["infrastructure"])
+    return AppObservation(str(final["state"]), str(final.get("message", "")), bool(final.get("infrastructure")))
+
+
+def final_of(app: AppDir) -> dict[str, Any] | None:
+    """Return the recorded end of an app, or None when there is none that can be believed."""
+    final = app.read(FINAL)
+    return final if final and is_terminal_app_state(str(final.get("state"))) else None
+
+
+def _started(app: AppDir) -> dict[str, Any] | None:
+    """Return where and as which process the supervisor started; empty when that cannot be read, None before."""
+    started = app.read(STARTED)
+    if started and all(isinstance(started.get(key), str) for key in ("host", "boot_id")):
+        return started
+    return {} if app.has(STARTED) or app.has(FINAL) else None
 
 
 def _finalize(app: AppDir, here: dict[str, str]) -> AppObservation:
     """Say, and record, what an app without a living supervisor is; the caller holds the lock."""
-    if (final := app.read(FINAL)) is not None:
+    if (final := final_of(app)) is not None:
         return _ended(final)
-    started = app.read(STARTED)
+    started = _started(app)
     if started is None:
         if not app.has(CANCEL):
             return AppObservation("SUBMITTED", "committed, but its supervisor has not started (yet)")
@@ -72,17 +87,20 @@ def _finalize(app: AppDir, here: dict[str, str]) -> AppObservation:
         return AppObservation("RUNNING", f"lost its supervisor; processes {survivors} resist SIGKILL")
     if app.has(CANCEL):
         return _record(app, AppObservation("CANCELLED", "cancelled on request; its supervisor was lost meanwhile"))
-    if started["boot_id"] != here["boot_id"]:
+    if started and started["boot_id"] != here["boot_id"]:
         reason = f"lost: the host {here['host']} was restarted"
     else:
-        reason = f"lost: its supervisor (pid {started['pid']}) ended without recording a result (killed?)"
+        reason = f"lost: its supervisor (pid {started.get('pid', '?')}) ended without recording a result (killed?)"
     return _record(app, AppObservation("FAILED", reason, is_infrastructure_failure=True))
 
 
 def _kill_remains(app: AppDir) -> list[int]:
-    request, running = app.read(REQUEST), app.read(RUNNING)
-    leaders = {int(pid): start for pid, start in running["leaders"].items()} if running else {}
-    return kill_app(request["token"], leaders) if request else []
+    if app.token is None:
+        return []
+    leaders = (app.read(RUNNING) or {}).get("leaders")
+    entries = leaders.items() if isinstance(leaders, dict) else ()
+    known = {int(pid): start for pid, start in entries if pid.isascii() and pid.isdigit() and isinstance(start, int)}
+    return kill_app(app.token, known, Path(app.path).stat().st_uid)
 
 
 def _record(app: AppDir, end: AppObservation) -> AppObservation:

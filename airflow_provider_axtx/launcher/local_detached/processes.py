@@ -82,7 +82,7 @@ def signal_children(number: int) -> None:
                     os.killpg(entry.group, number)
 
 
-def kill_app(token: str, leaders: dict[int, int]) -> list[int]:
+def kill_app(token: str, leaders: dict[int, int], owner: int) -> list[int]:
     """Kill every process of an app whose supervisor is dead.
 
     A pid alone proves nothing after a crash. Ours is what carries the token in its environment, what is in the session
@@ -90,12 +90,14 @@ def kill_app(token: str, leaders: dict[int, int]) -> list[int]:
 
     :param token: the app's token, from ``request.json``.
     :param leaders: pid -> start time of its replicas, from ``running.json``.
+    :param owner: user id of the app's owner; only that user's processes are killed, all if it is root.
     :return: pids that were still there after five seconds.
     """
     deadline = time.monotonic() + _DYING_SECONDS
-    while victims := _processes_of(token, leaders):
+    while victims := {pid for pid in _processes_of(token, leaders) if owner == 0 or _user_of(pid) == owner}:
         for pid in victims:
-            with contextlib.suppress(ProcessLookupError):
+            # One that has changed its user may not be ours to kill: it is reported.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             return sorted(victims)
@@ -107,8 +109,19 @@ def _processes_of(token: str, leaders: dict[int, int]) -> set[int]:
     table = {pid: entry for pid, entry in process_table().items() if not entry.zombie}
     marked = {pid for pid in table if _carries(pid, token)}
     sessions = {table[pid].session for pid in marked} & leaders.keys()
-    sessions |= {pid for pid, start in leaders.items() if pid in table and table[pid].start == start}
+    sessions |= {
+        pid
+        for pid, start in leaders.items()
+        if pid in table and table[pid].start == start and table[pid].session == pid
+    }
     return marked | {pid for pid, entry in table.items() if entry.session in sessions}
+
+
+def _user_of(pid: int) -> int | None:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except (FileNotFoundError, ProcessLookupError):  # It ended.
+        return None
 
 
 def _carries(pid: int, token: str) -> bool:

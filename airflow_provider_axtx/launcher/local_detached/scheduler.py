@@ -67,8 +67,8 @@ from airflow_provider_axtx.core.errors import (
 )
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.launcher.local_detached import launch
-from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, FINAL, REQUEST, AppDir
-from airflow_provider_axtx.launcher.local_detached.app_state import observe
+from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, REQUEST, AppDir
+from airflow_provider_axtx.launcher.local_detached.app_state import final_of, observe
 from airflow_provider_axtx.launcher.local_detached.request import (
     BACKEND,
     DEFAULT_TERM_GRACE,
@@ -79,8 +79,12 @@ from airflow_provider_axtx.launcher.local_detached.request import (
     is_safe_name,
 )
 from airflow_provider_axtx.launcher.log_files import read_lines
+from airflow_provider_axtx.launcher.regular_files import read_regular
 
 _LOG_FILES = {None: COMBINED_LOG, Stream.COMBINED: COMBINED_LOG, Stream.STDOUT: STDOUT_LOG, Stream.STDERR: STDERR_LOG}
+#: As TorchX's local scheduler names it; in the folder of a replica's logs.
+_ERROR_FILE = "error.json"
+_MAX_ERROR_BYTES = 64 * 1024
 #: Seconds after which a directory that a killed submitter was preparing is no longer in use.
 _STALE_STAGING = 3600.0
 
@@ -215,22 +219,23 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
             state=AppState[seen.app_state],
             num_restarts=0,
             msg=seen.message or NONE,
-            structured_error_msg=_structured_error(roles),
+            structured_error_msg=_structured_error(app, roles),
             ui_url=f"file://{app.path}",
             roles=[Role(name=role["name"], image="", num_replicas=len(role["replicas"])) for role in roles],
         )
 
-    def describe_many(self, app_ids: Iterable[str]) -> dict[str, AppObservation | AppElsewhereError]:
+    def describe_many(self, app_ids: Iterable[str]) -> dict[str, AppObservation | AppElsewhereError | OSError]:
         """Return the state and message of many apps, with a few file reads for each and no process.
 
-        :return: app id -> observation: ``UNSEEN`` for an app that does not exist, the error for one of another host.
+        :return: app id -> observation: ``UNSEEN`` for an app that does not exist, the error for one of another host or
+            one whose files cannot be read, which must not hide the others.
         """
-        seen: dict[str, AppObservation | AppElsewhereError] = {}
+        seen: dict[str, AppObservation | AppElsewhereError | OSError] = {}
         for app_id in app_ids:
             app = self._known(app_id)
             try:
                 seen[app_id] = (observe(app) if app else None) or UNSEEN
-            except AppElsewhereError as error:
+            except (AppElsewhereError, OSError) as error:
                 seen[app_id] = error
         return seen
 
@@ -288,7 +293,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
 
     def _cancel_existing(self, app_id: str) -> None:
         app = self._known(app_id)
-        if app is None or app.has(FINAL):
+        if app is None or final_of(app) is not None:
             return
         crash_point("local.before_cancel")
         try:
@@ -314,8 +319,12 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         for entry in sorted(self.root.glob("*")):
             # Another process may clean up as well.
             with contextlib.suppress(FileNotFoundError):
-                final = AppDir(str(self.root), entry.name).read(FINAL)
-                if final is not None and time.time() - final["time"] > older_than_seconds and is_safe_name(entry.name):
+                final = final_of(AppDir(str(self.root), entry.name))
+                if (
+                    final
+                    and time.time() - float(final.get("time", 0)) > older_than_seconds
+                    and is_safe_name(entry.name)
+                ):
                     # Renamed first: half removed it could be taken for an app that never ended.
                     shutil.rmtree(entry.rename(self.root / f"{launch.TRASH_PREFIX}{entry.name}"))
                     removed.append(entry.name)
@@ -367,14 +376,19 @@ def _startable(app: AppDir) -> bool:
     return not app.started_or_ended() and not app.has(CANCEL)
 
 
-def _structured_error(roles: builtins.list[dict[str, Any]]) -> str:
-    """Return the first error file that a replica has written, as JSON; TorchX's NONE when there is none."""
-    paths = [Path(r["env"].get("TORCHELASTIC_ERROR_FILE", "")) for role in roles for r in role["replicas"]]
+def _structured_error(app: AppDir, roles: builtins.list[dict[str, Any]]) -> str:
+    """Return the first error file that a replica has written, as JSON; TorchX's NONE when there is none.
+
+    What is longer than ``_MAX_ERROR_BYTES`` is cut, and then is text, not JSON.
+    """
+    replicas = [(role["name"], k) for role in roles for k in range(len(role["replicas"]))]
+    paths = [Path(app.logs, name, str(k), _ERROR_FILE) for name, k in replicas]
     written = [path for path in paths if path.is_file()]
-    if not written:
-        return str(NONE)
-    text = min(written, key=lambda path: path.stat().st_mtime).read_text(encoding="utf-8", errors="replace")
-    try:
-        return json.dumps(json.loads(text))
-    except ValueError:  # Written in part, by an app that was killed meanwhile.
-        return json.dumps({"message": text})
+    for path in sorted(written, key=lambda path: path.stat().st_mtime):
+        with contextlib.suppress(OSError):  # a link, or unreadable: the app's own doing
+            text = read_regular(path, _MAX_ERROR_BYTES, below=app.root).decode(errors="replace")
+            try:
+                return json.dumps(json.loads(text))
+            except (ValueError, RecursionError):  # Written in part, by an app that was killed meanwhile.
+                return json.dumps({"message": text})
+    return str(NONE)

@@ -177,6 +177,8 @@ class Supervisor:
         self._leaders = {pid: process(pid).start for pid in self._live}
         self._app.write(RUNNING, {"time": time.time(), "leaders": self._leaders})
         crash_point("supervisor.after_running")
+        # The forked replicas have their own copies.
+        self._app.remove_secrets()
         os.write(gate_keeper, b"g" * len(self._live))
         os.close(gate_keeper)
         os.close(gate)
@@ -211,7 +213,7 @@ class Supervisor:
     def _kill(self) -> None:
         """Kill until no descendant is left: each one killed hands its own children to this process."""
         if not self._adopts:
-            kill_app(self._request["token"], self._leaders)
+            kill_app(self._request["token"], self._leaders, os.getuid())
         pause = 0.01
         while self._look():
             signal_children(signal.SIGKILL)

@@ -8,7 +8,8 @@ from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import AppElsewhereError
 from airflow_provider_axtx.launcher.local_detached.local_root import check_root
 from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
-from airflow_provider_axtx.launcher.observers.base import Observer, look_again, replicas_of
+from airflow_provider_axtx.launcher.observers.base import Observer, look_again, replicas_of, unavailable
+from airflow_provider_axtx.launcher.scheduler_registry import describe_error
 
 
 class LocalDetachedObserver(Observer):
@@ -19,14 +20,13 @@ class LocalDetachedObserver(Observer):
 
     def observe(self, app_ids: Sequence[str]) -> dict[str, AppObservation]:
         self._check_root()
-        seen: dict[str, AppObservation | AppElsewhereError] = self.scheduler.describe_many(app_ids)
-        elsewhere = [one for one in seen.values() if isinstance(one, AppElsewhereError)]
-        if elsewhere and len(elsewhere) == len(seen):
-            raise elsewhere[0]
-        return {
-            app_id: look_again(one.message) if isinstance(one, AppElsewhereError) else one
-            for app_id, one in seen.items()
-        }
+        seen: dict[str, AppObservation | Exception] = self.scheduler.describe_many(app_ids)
+        failures = [one for one in seen.values() if isinstance(one, Exception)]
+        if failures and len(failures) == len(seen):
+            if isinstance(failures[0], AppElsewhereError):
+                raise failures[0]
+            raise unavailable(self.name, describe_error(failures[0])) from failures[0]
+        return {app_id: look_again(str(one)) if isinstance(one, Exception) else one for app_id, one in seen.items()}
 
     def find(self, submission_key: str) -> str | None:
         self._check_root()

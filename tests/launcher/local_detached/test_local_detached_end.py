@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -191,9 +192,9 @@ def test_a_reused_pid_is_left_alone() -> None:
     stranger = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     try:
         start = processes.process(stranger.pid).start
-        assert processes.kill_app("a-token-of-nobody", {stranger.pid: start - 1}) == []
+        assert processes.kill_app("a-token-of-nobody", {stranger.pid: start - 1}, os.getuid()) == []
         assert stranger.poll() is None
-        assert processes.kill_app("a-token-of-nobody", {stranger.pid: start}) == []
+        assert processes.kill_app("a-token-of-nobody", {stranger.pid: start}, os.getuid()) == []
         assert stranger.wait(60) == -signal.SIGKILL
     finally:
         stranger.kill()
