@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_axtx.lifecycle import complete
 from tests.engines.slurm import SlurmCluster
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,8 @@ def airflow_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give each test an AIRFLOW_HOME, so that the embedded store, tracker and apps are its own."""
     home = tmp_path / "airflow"
     home.mkdir()
+    # Apps of tests report before they exit or never; real ones get longer.
+    monkeypatch.setattr(complete, "RESULT_PATIENCE_SECONDS", 0.5)
     monkeypatch.setenv("AIRFLOW_HOME", str(home))
     monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -104,6 +104,12 @@ class AppElsewhereError(SchedulerUnavailableError):
     """
 
 
+class ResultsPendingError(AxtxError):
+    """The app has succeeded, and its results may still become visible: read them again in a moment."""
+
+    retryable = True
+
+
 class TrialsPendingError(AxtxError):
     """Ax cannot propose another trial until some that are in flight have ended."""
 

@@ -61,15 +61,24 @@ def _unique_tail(key: str) -> str:
     return found[0] if found else f"-{hashlib.sha256(key.encode()).hexdigest()[:_HASH_CHARACTERS]}"
 
 
-def dag_run_key(dag_id: str, run_id: str) -> str:
-    """Return the identity of a DAG run, at most 57 characters: an id may be 250 long, and an index has a limit."""
-    digest = hashlib.sha256(f"{dag_id}/{run_id}".encode()).hexdigest()[:16]
-    return f"{slug(dag_id, 40)}-{digest}"
+def dag_run_key(dag_id: str, run_id: str, installation: str = "", generation: int = 0) -> str:
+    """Return the identity of a DAG run, at most 57 characters: an id may be 250 long, and an index has a limit.
+
+    :param installation: identity of the Airflow deployment: two deployments may share a store and have equal DAG ids.
+    :param generation: how often a DAG run of this id was deleted and created again before this one.
+    """
+    whose = f"{dag_id}/{run_id}"
+    if installation or generation:
+        whose = f"{installation}/{generation}/{whose}"
+    return f"{slug(dag_id, 40)}-{hashlib.sha256(whose.encode()).hexdigest()[:16]}"
 
 
-def task_key(dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
-    """Return the identity of a task instance without its try number, the same for every retry."""
-    return f"{dag_run_key(dag_id, run_id)}/{task_id}/{map_index}"
+def task_key(dag_run: str, task_id: str, map_index: int) -> str:
+    """Return the identity of a task instance without its try number, the same for every retry.
+
+    :param dag_run: the DAG run, see ``dag_run_key``.
+    """
+    return f"{dag_run}/{task_id}/{map_index}"
 
 
 def dag_run_of(task: str) -> str:

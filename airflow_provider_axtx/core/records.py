@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from airflow_provider_axtx.core.keys import dag_run_key, task_key
 
 #: A value of one parameter.
 ParameterValue = str | int | float | bool
@@ -36,12 +38,62 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class TaskIdentity:
+    """The Airflow task instance that asked for something. Outside Airflow all fields keep their defaults.
+
+    :param installation: identity of the Airflow deployment: two deployments may have a DAG of the same id.
+    :param max_tries: Airflow raises it at a user's Clear, never at a retry: how the two are told apart.
+    :param torchx_conn_id: connection through which the attempt was submitted; a reaper needs it to cancel.
+    :param dag_run_generation: how often a DAG run of this id was deleted and created again before this one.
+    """
+
+    dag_id: str = ""
+    run_id: str = ""
+    task_id: str = ""
+    map_index: int = -1
+    try_number: int = 1
+    max_tries: int = 0
+    torchx_conn_id: str = ""
+    installation: str = ""
+    dag_run_generation: int = 0
+
+    @property
+    def dag_run(self) -> str:
+        """Key of the DAG run, see ``keys.dag_run_key``."""
+        return dag_run_key(self.dag_id, self.run_id, self.installation, self.dag_run_generation)
+
+    @property
+    def task_key(self) -> str:
+        """Key of the task instance without its try number: the same for every retry of it."""
+        return task_key(self.dag_run, self.task_id, self.map_index)
+
+    def is_task_of(self, other: TaskIdentity) -> bool:
+        """Return whether both are tries of one task instance."""
+        return bool(self.dag_id) and self.task_key == other.task_key
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object with this object's fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any] | None) -> Self:
+        """Read one; fields that this version does not know are ignored, missing ones have their defaults."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: given for name, given in (value or {}).items() if name in known})
+
+
+@dataclass(frozen=True)
 class OpenTrial:
-    """A trial that has not ended, and the DAG run that asked for it (``names.dag_run_key``)."""
+    """A trial that has not ended.
+
+    :param dag_run: key of the DAG run that asked for it (``keys.dag_run_key``).
+    :param requested_by: the task that asked for it; all defaults for a row of schema 0001.
+    """
 
     experiment: str
     trial_index: int
     dag_run: str
+    requested_by: TaskIdentity = TaskIdentity()
 
 
 @dataclass(frozen=True)
@@ -118,23 +170,6 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class TaskIdentity:
-    """The Airflow task instance behind a run. Outside Airflow all fields keep their defaults.
-
-    :param max_tries: Airflow raises it at a user's Clear, never at a retry: how the two are told apart.
-    :param torchx_conn_id: connection through which the run was submitted; a reaper needs it to cancel.
-    """
-
-    dag_id: str = ""
-    run_id: str = ""
-    task_id: str = ""
-    map_index: int = -1
-    try_number: int = 1
-    max_tries: int = 0
-    torchx_conn_id: str = ""
-
-
-@dataclass(frozen=True)
 class AttemptRecord:
     """One attempt of a trial: one submission of its app. Times are seconds since the epoch (UTC); None means "not yet".
 
@@ -147,6 +182,11 @@ class AttemptRecord:
     :param is_infrastructure_failure: it ended through no fault of its own (lost, preempted, node failure).
     :param cpus: cores that its app asks for, all replicas together; a replica that names none counts as one.
     :param gpus: GPUs that its app asks for.
+    :param lookup_options: what the scheduler needs to find the app again; None for a row of schema 0001.
+    :param host: the host on which alone the app can be observed; None for a scheduler of a cluster.
+    :param started_at: when the app began to run, as far as its scheduler tells.
+    :param ended_at: when the app ended, as far as its scheduler tells.
+    :param poll_failures: consecutive polls that the scheduler has not answered.
     """
 
     experiment: str
@@ -168,6 +208,30 @@ class AttemptRecord:
     is_infrastructure_failure: bool = False
     cpus: int = 0
     gpus: int = 0
+    lookup_options: dict[str, Any] | None = None
+    host: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    poll_failures: int = 0
+
+    def __str__(self) -> str:
+        return f"trial {self.trial_index} of {self.experiment!r}, attempt {self.number}"
+
+
+@dataclass(frozen=True)
+class TrialEnd:
+    """How a trial ends.
+
+    :param status: a terminal ``TrialStatus`` name.
+    :param observations: its final values, and steps that are to be recorded with them.
+    :param reason: why it failed or was abandoned.
+    :param evidence: what the app reported, kept as it is when Ax cannot be given it.
+    """
+
+    status: str
+    observations: tuple[Observation, ...] = ()
+    reason: str | None = None
+    evidence: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +240,13 @@ class LoopRecord:
 
     :param started_at: when its first try began, in seconds since the epoch.
     :param stop_reason: why it has no further trial, or None.
+    :param experiment: name of the experiment.
+    :param max_tries: Airflow's, at the last start; another value means that a user has cleared the task since.
+    :param definition: the ``ExperimentSpec`` as the first start rendered it, as a JSON object.
     """
 
     started_at: float
     stop_reason: str | None
+    experiment: str = ""
+    max_tries: int = 0
+    definition: dict[str, Any] | None = None

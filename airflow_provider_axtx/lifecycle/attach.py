@@ -21,7 +21,7 @@ from airflow_provider_axtx.spec.attachment import Attachment
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import TrialRecord
+    from airflow_provider_axtx.core.records import TaskIdentity, TrialRecord
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
@@ -29,16 +29,22 @@ log = logging.getLogger(__name__)
 
 @retry_conflicts
 def attach_trials(
-    store: ExperimentStore, experiment: str, attachments: Sequence[Attachment], *, task_key: str
+    store: ExperimentStore,
+    experiment: str,
+    attachments: Sequence[Attachment],
+    *,
+    task_key: str,
+    requested_by: TaskIdentity | None = None,
 ) -> list[Trial]:
     """Record trials, all or none, those with results as COMPLETED; a retry of the task attaches nothing more.
 
     :param attachments: the trials, checked against the experiment.
     :param task_key: identity of the attaching task, see ``names.task_key``.
+    :param requested_by: the attaching task, recorded with the trials.
     :return: the trials that are still to be run.
     :raises InvalidInputError: when Ax refuses one, or the experiment has a baseline already.
     """
-    records = store.granted(experiment, task_key) or _attach(store, experiment, attachments, task_key)
+    records = store.granted(experiment, task_key) or _attach(store, experiment, attachments, task_key, requested_by)
     return [
         Trial(experiment, record.index, record.arm_name, record.parameters)
         for record in records
@@ -47,7 +53,11 @@ def attach_trials(
 
 
 def _attach(
-    store: ExperimentStore, experiment: str, attachments: Sequence[Attachment], task_key: str
+    store: ExperimentStore,
+    experiment: str,
+    attachments: Sequence[Attachment],
+    task_key: str,
+    requested_by: TaskIdentity | None,
 ) -> list[TrialRecord]:
     if not attachments:
         return []
@@ -56,7 +66,14 @@ def _attach(
     snapshot = store.snapshot(experiment)
     proposal = attach.attach(snapshot, attachments)
     crash_point("attach.before_record")
-    added = store.add_trials(experiment, proposal, task_key=task_key, first_slot=0, expected_version=snapshot.version)
+    added = store.add_trials(
+        experiment,
+        proposal,
+        task_key=task_key,
+        first_slot=0,
+        expected_version=snapshot.version,
+        requested_by=requested_by,
+    )
     crash_point("attach.after_record")
     return added
 

@@ -1,18 +1,25 @@
-"""What an attempt's end means for its trial: its final status, its metrics, and its progressive results."""
+"""What the end of an app means for its trial: its final status, its metrics, and its progressive results."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.core.errors import InvalidResultError
+import tenacity
+
+from airflow_provider_axtx.core.app_observation import STOPPED_EARLY, AppObservation, trial_status_of
+from airflow_provider_axtx.core.errors import (
+    InvalidResultError,
+    ResultsPendingError,
+    TrialStateError,
+)
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.inputs import as_object, shorten
-from airflow_provider_axtx.core.records import AttemptRecord, Observation
-from airflow_provider_axtx.core.status import APP_STATE_TO_TRIAL_STATUS, is_terminal_trial_status
+from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialEnd, TrialRecord
+from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import TrialOutcome
 from airflow_provider_axtx.spec import reported as reports
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -22,138 +29,230 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Start of the recorded reason when Ax stopped a trial early: its cancelled app makes it EARLY_STOPPED, not ABANDONED.
-STOPPED_EARLY = "stopped early"
-
+#: Seconds after the end of an app for which its results are still waited for: NFS shows another host's file up to some
+#: seconds later, and an object store lists it later still.
+RESULT_PATIENCE_SECONDS = 15.0
+_PAUSE_SECONDS = 1.0
 
 #: What ``AxCompleteTrialOperator(results=...)`` takes: None reads the tracker.
 Results = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
 
 
 def finalize(store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation) -> TrialOutcome:
-    """Record that a run has ended. A trial that failed or was abandoned is settled with it: it needs no results.
+    """Record the end of an app whose results another task reads.
 
-    :param observed: a terminal observation; when the run has ended already, what was recorded first stays.
+    A trial whose app has not succeeded is settled in the same transaction: it needs no results.
+
+    :param observed: a terminal observation; when an end is recorded already, the recorded one stays.
     :return: what travels on to ``AxCompleteTrialOperator``.
+    :raises TrackerUnavailableError: when the steps of an early-stopped trial cannot be read.
     """
-    attempt = store.finish_attempt(
-        attempt, observed.app_state, observed.message, is_infrastructure_failure=observed.is_infrastructure_failure
-    )
-    crash_point("finalize.after_finish_attempt")
-    record = store.trial(attempt.experiment, attempt.trial_index)
-    app_state, message = attempt.app_state or observed.app_state, attempt.message or ""
-    status = _trial_status(attempt, app_state)
-    if is_terminal_trial_status(record.status):
-        status, message = record.status, record.reason or message
-    elif status != "COMPLETED" and not _is_replaced(store, attempt):
-        message = message or f"the app ended as {app_state}"
-        store.complete(attempt.experiment, attempt.trial_index, status=status, reason=message)
-    return TrialOutcome(
-        experiment=attempt.experiment,
-        trial_index=attempt.trial_index,
-        arm_name=record.arm_name,
-        parameters=record.parameters,
-        attempt=attempt.number,
-        app_handle=attempt.app_handle or "",
-        tracker_base=attempt.tracker_base,
-        trial_status=status,
-        app_state=app_state,
-        message=message,
-    )
+    if _is_stopped_early(attempt):
+        record_progress(store, attempt)
+    attempt, trial = store.end_attempt(attempt, observed)
+    crash_point("finalize.after_end_attempt")
+    return outcome_of(attempt, trial)
 
 
-def _trial_status(attempt: AttemptRecord, app_state: str) -> str:
-    if app_state == "CANCELLED" and (attempt.cancel_reason or "").startswith(STOPPED_EARLY):
-        return "EARLY_STOPPED"
-    return APP_STATE_TO_TRIAL_STATUS[app_state]
+def conclude(store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
+    """Record the end of an app and the results that it reported, in one transaction.
+
+    :param observed: a terminal observation; when an end is recorded already, the recorded one stays.
+    :return: the outcome as JSON, with ``metrics`` ({name: {mean, sem}}) and the final ``trial_status``.
+    :raises ResultsPendingError: when the app has only just ended and no results are visible yet; nothing is recorded.
+    :raises TrackerUnavailableError: when the tracker cannot be read; nothing is recorded.
+    """
+    state = attempt.app_state or observed.app_state
+    if trial_status_of(state, attempt.cancel_reason) != "COMPLETED":
+        outcome = finalize(store, attempt, observed)
+        return {**outcome.to_json(), "metrics": _last_values(store, outcome)}
+    ended_at = attempt.finished_at or observed.ended_at or time.time()
+    end = _end_of(store, attempt, _reported(attempt, None, {}, ended_at + RESULT_PATIENCE_SECONDS))
+    crash_point("complete.before_record")
+    attempt, trial = store.end_attempt(attempt, observed, end)
+    crash_point("complete.after_record")
+    return _answer(outcome_of(attempt, trial), end)
 
 
-def _is_replaced(store: ExperimentStore, attempt: AttemptRecord) -> bool:
-    """Return whether another attempt followed: then the end of this one says nothing about the trial."""
-    last = store.latest_attempt(attempt.experiment, attempt.trial_index)
-    return last is not None and last.number > attempt.number
+def conclude_patiently(store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
+    """Do the same, and wait for results that are not visible yet, at most ``RESULT_PATIENCE_SECONDS``."""
+    seen = observed if observed.ended_at is not None else replace(observed, ended_at=time.time())
+    answer: dict[str, Any] = _while_results_are_pending(conclude, store, attempt, seen)
+    return answer
 
 
 def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Results = None) -> dict[str, Any]:
-    """Record the outcome of a trial: its metrics, or why there are none.
+    """Record the results of a trial whose app's end is recorded already.
 
     Results that cannot be given to Ax (missing, not a number, NaN, infinite, garbage) make the trial FAILED with the
-    reason; they are kept as evidence.
+    reason; they are kept as evidence. Such a trial becomes COMPLETED when this is called again, after a user's Clear,
+    and its results can be used then.
 
+    :param outcome: what the waiting task returned. It only says which attempt: everything else comes from the store.
     :param results: None reads the tracker; else ``{metric: mean}`` or ``{metric/mean: ..., metric/sem: ...}``, or a
         callable that returns it for the outcome's JSON object.
     :return: the outcome as JSON with ``metrics`` ({name: {mean, sem}}), final ``trial_status`` and ``message``.
     :raises TrackerUnavailableError: when the tracker cannot be read just now.
-    :raises TrialStateError: when the trial has another outcome already.
+    :raises TrialStateError: when the app has not ended, or the trial has other results already.
     """
-    answer = {**outcome.to_json(), "metrics": {}}
-    if outcome.trial_status != "COMPLETED":
-        reason = outcome.message or f"the app ended as {outcome.app_state}"
-        store.complete(outcome.experiment, outcome.trial_index, status=outcome.trial_status, reason=reason)
-        return (
-            answer if outcome.trial_status != "EARLY_STOPPED" else {**answer, "metrics": _last_values(store, outcome)}
+    attempt = store.attempt(outcome.experiment, outcome.trial_index, outcome.attempt)
+    trial = store.trial(outcome.experiment, outcome.trial_index)
+    if attempt.app_state is None:
+        raise TrialStateError(
+            f"The app of {attempt} has not ended.", fix="wait for it with TorchXTrialSensor, then complete the trial."
         )
-    reported: Mapping[str, Any] | None = None
-    spec = ExperimentSpec.load(store.spec(outcome.experiment))
+    if trial_status_of(attempt.app_state, attempt.cancel_reason) != "COMPLETED":
+        outcome = outcome_of(attempt, trial)
+        return {**outcome.to_json(), "metrics": _last_values(store, outcome)}
+    outcome = outcome_of(attempt, replace(trial, status="COMPLETED") if trial.status == "FAILED" else trial)
+    until = (attempt.finished_at or time.time()) + RESULT_PATIENCE_SECONDS
+    reported = _while_results_are_pending(_reported, attempt, results, outcome.to_json(), until)
+    end = _end_of(store, attempt, reported)
+    crash_point("complete.before_record")
+    if trial.status not in ("ABANDONED", "EARLY_STOPPED"):
+        # A FAILED trial of an app that has succeeded has failed for its results, which may be there now.
+        repairs = trial.status == "FAILED" and end.status == "COMPLETED"
+        trial = store.complete(
+            outcome.experiment,
+            outcome.trial_index,
+            status=end.status,
+            observations=end.observations,
+            reason=end.reason,
+            evidence=end.evidence,
+            overwrite=repairs,
+        )
+    crash_point("complete.after_record")
+    return _answer(outcome_of(attempt, trial), end)
+
+
+_while_results_are_pending = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type(ResultsPendingError), wait=tenacity.wait_fixed(_PAUSE_SECONDS), reraise=True
+)
+
+
+def _end_of(
+    store: ExperimentStore, attempt: AttemptRecord, reported: Mapping[str, Any] | InvalidResultError
+) -> TrialEnd:
+    """Return how the trial of an app that has succeeded ends, given what the app reported."""
+    spec = ExperimentSpec.load(store.spec(attempt.experiment))
+    steps: list[Observation] = []
     if spec.early_stopping is not None:
-        # Of every trial: Ax compares a curve with those of the completed ones.
-        record_progress(store, outcome.experiment, outcome.trial_index, outcome.tracker_base)
+        # Ax compares the curve of a running trial with those of all completed trials.
+        steps = _new_steps(store, attempt)
     try:
-        reported = _reported(outcome, results)
+        if isinstance(reported, InvalidResultError):
+            raise reported
         for left_out in spec.unusable_results(reported):
-            log.warning("Trial %s: %s", outcome.trial_index, left_out)
+            log.warning("Trial %s: %s", attempt.trial_index, left_out)
         metrics = spec.check_results(reported)
     except InvalidResultError as error:
-        reason = str(error)
-        evidence = None if reported is None else {"reported": shorten(dict(reported), 2000)}
-        store.complete(outcome.experiment, outcome.trial_index, status="FAILED", reason=reason, evidence=evidence)
-        return {**answer, "trial_status": "FAILED", "message": reason}
-    observations = [Observation(outcome.trial_index, name, mean, sem) for name, (mean, sem) in sorted(metrics.items())]
-    crash_point("complete.before_record")
-    store.complete(outcome.experiment, outcome.trial_index, status="COMPLETED", observations=observations)
-    crash_point("complete.after_record")
-    return {**answer, "metrics": {name: {"mean": mean, "sem": sem} for name, (mean, sem) in metrics.items()}}
+        if attempt.cancel_reason is not None:
+            # It was cancelled and exited as if it had succeeded, but without its results: it had not.
+            return TrialEnd("ABANDONED", tuple(steps), reason=attempt.cancel_reason)
+        kept = reported if isinstance(reported, Mapping) else {}
+        evidence = {"reported": shorten(dict(kept), 2000)} if kept else None
+        return TrialEnd("FAILED", tuple(steps), reason=str(error), evidence=evidence)
+    values = [Observation(attempt.trial_index, name, mean, sem) for name, (mean, sem) in sorted(metrics.items())]
+    return TrialEnd("COMPLETED", (*steps, *values))
 
 
-def record_progress(store: ExperimentStore, experiment: str, trial_index: int, tracker_base: str) -> bool:
-    """Record the progressive results that a trial's app has written since the last look.
+def _reported(
+    attempt: AttemptRecord, results: Results, outcome: dict[str, Any], until: float
+) -> Mapping[str, Any] | InvalidResultError:
+    """Return what the app reported, or why that cannot be read as results.
+
+    :param until: when "nothing is there" becomes final, in seconds since the epoch.
+    """
+    from airflow_provider_axtx.launcher.tracker import read_results
+
+    if callable(results):
+        return as_object("results", results(outcome))
+    if results is not None:
+        return as_object("results", results)
+    try:
+        found = read_results(attempt.tracker_base, attempt.trial_index)
+    except InvalidResultError as error:
+        return error
+    if found is not None:
+        return found
+    message = (
+        f"The app succeeded but reported nothing for trial {attempt.trial_index} under {attempt.tracker_base} "
+        f"within {RESULT_PATIENCE_SECONDS:g} s of its end."
+    )
+    fix = "let the app write FsspecResultTracker(tracker_base)[trial_idx] = {metric: value} before it exits."
+    if time.time() < until:
+        raise ResultsPendingError(message, fix=fix)
+    return InvalidResultError(message, fix=fix)
+
+
+def record_progress(store: ExperimentStore, attempt: AttemptRecord) -> bool:
+    """Record the progressive results that an app has written since the last call.
 
     Entries that are not finite numbers are left out.
 
     :return: whether there were any.
     :raises TrackerUnavailableError: when the tracker cannot be read just now.
     """
-    from airflow_provider_axtx.launcher.tracker import read_progress
-
-    recorded = store.observations(experiment, trial_index)
-    found = read_progress(tracker_base, trial_index, {o.step for o in recorded if o.step is not None})
-    new = [
-        Observation(trial_index, name, mean, sem, step)
-        for step, reported in found.items()
-        for name, (mean, sem) in reports.read(reported, required=()).items()
-    ]
+    new = _new_steps(store, attempt)
     if new:
-        store.record_progress(experiment, trial_index, new)
+        store.record_progress(attempt.experiment, attempt.trial_index, new)
     return bool(new)
 
 
+def _new_steps(store: ExperimentStore, attempt: AttemptRecord) -> list[Observation]:
+    from airflow_provider_axtx.launcher.tracker import read_progress
+
+    recorded = store.observations(attempt.experiment, attempt.trial_index)
+    known = {o.step for o in recorded if o.step is not None}
+    found = read_progress(attempt.tracker_base, attempt.trial_index, known)
+    return [
+        Observation(attempt.trial_index, name, mean, sem, step)
+        for step, reported in found.items()
+        for name, (mean, sem) in reports.read(reported, required=()).items()
+    ]
+
+
+def fail_unreadable(
+    store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation, error: Exception
+) -> dict[str, Any]:
+    """Record the end of an app whose results cannot be read, whatever the reason: its trial is FAILED."""
+    reason = f"The results under {attempt.tracker_base} cannot be read: {type(error).__name__}: {error}"
+    end = TrialEnd("FAILED", reason=reason)
+    return _answer(outcome_of(*store.end_attempt(attempt, observed, end)), end)
+
+
+def _is_stopped_early(attempt: AttemptRecord) -> bool:
+    return (attempt.cancel_reason or "").startswith(STOPPED_EARLY)
+
+
+def outcome_of(attempt: AttemptRecord, trial: TrialRecord) -> TrialOutcome:
+    """Return what the records say of an attempt that has ended; an open trial is still to be completed."""
+    state = attempt.app_state or "CANCELLED"
+    ended = is_terminal_trial_status(trial.status)
+    status = trial.status if ended else trial_status_of(state, attempt.cancel_reason)
+    message = (trial.reason if ended else None) or attempt.message or ""
+    return TrialOutcome(
+        experiment=attempt.experiment,
+        trial_index=attempt.trial_index,
+        arm_name=trial.arm_name,
+        parameters=trial.parameters,
+        attempt=attempt.number,
+        app_handle=attempt.app_handle or "",
+        tracker_base=attempt.tracker_base,
+        trial_status=status,
+        app_state=state,
+        message=message,
+    )
+
+
+def _answer(outcome: TrialOutcome, end: TrialEnd) -> dict[str, Any]:
+    values = [o for o in end.observations if o.step is None] if outcome.trial_status == "COMPLETED" else []
+    return {**asdict(outcome), "metrics": {o.metric: {"mean": o.mean, "sem": o.sem} for o in values}}
+
+
 def _last_values(store: ExperimentStore, outcome: TrialOutcome) -> dict[str, Any]:
-    """Return the last value of each metric: observations come in order of their steps."""
+    """Return the last value of each metric of a trial that was stopped early: its results."""
+    if outcome.trial_status != "EARLY_STOPPED":
+        return {}
     found = store.observations(outcome.experiment, outcome.trial_index)
     return {o.metric: {"mean": o.mean, "sem": o.sem} for o in found}
-
-
-def _reported(outcome: TrialOutcome, results: Results) -> Mapping[str, Any]:
-    from airflow_provider_axtx.launcher.tracker import read_results
-
-    if callable(results):
-        return as_object("results", results(asdict(outcome)))
-    if results is not None:
-        return as_object("results", results)
-    found = read_results(outcome.tracker_base, outcome.trial_index)
-    if found is None:
-        raise InvalidResultError(
-            f"The app succeeded but reported nothing for trial {outcome.trial_index} under {outcome.tracker_base}.",
-            fix="let the app write FsspecResultTracker(tracker_base)[trial_idx] = {metric: value} before it exits.",
-        )
-    return found

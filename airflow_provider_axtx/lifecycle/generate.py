@@ -20,7 +20,7 @@ from airflow_provider_axtx.core.xcom import Trial
 from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import LoopRecord, Proposal, TrialRecord
+    from airflow_provider_axtx.core.records import LoopRecord, Proposal, TaskIdentity, TrialRecord
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
@@ -51,12 +51,14 @@ def create_experiment(
     *,
     if_exists: Literal["resume", "fail"],
     allowed_factories: Sequence[str] = (),
+    created_by: TaskIdentity | None = None,
 ) -> bool:
     """Put an experiment into the store, checked by Ax itself.
 
     :param if_exists: ``resume`` or ``fail``.
     :param allowed_factories: patterns (``fnmatch``) of what ``generation.factory`` may name: it is code, and the
         definition may come from a form.
+    :param created_by: the task that creates it.
     :return: True when it was created, False when it was there with the same definition.
     :raises InvalidInputError: when Ax refuses the definition, or its factory is not allowed.
     :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
@@ -74,7 +76,9 @@ def create_experiment(
         from airflow_provider_axtx.optimizer import engine as optimizer
 
         optimizer.validate(spec)
-    return store.create(spec.name, spec.to_json(), if_exists=if_exists, ax_version=version("ax-platform"))
+    return store.create(
+        spec.name, spec.to_json(), if_exists=if_exists, ax_version=version("ax-platform"), created_by=created_by
+    )
 
 
 def start_loop(
@@ -85,6 +89,7 @@ def start_loop(
     task_key: str,
     max_tries: int,
     allowed_factories: Sequence[str] = (),
+    created_by: TaskIdentity | None = None,
 ) -> LoopRecord:
     """Create the experiment and record that the task's loop over it begins, or goes on.
 
@@ -100,9 +105,9 @@ def start_loop(
             store.spec(spec.name)
             store.create(spec.name, spec.to_json(), if_exists="fail")
     # First: a retry after a crash between the two must not take the experiment for somebody else's.
-    record = store.start_loop(spec.name, task_key, max_tries)
+    record = store.start_loop(spec.name, task_key, max_tries, spec.to_json())
     resumed: Literal["resume", "fail"] = "resume" if known is not None else if_exists
-    create_experiment(store, spec, if_exists=resumed, allowed_factories=allowed_factories)
+    create_experiment(store, spec, if_exists=resumed, allowed_factories=allowed_factories, created_by=created_by)
     return record
 
 
@@ -114,6 +119,7 @@ def generate_trials(
     task_key: str,
     max_trials: int | None = None,
     trials_to_follow: int | None = None,
+    requested_by: TaskIdentity | None = None,
 ) -> Generation:
     """Return ``n`` trials for the requesting task, those that it was granted before first.
 
@@ -125,6 +131,7 @@ def generate_trials(
     :param n: number of trials wanted.
     :param task_key: identity of the requesting task, see ``names.task_key``.
     :param max_trials: no further trial when the experiment has this many.
+    :param requested_by: the requesting task, recorded with the trials.
     :param trials_to_follow: how many the same DAG run will ask for after these, if known; for displays of progress.
     :raises ExperimentNotFoundError: when there is no such experiment.
     :raises TrialsPendingError: when Ax waits for results of trials in flight and no trial could be granted.
@@ -134,7 +141,7 @@ def generate_trials(
         # The trials are already granted, so the task need not import Ax, which is slow.
         return Generation(tuple(_as_trial(experiment, record) for record in granted[:n]))
     with store.lease(experiment, task_key, LEASE_SECONDS):
-        records, proposal = _propose_and_record(store, experiment, n, task_key, max_trials)
+        records, proposal = _propose_and_record(store, experiment, n, task_key, max_trials, requested_by)
     if records:
         _record_plan(store, experiment, records[-1].index + 1, max_trials, trials_to_follow)
     if not records and proposal.pending:
@@ -147,7 +154,12 @@ def generate_trials(
 
 @retry_conflicts
 def _propose_and_record(
-    store: ExperimentStore, experiment: str, n: int, task_key: str, max_trials: int | None
+    store: ExperimentStore,
+    experiment: str,
+    n: int,
+    task_key: str,
+    max_trials: int | None,
+    requested_by: TaskIdentity | None,
 ) -> tuple[list[TrialRecord], Proposal]:
     from airflow_provider_axtx.core.records import Proposal
     from airflow_provider_axtx.optimizer import engine as optimizer
@@ -166,7 +178,12 @@ def _propose_and_record(
     if not proposal.trials:
         return granted, proposal
     added = store.add_trials(
-        experiment, proposal, task_key=task_key, first_slot=len(granted), expected_version=snapshot.version
+        experiment,
+        proposal,
+        task_key=task_key,
+        first_slot=len(granted),
+        expected_version=snapshot.version,
+        requested_by=requested_by,
     )
     crash_point("generate.after_record")
     return [*granted, *added], proposal

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, TrialsPendingError
+from airflow_provider_axtx.core.errors import ExperimentExistsError, TrialsPendingError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import Trial
-from airflow_provider_axtx.lifecycle.attempts import KILLED, await_cancelled, cancel_attempt
-from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
+from airflow_provider_axtx.lifecycle.attempts import cancel_attempt, end_attempt, recorded_end
+from airflow_provider_axtx.lifecycle.ends import Ends
 from airflow_provider_axtx.lifecycle.generate import generate_trials
-from airflow_provider_axtx.lifecycle.submit import AppRequest, retries_left, submit_trial
-from airflow_provider_axtx.lifecycle.task_trials import TIMEOUT, TaskTrials, cancel_task_attempts, read_task_trials
+from airflow_provider_axtx.lifecycle.submit import AppRequest, check_app, submit_trial
+from airflow_provider_axtx.lifecycle.task_trials import TaskTrials, read_task_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.limits import Limits, Progress
 
@@ -38,8 +38,8 @@ log = logging.getLogger(__name__)
 STOPPED = "stopped"
 #: Seconds between two looks when Ax waits for trials of somebody else, and until a cancelled app is cancelled again.
 LOOK_SECONDS = 30.0
-#: Lines of the app's log that are shown when a trial fails.
-LOG_LINES = 20
+#: Seconds between two looks for results that are not visible yet.
+RESULTS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Step:
     :param last_seconds: how long the app that ended last took, in seconds; None before the first.
     :param steps_seen: for an experiment with early stopping, how many steps of each app were there at the last look, by
         app handle; None for one without.
+    :param error: the first error of an attempt, when some scheduler or tracker did not answer; the other attempts were
+        dealt with all the same.
     """
 
     changed: bool
@@ -61,14 +63,16 @@ class Step:
     finished: str | None
     last_seconds: float | None = None
     steps_seen: Mapping[str, int] | None = None
+    error: Exception | None = None
 
 
 @dataclass
 class Loop:
     """The loop of one task over one experiment.
 
-    A retry goes on where the try before ended, and re-attaches to live apps. So does a user's Clear. Trials whose app
-    was cancelled because the task was ended run again, unless a reaper has settled them meanwhile.
+    A retry goes on where the try before ended, and re-attaches to live apps. So does a user's Clear; trials whose apps
+    were cancelled because the task was ended then run again. A live attempt goes on with the scheduler that it was
+    submitted to, whichever scheduler new trials are submitted to.
 
     :param experiment: name of the experiment, which exists.
     :param task_key: identity of the task (``names.task_key``): its trials are those that were granted to it.
@@ -76,8 +80,9 @@ class Loop:
     :param request: what to run for a trial.
     :param trial_timeout: seconds since submission after which an app is cancelled.
     :param early_stopping_interval: seconds between two looks at progressive results.
+    :param launcher_for: gives the launcher of an attempt; None is ``launcher`` for all.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
-    :param on_attempt: told of each run as soon as it is recorded.
+    :param on_attempt: told of each attempt as soon as it is recorded.
     :param on_finalized: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
     :param generating: gives what is entered around each request for a trial.
     """
@@ -93,6 +98,7 @@ class Loop:
     trial_timeout: float
     early_stopping_interval: float = 60.0
     policy: LostAppPolicy = field(default_factory=LostAppPolicy)
+    launcher_for: Callable[[AttemptRecord], TorchXLauncher] | None = None
     check: Callable[[], None] = lambda: None
     on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None
     on_finalized: Callable[[str], None] = lambda status: None
@@ -103,12 +109,30 @@ class Loop:
     _read: TaskTrials | None = field(default=None, init=False)
     #: The trials by status when Ax last had none to propose.
     _refused_at: dict[str, int] | None = field(default=None, init=False)
+    _has_checked_app: bool = field(default=False, init=False)
+    _ends: Ends = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ends = Ends(
+            store=self.store,
+            launcher_for=self._launcher_of,
+            policy=self.policy,
+            trial_timeout=self.trial_timeout,
+            trial_retries=self.request.trial_retries,
+            check=lambda: self.check(),  # looked up at each call
+            on_change=self._note_change,
+            on_finalized=self.on_finalized,
+        )
+
+    def _launcher_of(self, attempt: AttemptRecord) -> TorchXLauncher:
+        return self.launcher if self.launcher_for is None else self.launcher_for(attempt)
 
     def step(self, ended: Mapping[str, AppObservation] | None = None) -> Step:
         """Bring the experiment one step forward.
 
-        :param ended: terminal observations by app handle that somebody who has waited has made already.
-        :raises SchedulerUnavailableError: when the scheduler does not answer; the next call goes on from here.
+        :param ended: terminal observations by app handle that were made already, by the trigger that has waited.
+        :raises SchedulerUnavailableError: when no app can be submitted; the next call goes on from here.
+        :raises ExperimentExistsError: when the trials of the experiment run another app, and no app is live any more.
         """
         self._changed, self._read = False, None
         self._record_ends(ended or {})
@@ -119,17 +143,8 @@ class Loop:
         own = self._trials_of_task()
         if reason is not None and not own.live:
             return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
-        return Step(self._changed, tuple(own.live), self._until(own), None, own.last_seconds, self._steps_seen)
-
-    def cancel_all(self, reason: str, launcher_for: Callable[[AttemptRecord], TorchXLauncher] | None = None) -> None:
-        """Cancel every live app of this task: nobody waits for them any more.
-
-        :param reason: recorded; one that starts with ``KILLED`` lets a retry run the trials again.
-        :param launcher_for: gives the engine through which a run was submitted; None means this loop's.
-        """
-        cancel_task_attempts(
-            self.store, launcher_for or (lambda attempt: self.launcher), self.experiment, self.identity, reason
-        )
+        error = self._ends.error
+        return Step(self._changed, tuple(own.live), self._until(own), None, own.last_seconds, self._steps_seen, error)
 
     def progress(self) -> Progress:
         """Return how far the trials of this loop have come."""
@@ -152,103 +167,19 @@ class Loop:
 
     # Ends
 
-    def _record_ends(self, ended: Mapping[str, AppObservation]) -> None:
-        """Look at all live apps at once; record what has ended, cancel what has had its time."""
+    def _record_ends(self, known: Mapping[str, AppObservation]) -> None:
+        """Poll all live apps; record what has ended, cancel what has had its time."""
         own = self._trials_of_task()
-        self._refuse_another_scheduler(own)
-        handles = [str(attempt.app_handle) for attempt in own.live]
-        seen = {**self.launcher.observe([handle for handle in handles if handle not in ended]), **ended}
-        crash_point("loop.after_observe")
-        for attempt in own.live:
-            self._poll(attempt, seen[str(attempt.app_handle)])
+        self._ends.poll(own.live, known)
+        if any(attempt.started_at is None for attempt in own.live):
+            self._read = None  # a poll may have noted that its app runs now
         for trial in own.trials:
             last = own.last_attempt(trial)
-            if last is not None and last.finished_at is not None and not is_terminal_trial_status(trial.status):
-                # The process that recorded its end came no further.
-                self._record_recorded(last)
-
-    def _refuse_another_scheduler(self, own: TaskTrials) -> None:
-        """Raise when a live app runs elsewhere: nobody could look at it, and it would be lost while it runs."""
-        for attempt in own.live:
-            if attempt.scheduler != self.launcher.scheduler:
-                raise InvalidInputError(
-                    f"scheduler is {self.launcher.scheduler!r} now, and {attempt.app_handle} of trial "
-                    f"{attempt.trial_index} still runs on {attempt.scheduler!r}.",
-                    fix="set scheduler back, or end that app with 'airflow ax reap' first.",
-                )
-
-    def _record_recorded(self, attempt: AttemptRecord) -> None:
-        self._record_end(
-            attempt,
-            AppObservation(attempt.app_state or "FAILED", attempt.message or "", attempt.is_infrastructure_failure),
-        )
-
-    def _poll(self, attempt: AttemptRecord, seen: AppObservation) -> None:
-        unseen = attempt.unseen_polls
-        if unseen or seen.app_state == "UNKNOWN":
-            unseen = self.store.note_unseen(attempt, seen=seen.app_state != "UNKNOWN")
-        now, since = time.time(), attempt.submitted_at or attempt.requested_at
-        observed = self.policy.evaluate(seen, age=now - since, unseen_polls=unseen, cancel_reason=attempt.cancel_reason)
-        if observed.is_terminal:
-            self._record_end(attempt, observed)
-        elif attempt.cancel_requested_at is not None:
-            # Who asked for it may have been killed before it told the scheduler.
-            self.launcher.cancel(str(attempt.app_handle))
-        elif now >= since + self.trial_timeout:
-            self.check()
-            log.warning("Trial %s: its app has run for %.0f s and is cancelled.", attempt.trial_index, now - since)
-            reason = f"{TIMEOUT}: still running {self.trial_timeout:.0f} s after its submission"
-            cancel_attempt(self.store, self.launcher, attempt, reason)
-            self._note_change()
-
-    def _record_end(self, attempt: AttemptRecord, observed: AppObservation) -> None:
-        """Record the end of a run and, unless the trial runs again, its outcome."""
-        self.check()
-        if self._runs_again(attempt, observed):
-            if attempt.finished_at is None:
-                self.store.finish_attempt(
-                    attempt,
-                    observed.app_state,
-                    observed.message,
-                    is_infrastructure_failure=observed.is_infrastructure_failure,
-                )
-                log.warning(
-                    "Trial %s, attempt %s: %s. It runs again.", attempt.trial_index, attempt.number, observed.message
-                )
-                self._note_change()
-            return
-        before = self.store.trial(attempt.experiment, attempt.trial_index)
-        outcome = finalize(self.store, attempt, observed)
-        self._note_change()
-        if is_terminal_trial_status(before.status):
-            return
-        status, message, metrics = outcome.trial_status, outcome.message, {}
-        if status == "COMPLETED":
-            completed = complete_trial(self.store, outcome)
-            status, message, metrics = completed["trial_status"], completed["message"], completed["metrics"]
-        self.on_finalized(status)
-        if status == "COMPLETED":
-            values = ", ".join(f"{name} {value['mean']:.6g}" for name, value in metrics.items())
-            log.info("Trial %s COMPLETED: %s", attempt.trial_index, values)
-            return
-        log.warning("Trial %s %s: %s", attempt.trial_index, status, message)
-        if status == "FAILED":
-            self._show_app_log(attempt)
-
-    def _runs_again(self, attempt: AttemptRecord, observed: AppObservation) -> bool:
-        if (attempt.cancel_reason or "").startswith(KILLED):
-            return True
-        return observed.is_infrastructure_failure and retries_left(self.store, attempt, self.request.trial_retries)
-
-    def _show_app_log(self, attempt: AttemptRecord) -> None:
-        if attempt.app_handle is None:
-            return
-        try:
-            lines = self.launcher.logs(attempt.app_handle, lines=LOG_LINES)
-        except AxtxError as error:
-            log.warning("The log of %s cannot be read: %s", attempt.app_handle, error)
-            return
-        log.warning("Last lines of %s:\n%s", attempt.app_handle, "\n".join(lines) or "(nothing)")
+            if last is not None and not is_terminal_trial_status(trial.status):
+                observed = recorded_end(last)
+                if observed is not None:
+                    # The process that recorded its end came no further.
+                    self._ends.each(last, functools.partial(self._ends.record, last, observed))
 
     # Stopping
 
@@ -270,8 +201,7 @@ class Loop:
         self._steps_seen = {
             str(attempt.app_handle): len(list_steps(attempt.tracker_base, attempt.trial_index)) for attempt in live
         }
-        for index in stop_early(self.store, self.launcher, self.experiment, live):
-            log.info("Trial %s EARLY_STOPPED", index)
+        if stop_early(self.store, self._launcher_of, self.experiment, live):
             self._note_change()
 
     def _decide(self) -> str | None:
@@ -294,21 +224,28 @@ class Loop:
         why = f"{STOPPED}: {reason}"
         for attempt in own.live if self.limits.on_stop == "cancel" else ():
             if attempt.cancel_requested_at is None:
-                self.check()
-                cancel_attempt(self.store, self.launcher, attempt, why)
-                self._note_change()
+                self._ends.each(attempt, functools.partial(self._cancel, attempt, why))
         for trial in own.unsubmitted():
-            self.check()
             last = own.last_attempt(trial)
             if last is None:
+                self.check()
                 self.store.complete(self.experiment, trial.index, status="ABANDONED", reason=why)
             else:
-                if last.finished_at is None:
-                    last = cancel_attempt(self.store, self.launcher, last, why)
-                    last = await_cancelled(self.store, self.launcher, last)
-                finalize(self.store, last, AppObservation(last.app_state or "CANCELLED", last.message or why))
+                self._ends.each(last, functools.partial(self._give_up, last, why))
             log.warning("Trial %s is given up: %s", trial.index, why)
             self._note_change()
+
+    def _cancel(self, attempt: AttemptRecord, why: str) -> None:
+        self.check()
+        cancel_attempt(self.store, self._launcher_of(attempt), attempt, why)
+        self._note_change()
+
+    def _give_up(self, last: AttemptRecord, why: str) -> None:
+        self.check()
+        if last.finished_at is None:
+            end_attempt(self.store, self._launcher_of(last), last, why)
+        else:
+            self.store.complete(self.experiment, last.trial_index, status="ABANDONED", reason=last.message or why)
 
     # Trials
 
@@ -321,7 +258,9 @@ class Loop:
             own = self._trials_of_task()
             if len(own.live) >= self.limits.parallelism:
                 return None
-            if unsubmitted := own.unsubmitted():
+            if not self._may_submit_more(own):
+                return None
+            if unsubmitted := own.unsubmitted(self.identity):
                 self._submit(unsubmitted[0])
                 continue
             trial, refused = self._generate(own)
@@ -329,17 +268,40 @@ class Loop:
                 return refused
             self._submit(trial)
 
+    def _may_submit_more(self, own: TaskTrials) -> bool:
+        """Return whether the app fits those of the experiment's other trials; live apps go on before that is an error.
+
+        :raises ExperimentExistsError: when it does not, and no app is live any more.
+        """
+        if self._has_checked_app:
+            return True
+        try:
+            check_app(self.store, self.experiment, self.request, self.launcher.scheduler)
+        except ExperimentExistsError as error:
+            if not own.live:
+                raise
+            log.warning("%s No further trial is submitted; live apps are waited for.", error)
+            return False
+        self._has_checked_app = True
+        return True
+
     def _submit(self, trial: TrialRecord) -> None:
         self.check()
         travelling = Trial(self.experiment, trial.index, trial.arm_name, trial.parameters)
         attempt = submit_trial(
-            self.store, self.launcher, travelling, self.request, self.identity, on_attempt=self.on_attempt
+            self.store,
+            self.launcher,
+            travelling,
+            self.request,
+            self.identity,
+            on_attempt=self.on_attempt,
+            launcher_for=self._launcher_of,
         )
         self._note_change()
         last = self.store.latest_attempt(self.experiment, trial.index)
         if last is not None and last.finished_at is not None:
-            # Cancelled by somebody before it could be submitted.
-            self._record_recorded(last)
+            # Cancelled by another process before it could be submitted.
+            self._ends.record(last, recorded_end(last) or AppObservation("CANCELLED"))
             return
         log.info("Trial %s, attempt %s: %s with %s", trial.index, attempt.attempt, attempt.app_handle, trial.parameters)
 
@@ -360,7 +322,12 @@ class Loop:
         try:
             with self.generating():
                 generation = generate_trials(
-                    self.store, self.experiment, slot + 1, task_key=self.task_key, max_trials=self.limits.max_trials
+                    self.store,
+                    self.experiment,
+                    slot + 1,
+                    task_key=self.task_key,
+                    max_trials=self.limits.max_trials,
+                    requested_by=self.identity,
                 )
         except TrialsPendingError as error:
             finished, pending = None, error.message
@@ -395,4 +362,6 @@ class Loop:
             times.append(timeout if attempt.cancel_requested_at is None else now + LOOK_SECONDS)
         if not own.live:
             times.append(now + LOOK_SECONDS)
+        if self._ends.results_pending:
+            times.append(now + RESULTS_SECONDS)
         return min((at for at in times if at is not None), default=None)

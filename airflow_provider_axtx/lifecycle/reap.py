@@ -1,19 +1,27 @@
-"""Ending what nobody waits for: apps that still run, trials that were never settled."""
+"""Ending what no task waits for any more: apps that still run, and trials that were never settled."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import AxtxError, SchedulerUnavailableError
-from airflow_provider_axtx.core.keys import dag_run_key
-from airflow_provider_axtx.core.records import AttemptRecord, OpenTrial
-from airflow_provider_axtx.core.status import is_terminal_trial_status
-from airflow_provider_axtx.lifecycle.attempts import adopt, await_cancelled, cancel_attempt, poll_attempt
-from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
+from airflow_provider_axtx.core.errors import ResultsPendingError, SchedulerUnavailableError
+from airflow_provider_axtx.core.records import AttemptRecord, OpenTrial, TaskIdentity
+from airflow_provider_axtx.lifecycle.attempts import (
+    CANCEL_SECONDS,
+    CLAIM_SECONDS,
+    abandon,
+    adopt,
+    cancel_attempt,
+    evaluate,
+    poll_attempt,
+)
+from airflow_provider_axtx.lifecycle.complete import RESULT_PATIENCE_SECONDS, conclude, fail_unreadable
+from airflow_provider_axtx.lifecycle.launchers import LauncherFor, cached_launchers
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -21,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Gives the engine through which a run was submitted.
-LauncherFor = Callable[[AttemptRecord], "TorchXLauncher"]
+#: Tells whether the DAG run of a task is queued or running.
+IsActive = Callable[[TaskIdentity], bool]
 
 
 @dataclass(frozen=True)
@@ -50,14 +58,19 @@ class TaskScope:
 
 @dataclass(frozen=True)
 class Orphan:
-    """A trial that nobody will settle any more, or an app that nobody waits for.
+    """A trial that no task will settle any more, or an app that no task waits for.
 
-    :param run: its last attempt, or the attempt whose app may still run; None when it was never submitted.
+    :param attempt: its last attempt, or the attempt whose app may still run; None when it was never submitted.
+    :param owner: the task that submitted the attempt or, without one, asked for the trial.
     """
 
     experiment: str
     trial_index: int
     attempt: AttemptRecord | None
+    owner: TaskIdentity = field(default_factory=TaskIdentity)
+
+    def __str__(self) -> str:
+        return f"trial {self.trial_index} of {self.experiment!r}"
 
 
 @dataclass(frozen=True)
@@ -70,92 +83,249 @@ class Reaped:
     message: str
 
 
-def orphans_of(store: ExperimentStore, dag_id: str, run_id: str) -> list[Orphan]:
-    """Return what a DAG run leaves behind: its trials that are open, and its apps whose end is not recorded."""
-    open_trials = store.open_trials(dag_run=dag_run_key(dag_id, run_id))
-    return _orphans(store, open_trials, store.open_attempts(dag_id=dag_id, run_id=run_id))
+def orphans_of(store: ExperimentStore, task: TaskIdentity, scope: TaskScope | None = None) -> list[Orphan]:
+    """Return what tasks of a DAG run leave behind: their open trials, and their apps whose end is not recorded.
+
+    :param task: any task of the DAG run.
+    :param scope: which tasks; None is all of the DAG run's.
+    """
+    trials = store.open_trials(dag_run=task.dag_run)
+    attempts = store.open_attempts(dag_id=task.dag_id, run_id=task.run_id, installation=task.installation)
+    return [o for o in _orphans(store, trials, attempts) if _is_within(o, scope or TaskScope())]
+
+
+def _is_within(orphan: Orphan, scope: TaskScope) -> bool:
+    # A trial that a row of schema 0001 holds does not say which task asked for it.
+    return not orphan.owner.task_id or scope.contains(orphan.owner.task_id, orphan.owner.map_index)
 
 
 def orphans_without_dag_run(
-    store: ExperimentStore, active: Collection[tuple[str, str]], experiment: str | None = None
+    store: ExperimentStore,
+    active: Collection[tuple[str, str]],
+    experiment: str | None = None,
+    installation: str | None = None,
 ) -> list[Orphan]:
     """Return what DAG runs have left behind that are not active any more.
 
+    Attempts and trials that no Airflow task asked for are left alone, and so are those of other installations.
+
     :param active: (dag_id, run_id) of every DAG run that is queued or running.
     :param experiment: only this experiment's.
+    :param installation: identity of this Airflow deployment; None is every deployment.
     """
-    active_keys = {dag_run_key(*identity) for identity in active}
     attempts = [
         attempt
-        for attempt in store.open_attempts(experiment=experiment)
+        for attempt in store.open_attempts(experiment=experiment, installation=installation)
         if attempt.identity.dag_id and (attempt.identity.dag_id, attempt.identity.run_id) not in active
     ]
-    trials = [trial for trial in store.open_trials(experiment=experiment) if trial.dag_run not in active_keys]
-    found = _orphans(store, trials, attempts)
-    # A trial of an ended DAG run may have been submitted by one that goes on.
     return [
-        o for o in found if o.attempt is None or (o.attempt.identity.dag_id, o.attempt.identity.run_id) not in active
+        orphan
+        for orphan in _orphans(store, store.open_trials(experiment=experiment), attempts)
+        if _is_orphaned(orphan, active, installation)
     ]
+
+
+def _is_orphaned(orphan: Orphan, active: Collection[tuple[str, str]], installation: str | None) -> bool:
+    owner = orphan.owner
+    is_ours = installation is None or owner.installation == installation
+    return bool(owner.dag_id) and is_ours and (owner.dag_id, owner.run_id) not in active
+
+
+def settle_ended_dag_runs(
+    store: ExperimentStore,
+    launcher_for: LauncherFor,
+    experiment: str,
+    task: TaskIdentity,
+    is_active: IsActive,
+) -> list[Reaped]:
+    """Settle what ended DAG runs of this Airflow have left open in an experiment, before a loop goes on with it.
+
+    Their trials would otherwise count as in flight for ever, and Ax would wait for them.
+
+    :param task: the task that is about to go on with the experiment.
+    :param is_active: tells whether the DAG run of a task is queued or running.
+    """
+    answers: dict[str, bool] = {}
+    found = []
+    attempts = store.open_attempts(experiment=experiment, installation=task.installation)
+    for orphan in _orphans(store, store.open_trials(experiment=experiment), attempts):
+        owner = orphan.owner
+        if not owner.dag_id or owner.installation != task.installation or owner.dag_run == task.dag_run:
+            continue
+        if owner.dag_run not in answers:
+            # A DAG run of the same id that was deleted is over, although its successor runs.
+            was_deleted = (owner.dag_id, owner.run_id) == (task.dag_id, task.run_id)
+            answers[owner.dag_run] = not was_deleted and is_active(owner)
+        if not answers[owner.dag_run]:
+            found.append(orphan)
+    return reap(store, launcher_for, found, "its DAG run is over and left it open") if found else []
 
 
 def _orphans(store: ExperimentStore, trials: list[OpenTrial], attempts: list[AttemptRecord]) -> list[Orphan]:
     found = {
-        (attempt.experiment, attempt.trial_index): Orphan(attempt.experiment, attempt.trial_index, attempt)
+        (attempt.experiment, attempt.trial_index): Orphan(
+            attempt.experiment, attempt.trial_index, attempt, attempt.identity
+        )
         for attempt in attempts
     }
     for trial in trials:
         key = (trial.experiment, trial.trial_index)
         if key not in found:
-            found[key] = Orphan(*key, store.latest_attempt(*key))
+            last = store.latest_attempt(*key)
+            # Who submitted it last waits for it, whoever asked for the trial.
+            found[key] = Orphan(*key, last, trial.requested_by if last is None else last.identity)
     return [found[key] for key in sorted(found)]
+
+
+@dataclass
+class _Reaping:
+    """One reap: first every app is cancelled, then all are waited for together."""
+
+    store: ExperimentStore
+    launcher_for: LauncherFor
+    reason: str
+    policy: LostAppPolicy
+    is_active: IsActive | None
+    reaped: dict[tuple[str, int], Reaped] = field(default_factory=dict)
+    stuck: dict[tuple[str, int], str] = field(default_factory=dict)
+    #: Apps whose end, or whose results, are waited for.
+    waiting: dict[tuple[str, int], tuple[AttemptRecord, AppObservation | None]] = field(default_factory=dict)
+
+    def begin(self, orphan: Orphan) -> None:
+        """Settle what can be settled at once, and cancel the app that still runs."""
+        if self.is_active is not None and self.is_active(orphan.owner):
+            log.warning("%s is left alone: its DAG run has become active again.", orphan)
+            return
+        if orphan.attempt is None:
+            self.store.complete(orphan.experiment, orphan.trial_index, status="ABANDONED", reason=self.reason)
+            self._note(orphan.experiment, orphan.trial_index, "ABANDONED", self.reason)
+            return
+        launcher = self.launcher_for(orphan.attempt)
+        attempt = adopt(self.store, launcher, orphan.attempt)
+        observed = poll_attempt(self.store, launcher, attempt, self.policy)
+        if observed.is_terminal:
+            self.conclude(attempt, replace(observed, ended_at=observed.ended_at or time.time()))
+            return
+        attempt = cancel_attempt(self.store, launcher, attempt, self.reason)
+        self.waiting[attempt.experiment, attempt.trial_index] = (attempt, None)
+
+    def conclude(self, attempt: AttemptRecord, observed: AppObservation) -> None:
+        """Record the end of an app and the results of its trial; results that are not visible yet are waited for."""
+        key = (attempt.experiment, attempt.trial_index)
+        try:
+            answer = conclude(self.store, attempt, observed)
+        except ResultsPendingError:
+            self.waiting[key] = (attempt, observed)
+            return
+        except Exception as error:
+            log.exception("The results of %s cannot be read", attempt)
+            answer = fail_unreadable(self.store, attempt, observed, error)
+        self.waiting.pop(key, None)
+        self._note(*key, answer["trial_status"], answer["message"])
+
+    def poll(self) -> None:
+        """Poll the apps that are waited for, those of one launcher in one batch."""
+        batches: dict[int, tuple[TorchXLauncher, list[AttemptRecord]]] = {}
+        for attempt, observed in list(self.waiting.values()):
+            if observed is not None:
+                self.conclude(attempt, observed)
+                continue
+            launcher = self.launcher_for(attempt)
+            if attempt.app_handle is not None:
+                batches.setdefault(id(launcher), (launcher, []))[1].append(attempt)
+            else:
+                self._find(launcher, attempt)
+        for launcher, attempts in batches.values():
+            try:
+                seen = launcher.observe([str(attempt.app_handle) for attempt in attempts])
+            except SchedulerUnavailableError as error:
+                log.warning("Polling again: %s", error)
+                continue
+            for attempt in attempts:
+                observed = evaluate(self.store, attempt, seen[str(attempt.app_handle)], self.policy)
+                if observed.is_terminal:
+                    self.conclude(attempt, replace(observed, ended_at=observed.ended_at or time.time()))
+
+    def _find(self, launcher: TorchXLauncher, attempt: AttemptRecord) -> None:
+        """Cancel an app whose submission has arrived meanwhile; conclude when none can arrive any more."""
+        found = adopt(self.store, launcher, attempt)
+        if found.app_handle is not None:
+            launcher.cancel(found.app_handle)
+            self.waiting[found.experiment, found.trial_index] = (found, None)
+        elif launcher.refuses_duplicates or time.time() > attempt.requested_at + CLAIM_SECONDS:
+            self.conclude(attempt, AppObservation("CANCELLED", attempt.cancel_reason or self.reason))
+
+    def give_up(self) -> None:
+        """Settle the trials of apps that are not gone in time; their attempts stay open for the next reap."""
+        for key, (attempt, _) in self.waiting.items():
+            answer = abandon(self.store, attempt, self.reason)
+            self._note(*key, answer["trial_status"], answer["message"])
+            self.stuck[key] = f"{attempt.app_handle} is not gone although it was cancelled"
+
+    def _note(self, experiment: str, index: int, status: str, message: str) -> None:
+        self.reaped[experiment, index] = Reaped(experiment, index, status, message)
 
 
 def reap(
     store: ExperimentStore,
     launcher_for: LauncherFor,
-    orphans: list[Orphan],
+    orphans: Iterable[Orphan],
     reason: str,
     *,
     policy: LostAppPolicy | None = None,
+    is_active: IsActive | None = None,
+    seconds: float = max(CANCEL_SECONDS, CLAIM_SECONDS, RESULT_PATIENCE_SECONDS),
 ) -> list[Reaped]:
     """End every orphan. One whose app has succeeded is completed with its results; any other app is cancelled.
 
+    All apps are cancelled first and then waited for together. Each orphan is on its own: whatever error one raises, the
+    others are ended.
+
     :param reason: recorded for what is abandoned.
+    :param is_active: asked again just before an app is cancelled: a DAG run that is active again keeps its apps.
+    :param seconds: how long the end of the cancelled apps is awaited.
     :return: what became of them, in their order.
     :raises SchedulerUnavailableError: after all were tried, when some could not be ended; calling again is safe.
     """
-    reaped, stuck = [], []
+    orphans = list(orphans)
+    reaping = _Reaping(store, cached_launchers(launcher_for), reason, policy or LostAppPolicy(), is_active)
     for orphan in orphans:
         try:
-            reaped.append(_reap_one(store, launcher_for, orphan, reason, policy or LostAppPolicy()))
-        except AxtxError as error:
-            # Whatever it is (a scheduler, a tracker that is away, a connection that was removed): the others are ended.
-            log.error("Trial %s of %r could not be ended: %s", orphan.trial_index, orphan.experiment, error)
-            stuck.append(f"{orphan.experiment}/{orphan.trial_index}")
-    if stuck:
+            reaping.begin(orphan)
+        except Exception as error:
+            log.exception("%s could not be ended", orphan)
+            reaping.stuck[orphan.experiment, orphan.trial_index] = f"{type(error).__name__}: {error}"
+    deadline, pause = time.monotonic() + seconds, 0.05
+    while reaping.waiting and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause = min(pause * 2, 1.0)
+        reaping.poll()
+    reaping.give_up()
+    if reaping.stuck:
+        told = "; ".join(f"{experiment}/{index}: {why}" for (experiment, index), why in sorted(reaping.stuck.items()))
         raise SchedulerUnavailableError(
-            f"{len(stuck)} of {len(orphans)} trials could not be ended: {', '.join(stuck)}.",
+            f"{len(reaping.stuck)} of {len(orphans)} trials could not be ended: {told}.",
             fix="look at the errors above, then clear this task or run 'airflow ax reap'.",
         )
-    return reaped
+    return [reaping.reaped[key] for key in sorted(reaping.reaped)]
 
 
-def _reap_one(
-    store: ExperimentStore, launcher_for: LauncherFor, orphan: Orphan, reason: str, policy: LostAppPolicy
-) -> Reaped:
-    if orphan.attempt is None:
-        store.complete(orphan.experiment, orphan.trial_index, status="ABANDONED", reason=reason)
-        return Reaped(orphan.experiment, orphan.trial_index, "ABANDONED", reason)
-    launcher = launcher_for(orphan.attempt)
-    attempt = adopt(store, launcher, orphan.attempt)
-    observed = poll_attempt(store, launcher, attempt, policy)
-    if not observed.is_terminal:
-        attempt = await_cancelled(store, launcher, cancel_attempt(store, launcher, attempt, reason))
-        observed = AppObservation("CANCELLED", attempt.message or reason)
-    outcome = finalize(store, attempt, observed)
-    if outcome.trial_status == "COMPLETED" and not is_terminal_trial_status(
-        store.trial(attempt.experiment, attempt.trial_index).status
-    ):
-        completed = complete_trial(store, outcome)
-        return Reaped(attempt.experiment, attempt.trial_index, completed["trial_status"], completed["message"])
-    return Reaped(attempt.experiment, attempt.trial_index, outcome.trial_status, outcome.message)
+def end_task(
+    store: ExperimentStore,
+    launcher_for: LauncherFor,
+    task: TaskIdentity,
+    reason: str,
+    *,
+    seconds: float = CANCEL_SECONDS,
+) -> list[Reaped]:
+    """End all apps of one task, and settle its trials: the task has ended for good.
+
+    What a later try of the task goes on with is left alone.
+
+    :param reason: recorded for what is abandoned.
+    :param seconds: how long the end of the cancelled apps is awaited.
+    :raises SchedulerUnavailableError: after all were tried, when some could not be ended; calling again is safe.
+    """
+    scope = TaskScope(task_ids=frozenset({task.task_id}), map_index=task.map_index)
+    own = [o for o in orphans_of(store, task, scope) if o.owner.task_id and o.owner.try_number <= task.try_number]
+    return reap(store, launcher_for, own, reason, seconds=seconds) if own else []

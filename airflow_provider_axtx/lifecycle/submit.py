@@ -1,24 +1,27 @@
 """Submitting a trial's app at most once: plan, record, submit, record.
 
-The write-ahead row is committed before the scheduler is called, and its submission key travels with the app. Whatever
-process comes next can so tell "never submitted" from "submitted, but the handle was not recorded".
+The write-ahead row is committed before the scheduler is called, and its submission key travels with the app. So the
+next process can tell "never submitted" from "submitted, but the handle was not recorded".
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_axtx.core.errors import DuplicateAppError, TrialStateError
+from airflow_provider_axtx.core.errors import DuplicateAppError, ExperimentExistsError, TrialStateError
 from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.core.keys import attempt_tracker_base, submission_key
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
 from airflow_provider_axtx.launcher.tracker import remove_results
-from airflow_provider_axtx.lifecycle.attempts import KILLED, await_cancelled, cancel_attempt, find_app
+from airflow_provider_axtx.lifecycle.attempts import KILLED, await_end, cancel_attempt, find_app
+from airflow_provider_axtx.lifecycle.complete import conclude_patiently
 from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ class AppRequest:
     :param tracker_base: used as it is; None derives one for each attempt under ``tracker_root``.
     :param tracker_root: folder or fsspec URL.
     :param trial_retries: how many attempts that ended by an infrastructure failure are followed by another.
+    :param allow_app_change: whether trials may run another component, with other constant arguments or on another
+        scheduler than the experiment's trials before.
     """
 
     component: str | Callable[..., Any]
@@ -47,6 +52,32 @@ class AppRequest:
     tracker_base: str | None = None
     tracker_root: str = ""
     trial_retries: int = 0
+    allow_app_change: bool = False
+
+    def to_json(self, scheduler: str) -> dict[str, Any]:
+        """Return what the trials of an experiment have in common, as it is recorded with the experiment."""
+        component = self.component
+        if not isinstance(component, str):
+            component = f"{component.__module__}:{getattr(component, '__qualname__', type(component).__qualname__)}"
+        constant: dict[str, Any] = json.loads(json.dumps(dict(self.component_args), default=str))
+        return {"component": component, "component_args": constant, "scheduler": scheduler}
+
+
+def check_app(store: ExperimentStore, experiment: str, request: AppRequest, scheduler: str) -> None:
+    """Record what the experiment's trials run, or refuse what differs from the recorded: results would not compare.
+
+    :param scheduler: name of the scheduler that is to run it.
+    :raises ExperimentExistsError: when it differs and ``request.allow_app_change`` is not set; names what differs.
+    """
+    app = request.to_json(scheduler)
+    recorded = store.record_app(experiment, app, replace=request.allow_app_change)
+    differing = [name for name in app if recorded.get(name) != app[name]]
+    if differing:
+        lines = [f"{name}: recorded {shorten(recorded.get(name))}, given {shorten(app[name])}" for name in differing]
+        raise ExperimentExistsError(
+            f"The trials of experiment {experiment!r} run another app: {'; '.join(lines)}.",
+            fix="set it back, choose another experiment name, or pass allow_app_change=True to mix their results.",
+        )
 
 
 @dataclass(frozen=True)
@@ -58,10 +89,11 @@ class _Submission:
     trial: Trial
     request: AppRequest
     identity: TaskIdentity
+    launcher_for: Callable[[AttemptRecord], TorchXLauncher]
 
     @retry_conflicts
     def current_attempt(self) -> tuple[AttemptRecord, bool]:
-        """Return the run to go on with, and whether this call began it."""
+        """Return the attempt to go on with, and whether this call began it."""
         record = self.store.trial(self.trial.experiment, self.trial.trial_index)
         last = self.store.latest_attempt(self.trial.experiment, self.trial.trial_index)
         if last is None:
@@ -74,13 +106,37 @@ class _Submission:
             log.info("Trial %s is %s already; nothing is submitted.", record.index, record.status)
             return last, False
         killed = last.cancel_reason is not None and last.cancel_reason.startswith(KILLED)
+        if self._waits_for_another_scheduler(last):
+            return self._begin(last.number + 1), True
         if not (cleared or killed or self._may_retry(last)):
-            return last, False
-        if last.finished_at is None:
-            reason = f"{KILLED}: cleared, attempt {last.number + 1} follows"
-            await_cancelled(self.store, self.launcher, cancel_attempt(self.store, self.launcher, last, reason))
-        # Reopened: who waits for the cancelled app may have recorded its end as the trial's meanwhile.
+            return self.store.pass_to_try(last, self.identity), False
+        if last.finished_at is None and self._has_succeeded(last):
+            return self.store.attempt(last.experiment, last.trial_index, last.number), False
+        # Reopened: the task that waits for the cancelled app may have recorded its end as the trial's meanwhile.
         return self._begin(last.number + 1, reopen=cleared), True
+
+    def _waits_for_another_scheduler(self, last: AttemptRecord) -> bool:
+        """Return whether an attempt was recorded for another scheduler than today's, and never submitted there."""
+        if last.finished_at is not None or last.app_handle or last.scheduler == self.launcher.scheduler:
+            return False
+        launcher = self.launcher_for(last)
+        if (handle := find_app(launcher, last)) is not None:
+            self.store.record_handle(last, handle)
+            return False
+        self.store.finish_attempt(last, "CANCELLED", f"never submitted: the scheduler is {self.launcher.scheduler} now")
+        return True
+
+    def _has_succeeded(self, last: AttemptRecord) -> bool:
+        """Cancel the app of an attempt that another one is to follow; return whether it had succeeded before.
+
+        Then its trial has its results and never runs again.
+        """
+        launcher, reason = self.launcher_for(last), f"{KILLED}: cleared, attempt {last.number + 1} follows"
+        last, observed = await_end(self.store, launcher, cancel_attempt(self.store, launcher, last, reason))
+        if observed.app_state == "SUCCEEDED":
+            return str(conclude_patiently(self.store, last, observed)["trial_status"]) == "COMPLETED"
+        self.store.finish_attempt(last, observed.app_state, observed.message)
+        return False
 
     def _may_retry(self, last: AttemptRecord) -> bool:
         return last.is_infrastructure_failure and retries_left(self.store, last, self.request.trial_retries)
@@ -94,6 +150,7 @@ class _Submission:
             root, self.trial.experiment, uid, self.trial.trial_index, attempt
         )
         asked = self._plan(key, base).resources
+        check_app(self.store, self.trial.experiment, self.request, self.launcher.scheduler)
         if self.request.tracker_base is not None:
             # Shared by all attempts: what an earlier one left there must not be read as this one's result.
             remove_results(base, self.trial.trial_index)
@@ -108,6 +165,8 @@ class _Submission:
             reopen_reason="cleared in Airflow, runs again" if reopen else None,
             cpus=asked.cpu or asked.replicas,
             gpus=asked.gpu,
+            lookup_options=self.launcher.lookup_options(),
+            host=self.launcher.host,
         )
 
     def _plan(self, key: str, tracker_base: str) -> SubmissionPlan:
@@ -122,11 +181,12 @@ class _Submission:
         )
 
     def attach_or_submit(self, attempt: AttemptRecord, *, began: bool) -> AttemptRecord:
-        """Return the run with its handle: adopted when its app is there, else submitted."""
-        handle = None if began else find_app(self.launcher, attempt)
+        """Return the attempt with its handle: adopted when its app is there, else submitted."""
+        handle = None if began else find_app(self.launcher_for(attempt), attempt)
         if handle is None and attempt.cancel_requested_at is not None:
             # Cancelled before it was submitted: nothing may start any more.
-            return await_cancelled(self.store, self.launcher, attempt)
+            attempt, seen = await_end(self.store, self.launcher_for(attempt), attempt)
+            return self.store.finish_attempt(attempt, seen.app_state, seen.message)
         if handle is None:
             handle = self._submit(attempt)
         else:
@@ -167,17 +227,21 @@ def submit_trial(
     identity: TaskIdentity,
     *,
     on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None,
+    launcher_for: Callable[[AttemptRecord], TorchXLauncher] | None = None,
 ) -> SubmittedTrial:
-    """Return the one live run of the trial: an app that is already there is adopted, else one is submitted.
+    """Return the one live attempt of the trial: an app that is already there is adopted, else one is submitted.
 
     A retry re-attaches. A user's Clear cancels the live attempt and starts a new one. A trial that has its results is
     never run again.
 
-    :param on_attempt: told of the run as soon as it is recorded, so that a kill signal can cancel it.
+    :param on_attempt: told of the attempt as soon as it is recorded, so that a kill signal can cancel its app.
+    :param launcher_for: gives the launcher of an earlier attempt, which may have run on another scheduler; None is
+        ``launcher`` for all.
+    :raises ExperimentExistsError: when the experiment's trials run another app.
     :raises InvalidInputError: when the component does not fit the parameters; nothing is recorded or submitted then.
     :raises SchedulerUnavailableError: when the scheduler does not answer; the next call goes on from here.
     """
-    submission = _Submission(store, launcher, trial, request, identity)
+    submission = _Submission(store, launcher, trial, request, identity, launcher_for or (lambda attempt: launcher))
     attempt, began = submission.current_attempt()
     on_attempt(attempt)
     if attempt.app_handle is None and attempt.finished_at is None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_axtx.core.errors import AxtxError
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
-from airflow_provider_axtx.lifecycle.attempts import cancel_attempt
+from airflow_provider_axtx.lifecycle.attempts import KILLED
+from airflow_provider_axtx.lifecycle.submit import was_cleared
 from airflow_provider_axtx.spec.limits import Progress
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
@@ -26,14 +25,14 @@ TIMEOUT = "timeout"
 
 @dataclass(frozen=True)
 class TaskTrials:
-    """The trials of this loop, and their runs, as they are recorded now."""
+    """The trials of one task, and their attempts, as they are recorded now."""
 
     trials: list[TrialRecord]
     attempts: dict[int, list[AttemptRecord]]
 
     @property
     def open_attempts(self) -> list[AttemptRecord]:
-        """Runs whose end is not recorded; also of trials that have ended, until their app is gone."""
+        """Attempts whose end is not recorded; also of trials that have ended, until their app is gone."""
         return [
             attempt
             for trial in self.trials
@@ -43,7 +42,7 @@ class TaskTrials:
 
     @property
     def live(self) -> list[AttemptRecord]:
-        """Open runs that have an app."""
+        """Open attempts that have an app."""
         return [attempt for attempt in self.open_attempts if attempt.app_handle is not None]
 
     def last_attempt(self, trial: TrialRecord) -> AttemptRecord | None:
@@ -51,19 +50,23 @@ class TaskTrials:
         attempts = self.attempts.get(trial.index)
         return attempts[-1] if attempts else None
 
-    def unsubmitted(self) -> list[TrialRecord]:
-        """Return open trials without an app: never submitted, half-way through it, or to be submitted again."""
+    def unsubmitted(self, task: TaskIdentity | None = None) -> list[TrialRecord]:
+        """Return trials without an app that are to be submitted: never yet, half-way through it, or again.
+
+        :param task: the task that goes on. When a user has cleared it, these are also the trials that were ABANDONED
+            because an earlier try of it was ended.
+        """
         found = []
         for trial in self.trials:
             last = self.last_attempt(trial)
             without_app = last is None or last.finished_at is not None or last.app_handle is None
-            if without_app and not is_terminal_trial_status(trial.status):
+            if without_app and (not is_terminal_trial_status(trial.status) or _runs_again(trial, last, task)):
                 found.append(trial)
         return found
 
     @property
     def last_seconds(self) -> float | None:
-        """Seconds from its submission to its recorded end of the run that ended last; None before the first."""
+        """Seconds from submission to recorded end of the attempt that ended last; None before the first."""
         spans = [
             (attempt.finished_at, attempt.finished_at - attempt.submitted_at)
             for attempts in self.attempts.values()
@@ -76,13 +79,11 @@ class TaskTrials:
         """Return how far the trials have come."""
         now = time.time()
         hours, rate = {"cpu": 0.0, "gpu": 0.0}, {"cpu": 0, "gpu": 0}
-        for attempt in (
-            attempt for attempts in self.attempts.values() for attempt in attempts if attempt.submitted_at is not None
-        ):
-            seconds = (attempt.finished_at or now) - (attempt.submitted_at or now)
+        for attempt in (attempt for attempts in self.attempts.values() for attempt in attempts):
+            seconds = _run_seconds(attempt, now)
             for name, number in (("cpu", attempt.cpus), ("gpu", attempt.gpus)):
-                hours[name] += number * max(0.0, seconds) / 3600
-                rate[name] += number if attempt.finished_at is None else 0
+                hours[name] += number * seconds / 3600
+                rate[name] += number if seconds and attempt.finished_at is None else 0
         ended = [trial for trial in self.trials if is_terminal_trial_status(trial.status)]
         failed = sum(_has_failed(trial) for trial in ended)
         return Progress(started_at, len(ended), failed, hours, rate)
@@ -92,7 +93,7 @@ class TaskTrials:
         metrics: dict[int, dict[str, float]] = {}
         for seen in observations:
             metrics.setdefault(seen.trial_index, {})[seen.metric] = seen.mean
-        lines = [f"{'trial':>5}  {'status':<13}  {'runs':>4}  {'seconds':>8}  metrics; parameters"]
+        lines = [f"{'trial':>5}  {'status':<13}  {'attempts':>8}  {'seconds':>8}  metrics; parameters"]
         for trial in self.trials:
             attempts = self.attempts.get(trial.index, [])
             seconds = sum(
@@ -100,14 +101,14 @@ class TaskTrials:
             )
             values = ", ".join(f"{name} {mean:.6g}" for name, mean in metrics.get(trial.index, {}).items())
             lines.append(
-                f"{trial.index:>5}  {trial.status:<13}  {len(attempts):>4}  {seconds:>8.1f}  "
+                f"{trial.index:>5}  {trial.status:<13}  {len(attempts):>8}  {seconds:>8.1f}  "
                 f"{values or trial.reason or '-'}; {trial.parameters}"
             )
         return "\n".join(lines)
 
 
 def read_task_trials(store: ExperimentStore, experiment: str, task_key: str) -> TaskTrials:
-    """Return the trials that were granted to a task, and their runs."""
+    """Return the trials that were granted to a task, and their attempts."""
     trials = store.granted(experiment, task_key)
     indexes = {trial.index for trial in trials}
     attempts: dict[int, list[AttemptRecord]] = {}
@@ -117,38 +118,21 @@ def read_task_trials(store: ExperimentStore, experiment: str, task_key: str) -> 
     return TaskTrials(trials, attempts)
 
 
-def cancel_task_attempts(
-    store: ExperimentStore,
-    launcher_for: Callable[[AttemptRecord], TorchXLauncher],
-    experiment: str,
-    identity: TaskIdentity,
-    reason: str,
-    *,
-    handles: Collection[str] | None = None,
-) -> None:
-    """Cancel every app of a task whose end is not recorded.
-
-    :param identity: the task; its try does not matter.
-    :param reason: recorded with each.
-    :param handles: only these apps; None is all of the task's.
-    :raises AxtxError: the last one, after all were tried, when some could not be cancelled; calling again is safe.
-    """
-    task = (identity.task_id, identity.map_index)
-    failed: AxtxError | None = None
-    for attempt in store.open_attempts(experiment=experiment, dag_id=identity.dag_id, run_id=identity.run_id):
-        if (attempt.identity.task_id, attempt.identity.map_index) != task or (
-            handles is not None and attempt.app_handle not in handles
-        ):
-            continue
-        try:
-            cancel_attempt(store, launcher_for(attempt), attempt, reason)
-        except AxtxError as error:
-            log.error("Trial %s of %r was not cancelled: %s", attempt.trial_index, experiment, error)
-            failed = error
-    if failed is not None:
-        raise failed
-
-
 def _has_failed(trial: TrialRecord) -> bool:
     timed_out = trial.status == "ABANDONED" and (trial.reason or "").startswith(TIMEOUT)
     return trial.status == "FAILED" or timed_out
+
+
+def _run_seconds(attempt: AttemptRecord, now: float) -> float:
+    """Return for how long the app of an attempt has run: without its time in a queue, where the scheduler tells."""
+    began = attempt.started_at
+    if began is None and attempt.finished_at is not None:
+        began = attempt.submitted_at  # it ended before any poll saw it run
+    if began is None:
+        return 0.0
+    return max(0.0, (attempt.ended_at or attempt.finished_at or now) - began)
+
+
+def _runs_again(trial: TrialRecord, last: AttemptRecord | None, task: TaskIdentity | None) -> bool:
+    was_ended = (trial.reason or "").startswith(KILLED) and trial.status == "ABANDONED"
+    return was_ended and last is not None and task is not None and was_cleared(last.identity, task)

@@ -101,8 +101,8 @@ class WaitForTrialMixin(CancelOnKillMixin):
         return LostAppPolicy(self.grace_seconds, self.grace_polls)
 
     def launcher_of(self, run: AttemptRecord) -> TorchXLauncher:
-        """Return the engine through which the run was submitted."""
-        return self.torchx_hook.get_launcher(run.scheduler)
+        """Return the launcher that reaches the app of the attempt."""
+        return self.torchx_hook.get_launcher_for(run)
 
     def find_attempt(self, trial: SubmittedTrial) -> AttemptRecord:
         """Return the recorded run, and remember it as what ``on_kill`` cancels.
@@ -131,8 +131,8 @@ class WaitForTrialMixin(CancelOnKillMixin):
 
         try:
             observed = poll_attempt(self.ax_hook.store, self.launcher_of(run), run, self.lost_app_policy)
-            if not observed.is_terminal and self._stops_early(run):
-                observed = AppObservation("CANCELLED")
+            if not observed.is_terminal:
+                self._stop_early(run)
         except (SchedulerUnavailableError, TrackerUnavailableError) as error:
             self._poll_failures += 1
             self.log.warning("Look %s in a row failed: %s", self._poll_failures, error)
@@ -145,18 +145,18 @@ class WaitForTrialMixin(CancelOnKillMixin):
             self._show_new_lines(run)
         return observed
 
-    def _stops_early(self, run: AttemptRecord) -> bool:
-        """Return whether the trial was stopped early, which is then recorded and the app gone."""
+    def _stop_early(self, run: AttemptRecord) -> None:
+        """Cancel the app if Ax gives its trial up; a later poll sees its end."""
         from airflow_provider_axtx.launcher.tracker import list_steps
         from airflow_provider_axtx.lifecycle.early_stop import has_early_stopping, stop_early
 
         if self._has_early_stopping is None:
             self._has_early_stopping = has_early_stopping(self.ax_hook.store, run.experiment)
         if not self._has_early_stopping:
-            return False
+            return
         # Counted before they are read: what is written in between wakes the task again.
         self._steps_seen = len(list_steps(run.tracker_base, run.trial_index))
-        return bool(stop_early(self.ax_hook.store, self.launcher_of(run), run.experiment, [run]))
+        stop_early(self.ax_hook.store, self.launcher_of, run.experiment, [run])
 
     def wait_in_process(self, trial: SubmittedTrial) -> dict[str, Any]:
         """Poll until the app has ended or its time is up; return the outcome as JSON."""
@@ -227,20 +227,23 @@ class WaitForTrialMixin(CancelOnKillMixin):
         if event["status"] == "error":
             raise AirflowException(f"The app could not be observed: {event['message']} The app is left alone.")
         observed = AppObservation.from_json(event)
-        if run.cancel_reason is not None:
+        if run.cancel_reason is not None and observed.app_state != "SUCCEEDED":
             # The trigger sees only the scheduler; that we cancelled the app ourselves is known here.
             observed = AppObservation("CANCELLED", run.cancel_reason)
         return self.conclude(run, observed)
 
     def time_out(self, run: AttemptRecord) -> dict[str, Any]:
         """Cancel an app whose time is up."""
-        from airflow_provider_axtx.lifecycle.attempts import await_cancelled, cancel_attempt
+        from airflow_provider_axtx.lifecycle.attempts import await_end, cancel_attempt
 
         reason = f"timeout: still running {timedelta(seconds=round(self.timeout))} after its submission"
         launcher = self.launcher_of(run)
-        run = await_cancelled(self.ax_hook.store, launcher, cancel_attempt(self.ax_hook.store, launcher, run, reason))
-        answer = self.conclude(run, AppObservation("CANCELLED", reason))
-        if self.on_timeout == "fail":
+        observed = self.poll(run)
+        if not observed.is_terminal:
+            run = cancel_attempt(self.ax_hook.store, launcher, run, reason)
+            run, observed = await_end(self.ax_hook.store, launcher, run)
+        answer = self.conclude(run, observed)
+        if self.on_timeout == "fail" and observed.app_state == "CANCELLED":
             raise AirflowFailException(f"Trial {run.trial_index}: {reason}; the app was cancelled.")
         return answer
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import shorten
-from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors, current_task_key
+from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors, current_identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -70,8 +70,9 @@ class AxAttachTrialsOperator(BaseAxOperator):
 
         spec = ExperimentSpec.load(self.ax_hook.store.spec(self.experiment_name))
         attachments = self._attachments(spec)
+        task = current_identity(context, self.ax_hook.store)
         to_run = attach_trials(
-            self.ax_hook.store, self.experiment_name, attachments, task_key=current_task_key(context)
+            self.ax_hook.store, self.experiment_name, attachments, task_key=task.task_key, requested_by=task
         )
         self.log.info("%s trials attached to %r, %s are to be run.", len(attachments), spec.name, len(to_run))
         return [trial.to_json() for trial in to_run]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import TriggerRule
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
-from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.errors import InvalidInputError, TrialsPendingError
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._completing import announce_best, complete_from_task
+from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
 from airflow_provider_axtx.operators._metrics import generation_timer
 from airflow_provider_axtx.operators.analyze import AxAnalyzeOperator
 from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
@@ -22,7 +24,7 @@ from airflow_provider_axtx.operators.base import (
     airflow_errors,
     as_given,
     check_experiment_at_parse,
-    current_task_key,
+    current_identity,
     uncalled,
 )
 from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
@@ -30,6 +32,8 @@ from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.lifecycle.complete import Results
     from airflow_provider_axtx.lifecycle.generate import Generation
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -44,6 +48,10 @@ __all__ = [
     "AxGenerateTrialsOperator",
     "AxOptimizeOperator",
 ]
+
+
+#: Seconds after which a generating task looks again when Ax waits for trials of other tasks.
+PENDING_SECONDS = 20.0
 
 
 class AxCreateExperimentOperator(BaseAxOperator):
@@ -107,7 +115,11 @@ class AxCreateExperimentOperator(BaseAxOperator):
         if self.component is not None:
             self._check_component(spec)
         created = create_experiment(
-            self.ax_hook.store, spec, if_exists=if_exists, allowed_factories=self.allowed_factories
+            self.ax_hook.store,
+            spec,
+            if_exists=if_exists,
+            allowed_factories=self.allowed_factories,
+            created_by=current_identity(context, self.ax_hook.store, self.torchx_conn_id),
         )
         self.note_lineage(spec.name)
         self.log.info("Experiment %r %s.", spec.name, "created" if created else "exists and is resumed")
@@ -121,6 +133,10 @@ class AxCreateExperimentOperator(BaseAxOperator):
         )
         parameters = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
         component.check(parameters, as_object("component_args", self.component_args))
+
+
+def _launcher_for(attempt: AttemptRecord) -> TorchXLauncher:
+    return TorchXHook(attempt.identity.torchx_conn_id or TorchXHook.default_conn_name).get_launcher_for(attempt)
 
 
 class _BaseGenerateOperator(BaseAxOperator):
@@ -140,18 +156,33 @@ class _BaseGenerateOperator(BaseAxOperator):
             as_int("max_trials", max_trials, minimum=1)
 
     def _generate(self, context: Context, n: int, trials_to_follow: int | None = None) -> Generation:
+        """Return trials; while Ax waits for trials of other tasks, Airflow runs this task again later.
+
+        :raises AirflowRescheduleException: when no trial can be proposed before some in flight have ended.
+        """
         from airflow_provider_axtx.lifecycle.generate import generate_trials
 
+        store = self.ax_hook.store
+        task = current_identity(context, store)
+        if not store.granted(self.experiment_name, task.task_key):
+            settle_what_ended_dag_runs_left(store, _launcher_for, self.experiment_name, task, context["ti"])
         limit = None if self.max_trials in (None, "", "None") else as_int("max_trials", self.max_trials, minimum=1)
-        with generation_timer(self):
-            generation = generate_trials(
-                self.ax_hook.store,
-                self.experiment_name,
-                n,
-                task_key=current_task_key(context),
-                max_trials=limit,
-                trials_to_follow=trials_to_follow,
-            )
+        try:
+            with generation_timer(self):
+                generation = generate_trials(
+                    store,
+                    self.experiment_name,
+                    n,
+                    task_key=task.task_key,
+                    max_trials=limit,
+                    trials_to_follow=trials_to_follow,
+                    requested_by=task,
+                )
+        except TrialsPendingError as error:
+            if not store.open_trials(experiment=self.experiment_name):
+                raise
+            self.log.info("%s This task looks again in %s s.", error.message, PENDING_SECONDS)
+            raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=PENDING_SECONDS)) from error
         self.note_lineage(self.experiment_name, [trial.to_json() for trial in generation.trials])
         for trial in generation.trials:
             self.log.info("Trial %s (%s): %s", trial.trial_index, trial.arm_name, trial.parameters)

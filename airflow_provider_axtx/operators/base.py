@@ -12,9 +12,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_provider_axtx.core.errors import AxtxError
 from airflow_provider_axtx.core.inputs import is_templated
-from airflow_provider_axtx.core.keys import task_key
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.installation import installation_id
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.store.experiments import ExperimentStore
 
 #: What ``if_exists`` may be.
 IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
@@ -168,7 +169,7 @@ class CancelOnKillMixin(LineageMixin):
         from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
 
         if (run := self._live_attempt) is not None:
-            launcher = self.torchx_hook.get_launcher(run.scheduler)
+            launcher = self.torchx_hook.get_launcher_for(run)
             cancel_attempt(self.ax_hook.store, launcher, run, f"{KILLED}: {self.task_id} was ended")
 
 
@@ -195,15 +196,13 @@ def check_experiment_at_parse(experiment: object) -> None:
         ExperimentSpec.load(experiment)
 
 
-def current_task_key(context: Context) -> str:
-    """Return the identity of the running task instance without its try number: the key of what it requests."""
-    ti = context["ti"]
-    return task_key(ti.dag_id, ti.run_id, ti.task_id, _map_index(ti))
+def current_identity(context: Context, store: ExperimentStore, torchx_conn_id: str = "") -> TaskIdentity:
+    """Return the running task instance as it is recorded with what it asks for.
 
-
-def current_identity(context: Context, torchx_conn_id: str) -> TaskIdentity:
-    """Return the running task instance as it is recorded with a run."""
-    ti = context["ti"]
+    :param store: the experiment store, which tells DAG runs of one id apart.
+    :param torchx_conn_id: connection of the scheduler, for a task that submits apps.
+    """
+    ti, installation = context["ti"], installation_id()
     return TaskIdentity(
         dag_id=ti.dag_id,
         run_id=ti.run_id,
@@ -212,6 +211,23 @@ def current_identity(context: Context, torchx_conn_id: str) -> TaskIdentity:
         try_number=ti.try_number,
         max_tries=getattr(ti, "max_tries", 0),
         torchx_conn_id=torchx_conn_id,
+        installation=installation,
+        dag_run_generation=_generation(context, store, installation),
+    )
+
+
+def _generation(context: Context, store: ExperimentStore, installation: str) -> int:
+    """Return how often a DAG run of this id was deleted and created again before the running one."""
+    ti, dag_run = context["ti"], context.get("dag_run")
+    started = getattr(dag_run, "start_date", None)
+    if started is None:
+        return 0
+    return store.dag_run_generation(
+        installation,
+        ti.dag_id,
+        ti.run_id,
+        started_at=started.timestamp(),
+        clear_number=getattr(dag_run, "clear_number", 0) or 0,
     )
 
 

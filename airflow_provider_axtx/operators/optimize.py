@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import conf
@@ -18,15 +18,19 @@ from airflow_provider_axtx.core.app_observation import (
     LostAppPolicy,
 )
 from airflow_provider_axtx.core.errors import (
+    AppElsewhereError,
     AxtxError,
     SchedulerUnavailableError,
     TrackerUnavailableError,
-    TrialNotFoundError,
 )
 from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, as_seconds, is_templated
+from airflow_provider_axtx.lifecycle.launchers import cached_launchers
 from airflow_provider_axtx.links import ExperimentLink
-from airflow_provider_axtx.operators._completing import announce_best, drop_outlets
+from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
+from airflow_provider_axtx.operators._definition import definition_of_task
 from airflow_provider_axtx.operators._metrics import count_trial, generation_timer
+from airflow_provider_axtx.operators._optimize_result import result_of
+from airflow_provider_axtx.operators._retries import with_retries
 from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
     CancelOnKillMixin,
@@ -34,7 +38,6 @@ from airflow_provider_axtx.operators.base import (
     as_given,
     check_experiment_at_parse,
     current_identity,
-    current_task_key,
     push_links,
     uncalled,
 )
@@ -43,7 +46,8 @@ from airflow_provider_axtx.spec.limits import Limits, check_at_parse
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.records import ExperimentSnapshot
+    from airflow_provider_axtx.core.records import TaskIdentity
+    from airflow_provider_axtx.lifecycle.launchers import LauncherFor
     from airflow_provider_axtx.lifecycle.optimize import Loop, Step
 
 _LIMITS = (
@@ -67,7 +71,6 @@ _MAX_PAUSE = 300.0
 DEFERRAL_SECONDS = 3.0
 #: While the app that ended last took less than this, the next one is awaited for as long.
 BRIEF_SECONDS = 10.0
-_SHOWN_REASONS = 5
 
 
 class AxOptimizeOperator(CancelOnKillMixin):
@@ -113,6 +116,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
     :param deferrable: wait in the triggerer instead of in a worker slot.
     :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up.
     :param grace_polls: consecutive observations without the app before it is lost.
+    :param allow_app_change: let trials run another component, with other constant arguments or on another scheduler
+        than the experiment's earlier trials. Without it such a change is an error once the live apps have ended.
     :param torchx_conn_id: connection of the scheduler.
     :param ax_conn_id: connection of the experiment store.
     :return: ``{experiment, best, trials: {status: n}, n_trials, stop_reason, resource_hours: {cpu, gpu}}``; ``best``
@@ -165,9 +170,10 @@ class AxOptimizeOperator(CancelOnKillMixin):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         grace_seconds: float = DEFAULT_GRACE_SECONDS,
         grace_polls: int = DEFAULT_GRACE_POLLS,
+        allow_app_change: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**with_retries(kwargs))
         self.experiment = experiment
         self.component = uncalled(component)
         self.component_args = component_args
@@ -192,8 +198,9 @@ class AxOptimizeOperator(CancelOnKillMixin):
         self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
         self.allowed_factories = tuple(allowed_factories)
         self.deferrable = deferrable
+        self.allow_app_change = allow_app_change
         self.lost_app_policy = LostAppPolicy(grace_seconds, grace_polls)
-        self._loop: Loop | None = None
+        self._identity: TaskIdentity | None = None
         self._check_at_parse()
 
     def _check_at_parse(self) -> None:
@@ -208,7 +215,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the experiment, or go on with it."""
-        return self._run(context, {})
+        return self._run(context, {}, first=True)
 
     @airflow_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -220,46 +227,63 @@ class AxOptimizeOperator(CancelOnKillMixin):
             self.log.warning("The apps could not be observed: %s", event["message"])
         return self._run(context, {h: AppObservation.from_json(seen) for h, seen in event.get("apps", {}).items()})
 
-    def _run(self, context: Context, ended: Mapping[str, AppObservation]) -> dict[str, Any]:
-        loop = self._make_loop(context)
-        self._loop = loop
-        push_links(self, context)
-        if self._killed:
-            self._cancel_live_attempt()
-        self.check_not_killed()
+    def _run(self, context: Context, ended: Mapping[str, AppObservation], *, first: bool = False) -> dict[str, Any]:
+        """Take steps until the experiment has ended.
+
+        :param ended: what the trigger has observed.
+        :param first: whether a try begins, rather than goes on after a deferral.
+        """
         try:
+            store = self.ax_hook.store
+            self._identity = identity = current_identity(context, store, self.torchx_conn_id)
+            self.check_not_killed()
+            loop = self._make_loop(identity)
+            push_links(self, context)
+            if first:
+                settle_what_ended_dag_runs_left(store, self._launcher_for, loop.experiment, identity, context["ti"])
             return self._steps(context, loop, ended)
-        except AxtxError as error:
-            ti = context["ti"]
-            if not error.retryable or ti.try_number > getattr(ti, "max_tries", 0):
-                self._cancel_live_attempt()
+        except Exception as error:
+            if self._ends_for_good(error, context):
+                self._end_apps(error)
             raise
 
-    def _make_loop(self, context: Context) -> Loop:
+    def _ends_for_good(self, error: Exception, context: Context) -> bool:
+        """Return whether no retry follows this error."""
+        ti = context["ti"]
+        final = isinstance(error, AirflowFailException) or (isinstance(error, AxtxError) and not error.retryable)
+        return final or ti.try_number > getattr(ti, "max_tries", 0)
+
+    def _end_apps(self, error: Exception) -> None:
+        """End the live apps, which no task waits for any more; the first error stays the one that ends the task."""
+        try:
+            self._cancel_live_attempt()
+        except Exception:
+            self.log.exception("Some apps could not be ended after: %s", error)
+
+    def _make_loop(self, identity: TaskIdentity) -> Loop:
         from airflow_provider_axtx.lifecycle.generate import start_loop
         from airflow_provider_axtx.lifecycle.optimize import Loop
         from airflow_provider_axtx.lifecycle.submit import AppRequest
-        from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        spec = ExperimentSpec.load(self.experiment)
+        spec = definition_of_task(self.ax_hook.store, self.experiment, identity)
         limits = Limits.load(**{name: getattr(self, name) for name in _LIMITS})
         if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
         component_args = as_object("component_args", self.component_args)
         launcher = self.torchx_hook.get_launcher(
             self.scheduler or None, as_object("scheduler_args", self.scheduler_args)
         )
-        store, task_key = self.ax_hook.store, current_task_key(context)
-        identity = current_identity(context, self.torchx_conn_id)
+        store, task_key = self.ax_hook.store, identity.task_key
         if store.loop(spec.name, task_key) is None:
             types = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
             launcher.check(as_given(self.component), types, component_args)
-        fact = start_loop(
+        record = start_loop(
             store,
             spec,
             if_exists=if_exists,
             task_key=task_key,
             max_tries=identity.max_tries,
             allowed_factories=self.allowed_factories,
+            created_by=identity,
         )
         return Loop(
             store=store,
@@ -267,40 +291,52 @@ class AxOptimizeOperator(CancelOnKillMixin):
             experiment=spec.name,
             task_key=task_key,
             identity=identity,
-            started_at=fact.started_at,
+            started_at=record.started_at,
             request=AppRequest(
                 component=as_given(self.component),
                 component_args=component_args,
                 tracker_base=self.tracker_base or None,
                 tracker_root=self.torchx_hook.settings.tracker_root,
                 trial_retries=self.trial_retries,
+                allow_app_change=self.allow_app_change,
             ),
             limits=limits,
             trial_timeout=self.trial_timeout,
             early_stopping_interval=self.early_stopping_interval,
             policy=self.lost_app_policy,
+            launcher_for=self._launcher_for,
             check=self.check_not_killed,
-            on_attempt=self.track_attempt,
             on_finalized=lambda status: count_trial(self, status),
             generating=lambda: generation_timer(self),
         )
 
+    @cached_property
+    def _launcher_for(self) -> LauncherFor:
+        """Gives the launcher of an attempt: one for all attempts that are reached in the same way."""
+        return cached_launchers(self.torchx_hook.get_launcher_for)
+
     def _steps(self, context: Context, loop: Loop, ended: Mapping[str, AppObservation]) -> dict[str, Any]:
         failures = 0
         while True:
+            error: Exception | None = None
             try:
                 step = loop.step(ended)
-            except (SchedulerUnavailableError, TrackerUnavailableError) as error:
+                error, ended = step.error, {}
+            except AppElsewhereError:
+                raise  # another worker may be able to observe the app
+            except (SchedulerUnavailableError, TrackerUnavailableError) as unavailable:
+                error = unavailable
+            if error is not None:
                 failures += 1
-                self.log.warning("Step %s in a row failed: %s", failures, error)
+                self.log.warning("Step %s in a row met an error: %s", failures, error)
                 if failures >= MAX_FAILURES:
-                    raise
+                    raise error
                 time.sleep(min(self.poll_interval * 2 ** min(failures, 10), max(self.poll_interval, _MAX_PAUSE)))
                 self.check_not_killed()
                 continue
-            failures, ended = 0, {}
+            failures = 0
             if step.finished is not None:
-                return self._result(context, loop, step.finished)
+                return result_of(self, context, loop, step.finished)
             if step.changed:
                 continue
             if self.deferrable and not self._may_end_soon(step):
@@ -311,27 +347,34 @@ class AxOptimizeOperator(CancelOnKillMixin):
 
     def _may_end_soon(self, step: Step) -> bool:
         """Return whether an app may end before a deferral would be over."""
+        if step.until is not None and step.until - time.time() < DEFERRAL_SECONDS:
+            return True
+        if len({(attempt.scheduler, str(attempt.lookup_options)) for attempt in step.live}) > 1:
+            return True  # a trigger polls one scheduler; live apps of two are there after the scheduler was changed
         known = step.last_seconds
         limit = DEFERRAL_SECONDS if known is None else BRIEF_SECONDS
         if self.poll_interval >= limit or (known is not None and known >= BRIEF_SECONDS):
             return False
-        return any(time.time() - (run.submitted_at or 0) < limit for run in step.live)
+        return any(time.time() - (attempt.submitted_at or 0) < limit for attempt in step.live)
 
     def _defer(self, context: Context, loop: Loop, step: Step) -> NoReturn:
         from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
 
-        submitted = {str(run.app_handle): run.submitted_at or run.requested_at for run in step.live}
+        submitted = {str(attempt.app_handle): attempt.submitted_at or attempt.requested_at for attempt in step.live}
         reporting = None
         if step.steps_seen is not None:
             seen = step.steps_seen
-            reporting = [[run.tracker_base, run.trial_index, seen.get(str(run.app_handle), 0)] for run in step.live]
+            reporting = [
+                [attempt.tracker_base, attempt.trial_index, seen.get(str(attempt.app_handle), 0)]
+                for attempt in step.live
+            ]
         # Visible while it waits, so that a killed task can be traced and cancelled by hand.
         context["ti"].xcom_push(key="app_handles", value=list(submitted))
         trigger = AxOptimizeTrigger(
             experiment=loop.experiment,
             submitted=submitted,
-            identity=asdict(loop.identity),
-            scheduler=loop.launcher.scheduler,
+            identity=loop.identity.to_json(),
+            scheduler=step.live[0].scheduler if step.live else loop.launcher.scheduler,
             until=step.until,
             poll_interval=self.poll_interval,
             grace_seconds=self.lost_app_policy.seconds,
@@ -345,41 +388,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
 
     def _cancel_live_attempt(self) -> None:
         from airflow_provider_axtx.lifecycle.attempts import KILLED
+        from airflow_provider_axtx.lifecycle.reap import end_task
 
-        if self._loop is not None:
-            self._loop.cancel_all(
-                f"{KILLED}: {self.task_id} was ended", lambda run: self.torchx_hook.get_launcher(run.scheduler)
-            )
-
-    def _result(self, context: Context, loop: Loop, stop_reason: str) -> dict[str, Any]:
-        facts, counts = loop.store.snapshot(loop.experiment), loop.store.summary(loop.experiment).trial_counts
-        self.log.info("Experiment %r has ended: %s\n%s", loop.experiment, stop_reason, loop.table())
-        bad = [f"trial {trial.index}: {trial.reason}" for trial in facts.trials if trial.reason]
-        reasons = "; ".join(bad[:_SHOWN_REASONS]) + (f"; and {len(bad) - _SHOWN_REASONS} more" if bad[5:] else "")
-        if not counts.get("COMPLETED") and not counts.get("EARLY_STOPPED"):
-            raise AirflowFailException(
-                f"No trial of experiment {loop.experiment!r} has succeeded ({len(facts.trials)} were run). "
-                f"It ended because of {stop_reason}. {reasons}"
-            )
-        if stop_reason.startswith("on_trial_failure"):
-            raise AirflowFailException(f"Experiment {loop.experiment!r} ended because of {stop_reason}. {reasons}")
-        return {
-            "experiment": loop.experiment,
-            "best": self._best(context, facts),
-            "trials": counts,
-            "n_trials": len(facts.trials),
-            "stop_reason": stop_reason,
-            "resource_hours": dict(loop.progress().hours or {}),
-        }
-
-    def _best(self, context: Context, facts: ExperimentSnapshot) -> dict[str, Any] | list[dict[str, Any]] | None:
-        from airflow_provider_axtx.optimizer import engine as optimizer
-        from airflow_provider_axtx.spec.experiment import ExperimentSpec
-
-        try:
-            best = optimizer.best(facts)
-        except TrialNotFoundError as error:
-            self.log.warning("%s", error)
-            drop_outlets(self)
-            return None
-        return announce_best(self, context, ExperimentSpec.load(facts.spec), best)
+        if self._identity is not None:
+            reason = f"{KILLED}: {self.task_id} was ended"
+            end_task(self.ax_hook.store, self._launcher_for, self._identity, reason)

@@ -111,8 +111,9 @@ class _SubmitTrialMixin(CancelOnKillMixin):
             launcher,
             Trial.from_json(as_object("trial", self.trial)),
             request,
-            current_identity(context, self.torchx_conn_id),
+            current_identity(context, self.ax_hook.store, self.torchx_conn_id),
             on_attempt=self.track_attempt,
+            launcher_for=self.torchx_hook.get_launcher_for,
         )
         self.check_not_killed()
         # Visible before anything waits, so that a killed task can be traced and cancelled by hand.
@@ -262,12 +263,12 @@ class TorchXReapTrialsOperator(BaseOperator):
         """Cancel the open runs of this DAG run and settle its open trials."""
         from airflow_provider_axtx.lifecycle.reap import orphans_of, reap
 
-        ti = context["ti"]
-        reaped = reap(self.store, self._engine_for, orphans_of(self.store, ti.dag_id, ti.run_id), self.reason)
+        task = current_identity(context, self.store)
+        reaped = reap(self.store, self._launcher_for, orphans_of(self.store, task), self.reason)
         for one in reaped:
             self.log.warning("Reaped %s", one)
             count_trial(self, one.trial_status)
         return [asdict(one) for one in reaped]
 
-    def _engine_for(self, run: AttemptRecord) -> TorchXLauncher:
-        return TorchXHook(run.identity.torchx_conn_id or self.torchx_conn_id).get_launcher(run.scheduler)
+    def _launcher_for(self, attempt: AttemptRecord) -> TorchXLauncher:
+        return TorchXHook(attempt.identity.torchx_conn_id or self.torchx_conn_id).get_launcher_for(attempt)

@@ -1,4 +1,4 @@
-"""The SQL steps on runs, the attempts of a trial. Each runs inside one transaction of ``ExperimentStore``."""
+"""The SQL steps on the attempts of a trial. Each runs inside one transaction of ``ExperimentStore``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from airflow_provider_axtx.core.app_observation import AppObservation, trial_status_of
 from airflow_provider_axtx.core.errors import (
     InvalidInputError,
     StoreConflictError,
@@ -15,8 +16,8 @@ from airflow_provider_axtx.core.errors import (
     TrialStateError,
 )
 from airflow_provider_axtx.core.keys import attempt_tracker_base, submission_key
-from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
-from airflow_provider_axtx.core.status import TERMINAL_APP_STATES
+from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialEnd, TrialRecord
+from airflow_provider_axtx.core.status import TERMINAL_APP_STATES, is_terminal_trial_status
 from airflow_provider_axtx.store import _experiment_rows, _trial_rows
 from airflow_provider_axtx.store.tables import runs
 
@@ -34,6 +35,8 @@ class NewAttempt:
     reopen_reason: str | None
     cpus: int = 0
     gpus: int = 0
+    lookup_options: dict[str, Any] | None = None
+    host: str | None = None
 
 
 def record(row: sa.Row[Any]) -> AttemptRecord:
@@ -54,6 +57,7 @@ def record(row: sa.Row[Any]) -> AttemptRecord:
             try_number=row.try_number,
             max_tries=row.max_tries,
             torchx_conn_id=row.torchx_conn_id,
+            installation=row.installation,
         ),
         app_handle=row.app_handle,
         submitted_at=row.submitted_at,
@@ -66,6 +70,11 @@ def record(row: sa.Row[Any]) -> AttemptRecord:
         is_infrastructure_failure=row.infrastructure,
         cpus=row.cpus,
         gpus=row.gpus,
+        lookup_options=row.lookup_options,
+        host=row.host,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        poll_failures=row.poll_failures,
     )
 
 
@@ -94,10 +103,12 @@ def attempt(connection: sa.Connection, name: str, index: int, number: int) -> At
     )
 
 
-def unfinished(experiment: str | None, dag_id: str | None, run_id: str | None) -> sa.Select[Any]:
-    """Return the query for runs without a recorded end; None matches everything."""
+def unfinished(
+    experiment: str | None, dag_id: str | None, run_id: str | None, installation: str | None
+) -> sa.Select[Any]:
+    """Return the query for attempts without a recorded end; None matches everything."""
     c = runs.c
-    wanted = ((c.experiment, experiment), (c.dag_id, dag_id), (c.run_id, run_id))
+    wanted = ((c.experiment, experiment), (c.dag_id, dag_id), (c.run_id, run_id), (c.installation, installation))
     return select(c.finished_at.is_(None), *(column == value for column, value in wanted if value is not None))
 
 
@@ -151,6 +162,10 @@ def begin(connection: sa.Connection, name: str, index: int, new: NewAttempt) -> 
             try_number=new.identity.try_number,
             max_tries=new.identity.max_tries,
             torchx_conn_id=new.identity.torchx_conn_id,
+            installation=new.identity.installation,
+            lookup_options=new.lookup_options,
+            host=new.host,
+            poll_failures=0,
         )
     )
     return record(_require(connection, key))
@@ -226,6 +241,51 @@ def unseen_polls(connection: sa.Connection, key: str) -> int:
 def set_unseen_polls(connection: sa.Connection, key: str, polls: int) -> int:
     """Record that number."""
     return _update(connection, key, unseen_polls=polls).unseen_polls
+
+
+def pass_to_try(connection: sa.Connection, key: str, identity: TaskIdentity) -> AttemptRecord:
+    """Record the later try of the same task that goes on with the attempt; see ``ExperimentStore``."""
+    return _update(connection, key, runs.c.try_number < identity.try_number, try_number=identity.try_number)
+
+
+def note_times(connection: sa.Connection, key: str, started_at: float | None, ended_at: float | None) -> AttemptRecord:
+    """Record when the app began and ended; None leaves what is recorded."""
+    times = {"started_at": started_at, "ended_at": ended_at}
+    known = {name: at for name, at in times.items() if at is not None}
+    return _update(connection, key, **known) if known else record(_require(connection, key))
+
+
+def poll_failures(connection: sa.Connection, key: str) -> int:
+    """Return the number of consecutive polls that the scheduler has not answered."""
+    return int(_require(connection, key).poll_failures)
+
+
+def set_poll_failures(connection: sa.Connection, key: str, failures: int) -> int:
+    """Record that number."""
+    return _update(connection, key, poll_failures=failures).poll_failures
+
+
+def end(
+    connection: sa.Connection, key: str, observed: AppObservation, trial_end: TrialEnd | None
+) -> tuple[AttemptRecord, TrialRecord]:
+    """Finish the attempt and, when its end decides it, the trial; see ``ExperimentStore.end_attempt``."""
+    attempt = finish(connection, key, observed.app_state, observed.message, observed.is_infrastructure_failure)
+    attempt = note_times(connection, key, observed.started_at, observed.ended_at)
+    name, index = attempt.experiment, attempt.trial_index
+    trial = _trial_rows.require(connection, name, index, lock=True)
+    if is_terminal_trial_status(trial.status) or of_trial(connection, name, index)[-1].attempt > attempt.number:
+        return attempt, _trial_rows.record(trial)
+    status = trial_status_of(attempt.app_state or observed.app_state, attempt.cancel_reason)
+    if status == "COMPLETED":
+        if trial_end is None:
+            return attempt, _trial_rows.record(trial)
+    else:
+        reason = attempt.message or attempt.cancel_reason or f"the app ended as {attempt.app_state}"
+        trial_end = TrialEnd(status, reason=reason)
+    outcome = _trial_rows.checked_outcome(
+        index, trial_end.status, trial_end.observations, trial_end.reason, trial_end.evidence
+    )
+    return attempt, _trial_rows.complete(connection, name, index, outcome, overwrite=False)
 
 
 def finish(connection: sa.Connection, key: str, app_state: str, message: str, infrastructure: bool) -> AttemptRecord:

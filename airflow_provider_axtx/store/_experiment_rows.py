@@ -73,13 +73,20 @@ def require(connection: sa.Connection, name: str) -> sa.Row[Any]:
 
 
 def create(
-    connection: sa.Connection, name: str, uid: str, spec: dict[str, Any], *, if_exists: str, ax_version: str
+    connection: sa.Connection,
+    name: str,
+    uid: str,
+    spec: dict[str, Any],
+    *,
+    if_exists: str,
+    ax_version: str,
+    created_by: dict[str, Any] | None,
 ) -> bool:
     """Insert the experiment unless it exists; return whether it is the one with this ``uid``."""
     found = connection.execute(sa.select(experiments).where(experiments.c.name == name)).one_or_none()
     if found is None:
         values = {"name": name, "uid": uid, "spec": spec, "version": 0, "created_at": time.time()}
-        connection.execute(sa.insert(experiments).values(**values, ax_version=ax_version))
+        connection.execute(sa.insert(experiments).values(**values, ax_version=ax_version, created_by=created_by))
         return True
     if found.uid == uid:
         return True  # our own earlier call, whose commit went through although the connection broke
@@ -106,6 +113,15 @@ def _refuse_another_spec(name: str, stored: dict[str, Any], given: dict[str, Any
 def _shown(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def record_app(connection: sa.Connection, name: str, app: dict[str, Any], replace: bool) -> dict[str, Any]:
+    """Record what the trials run, unless something is recorded; return what is recorded."""
+    c = experiments.c
+    free = c.name == name if replace else sa.and_(c.name == name, c.app.is_(None))
+    connection.execute(sa.update(experiments).where(free).values(app=app))
+    recorded: dict[str, Any] = require(connection, name).app
+    return recorded
 
 
 def summaries(connection: sa.Connection, names: Collection[str] | None = None) -> list[ExperimentSummary]:

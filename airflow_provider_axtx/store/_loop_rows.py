@@ -23,20 +23,30 @@ class LoopRecords:
     def loop(self, name: str, task_key: str) -> LoopRecord | None:
         """Return the loop of this task, or None before its first start."""
         row = self._db.read(lambda connection: _row(connection, name, task_key))
-        return None if row is None else LoopRecord(row.started_at, row.stop_reason)
+        return None if row is None else _record(row)
 
-    def start_loop(self, name: str, task_key: str, max_tries: int) -> LoopRecord:
+    def loop_of_task(self, task_key: str) -> LoopRecord | None:
+        """Return the loop that this task started last, over whichever experiment; None before its first start."""
+        query = sa.select(loops).where(loops.c.loop_key == loop_key(task_key)).order_by(loops.c.started_at.desc())
+        row = self._db.read(lambda connection: connection.execute(query).first())
+        return None if row is None else _record(row)
+
+    def start_loop(
+        self, name: str, task_key: str, max_tries: int, definition: dict[str, Any] | None = None
+    ) -> LoopRecord:
         """Record that the task starts, or goes on with, its loop. The experiment need not exist yet.
 
         The time of the first start stays. A retry finds the recorded stop reason; a user's Clear, which changes
         ``max_tries``, and another task take it back: what has been reached is decided anew.
+
+        :param definition: the experiment's definition as this start rendered it.
         """
         row = self._db.read(lambda connection: _row(connection, name, task_key))
         if row is not None and row.max_tries == max_tries:
-            return LoopRecord(row.started_at, row.stop_reason)
+            return _record(row)
 
         def work(connection: sa.Connection) -> LoopRecord:
-            return _start(connection, name, task_key, max_tries)
+            return _start(connection, name, task_key, max_tries, definition)
 
         try:
             return self._db.write("start_loop", work)
@@ -68,18 +78,24 @@ def _row(connection: sa.Connection, name: str, task_key: str) -> sa.Row[Any] | N
     return connection.execute(sa.select(loops).where(*_is(name, task_key))).one_or_none()
 
 
-def _start(connection: sa.Connection, name: str, task_key: str, max_tries: int) -> LoopRecord:
+def _record(row: sa.Row[Any]) -> LoopRecord:
+    return LoopRecord(row.started_at, row.stop_reason, row.experiment, row.max_tries, row.definition)
+
+
+def _start(
+    connection: sa.Connection, name: str, task_key: str, max_tries: int, definition: dict[str, Any] | None
+) -> LoopRecord:
     row = _row(connection, name, task_key)
     if row is None:
         started_at = time.time()
-        key = {"experiment": name, "loop_key": loop_key(task_key)}
-        connection.execute(sa.insert(loops).values(**key, max_tries=max_tries, started_at=started_at))
+        row_of_loop = {"experiment": name, "loop_key": loop_key(task_key), "max_tries": max_tries}
+        connection.execute(sa.insert(loops).values(**row_of_loop, started_at=started_at, definition=definition))
     elif row.max_tries == max_tries:
-        return LoopRecord(row.started_at, row.stop_reason)
+        return _record(row)
     else:
         started_at = row.started_at
-        again = {"max_tries": max_tries, "stop_reason": None}
+        again = {"max_tries": max_tries, "stop_reason": None, "definition": definition}
         connection.execute(sa.update(loops).where(*_is(name, task_key)).values(**again))
     resumed = {"stop_reason": None, "stopped_at": None}
     connection.execute(sa.update(experiments).where(experiments.c.name == name).values(**resumed))
-    return LoopRecord(started_at, None)
+    return LoopRecord(started_at, None, name, max_tries, definition)

@@ -18,7 +18,7 @@ from airflow_provider_axtx.core.errors import (
 )
 from airflow_provider_axtx.core.keys import dag_run_of, request_key
 from airflow_provider_axtx.core.numbers import finite
-from airflow_provider_axtx.core.records import Observation, OpenTrial, Proposal, TrialRecord
+from airflow_provider_axtx.core.records import Observation, OpenTrial, Proposal, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import (
     TERMINAL_TRIAL_STATUSES,
     TRIAL_STATUSES,
@@ -130,7 +130,13 @@ def granted(connection: sa.Connection, name: str, task: str, *, first: int = 0) 
 
 
 def add(
-    connection: sa.Connection, name: str, proposal: Proposal, task: str, first_slot: int, expected_version: int
+    connection: sa.Connection,
+    name: str,
+    proposal: Proposal,
+    task: str,
+    first_slot: int,
+    expected_version: int,
+    requested_by: TaskIdentity | None,
 ) -> list[TrialRecord]:
     """Insert the proposed trials if the experiment's version is the expected one; see ``ExperimentStore``."""
     # The UPDATE both compares and locks the row: who comes second waits, then sees the new version.
@@ -155,6 +161,7 @@ def add(
             "origin": proposed.origin,
             "request_key": request_key(task, first_slot + offset),
             "dag_run": dag_run_of(task),
+            "requested_by": None if requested_by is None else requested_by.to_json(),
             "created_at": now,
             "updated_at": now,
             "completed_at": None if proposed.results is None else now,
@@ -340,9 +347,12 @@ def _insert_observations(
 def unsettled(connection: sa.Connection, dag_run: str | None, experiment: str | None) -> list[OpenTrial]:
     """Return the trials that have not ended, of a DAG run, of an experiment, or all."""
     c = trials.c
-    query = sa.select(c.experiment, c.trial_index, c.dag_run).where(c.status.in_(_OPEN))
+    query = sa.select(c.experiment, c.trial_index, c.dag_run, c.requested_by).where(c.status.in_(_OPEN))
     for column, value in ((c.dag_run, dag_run), (c.experiment, experiment)):
         if value is not None:
             query = query.where(column == value)
     found = connection.execute(query.order_by(c.experiment, c.trial_index))
-    return [OpenTrial(row.experiment, row.trial_index, row.dag_run or "") for row in found]
+    return [
+        OpenTrial(row.experiment, row.trial_index, row.dag_run or "", TaskIdentity.from_json(row.requested_by))
+        for row in found
+    ]

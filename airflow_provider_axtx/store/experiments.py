@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import InvalidInputError, StoreConflictError
 from airflow_provider_axtx.core.records import (
-    AttemptRecord,
     ExperimentSnapshot,
     Observation,
     OpenTrial,
@@ -20,17 +19,18 @@ from airflow_provider_axtx.core.records import (
     TaskIdentity,
     TrialRecord,
 )
-from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _experiment_rows, _lease, _trial_rows
+from airflow_provider_axtx.store import _analysis_rows, _experiment_rows, _lease, _trial_rows
+from airflow_provider_axtx.store._attempts import AttemptRecords
+from airflow_provider_axtx.store._dag_run_rows import DagRunRecords
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store._loop_rows import LoopRecords
 from airflow_provider_axtx.store._schema import open_schema
-from airflow_provider_axtx.store.tables import runs
 
 __all__ = ["ExperimentStore", "ExperimentSummary"]
 
 
-class ExperimentStore(LoopRecords):
+class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords):
     """Experiments, trials, runs and observations in an SQL database.
 
     Contract, on every database and for any number of processes and threads:
@@ -74,11 +74,13 @@ class ExperimentStore(LoopRecords):
         *,
         if_exists: Literal["resume", "fail"] = "resume",
         ax_version: str = "",
+        created_by: TaskIdentity | None = None,
     ) -> bool:
         """Create an experiment, or accept the existing one of the same definition.
 
         :param name: at most 100 printable characters without slashes.
         :param spec: the ``ExperimentSpec`` as a JSON object.
+        :param created_by: the task that creates it, and so the DAG whose experiment it is.
         :return: True when it was created, False when it was there.
         :raises InvalidInputError: for a name or an ``if_exists`` that cannot be used.
         :raises ExperimentExistsError: with ``if_exists="fail"``, or when the stored definition differs.
@@ -89,7 +91,15 @@ class ExperimentStore(LoopRecords):
         uid = uuid.uuid4().hex
 
         def work(connection: sa.Connection) -> bool:
-            return _experiment_rows.create(connection, name, uid, spec, if_exists=if_exists, ax_version=ax_version)
+            return _experiment_rows.create(
+                connection,
+                name,
+                uid,
+                spec,
+                if_exists=if_exists,
+                ax_version=ax_version,
+                created_by=None if created_by is None else created_by.to_json(),
+            )
 
         try:
             return self._db.write("create", work)
@@ -123,6 +133,21 @@ class ExperimentStore(LoopRecords):
         """Return the ``ExperimentSpec`` as a JSON object."""
         spec: dict[str, Any] = self._db.read(lambda connection: _experiment_rows.require(connection, name)).spec
         return spec
+
+    def record_app(self, name: str, app: dict[str, Any], *, replace: bool = False) -> dict[str, Any]:
+        """Record what the experiment's trials run (component, its arguments, scheduler); the first one stays.
+
+        :param app: a JSON object.
+        :param replace: put it in place of what is recorded.
+        :return: the recorded one.
+        """
+        recorded = self._db.read(lambda connection: _experiment_rows.require(connection, name)).app
+        if recorded is not None and (recorded == app or not replace):
+            known: dict[str, Any] = recorded
+            return known
+        return self._db.write(
+            "record_app", lambda connection: _experiment_rows.record_app(connection, name, app, replace)
+        )
 
     def summaries(self) -> list[ExperimentSummary]:
         """Return one line for each experiment, in the order of their names."""
@@ -195,13 +220,21 @@ class ExperimentStore(LoopRecords):
         return self._db.read(lambda connection: _trial_rows.granted(connection, name, task_key))
 
     def add_trials(
-        self, name: str, proposal: Proposal, *, task_key: str, first_slot: int, expected_version: int
+        self,
+        name: str,
+        proposal: Proposal,
+        *,
+        task_key: str,
+        first_slot: int,
+        expected_version: int,
+        requested_by: TaskIdentity | None = None,
     ) -> list[TrialRecord]:
         """Record proposed trials and the generator state with them, if no others were added since the facts were read.
 
         :param task_key: the requesting task (``core.names.task_key``); with the slot it makes each request key.
         :param first_slot: slot of the first trial within the task's request, from 0.
         :param expected_version: ``ExperimentSnapshot.version`` that the proposal was made from.
+        :param requested_by: the requesting task, recorded with the trials: a reaper asks whose they are.
         :return: the recorded trials; those of an earlier call when the request keys are known.
         :raises StoreConflictError: when the version has moved; read the facts and propose again.
         """
@@ -209,7 +242,9 @@ class ExperimentStore(LoopRecords):
             return []
         return self._db.write(
             "add_trials",
-            lambda connection: _trial_rows.add(connection, name, proposal, task_key, first_slot, expected_version),
+            lambda connection: _trial_rows.add(
+                connection, name, proposal, task_key, first_slot, expected_version, requested_by
+            ),
         )
 
     def complete(
@@ -270,130 +305,3 @@ class ExperimentStore(LoopRecords):
     def analyses(self, name: str) -> list[AnalysisCard]:
         """Return the experiment's newest analysis cards in their order; empty before the first analysis."""
         return self._db.read(lambda connection: _analysis_rows.recorded(connection, name))
-
-    # Runs
-
-    def begin_attempt(
-        self,
-        name: str,
-        index: int,
-        *,
-        scheduler: str,
-        identity: TaskIdentity,
-        tracker_base: str | None = None,
-        tracker_root: str | None = None,
-        expected_attempt: int | None = None,
-        reopen_reason: str | None = None,
-        cpus: int = 0,
-        gpus: int = 0,
-    ) -> AttemptRecord:
-        """Record that the trial's next attempt is about to be submitted; a CANDIDATE trial becomes STAGED.
-
-        :param tracker_base: where the app reports its results; None makes one of its own under ``tracker_root``.
-        :param expected_attempt: number of the last run that the caller has seen, plus 1. Of two processes that race
-            for the same attempt one gets the run and the other ``StoreConflictError``. None takes the next number.
-        :param reopen_reason: run a FAILED or ABANDONED trial again; the reason is recorded, old observations go.
-        :param cpus: cores that the app asks for, with ``gpus`` the base of the resource-hours.
-        :raises InvalidInputError: without ``tracker_base`` and ``tracker_root``.
-        :raises StoreConflictError: when ``expected_attempt`` is not the next one; read the latest run again.
-        :raises TrialStateError: when the attempt before has not ended, or the trial is terminal and not reopened.
-        """
-        new = _attempt_rows.NewAttempt(
-            claim=uuid.uuid4().hex,
-            scheduler=scheduler,
-            tracker_base=tracker_base,
-            tracker_root=tracker_root,
-            identity=identity,
-            expected_attempt=expected_attempt,
-            reopen_reason=reopen_reason,
-            cpus=cpus,
-            gpus=gpus,
-        )
-        return self._db.write("begin_attempt", lambda connection: _attempt_rows.begin(connection, name, index, new))
-
-    def record_handle(self, attempt: AttemptRecord, app_handle: str) -> AttemptRecord:
-        """Record the scheduler's app handle; the trial becomes RUNNING. The same handle again changes nothing.
-
-        When the run was ended meanwhile (its submitter was slow and taken for dead), it is opened again with its
-        cancellation requested: look at ``cancel_requested_at`` of the answer.
-
-        :raises TrialStateError: when the run has another handle already.
-        """
-        return self._db.write(
-            "record_handle",
-            lambda connection: _attempt_rows.record_handle(connection, attempt.submission_key, app_handle),
-        )
-
-    def request_cancel(self, attempt: AttemptRecord, reason: str) -> AttemptRecord:
-        """Record that the run is to be cancelled, before it is attempted; the first reason stays.
-
-        Nothing changes when the run has ended.
-        """
-        return self._db.write(
-            "request_cancel",
-            lambda connection: _attempt_rows.request_cancel(connection, attempt.submission_key, reason),
-        )
-
-    def note_unseen(self, attempt: AttemptRecord, seen: bool) -> int:
-        """Count consecutive polls in which the scheduler did not know the app; ``seen`` sets the count to 0.
-
-        :return: the count, this poll included.
-        """
-        key = attempt.submission_key
-        before = self._db.read(lambda connection: _attempt_rows.unseen_polls(connection, key))
-        # Fixed before it is written: repeating "add 1" after a lost connection would count one poll twice.
-        polls = 0 if seen else before + 1
-        if polls == before:
-            return polls
-        return self._db.write("note_unseen", lambda connection: _attempt_rows.set_unseen_polls(connection, key, polls))
-
-    def finish_attempt(
-        self, attempt: AttemptRecord, app_state: str, message: str, *, is_infrastructure_failure: bool = False
-    ) -> AttemptRecord:
-        """Record the app's terminal ``AppState``; the first one stays.
-
-        :param is_infrastructure_failure: the app ended through no fault of its own (lost, preempted, node failure).
-
-        :raises InvalidInputError: for a state that is not terminal.
-        """
-        return self._db.write(
-            "finish_attempt",
-            lambda connection: _attempt_rows.finish(
-                connection, attempt.submission_key, app_state, message, is_infrastructure_failure
-            ),
-        )
-
-    def attempts(self, name: str, index: int | None = None) -> list[AttemptRecord]:
-        """Return the runs of the experiment, or of one trial, in order of trial and attempt."""
-
-        def work(connection: sa.Connection) -> list[AttemptRecord]:
-            _experiment_rows.require(connection, name)
-            found = [runs.c.experiment == name] + ([] if index is None else [runs.c.trial_index == index])
-            return [_attempt_rows.record(row) for row in connection.execute(_attempt_rows.select(*found))]
-
-        return self._db.read(work)
-
-    def attempt(self, name: str, index: int, attempt: int) -> AttemptRecord:
-        """Return one run.
-
-        :raises TrialNotFoundError: when there is no such run.
-        """
-        return self._db.read(lambda connection: _attempt_rows.attempt(connection, name, index, attempt))
-
-    def latest_attempt(self, name: str, index: int) -> AttemptRecord | None:
-        """Return the trial's last attempt, or None before the first."""
-        found = self._db.read(lambda connection: _attempt_rows.of_trial(connection, name, index))
-        return _attempt_rows.record(found[-1]) if found else None
-
-    def open_attempts(
-        self, *, experiment: str | None = None, dag_id: str | None = None, run_id: str | None = None
-    ) -> list[AttemptRecord]:
-        """Return the runs whose end is not recorded, of everything or of the named experiment, DAG, DAG run."""
-        query = _attempt_rows.unfinished(experiment, dag_id, run_id)
-        return self._db.read(lambda connection: [_attempt_rows.record(row) for row in connection.execute(query)])
-
-    def run_by_key(self, submission_key: str) -> AttemptRecord | None:
-        """Return the run with this submission key, or None."""
-        query = _attempt_rows.select(runs.c.submission_key == submission_key)
-        found = self._db.read(lambda connection: connection.execute(query).one_or_none())
-        return None if found is None else _attempt_rows.record(found)

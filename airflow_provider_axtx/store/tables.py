@@ -14,7 +14,7 @@ from sqlalchemy.dialects import mysql
 
 #: The newest migration. Kept here so that opening an up-to-date store does not import Alembic (0.3 s for each task);
 #: a test compares it with the migrations.
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 #: Alembic's bookkeeping for this schema alone.
 VERSION_TABLE = "axtx_alembic_version"
 
@@ -106,6 +106,10 @@ experiments = sa.Table(
     _seconds("stopped_at"),
     # How many trials it is meant to have, as the task that generates last knew; for displays only.
     sa.Column("planned_trials", sa.Integer()),
+    # The task that created it (``TaskIdentity``): whose experiment it is.
+    sa.Column("created_by", Json()),
+    # What its trials run: component, component_args, scheduler.
+    sa.Column("app", Json()),
     **_MYSQL,
 )
 
@@ -123,6 +127,8 @@ trials = sa.Table(
     _key("request_key", nullable=True),
     # Which DAG run asked for it: what a teardown looks for.
     _key("dag_run", 100, nullable=True),
+    # The task that asked for it (``TaskIdentity``).
+    sa.Column("requested_by", Json()),
     sa.Column("reason", Message()),
     sa.Column("evidence", Json()),
     _seconds("created_at", nullable=False),
@@ -165,6 +171,14 @@ runs = sa.Table(
     sa.Column("try_number", sa.Integer(), nullable=False),
     sa.Column("max_tries", sa.Integer(), nullable=False),
     _key("torchx_conn_id"),
+    _key("installation", server_default=""),
+    # What is needed to find the app again on its scheduler, and the host of an app that only its host can observe.
+    sa.Column("lookup_options", Json()),
+    _key("host", nullable=True),
+    # When the app itself began and ended, as far as its scheduler tells.
+    _seconds("started_at"),
+    _seconds("ended_at"),
+    sa.Column("poll_failures", sa.Integer(), nullable=False, server_default="0"),
     sa.ForeignKeyConstraint(["experiment", "trial_index"], ["axtx_trials.experiment", "axtx_trials.trial_index"]),
     sa.Index(None, "finished_at"),
     sa.Index(None, "dag_id", "run_id"),
@@ -180,6 +194,20 @@ loops = sa.Table(
     sa.Column("max_tries", sa.Integer(), nullable=False),
     _seconds("started_at", nullable=False),
     sa.Column("stop_reason", Message()),
+    # The definition as the task's first start rendered it.
+    sa.Column("definition", Json()),
+    sa.Index(None, "loop_key"),
+    **_MYSQL,
+)
+
+dag_runs = sa.Table(
+    "axtx_dag_runs",
+    metadata,
+    # ``keys.dag_run_key`` of generation 0: a DAG run that is deleted and created again is the next one of its id.
+    _key("dag_run", 100, primary_key=True),
+    sa.Column("generation", sa.Integer(), nullable=False),
+    _seconds("started_at", nullable=False),
+    sa.Column("clear_number", sa.Integer(), nullable=False),
     **_MYSQL,
 )
 

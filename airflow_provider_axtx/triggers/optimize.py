@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -118,20 +118,17 @@ class AxOptimizeTrigger(BaseTrigger):
         """
         a = self.arguments
         url = await AxHook(a["ax_conn_id"]).aget_url()
-        # Only what it has waited for: a cleared task may be running again already, with new apps.
-        await asyncio.to_thread(_cancel, url, a["experiment"], a["identity"], a["submitted"])
+        await asyncio.to_thread(_cancel, url, a["identity"])
 
 
-def _cancel(url: str, experiment: str, identity: Mapping[str, Any], handles: Collection[str]) -> None:
+def _cancel(url: str, identity: Mapping[str, Any]) -> None:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.lifecycle.attempts import KILLED
-    from airflow_provider_axtx.lifecycle.task_trials import cancel_task_attempts
+    from airflow_provider_axtx.lifecycle.reap import end_task
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
-    def launcher_for(run: AttemptRecord) -> TorchXLauncher:
-        return TorchXLauncher(run.scheduler)
+    def launcher_for(attempt: AttemptRecord) -> TorchXLauncher:
+        return TorchXLauncher.for_attempt(attempt.scheduler, attempt.lookup_options)
 
-    reason = f"{KILLED}: cleared, failed or marked as success while it was deferred"
-    cancel_task_attempts(
-        ExperimentStore(url), launcher_for, experiment, TaskIdentity(**identity), reason, handles=handles
-    )
+    reason = f"{KILLED}: marked as failed or as success while it was deferred"
+    end_task(ExperimentStore(url), launcher_for, TaskIdentity.from_json(identity), reason, seconds=20)

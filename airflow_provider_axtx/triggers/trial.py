@@ -162,10 +162,11 @@ def make_observe(scheduler: str) -> Observe:
 
 def _cancel(url: str, run: Mapping[str, Any]) -> None:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
-    from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
+    from airflow_provider_axtx.lifecycle.attempts import KILLED, end_attempt
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
     store = ExperimentStore(url)
     recorded = store.attempt(run["experiment"], run["trial_index"], run["attempt"])
     reason = f"{KILLED}: cleared, failed or marked as success while it was deferred"
-    cancel_attempt(store, TorchXLauncher(recorded.scheduler), recorded, reason)
+    launcher = TorchXLauncher.for_attempt(recorded.scheduler, recorded.lookup_options)
+    end_attempt(store, launcher, recorded, reason, seconds=20)

@@ -27,10 +27,15 @@ def test_a_known_state_is_taken_as_it_is(state: str) -> None:
     assert GRACE.evaluate(seen, age=1e6, unseen_polls=0) == seen
 
 
-@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "UNKNOWN", "CANCELLED"])
+@pytest.mark.parametrize("state", ["FAILED", "UNKNOWN", "CANCELLED"])
 def test_our_own_recorded_cancel_decides_what_the_end_means(state: str) -> None:
     verdict = GRACE.evaluate(AppObservation(state), age=1, unseen_polls=1, cancel_reason="timeout")
     assert (verdict.app_state, verdict.message) == ("CANCELLED", "timeout")
+
+
+def test_an_app_that_had_succeeded_before_its_cancellation_reached_it_has_succeeded() -> None:
+    seen = AppObservation("SUCCEEDED")
+    assert GRACE.evaluate(seen, age=1, unseen_polls=0, cancel_reason="timeout") == seen
 
 
 def test_a_cancelled_app_that_still_runs_is_waited_for() -> None:

@@ -47,13 +47,13 @@ def test_names_that_share_a_slug_have_different_keys() -> None:
 
 
 def test_request_key_is_the_same_for_every_retry_and_differs_by_slot() -> None:
-    task = keys.task_key("dag", "run", "task", 3)
-    assert keys.request_key(task, 0) == keys.request_key(keys.task_key("dag", "run", "task", 3), 0)
+    task = keys.task_key(keys.dag_run_key("dag", "run"), "task", 3)
+    assert keys.request_key(task, 0) == keys.request_key(keys.task_key(keys.dag_run_key("dag", "run"), "task", 3), 0)
     assert keys.request_key(task, 0) != keys.request_key(task, 1)
 
 
 def test_a_long_request_key_fits_an_index_and_stays_unique() -> None:
-    task = keys.task_key("d" * 250, "r" * 250, "t" * 250, 0)
+    task = keys.task_key(keys.dag_run_key("d" * 250, "r" * 250), "t" * 250, 0)
     made = {keys.request_key(task, slot) for slot in range(100)}
     assert len(made) == 100
     assert max(map(len, made)) <= 200
@@ -77,3 +77,14 @@ def test_every_attempt_has_a_tracker_base_of_its_own() -> None:
     bases = {keys.attempt_tracker_base("s3://bucket/root/", "e", "uid", 0, attempt) for attempt in (1, 2, 3)}
     assert len(bases) == 3
     assert all(base.startswith("s3://bucket/root/e-") for base in bases)
+
+
+def test_two_installations_and_a_dag_run_that_was_created_again_have_keys_of_their_own() -> None:
+    made = {
+        keys.dag_run_key("dag", "run"),
+        keys.dag_run_key("dag", "run", "one"),
+        keys.dag_run_key("dag", "run", "other"),
+        keys.dag_run_key("dag", "run", "one", 1),
+        keys.dag_run_key("dag", "run", "", 1),
+    }
+    assert len(made) == 5

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_axtx.core.app_observation import LostAppPolicy
-from airflow_provider_axtx.core.keys import task_key
+from airflow_provider_axtx.core.keys import dag_run_key, task_key
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle.generate import start_loop
@@ -55,7 +55,7 @@ class Rig:
     ) -> Loop:
         """Return the loop as a new process of the task makes it."""
         identity = TaskIdentity("dag", run_id, "optimize", -1, try_number, max_tries)
-        key = task_key("dag", run_id, "optimize", -1)
+        key = task_key(dag_run_key("dag", run_id), "optimize", -1)
         fact = start_loop(self.store, ExperimentSpec.load(spec), if_exists="resume", task_key=key, max_tries=max_tries)
         return Loop(
             store=self.store,

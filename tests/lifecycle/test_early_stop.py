@@ -14,7 +14,7 @@ from airflow_provider_axtx.core.keys import tracker_key, tracker_step_key
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TaskIdentity
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle.attempts import cancel_attempt, poll_attempt
-from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
+from airflow_provider_axtx.lifecycle.complete import complete_trial, conclude, finalize
 from airflow_provider_axtx.lifecycle.early_stop import stop_early
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
@@ -68,7 +68,14 @@ class World:
 
     def stop_early(self) -> list[int]:
         """As a new process does it."""
-        return stop_early(ExperimentStore(self.url), self.new_launcher(), "curves", self.runs())
+        return stop_early(ExperimentStore(self.url), lambda attempt: self.new_launcher(), "curves", self.runs())
+
+    def settle(self, index: int) -> dict[str, Any]:
+        """As the next poll of any process does it."""
+        attempt = self.store.attempts("curves", index)[-1]
+        observed = poll_attempt(self.store, self.launcher, attempt, LostAppPolicy())
+        assert observed.is_terminal
+        return conclude(self.store, attempt, observed)
 
     def status(self, index: int) -> str:
         return self.store.trial("curves", index).status
@@ -100,6 +107,7 @@ def test_the_bad_one_of_two_is_stopped_and_keeps_its_data(world: Callable[..., W
     w.curve(0, [0.1 + 0.2, 0.2])
     w.curve(1, [3.3e-12, 2.0])
     assert w.stop_early() == [1]
+    w.settle(1)
     assert [w.status(0), w.status(1)] == ["RUNNING", "EARLY_STOPPED"]
     assert w.steps(0) == [(1.0, 0.1 + 0.2), (2.0, 0.2)]
     assert w.steps(1) == [(1.0, 3.3e-12), (2.0, 2.0)]
@@ -111,13 +119,12 @@ def test_the_bad_one_of_two_is_stopped_and_keeps_its_data(world: Callable[..., W
 def test_a_stopped_trial_is_completed_with_its_last_step(world: Callable[..., World]) -> None:
     w = world()
     w.curve(0, [5.0, 4.0, 3.0])
-    before = w.store.attempts("curves", 0)[-1]
     assert w.stop_early() == [0]
+    w.report(0, {"loss": 2.5}, 4)  # written while the app was being cancelled
     run = w.store.attempts("curves", 0)[-1]
-    # As a sensor that only now sees that the app is gone.
-    outcome = finalize(w.store, before, poll_attempt(w.store, w.launcher, run, LostAppPolicy()))
+    outcome = finalize(w.store, run, poll_attempt(w.store, w.launcher, run, LostAppPolicy()))
     completed = complete_trial(w.store, outcome)
-    assert (completed["trial_status"], completed["metrics"]) == ("EARLY_STOPPED", {"loss": {"mean": 3.0, "sem": None}})
+    assert (completed["trial_status"], completed["metrics"]) == ("EARLY_STOPPED", {"loss": {"mean": 2.5, "sem": None}})
     assert w.status(0) == "EARLY_STOPPED"
     w.succeed(1, 0.5)
     assert [b["trial_index"] for b in optimizer.best(w.store.snapshot("curves"))] == [1]
@@ -176,7 +183,7 @@ def test_an_app_that_ended_by_itself_meanwhile_is_completed(world: Callable[...,
     w.curve(0, [9.0, 9.0])
     runs = w.runs()
     w.store.finish_attempt(runs[0], "SUCCEEDED", "")
-    assert stop_early(w.store, w.launcher, "curves", runs) == []
+    assert stop_early(w.store, lambda attempt: w.launcher, "curves", runs) == []
     assert w.succeed(0, 9.0)["trial_status"] == "COMPLETED"
 
 
@@ -184,7 +191,7 @@ def test_a_trial_cancelled_for_another_reason_is_not_stopped_early(world: Callab
     w = world(1)
     w.curve(0, [9.0, 9.0])
     run = cancel_attempt(w.store, w.launcher, w.runs()[0], "timeout")
-    assert stop_early(w.store, w.launcher, "curves", [run]) == []
+    assert stop_early(w.store, lambda attempt: w.launcher, "curves", [run]) == []
     assert finalize(w.store, run, poll_attempt(w.store, w.launcher, run, LostAppPolicy())).trial_status == "ABANDONED"
 
 
@@ -193,15 +200,11 @@ def test_killed_after_the_decision(world: Callable[..., World], point: str) -> N
     w = world(1)
     w.curve(0, [9.0, 9.0])
     killed_at(point, w.stop_early)
-    run = w.store.attempts("curves", 0)[-1]
-    if run.finished_at is None:
-        assert w.stop_early() == [0]
-    else:
-        # Not live any more: whoever observes it settles it.
-        assert (
-            finalize(w.store, run, poll_attempt(w.store, w.launcher, run, LostAppPolicy())).trial_status
-            == "EARLY_STOPPED"
-        )
+    assert w.stop_early() == []  # decided already
+    attempt = w.store.attempts("curves", 0)[-1]
+    if not poll_attempt(w.store, w.launcher, attempt, LostAppPolicy()).is_terminal:
+        cancel_attempt(w.store, w.launcher, attempt, "carried out by the next poll")
+    assert w.settle(0)["trial_status"] == "EARLY_STOPPED"
     assert (w.status(0), w.live_apps(), w.steps(0)) == ("EARLY_STOPPED", 0, [(1.0, 9.0), (2.0, 9.0)])
     assert w.cluster.calls("schedule") == 1
 
@@ -213,3 +216,4 @@ def test_killed_before_the_decision_it_is_made_with_the_next_step(world: Callabl
     assert (w.steps(0), w.status(0)) == ([(1.0, 9.0), (2.0, 9.0)], "RUNNING")
     w.report(0, {"loss": 9.0}, 3)
     assert w.stop_early() == [0]
+    w.settle(0)

@@ -10,9 +10,11 @@ import pytest
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import ExperimentExistsError, InvalidInputError, SchedulerUnavailableError
 from airflow_provider_axtx.core.records import Observation, Proposal
+from airflow_provider_axtx.launcher import tracker
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials, start_loop
+from airflow_provider_axtx.lifecycle.reap import end_task, settle_ended_dag_runs
 from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from tests.lifecycle.rig import SPEC, Rig, indexes, settled
@@ -115,9 +117,7 @@ def test_a_scheduler_that_does_not_answer_changes_nothing(rig: Rig) -> None:
     settled(loop)
     rig.end(0)
     rig.cluster.fail_next("describe", times=2)
-    with pytest.raises(SchedulerUnavailableError):
-        while True:
-            loop.step()
+    assert isinstance(loop.step().error, SchedulerUnavailableError)
     assert rig.statuses() == {0: "RUNNING", 1: "RUNNING"}
     assert indexes(settled(loop)) == [1, 2]
 
@@ -166,24 +166,43 @@ def test_an_end_that_was_observed_but_not_recorded_is_recorded(rig: Rig) -> None
     assert rig.statuses()[0] == "COMPLETED"
 
 
-@pytest.mark.parametrize("max_tries", [0, 1], ids=["retry", "clear"])
-def test_trials_whose_task_was_killed_run_again(rig: Rig, max_tries: int) -> None:
+def test_trials_whose_task_was_ended_run_again_after_a_clear(rig: Rig) -> None:
     settled(rig.loop(parallelism=2))
-    rig.loop().cancel_all(f"{KILLED}: by a user")
-    step = settled(rig.loop(parallelism=2, try_number=2, max_tries=max_tries))
+    end_task(rig.store, lambda attempt: rig.launcher, rig.loop().identity, f"{KILLED}: by a user")
+    assert rig.statuses() == {0: "ABANDONED", 1: "ABANDONED"}
+    step = settled(rig.loop(parallelism=2, try_number=2, max_tries=1))
     assert [(run.trial_index, run.number) for run in step.live] == [(0, 2), (1, 2)]
     states = [app["state"] for app in rig.cluster.apps().values()]
     assert sorted(states) == ["CANCELLED", "CANCELLED", "RUNNING", "RUNNING"]
-    parameters = [trial.parameters for trial in rig.store.trials("loop")]
-    assert len(parameters) == 2
+    assert len(rig.store.trials("loop")) == 2
+
+
+def test_ending_a_task_completes_what_had_succeeded_and_leaves_what_a_later_try_owns(rig: Rig) -> None:
+    settled(rig.loop(parallelism=3))
+    rig.end(0)
+    first_try, retry = rig.loop().identity, rig.loop(parallelism=3, try_number=2)
+    rig.store.pass_to_try(rig.store.attempt("loop", 2, 1), retry.identity)
+    end_task(rig.store, lambda attempt: rig.launcher, first_try, f"{KILLED}: a zombie")
+    assert rig.statuses() == {0: "COMPLETED", 1: "ABANDONED", 2: "RUNNING"}
+    assert rig.app_of(2)[1]["state"] == "RUNNING"
 
 
 def test_another_dag_run_resumes_the_experiment_and_leaves_foreign_trials_alone(rig: Rig) -> None:
     settled(rig.loop(parallelism=1))
     other = rig.loop(parallelism=2, run_id="other")
     assert indexes(settled(other)) == [1, 2]
-    other.cancel_all("enough")
+    end_task(rig.store, lambda attempt: rig.launcher, other.identity, "enough")
     assert rig.app_of(0)[1]["state"] == "RUNNING"
+
+
+def test_trials_of_a_dag_run_that_is_over_are_settled_when_another_goes_on(rig: Rig) -> None:
+    settled(rig.loop(parallelism=2))
+    rig.end(0)
+    other = rig.loop(parallelism=1, run_id="other").identity
+    assert settle_ended_dag_runs(rig.store, lambda attempt: rig.launcher, "loop", other, lambda owner: True) == []
+    reaped = settle_ended_dag_runs(rig.store, lambda attempt: rig.launcher, "loop", other, lambda owner: False)
+    assert [(one.trial_index, one.trial_status) for one in reaped] == [(0, "COMPLETED"), (1, "ABANDONED")]
+    assert rig.app_of(1)[1]["state"] == "CANCELLED"
 
 
 def test_an_experiment_of_somebody_else_is_refused_with_fail_but_not_ones_own(rig: Rig) -> None:
@@ -202,12 +221,45 @@ def test_a_component_that_does_not_fit_submits_nothing(rig: Rig) -> None:
     assert rig.cluster.apps() == {}
 
 
-def test_another_scheduler_is_refused_while_an_app_runs_on_the_old_one(rig: Rig) -> None:
-    settled(rig.loop())
+def test_live_apps_go_on_with_their_scheduler_before_another_one_is_refused(rig: Rig) -> None:
+    settled(rig.loop(parallelism=2))
     elsewhere = TorchXLauncher("other", scheduler_factories={"other": rig.cluster.factory})
-    with pytest.raises(InvalidInputError, match=r"scheduler is 'other' now, and fake://.* still runs on 'fake'"):
-        rig.loop(try_number=2, launcher=elsewhere).step()
-    assert rig.statuses() == {0: "RUNNING"}
+    loop = rig.loop(parallelism=2, try_number=2, launcher=elsewhere)
+    loop.launcher_for = lambda attempt: rig.launcher
+    rig.end(0)
+    assert indexes(settled(loop)) == [1]
+    assert rig.statuses() == {0: "COMPLETED", 1: "RUNNING"}
+    rig.end(1)
+    with pytest.raises(ExperimentExistsError, match=r"scheduler: recorded 'fake', given 'other'"):
+        settled(loop)
+    assert rig.statuses() == {0: "COMPLETED", 1: "COMPLETED"}
+
+
+def test_what_one_app_reports_stops_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = rig.loop(parallelism=2, max_trials=4)
+    settled(loop)
+    rig.end(0)
+    rig.end(1)
+
+    def unreadable(tracker_base: str, trial_index: int) -> Any:
+        if trial_index == 0:
+            raise OSError("a loop of links")
+        return read_results(tracker_base, trial_index)
+
+    read_results = tracker.read_results
+    monkeypatch.setattr(tracker, "read_results", unreadable)
+    for _ in range(5):
+        loop.step()
+    assert rig.statuses() == {0: "FAILED", 1: "COMPLETED", 2: "RUNNING", 3: "RUNNING"}
+    assert "a loop of links" in (rig.store.trial("loop", 0).reason or "")
+
+
+def test_an_app_that_had_succeeded_before_its_cancellation_is_completed(rig: Rig) -> None:
+    step = settled(rig.loop())
+    rig.store.request_cancel(step.live[0], "timeout: by another process")
+    rig.end(0)
+    settled(rig.loop(try_number=2))
+    assert rig.statuses()[0] == "COMPLETED"
 
 
 # Every reason to stop

@@ -9,6 +9,10 @@ from airflow.sdk import Asset
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_provider_axtx.assets import experiment_asset
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.records import TaskIdentity
+from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.lifecycle.complete import finalize
 from airflow_provider_axtx.operators.ax import (
     AxBestTrialOperator,
     AxCompleteTrialOperator,
@@ -27,8 +31,12 @@ def outcome(execute: Execute) -> dict[str, Any]:
     """A trial whose app has ended well."""
     execute(AxCreateExperimentOperator(task_id="create", experiment=BOOTH))
     trial = execute(AxGenerateTrialOperator(task_id="generate", experiment_name="booth"))
-    ended = {"trial_status": "COMPLETED", "app_state": "SUCCEEDED", "message": ""}
-    return {**trial, **ended, "attempt": 1, "app_handle": "local_detached://torchx/a", "tracker_base": "/nowhere"}
+    store = AxHook().store
+    attempt = store.begin_attempt(
+        "booth", trial["trial_index"], scheduler="local_detached", identity=TaskIdentity(), tracker_base="/nowhere"
+    )
+    attempt = store.record_handle(attempt, "local_detached://torchx/a")
+    return finalize(store, attempt, AppObservation("SUCCEEDED")).to_json()
 
 
 def events(operator: Any) -> dict[str, dict[str, Any]]:

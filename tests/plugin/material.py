@@ -6,7 +6,7 @@ import math
 import random
 from typing import Any
 
-from airflow_provider_axtx.core.keys import task_key
+from airflow_provider_axtx.core.keys import dag_run_key, task_key
 from airflow_provider_axtx.core.records import Observation, Proposal, ProposedTrial, TaskIdentity
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
@@ -57,7 +57,7 @@ def fill(
         )
         for i in range(n)
     )
-    key = task_key(dag_id, RUN, "tune.generate_0", -1)
+    key = task_key(dag_run_key(dag_id, RUN), "tune.generate_0", -1)
     records = store.add_trials(name, Proposal(trials, {"n": n}), task_key=key, first_slot=0, expected_version=0)
     for record in records:
         identity = TaskIdentity(dag_id, RUN, "tune.round_0.submit", record.index, 1, 0, "torchx_default")

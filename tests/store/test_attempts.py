@@ -33,7 +33,7 @@ def test_begin_writes_everything_ahead(store: ExperimentStore) -> None:
     assert before <= run.requested_at <= time.time()
     assert (run.app_handle, run.submitted_at, run.finished_at, run.app_state, run.unseen_polls) == (None,) * 4 + (0,)
     assert store.trial(name, 0).status == "STAGED"
-    assert store.latest_attempt(name, 0) == store.run_by_key(key) == store.attempt(name, 0, 1) == run
+    assert store.latest_attempt(name, 0) == store.attempt_by_key(key) == store.attempt(name, 0, 1) == run
     assert store.attempts(name) == store.attempts(name, 0) == store.open_attempts() == [run]
 
 
@@ -52,7 +52,7 @@ def test_begin_needs_a_place_for_results(store: ExperimentStore) -> None:
 def test_no_runs_yet(store: ExperimentStore) -> None:
     name = experiment(store)
     assert store.latest_attempt(name, 0) is None
-    assert store.run_by_key("nope") is None
+    assert store.attempt_by_key("nope") is None
     assert (store.attempts(name), store.open_attempts()) == ([], [])
     with pytest.raises(TrialNotFoundError):
         begin(store, name, 7)
@@ -166,7 +166,7 @@ def test_unseen_polls_are_counted_in_a_row(store: ExperimentStore) -> None:
     run = begin(store, experiment(store))
     seen = (False, False, True, True, False, False, False)
     assert [store.note_unseen(run, one) for one in seen] == [1, 2, 0, 0, 1, 2, 3]
-    latest = store.run_by_key(run.submission_key)
+    latest = store.attempt_by_key(run.submission_key)
     assert latest is not None and latest.unseen_polls == 3
 
 

@@ -21,7 +21,7 @@ def test_the_first_start_stays_and_the_first_reason_too(store: ExperimentStore) 
     store.create("later", {})
     assert store.stop_loop("later", TASK, "the time was up") == "the time was up"
     assert store.stop_loop("later", TASK, "too many failures") == "the time was up"
-    assert store.start_loop("later", TASK, max_tries=2) == LoopRecord(first.started_at, "the time was up")
+    assert store.start_loop("later", TASK, max_tries=2) == LoopRecord(first.started_at, "the time was up", "later", 2)
     assert store.summary("later").stop_reason == "the time was up"
 
 
@@ -29,7 +29,7 @@ def test_a_clear_takes_the_reason_back_but_not_the_start(store: ExperimentStore)
     name = experiment(store)
     first = store.start_loop(name, TASK, max_tries=2)
     store.stop_loop(name, TASK, "enough")
-    assert store.start_loop(name, TASK, max_tries=3) == LoopRecord(first.started_at, None)
+    assert store.start_loop(name, TASK, max_tries=3) == LoopRecord(first.started_at, None, name, 3)
     assert store.summary(name).stop_reason is None
     assert store.stop_loop(name, TASK, "now really") == "now really"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.conftest import TABLES, Server
@@ -83,7 +85,15 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.open_trials(dag_run="dag")
     store.open_trials(experiment=name)
     store.evidence(name, index)
-    store.run_by_key(run.submission_key)
+    store.attempt_by_key(run.submission_key)
+    store.note_poll_failure(run)
+    store.clear_poll_failures(run)
+    store.note_started(run, 1.0)
+    store.pass_to_try(run, replace(run.identity, try_number=run.identity.try_number + 1))
+    store.end_attempt(run, AppObservation("FAILED", "exit 1"))
+    store.record_app(name, {"component": "c"})
+    store.dag_run_generation("", "dag", "manual__1", started_at=1.0, clear_number=0)
+    store.loop_of_task("task")
     store.create(name, SPEC)
     store.start_loop(name, "task", max_tries=0)
     store.start_loop(name, "task", max_tries=1)

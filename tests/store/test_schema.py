@@ -47,12 +47,24 @@ def test_migrations_make_what_the_tables_say(empty_url: str) -> None:
 
 
 def test_migrations_make_the_very_same_sqlite_schema(migrated_file: Path, tmp_path: Path) -> None:
-    def schema(path: Path) -> set[str]:
+    def schema(path: Path) -> dict[str, list[object]]:
+        """Each table's columns with type, default and key, its foreign keys and its indexes with their columns."""
+        found: dict[str, list[object]] = {}
         with sqlite3.connect(path) as connection:
-            rows = connection.execute(
-                "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != ?", [VERSION_TABLE]
-            )
-            return {"\n".join(sorted(line.strip(" ,\t") for line in sql.splitlines())) for (sql,) in rows}
+
+            def pragma(what: str, name: str) -> list[tuple[object, ...]]:
+                return list(connection.execute(f"PRAGMA {what}({name})"))
+
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            for (table,) in [row for row in tables if row[0] != VERSION_TABLE]:
+                columns = sorted(row[1:] for row in pragma("table_xinfo", table))
+                foreign = sorted(row[1:] for row in pragma("foreign_key_list", table))
+                indexes = sorted(
+                    (unique, origin, tuple(column for _, _, column in pragma("index_info", name)))
+                    for _, name, unique, origin, _ in pragma("index_list", table)
+                )
+                found[table] = [columns, foreign, indexes]
+        return found
 
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'created.db'}")
     metadata.create_all(engine)

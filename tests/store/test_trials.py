@@ -96,7 +96,7 @@ def test_a_request_that_was_granted_in_part_proposes_anew(store: ExperimentStore
 
 @pytest.mark.parametrize("length", [5, 250])
 def test_granted_in_slot_order_beyond_one_look(store: ExperimentStore, length: int) -> None:
-    task = task_key("d" * length, "r" * length, "t" * length, 3)
+    task = task_key(dag_run_key("d" * length, "r" * length), "t" * length, 3)
     store.create("digits", SPEC)
     add(store, "digits", 60, task=task)
     add(store, "digits", 1, task=task + "1")
@@ -206,7 +206,7 @@ def test_another_outcome_needs_overwrite(store: ExperimentStore) -> None:
 
 def test_open_trials_of_a_dag_run_and_of_an_experiment(store: ExperimentStore) -> None:
     first, second = experiment(store, 1, "a"), experiment(store, 1, "b")
-    task = task_key("dag", "manual__1", "generate", -1)
+    task = task_key(dag_run_key("dag", "manual__1"), "generate", -1)
     add(store, first, 3, task=task)
     begin(store, first, 1)
     store.complete(first, 2, status="FAILED")

@@ -22,3 +22,9 @@ def create_index(name: str, table: str, columns: list[str]) -> None:
     """Create the index unless it is there."""
     if name not in {index["name"] for index in sa.inspect(op.get_bind()).get_indexes(table)}:
         op.create_index(name, table, columns)
+
+
+def add_column(table: str, column: sa.Column[Any]) -> None:
+    """Add the column unless it is there."""
+    if column.name not in {found["name"] for found in sa.inspect(op.get_bind()).get_columns(table)}:
+        op.add_column(table, column)

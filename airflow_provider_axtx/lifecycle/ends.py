@@ -1,0 +1,183 @@
+"""How the apps of a loop end: polled in batches, each recorded on its own, whatever one of them reports."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
+from airflow_provider_axtx.core.errors import AppElsewhereError, AxtxError, ResultsPendingError
+from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.records import AttemptRecord
+from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt, evaluate
+from airflow_provider_axtx.lifecycle.complete import conclude, fail_unreadable
+from airflow_provider_axtx.lifecycle.submit import retries_left
+from airflow_provider_axtx.lifecycle.task_trials import TIMEOUT
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+    from airflow_provider_axtx.store.experiments import ExperimentStore
+
+log = logging.getLogger(__name__)
+
+#: Lines of the app's log that are shown when a trial fails.
+LOG_LINES = 20
+#: How often in a row the results of an app may be unreadable before its trial is FAILED for it.
+MAX_UNREADABLE = 3
+
+
+@dataclass
+class Ends:
+    """Polls the apps of one loop and records how they ended.
+
+    :param launcher_for: gives the launcher of an attempt.
+    :param trial_timeout: seconds since submission after which an app is cancelled.
+    :param trial_retries: how many infrastructure failures of a trial are followed by another attempt.
+    :param check: called before anything is recorded or cancelled; raises when the task was ended meanwhile.
+    :param on_change: called when something was recorded.
+    :param on_finalized: told the terminal ``TrialStatus`` name of each trial that was settled.
+    """
+
+    store: ExperimentStore
+    launcher_for: Callable[[AttemptRecord], TorchXLauncher]
+    policy: LostAppPolicy
+    trial_timeout: float
+    trial_retries: int
+    check: Callable[[], None]
+    on_change: Callable[[], None]
+    on_finalized: Callable[[str], None]
+    #: The first error of the last poll: the scheduler or the tracker of some attempt did not answer.
+    error: Exception | None = field(default=None, init=False)
+    #: Whether an app has succeeded whose results are not visible yet.
+    results_pending: bool = field(default=False, init=False)
+    _ended_at: dict[str, float] = field(default_factory=dict, init=False)
+    _unreadable: dict[str, int] = field(default_factory=dict, init=False)
+
+    def poll(self, live: Sequence[AttemptRecord], known: Mapping[str, AppObservation]) -> None:
+        """Poll live apps, those of one launcher in one batch; record what has ended, cancel what has had its time.
+
+        An error stays with its attempt (``error``): the others are polled all the same.
+
+        :param known: terminal observations by app handle that were made already.
+        :raises AppElsewhereError: when an app can only be observed on another host.
+        """
+        self.error, self.results_pending = None, False
+        for launcher, attempts in self._batches(live):
+            handles = [str(attempt.app_handle) for attempt in attempts]
+            try:
+                seen = {**launcher.observe([handle for handle in handles if handle not in known]), **known}
+            except AppElsewhereError:
+                raise
+            except AxtxError as error:
+                self._note_error(f"{len(attempts)} app(s) of scheduler {launcher.scheduler}", error)
+                continue
+            crash_point("loop.after_observe")
+            for attempt in attempts:
+                observed = seen[str(attempt.app_handle)]
+                self.each(attempt, functools.partial(self._judge, attempt, observed))
+
+    def each(self, attempt: AttemptRecord, action: Callable[[], Any]) -> None:
+        """Do something about one attempt; what it raises is noted and does not keep the others from their turn."""
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - noted: one trial's error must not stop the others
+            # When the task was ended meanwhile, that is what the error says, and the loop must end.
+            self.check()
+            self._note_error(str(attempt), error)
+
+    def _batches(self, live: Sequence[AttemptRecord]) -> Iterator[tuple[TorchXLauncher, list[AttemptRecord]]]:
+        batches: dict[int, tuple[TorchXLauncher, list[AttemptRecord]]] = {}
+        for attempt in live:
+            launcher = self.launcher_for(attempt)
+            batches.setdefault(id(launcher), (launcher, []))[1].append(attempt)
+        yield from batches.values()
+
+    def _note_error(self, what: str, error: Exception) -> None:
+        log.warning("%s: %s: %s. It is tried again.", what, type(error).__name__, error)
+        self.error = self.error or error
+
+    def _judge(self, attempt: AttemptRecord, seen: AppObservation) -> None:
+        observed = evaluate(self.store, attempt, seen, self.policy)
+        now, since = time.time(), attempt.submitted_at or attempt.requested_at
+        if observed.is_terminal:
+            self.record(attempt, observed)
+        elif attempt.cancel_requested_at is not None:
+            # The process that decided it may have been killed before it told the scheduler.
+            self.launcher_for(attempt).cancel(str(attempt.app_handle))
+        elif now >= since + self.trial_timeout:
+            self.check()
+            doing = "still running" if observed.app_state == "RUNNING" else f"still {observed.app_state} in the queue"
+            log.warning(
+                "Trial %s: its app is %s after %.0f s and is cancelled.", attempt.trial_index, doing, now - since
+            )
+            reason = f"{TIMEOUT}: {doing} {self.trial_timeout:.0f} s after its submission"
+            cancel_attempt(self.store, self.launcher_for(attempt), attempt, reason)
+            self.on_change()
+
+    def record(self, attempt: AttemptRecord, observed: AppObservation) -> None:
+        """Record the end of an attempt and, unless the trial runs again, what becomes of its trial."""
+        self.check()
+        if self._runs_again(attempt, observed):
+            if attempt.finished_at is None:
+                self.store.finish_attempt(
+                    attempt,
+                    observed.app_state,
+                    observed.message,
+                    is_infrastructure_failure=observed.is_infrastructure_failure,
+                )
+                log.warning(
+                    "Trial %s, attempt %s: %s. It runs again.", attempt.trial_index, attempt.number, observed.message
+                )
+                self.on_change()
+            return
+        before = self.store.trial(attempt.experiment, attempt.trial_index)
+        answer = self._conclude(attempt, observed)
+        if answer is None:
+            return
+        self.on_change()
+        if not is_terminal_trial_status(before.status):
+            self._tell(attempt, answer)
+
+    def _conclude(self, attempt: AttemptRecord, observed: AppObservation) -> dict[str, Any] | None:
+        """Record end and results; None when the results are still waited for."""
+        key = attempt.submission_key
+        ended_at = self._ended_at.setdefault(key, observed.ended_at or time.time())
+        try:
+            return conclude(self.store, attempt, replace(observed, ended_at=ended_at))
+        except ResultsPendingError:
+            self.results_pending = True
+            return None
+        except Exception as error:
+            self._unreadable[key] = self._unreadable.get(key, 0) + 1
+            if self._unreadable[key] < MAX_UNREADABLE:
+                raise
+            return fail_unreadable(self.store, attempt, observed, error)
+
+    def _runs_again(self, attempt: AttemptRecord, observed: AppObservation) -> bool:
+        if observed.app_state != "SUCCEEDED" and (attempt.cancel_reason or "").startswith(KILLED):
+            return True
+        return observed.is_infrastructure_failure and retries_left(self.store, attempt, self.trial_retries)
+
+    def _tell(self, attempt: AttemptRecord, answer: Mapping[str, Any]) -> None:
+        status = answer["trial_status"]
+        self.on_finalized(status)
+        if status == "COMPLETED":
+            values = ", ".join(f"{name} {value['mean']:.6g}" for name, value in answer["metrics"].items())
+            log.info("Trial %s COMPLETED: %s", attempt.trial_index, values)
+            return
+        log.warning("Trial %s %s: %s", attempt.trial_index, status, answer["message"])
+        if status == "FAILED" and attempt.app_handle is not None:
+            self._show_app_log(attempt, attempt.app_handle)
+
+    def _show_app_log(self, attempt: AttemptRecord, handle: str) -> None:
+        try:
+            lines = self.launcher_for(attempt).logs(handle, lines=LOG_LINES)
+        except AxtxError as error:
+            log.warning("The log of %s cannot be read: %s", handle, error)
+            return
+        log.warning("Last lines of %s:\n%s", handle, "\n".join(lines) or "(nothing)")

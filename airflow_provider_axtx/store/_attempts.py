@@ -1,0 +1,207 @@
+"""The part of ``ExperimentStore`` that is about attempts."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialEnd, TrialRecord
+from airflow_provider_axtx.store import _attempt_rows, _experiment_rows
+from airflow_provider_axtx.store._database import Database
+from airflow_provider_axtx.store.tables import runs
+
+
+class AttemptRecords:
+    """The attempts of trials: each the submission of one app."""
+
+    _db: Database
+
+    def begin_attempt(
+        self,
+        name: str,
+        index: int,
+        *,
+        scheduler: str,
+        identity: TaskIdentity,
+        tracker_base: str | None = None,
+        tracker_root: str | None = None,
+        expected_attempt: int | None = None,
+        reopen_reason: str | None = None,
+        cpus: int = 0,
+        gpus: int = 0,
+        lookup_options: dict[str, Any] | None = None,
+        host: str | None = None,
+    ) -> AttemptRecord:
+        """Record that the trial's next attempt is about to be submitted; a CANDIDATE trial becomes STAGED.
+
+        :param tracker_base: where the app reports its results; None makes one of its own under ``tracker_root``.
+        :param expected_attempt: number of the last run that the caller has seen, plus 1. Of two processes that race
+            for the same attempt one gets the run and the other ``StoreConflictError``. None takes the next number.
+        :param reopen_reason: run a FAILED or ABANDONED trial again; the reason is recorded, old observations go.
+        :param cpus: cores that the app asks for, with ``gpus`` the base of the resource-hours.
+        :param lookup_options: what the scheduler needs to find the app again (a JSON object).
+        :param host: the host on which alone the app can be observed; None for a scheduler of a cluster.
+        :raises InvalidInputError: without ``tracker_base`` and ``tracker_root``.
+        :raises StoreConflictError: when ``expected_attempt`` is not the next one; read the latest run again.
+        :raises TrialStateError: when the attempt before has not ended, or the trial is terminal and not reopened.
+        """
+        new = _attempt_rows.NewAttempt(
+            claim=uuid.uuid4().hex,
+            scheduler=scheduler,
+            tracker_base=tracker_base,
+            tracker_root=tracker_root,
+            identity=identity,
+            expected_attempt=expected_attempt,
+            reopen_reason=reopen_reason,
+            cpus=cpus,
+            gpus=gpus,
+            lookup_options=lookup_options,
+            host=host,
+        )
+        return self._db.write("begin_attempt", lambda connection: _attempt_rows.begin(connection, name, index, new))
+
+    def record_handle(self, attempt: AttemptRecord, app_handle: str) -> AttemptRecord:
+        """Record the scheduler's app handle; the trial becomes RUNNING. The same handle again changes nothing.
+
+        When the run was ended meanwhile (its submitter was slow and taken for dead), it is opened again with its
+        cancellation requested: look at ``cancel_requested_at`` of the answer.
+
+        :raises TrialStateError: when the run has another handle already.
+        """
+        return self._db.write(
+            "record_handle",
+            lambda connection: _attempt_rows.record_handle(connection, attempt.submission_key, app_handle),
+        )
+
+    def request_cancel(self, attempt: AttemptRecord, reason: str) -> AttemptRecord:
+        """Record that the run is to be cancelled, before it is attempted; the first reason stays.
+
+        Nothing changes when the run has ended.
+        """
+        return self._db.write(
+            "request_cancel",
+            lambda connection: _attempt_rows.request_cancel(connection, attempt.submission_key, reason),
+        )
+
+    def note_unseen(self, attempt: AttemptRecord, seen: bool) -> int:
+        """Count consecutive polls in which the scheduler did not know the app; ``seen`` sets the count to 0.
+
+        :return: the count, this poll included.
+        """
+        key = attempt.submission_key
+        before = self._db.read(lambda connection: _attempt_rows.unseen_polls(connection, key))
+        # Fixed before it is written: repeating "add 1" after a lost connection would count one poll twice.
+        polls = 0 if seen else before + 1
+        if polls == before:
+            return polls
+        return self._db.write("note_unseen", lambda connection: _attempt_rows.set_unseen_polls(connection, key, polls))
+
+    def finish_attempt(
+        self, attempt: AttemptRecord, app_state: str, message: str, *, is_infrastructure_failure: bool = False
+    ) -> AttemptRecord:
+        """Record the app's terminal ``AppState``; the first one stays.
+
+        :param is_infrastructure_failure: the app ended through no fault of its own (lost, preempted, node failure).
+
+        :raises InvalidInputError: for a state that is not terminal.
+        """
+        return self._db.write(
+            "finish_attempt",
+            lambda connection: _attempt_rows.finish(
+                connection, attempt.submission_key, app_state, message, is_infrastructure_failure
+            ),
+        )
+
+    def end_attempt(
+        self, attempt: AttemptRecord, observed: AppObservation, trial_end: TrialEnd | None = None
+    ) -> tuple[AttemptRecord, TrialRecord]:
+        """Record that the app has ended and, in the same transaction, what becomes of its trial.
+
+        What was recorded first stays, of the attempt as of the trial. The trial is left as it is when another attempt
+        has followed, and when the app has succeeded and ``trial_end`` is None: another task reads the results.
+
+        :param observed: a terminal observation.
+        :param trial_end: how the trial ends if the app has succeeded.
+        :return: the attempt and the trial as they are recorded now.
+        :raises InvalidInputError: for a state that is not terminal, or an observation that cannot be kept.
+        """
+        return self._db.write(
+            "end_attempt",
+            lambda connection: _attempt_rows.end(connection, attempt.submission_key, observed, trial_end),
+        )
+
+    def pass_to_try(self, attempt: AttemptRecord, identity: TaskIdentity) -> AttemptRecord:
+        """Record that a later try of the task goes on with the attempt: an earlier try that comes back owns nothing."""
+        if identity.try_number <= attempt.identity.try_number or not identity.is_task_of(attempt.identity):
+            return attempt
+        return self._db.write(
+            "pass_to_try", lambda connection: _attempt_rows.pass_to_try(connection, attempt.submission_key, identity)
+        )
+
+    def note_started(self, attempt: AttemptRecord, started_at: float) -> AttemptRecord:
+        """Record when the app began to run, in seconds since the epoch; the first time stays."""
+        if attempt.started_at is not None:
+            return attempt
+        return self._db.write(
+            "note_started",
+            lambda connection: _attempt_rows.note_times(connection, attempt.submission_key, started_at, None),
+        )
+
+    def note_poll_failure(self, attempt: AttemptRecord) -> int:
+        """Count consecutive polls that the scheduler has not answered, over all processes; return the count."""
+        key = attempt.submission_key
+        failures = self._db.read(lambda connection: _attempt_rows.poll_failures(connection, key)) + 1
+        return self._db.write(
+            "note_poll_failure", lambda connection: _attempt_rows.set_poll_failures(connection, key, failures)
+        )
+
+    def clear_poll_failures(self, attempt: AttemptRecord) -> None:
+        """Note that the scheduler has answered; writes only when it had not answered before."""
+        key = attempt.submission_key
+        if self._db.read(lambda connection: _attempt_rows.poll_failures(connection, key)):
+            self._db.write(
+                "clear_poll_failures", lambda connection: _attempt_rows.set_poll_failures(connection, key, 0)
+            )
+
+    def attempts(self, name: str, index: int | None = None) -> list[AttemptRecord]:
+        """Return the runs of the experiment, or of one trial, in order of trial and attempt."""
+
+        def work(connection: sa.Connection) -> list[AttemptRecord]:
+            _experiment_rows.require(connection, name)
+            found = [runs.c.experiment == name] + ([] if index is None else [runs.c.trial_index == index])
+            return [_attempt_rows.record(row) for row in connection.execute(_attempt_rows.select(*found))]
+
+        return self._db.read(work)
+
+    def attempt(self, name: str, index: int, attempt: int) -> AttemptRecord:
+        """Return one run.
+
+        :raises TrialNotFoundError: when there is no such run.
+        """
+        return self._db.read(lambda connection: _attempt_rows.attempt(connection, name, index, attempt))
+
+    def latest_attempt(self, name: str, index: int) -> AttemptRecord | None:
+        """Return the trial's last attempt, or None before the first."""
+        found = self._db.read(lambda connection: _attempt_rows.of_trial(connection, name, index))
+        return _attempt_rows.record(found[-1]) if found else None
+
+    def open_attempts(
+        self,
+        *,
+        experiment: str | None = None,
+        dag_id: str | None = None,
+        run_id: str | None = None,
+        installation: str | None = None,
+    ) -> list[AttemptRecord]:
+        """Return the attempts whose end is not recorded: all, or those that have the values given."""
+        query = _attempt_rows.unfinished(experiment, dag_id, run_id, installation)
+        return self._db.read(lambda connection: [_attempt_rows.record(row) for row in connection.execute(query)])
+
+    def attempt_by_key(self, submission_key: str) -> AttemptRecord | None:
+        """Return the attempt with this submission key, or None."""
+        query = _attempt_rows.select(runs.c.submission_key == submission_key)
+        found = self._db.read(lambda connection: connection.execute(query).one_or_none())
+        return None if found is None else _attempt_rows.record(found)
