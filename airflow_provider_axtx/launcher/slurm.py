@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torchx.specs import AppDef
+from torchx.specs import AppDef, Role
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.launcher.local_detached.launch import app_environment
+
+#: TorchX writes these options into the batch script without quotes. Characters besides letters, digits and ``_``.
+_OPTION_CHARACTERS = {
+    "partition": ".,+-",
+    "time": ":-",
+    "constraint": "&|*!()[],.:@=+-",
+    "mail-user": ".@+,-",
+    "mail-type": ",",
+}
+_TEXT_OPTIONS = ("comment", "job_dir")
+_ROLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check that no option becomes a further option or a command of the batch script.
+
+    :raises InvalidInputError: names the option.
+    """
+    for name, characters in _OPTION_CHARACTERS.items():
+        value = options.get(name)
+        if value is not None and not re.fullmatch(rf"[\w{re.escape(characters)}]+", value, re.ASCII):
+            raise InvalidInputError(
+                f"scheduler_args: {name} {value!r} has characters that this option of Slurm cannot have.",
+                fix=f"use only letters, digits and the characters _{characters}",
+            )
+    for name in _TEXT_OPTIONS:
+        value = options.get(name)
+        if value is not None and not value.isprintable():
+            raise InvalidInputError(
+                f"scheduler_args: {name} {value!r} has a newline or another control character.", fix="use one line."
+            )
 
 
 def check_submission(app: AppDef) -> None:
     """Check what only Slurm cannot do.
 
-    :raises InvalidInputError: an environment variable that Slurm would corrupt, or an argument that TorchX would.
+    :raises InvalidInputError: the name of a role or a variable that would become part of the batch script, an
+        environment variable that Slurm would corrupt, or an argument that TorchX would.
     """
     for role in app.roles:
+        _check_names(role)
         bad = sorted(name for name, value in role.env.items() if re.search(r"[,'\"\n\r]", value))
         if bad:
             raise InvalidInputError(
@@ -31,6 +69,30 @@ def check_submission(app: AppDef) -> None:
                 "number on Slurm.",
                 fix="choose another value.",
             )
+
+
+def _check_names(role: Role) -> None:
+    if not _ROLE_NAME.fullmatch(role.name):
+        raise InvalidInputError(
+            f"The role name {role.name!r} cannot be part of a job's name and of the names of its log files.",
+            fix="use up to 100 letters, digits, dots, dashes and underscores.",
+        )
+    bad = [name for name in role.env if not _VARIABLE_NAME.fullmatch(name)]
+    if bad:
+        raise InvalidInputError(
+            f"Role {role.name} sets {bad[0]!r}, which is not the name of an environment variable.",
+            fix="use letters, digits and underscores.",
+        )
+
+
+def withhold_secrets(request: Any) -> None:
+    """Let ``sbatch``, which passes its environment on to the job, not see Airflow's own variables.
+
+    :param request: TorchX's ``SlurmBatchRequest``.
+    """
+    withheld = sorted(set(os.environ) - set(app_environment(os.environ)))
+    if withheld:
+        request.cmd[:0] = ["env", *(f"--unset={name}" for name in withheld)]
 
 
 def forbid_requeue(request: Any) -> None:
@@ -76,10 +138,24 @@ def work_in(request: Any, job_dir: str | None, key: str) -> None:
     try:
         if not folder.is_absolute():
             raise ValueError("it is not an absolute path")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _make_own_folder(folder)
     except (OSError, ValueError) as error:
         raise InvalidInputError(
             f"scheduler_args: job_dir {job_dir!r} cannot be used: {error}.",
             fix="name a folder that exists on the cluster and on the Airflow workers, and is writable.",
         ) from error
     request.cmd.append(f"--chdir={folder}")
+
+
+def _make_own_folder(folder: Path) -> None:
+    """Make a folder for this user only. One that exists may have been made by another user, who guessed its name."""
+    try:
+        folder.mkdir(mode=0o700)
+        return
+    except FileExistsError:
+        status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise ValueError(f"{folder} exists and is not a folder")
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise ValueError(f"{folder} exists and belongs to another user, or others may write to it")

@@ -340,6 +340,8 @@ class TorchXLauncher:
         is_slurm = self.scheduler == "slurm"
         if is_slurm:
             _check_command("sbatch")
+            slurm.check_options(options)
+            slurm.check_submission(app)
             # TorchX would work in the folder itself: see ``slurm.work_in``.
             options = {**options, "job_dir": None}
         with self._scheduler_errors(f"dry-run {key}"):
@@ -357,7 +359,7 @@ class TorchXLauncher:
                     fix="correct the component's AppDef or scheduler_args.",
                 ) from error
         if is_slurm:
-            slurm.check_submission(app)
+            slurm.withhold_secrets(dryrun.request)
             slurm.forbid_requeue(dryrun.request)
             slurm.name_job(dryrun.request, key)
             slurm.work_in(dryrun.request, self._options.get("job_dir"), key)
