@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import functools
 import hashlib
 import importlib
@@ -22,6 +21,7 @@ from torchx.specs import AppDef
 from torchx.specs.finder import ComponentNotFoundException, get_component, get_components
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.launcher.allowed_components import check_allowed, check_own, is_file
 
 _HOW = (
     "name a registered component (utils.booth), a file and function (components.py:trainer), an import path and "
@@ -42,18 +42,21 @@ def load_function(reference: object, allowed: Sequence[str] | None) -> tuple[str
         raise InvalidInputError(f"component must be a reference or a function, not {reference!r}.", fix=_HOW)
     place, colon, name = reference.strip().rpartition(":")
     if not colon:
-        _check_allowed(reference, [name], allowed)
+        check_allowed(reference, "registered", [("", name)], allowed)
         function = _registered(name)
     elif not place or not name.isidentifier():
         # Nor a dotted name: a pattern that allows a module must not reach the modules that it imports.
         raise InvalidInputError(f"component {reference!r} does not name a file or module and a function.", fix=_HOW)
-    elif place.endswith(".py") or os.sep in place:
+    elif is_file(place):
         path = _find_file(reference, place)
-        _check_allowed(reference, [f"{os.path.normpath(place)}:{name}", f"{path}:{name}"], allowed)
-        function = _member(reference, _load_file(reference, path), name)
+        check_allowed(reference, "file", [(os.path.normpath(place), name), (str(path), name)], allowed)
+        module = _load_file(reference, path)
+        function = _member(reference, module, name)
+        check_own(reference, module.__name__, function, allowed)
     else:
-        _check_allowed(reference, [f"{place}:{name}"], allowed)
+        check_allowed(reference, "module", [(place, name)], allowed)
         function = _member(reference, _import(reference, place), name)
+        check_own(reference, place, function, allowed)
     _check_returns_app(reference, function)
     return reference, function
 
@@ -99,24 +102,6 @@ def _function_name(function: Callable[..., Any]) -> str:
         function = function.func
     module = getattr(function, "__module__", "?")
     return f"{module}:{getattr(function, '__qualname__', type(function).__name__)}"
-
-
-def _check_allowed(reference: str, forms: Sequence[str], allowed: Sequence[str] | None) -> None:
-    """Refuse a reference unless one of its forms (as written, and as the file that it is) matches a pattern."""
-    if allowed is None:
-        return
-    if not any(fnmatch.fnmatchcase(form, _plain(pattern)) for form in forms for pattern in allowed):
-        raise InvalidInputError(
-            f"component {reference!r} is not allowed by the torchx connection (allowed_components: "
-            f"{', '.join(allowed) or 'none'}).",
-            fix="use an allowed component, or have a pattern for it added to the connection.",
-        )
-
-
-def _plain(pattern: str) -> str:
-    """Return a pattern in the form of the references it is compared with: ``./a.py:f`` is ``a.py:f``."""
-    place, colon, name = pattern.rpartition(":")
-    return f"{os.path.normpath(place)}:{name}" if colon and os.sep in place else pattern
 
 
 def _registered(name: str) -> Callable[..., Any]:

@@ -19,6 +19,7 @@ from torchx.specs import AppDef
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.records import ParameterValue
 from airflow_provider_axtx.launcher.component_loading import load_function, resolved_signature
+from airflow_provider_axtx.launcher.macros import keep_verbatim
 from airflow_provider_axtx.launcher.typecheck import SAMPLES, shown, type_name, type_problem
 
 #: Arguments that are passed to every component that declares them.
@@ -94,10 +95,12 @@ class Component:
         values = {
             # A component may change what it is given (``utils.sh`` adds to ``env``); the next trial must not see that.
             **copy.deepcopy(constants),
-            **{name: _verbatim(value) for name, value in parameters.items()},
-            **{name: _verbatim(value) for name, value in reserved.items() if self._declares(name)},
+            **parameters,
+            **{name: value for name, value in reserved.items() if self._declares(name)},
         }
-        return self._call(values)
+        app = self._call(values)
+        keep_verbatim(app, [value for value in (*parameters.values(), *reserved.values()) if isinstance(value, str)])
+        return app
 
     def _call(self, values: Mapping[str, object]) -> AppDef:
         bound = self._bind(values)
@@ -287,11 +290,3 @@ def _constants(component_args: object) -> dict[str, object]:
             fix='pass for example component_args={"epochs": 3}.',
         )
     return dict(component_args)
-
-
-def _verbatim(value: object) -> object:
-    """Return a value that arrives as it is: TorchX reads ``args`` and ``env`` as templates, in which ``$$`` is ``$``.
-
-    Constants are left alone, so that a macro such as ``${app_id}`` keeps its meaning there.
-    """
-    return value.replace("$", "$$") if isinstance(value, str) else value

@@ -162,6 +162,35 @@ def test_dollars_are_escaped_in_parameters_and_kept_in_constants() -> None:
     assert args(two, {"choice": "${app_id} $5"}, {"macro": "${app_id}"}) == ["$${app_id} $$5", "${app_id}"]
 
 
+def test_component_sees_the_value_as_it_is() -> None:
+    rates = {"US$": "1", "$$": "2", "${app_id}": "3"}
+
+    def priced(currency: str) -> specs.AppDef:
+        return app(rates[currency], currency, f"--currency={currency}", "${replica_id}")
+
+    for currency, rate in rates.items():
+        role = build(priced, {"currency": currency}).roles[0]
+        values = specs.macros.Values(img_root="", app_id="ID", replica_id="7", rank0_env="")
+        assert values.apply(role).args == [rate, currency, f"--currency={currency}", "7"]
+
+
+@pytest.mark.parametrize(
+    "value", ["$", "a$", "$$", "$$$", "${app_id}", "$app_id", "x${replica_id}y", "${unknown}", "$ {app_id}"]
+)
+def test_value_arrives_in_arguments_environment_and_metadata(value: str) -> None:
+    def everywhere(value: str) -> specs.AppDef:
+        made = app(value, f"[{value}]", f"{value}/${{app_id}}")
+        made.roles[0].env = {"VALUE": value}
+        made.roles[0].metadata = {"nested": {"value": [value]}}
+        return made
+
+    values = specs.macros.Values(img_root="", app_id="ID", replica_id="7", rank0_env="")
+    role = values.apply(build(everywhere, {"value": value}).roles[0])
+    expected = f"{value}/{value if value == '${app_id}' else 'ID'}"
+    assert role.args == [value, f"[{value}]", expected]
+    assert (role.env["VALUE"], role.metadata["nested"]["value"]) == (value, [value])
+
+
 # -- references ------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +236,63 @@ def test_allowed_components(source: Path, tmp_path: Path, monkeypatch: pytest.Mo
     ):
         with pytest.raises(InvalidInputError, match="is not allowed by the torchx connection"):
             load_component(reference, allowed)
+
+
+@pytest.mark.parametrize(
+    ("reference", "allowed"),
+    [
+        # A registered name is no module and no file of that name.
+        ("utils.x:trainer", ["utils.*"]),
+        ("utils.py:trainer", ["utils.*"]),
+        ("utils/x.py:trainer", ["utils*"]),
+        ("my_components:trainer", ["my*"]),
+        ("my_components.py:trainer", ["my*"]),
+        ("my_components.py:trainer", ["my*:trainer"]),
+        ("my_components:trainer", ["*.py:trainer"]),
+        ("my_components:trainer", ["*"]),
+        # What runs anything has to be named.
+        ("utils.sh", ["utils.*"]),
+        ("utils.python", ["utils.*"]),
+        ("utils.binary", ["*"]),
+        ("dist.ddp", ["dist.*"]),
+        # What a module has only imported is not its own.
+        ("my_components:sh", ["my_components:*"]),
+        ("my_components.py:sh", ["my_components.py:*"]),
+        ("my_components:booth_with_more", ["my_components:*"]),
+    ],
+)
+def test_pattern_of_another_kind_allows_nothing(
+    source: Path, monkeypatch: pytest.MonkeyPatch, reference: str, allowed: list[str]
+) -> None:
+    source.write_text(
+        f"{source.read_text()}\nfrom torchx.components.utils import sh, booth\nimport functools\n"
+        "booth_with_more = functools.partial(booth, image='x')\n"
+    )
+    monkeypatch.chdir(source.parent)
+    Path("utils").mkdir()
+    for file in ("utils.py", "utils/x.py"):
+        Path(file).write_text(source.read_text())
+    with pytest.raises(InvalidInputError, match="is not allowed by the torchx connection"):
+        load_component(reference, allowed)
+
+
+@pytest.mark.parametrize(
+    ("reference", "allowed"),
+    [
+        ("utils.sh", ["utils.*", "utils.sh"]),
+        ("my_components:sh", ["my_components:sh"]),
+        ("my_components:sh", ["my_components:*", "torchx.components.utils:sh"]),
+        ("my_components.py:sh", ["*.py:sh"]),
+        ("my_components.py:trainer", ["*.py"]),
+    ],
+)
+def test_what_is_named_is_allowed(
+    source: Path, monkeypatch: pytest.MonkeyPatch, reference: str, allowed: list[str]
+) -> None:
+    source.write_text(f"{source.read_text()}\nfrom torchx.components.utils import sh\n")
+    sys.modules.pop("my_components", None)
+    monkeypatch.chdir(source.parent)
+    assert load_component(reference, allowed).name == reference
 
 
 def broken(source: str) -> Callable[[Path], str]:
