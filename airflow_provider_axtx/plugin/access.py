@@ -23,6 +23,8 @@ from airflow.models.connection import Connection
 from airflow.models.dag import DagModel
 from fastapi import Depends
 
+from airflow_provider_axtx.store.views import Owners
+
 #: Required by every route: the user may view plugins.
 MAY_VIEW = Depends(requires_access_view(AccessView.PLUGINS))
 
@@ -51,14 +53,18 @@ class Reader:
         """Return whether the user may read the connection."""
         return self._may_read_connection(conn_id)
 
-    def may_read_experiment(self, owners: Collection[str], conn_id: str) -> bool:
+    def may_read_experiment(self, owners: Owners, conn_id: str) -> bool:
         """Return whether the user may read an experiment.
 
-        :param owners: the DAGs that it belongs to. One that was made outside Airflow belongs to none: it is shown to
-            users who may read the connection of the store.
+        One that belongs to no DAG, or also to another Airflow deployment, of whose DAGs nothing is known here, requires
+        the right to read the connection of its store.
+
+        :param owners: whose it is.
         :param conn_id: the connection of its store.
         """
-        return all(map(self.may_read_dag, owners)) if owners else self.may_read_connection(conn_id)
+        if (not owners.dag_ids or owners.is_shared) and not self.may_read_connection(conn_id):
+            return False
+        return all(map(self.may_read_dag, owners.dag_ids))
 
     def hidden_dags(self, dag_ids: Collection[str]) -> set[str]:
         """Return those DAGs that the user may not read."""

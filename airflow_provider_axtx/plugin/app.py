@@ -19,8 +19,16 @@ from airflow_provider_axtx.plugin.answers import NOT_FOUND, error_answer, error_
 from airflow_provider_axtx.plugin.data import cards_json, curves_json, experiment_json, line_json
 from airflow_provider_axtx.plugin.files import PLOTLY, full_plotly, send_file
 from airflow_provider_axtx.plugin.ranked import RankedExperiments
-from airflow_provider_axtx.plugin.stores import DEFAULT, may_open, no_such_store, open_store, readable_stores, warning
-from airflow_provider_axtx.store.views import ExperimentLine, ExperimentViews
+from airflow_provider_axtx.plugin.stores import (
+    DEFAULT,
+    may_open,
+    no_such_store,
+    open_store,
+    readable_stores,
+    this_installation,
+    warning,
+)
+from airflow_provider_axtx.store.views import ExperimentLine, ExperimentViews, ListFilter
 
 #: Scripts and data come from this server only; plotly.js writes style elements; only Airflow may frame the page.
 _POLICY = (
@@ -86,7 +94,8 @@ StoreOfDep = Annotated[ExperimentViews, Depends(_store_of)]
 def _may_read(store: ExperimentViews, reader: Reader, name: str, conn_id: str) -> bool:
     """Return whether the experiment exists and the user may read it."""
     try:
-        return is_experiment_name(name) and reader.may_read_experiment(store.owners(name), conn_id)
+        owners = store.owners(name, this_installation()) if is_experiment_name(name) else None
+        return owners is not None and reader.may_read_experiment(owners, conn_id)
     except ExperimentNotFoundError:
         return False
 
@@ -127,13 +136,13 @@ def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
             store = _store(request, reader, conn_id)
         except StoreNotFoundError:
             return json_answer(request, {"experiments": [], "total": 0})
-        lines, total = store.page(
+        wanted = ListFilter(
             search=_without_nul(search).strip(),
             hidden_dags=reader.hidden_dags(store.dag_ids()),
             with_unowned=reader.may_read_connection(conn_id),
-            limit=limit,
-            offset=offset,
+            installation=this_installation(),
         )
+        lines, total = store.page(wanted, limit=limit, offset=offset)
         return json_answer(request, {"experiments": lines_json(store, conn_id, lines), "total": total})
 
     @app.get("/api/dag-runs")
@@ -144,7 +153,8 @@ def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
         for conn_id in readable_stores(reader, session) if reader.may_read_runs(dag_id) else ():
             try:
                 store = _store(request, reader, conn_id)
-                names = store.experiments_of(_without_nul(dag_id), _without_nul(run_id))
+                own = this_installation()
+                names = store.experiments_of(_without_nul(dag_id), _without_nul(run_id), own)
                 found = [store.line(name) for name in names if _may_read(store, reader, name, conn_id)]
                 lines += lines_json(store, conn_id, found)
             except StoreNotFoundError:

@@ -136,6 +136,8 @@ def _attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
         "cancel_reason": attempt.cancel_reason,
         "requested_at": attempt.requested_at,
         "submitted_at": attempt.submitted_at,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
         "finished_at": attempt.finished_at,
         "task": [task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number] if task.dag_id else None,
     }

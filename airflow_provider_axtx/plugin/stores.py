@@ -17,10 +17,12 @@ from airflow_provider_axtx.hooks.embedded import (
     embedded_store_warning,
     warn_about_embedded_store,
 )
+from airflow_provider_axtx.hooks.installation import installation_id_in_database
 from airflow_provider_axtx.plugin.access import Reader
 from airflow_provider_axtx.store.views import ExperimentViews
 
 DEFAULT = AxHook.default_conn_name
+_installation = ""
 #: Shown on the page; the log has the details, such as the path of the file.
 EMBEDDED_STORE = (
     "The connection ax_default is not defined, and this Airflow may run on several machines. Each of them would use an "
@@ -41,6 +43,13 @@ def open_store(conn_id: str) -> ExperimentViews:
     if connection is None or (connection.conn_type != AxHook.conn_type and conn_id != DEFAULT):
         raise no_such_store()
     return ExperimentViews(connection_url(connection))
+
+
+def this_installation() -> str:
+    """Return the identity of this Airflow deployment; empty while no task has made one."""
+    global _installation
+    _installation = _installation or installation_id_in_database()
+    return _installation
 
 
 def no_such_store() -> HTTPException:

@@ -8,11 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_provider_axtx.core.records import Observation, final_means
+from airflow_provider_axtx.core.keys import dag_run_key
+from airflow_provider_axtx.core.records import Observation, TaskIdentity, final_means
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
-from airflow_provider_axtx.store.tables import experiments, observations, runs, trials
+from airflow_provider_axtx.store.tables import dag_runs, experiments, observations, runs, trials
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,40 @@ class ExperimentLine:
 _HEAD = sa.select(experiments.c.name, experiments.c.uid, sa.type_coerce(experiments.c.spec, sa.Text()).label("spec"))
 
 
+@dataclass(frozen=True)
+class Owners:
+    """Whose an experiment is.
+
+    :param dag_ids: DAGs of this Airflow that created it or ran its trials.
+    :param is_shared: whether also tasks of another Airflow deployment did.
+    """
+
+    dag_ids: frozenset[str]
+    is_shared: bool
+
+
+def _creator(connection: sa.Connection, field: str) -> sa.ColumnElement[str]:
+    """Return a field of the task that created an experiment, as an expression; NULL when it is empty or not known."""
+    column = experiments.c.created_by
+    # The column holds text: PostgreSQL must be told that it is JSON, SQLite would make a number of it.
+    is_postgresql = connection.dialect.name == "postgresql"
+    typed: sa.ColumnElement[Any] = sa.cast(column, sa.JSON) if is_postgresql else sa.type_coerce(column, sa.JSON)
+    return sa.func.nullif(typed[field].as_string(), "")
+
+
+def _is_of(column: sa.ColumnElement[str], installation: str) -> sa.ColumnElement[bool]:
+    """Return whether a row is of this Airflow; rows of earlier versions do not tell, and count as such."""
+    return sa.func.coalesce(column, "").in_(("", installation))
+
+
 def dag_ids(connection: sa.Connection) -> set[str]:
-    """Return every DAG that has run a trial. Jumps from one id to the next in the index, however many attempts."""
+    """Return every DAG that has created an experiment or run a trial."""
+    created = connection.scalars(sa.select(_creator(connection, "dag_id")).distinct())
+    return {dag_id for dag_id in created if dag_id} | _dag_ids_of_attempts(connection)
+
+
+def _dag_ids_of_attempts(connection: sa.Connection) -> set[str]:
+    # Jumps from one id to the next in the index, however many attempts there are.
     c = runs.c
     found = sa.select(sa.func.min(c.dag_id).label("dag_id")).cte("found", recursive=True)
     following = sa.select(sa.func.min(c.dag_id)).where(c.dag_id > found.c.dag_id).scalar_subquery()
@@ -44,37 +77,65 @@ def dag_ids(connection: sa.Connection) -> set[str]:
     return {dag_id for dag_id in connection.scalars(sa.select(found.c.dag_id)) if dag_id}
 
 
-def owners(connection: sa.Connection, name: str) -> set[str]:
-    """Return the DAGs that an experiment belongs to.
+def owners(connection: sa.Connection, name: str, installation: str) -> Owners:
+    """Return whose an experiment is.
 
     :raises ExperimentNotFoundError: when there is no such experiment.
     """
-    if connection.scalar(sa.select(experiments.c.name).where(experiments.c.name == name)) is None:
+    created_by = connection.execute(sa.select(experiments.c.created_by).where(experiments.c.name == name)).one_or_none()
+    if created_by is None:
         raise _experiment_rows.not_found(name)
-    query = sa.select(runs.c.dag_id).where(runs.c.experiment == name, runs.c.dag_id != "").distinct()
-    return set(connection.scalars(query))
+    creator = TaskIdentity.from_json(created_by.created_by)
+    query = sa.select(runs.c.dag_id, runs.c.installation).where(runs.c.experiment == name).distinct()
+    found = {tuple(row) for row in connection.execute(query)} | {(creator.dag_id, creator.installation)}
+    own = {dag_id for dag_id, of in found if dag_id and of in ("", installation)}
+    return Owners(frozenset(own), any(of not in ("", installation) for _, of in found))
 
 
-def conditions(search: str, hidden_dags: Collection[str], with_unowned: bool) -> list[sa.ColumnElement[bool]]:
-    """Return the conditions on the experiments of a list; see ``ExperimentViews.page``."""
+@dataclass(frozen=True)
+class ListFilter:
+    """Which experiments a list shows.
+
+    :param search: part of the name, in any case.
+    :param hidden_dags: DAGs whose experiments are left out, also those that do not belong to them alone.
+    :param with_unowned: whether to show those that belong to no DAG, or also to another Airflow deployment.
+    :param installation: identity of this Airflow deployment.
+    """
+
+    search: str = ""
+    hidden_dags: Collection[str] = ()
+    with_unowned: bool = True
+    installation: str = ""
+
+
+def _conditions(connection: sa.Connection, wanted: ListFilter) -> list[sa.ColumnElement[bool]]:
     e = experiments.c
     found: list[sa.ColumnElement[bool]] = []
-    if search:
+    if wanted.search:
         # SQLite lowers ASCII letters only: other capitals are found as they are written.
-        lowered = sa.func.lower(e.name).contains(search.lower(), autoescape=True)
-        found.append(sa.or_(lowered, e.name.contains(search, autoescape=True)))
-    if hidden_dags:
-        found.append(e.name.not_in(sa.select(runs.c.experiment).where(runs.c.dag_id.in_(sorted(hidden_dags)))))
-    if not with_unowned:
-        found.append(sa.exists().where(runs.c.experiment == e.name, runs.c.dag_id != ""))
+        lowered = sa.func.lower(e.name).contains(wanted.search.lower(), autoescape=True)
+        found.append(sa.or_(lowered, e.name.contains(wanted.search, autoescape=True)))
+    dag_id, creator_of = _creator(connection, "dag_id"), _creator(connection, "installation")
+    is_own = _is_of(runs.c.installation, wanted.installation)
+    if wanted.hidden_dags:
+        hidden = sorted(wanted.hidden_dags)
+        found.append(e.name.not_in(sa.select(runs.c.experiment).where(runs.c.dag_id.in_(hidden), is_own)))
+        created = sa.and_(dag_id.in_(hidden), _is_of(creator_of, wanted.installation))
+        found.append(sa.not_(sa.func.coalesce(created, sa.false())))
+    if not wanted.with_unowned:
+        has_run = sa.exists().where(runs.c.experiment == e.name, runs.c.dag_id != "")
+        found.append(sa.or_(dag_id.is_not(None), has_run))
+        found.append(_is_of(creator_of, wanted.installation))
+        found.append(~sa.exists().where(runs.c.experiment == e.name, sa.not_(is_own)))
     return found
 
 
 def page(
-    connection: sa.Connection, where: Sequence[sa.ColumnElement[bool]], limit: int | None, offset: int
+    connection: sa.Connection, wanted: ListFilter, limit: int | None, offset: int
 ) -> tuple[list[ExperimentLine], int]:
     """Return the lines of one page, the latest activity first, and the number of lines on all pages."""
     e = experiments.c
+    where = _conditions(connection, wanted)
     total = connection.scalar(sa.select(sa.func.count()).select_from(experiments).where(*where)) or 0
     last = sa.select(trials.c.experiment, sa.func.max(trials.c.updated_at).label("at"))
     active = last.group_by(trials.c.experiment).subquery()
@@ -103,6 +164,18 @@ def line(connection: sa.Connection, name: str) -> ExperimentLine:
     if not found:
         raise _experiment_rows.not_found(name)
     return found[0]
+
+
+def experiments_of(connection: sa.Connection, installation: str, dag_id: str, run_id: str) -> list[str]:
+    """Return the names of the experiments that a DAG run of this Airflow has requested or run trials of."""
+    key = dag_run_key(dag_id, run_id, installation)
+    generation = connection.scalar(sa.select(dag_runs.c.generation).where(dag_runs.c.dag_run == key)) or 0
+    # The key without the identity of the deployment is that of earlier versions.
+    keys = (dag_run_key(dag_id, run_id), dag_run_key(dag_id, run_id, installation, generation))
+    asked = sa.select(trials.c.experiment).where(trials.c.dag_run.in_(keys))
+    is_own = _is_of(runs.c.installation, installation)
+    ran = sa.select(runs.c.experiment).where(runs.c.dag_id == dag_id, runs.c.run_id == run_id, is_own)
+    return sorted(connection.scalars(sa.union(asked, ran)))
 
 
 def changed(name: str, since: float | None) -> sa.ColumnElement[bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -17,15 +17,22 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import StoreNotFoundError, StoreUnavailableError
-from airflow_provider_axtx.core.keys import dag_run_key
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialRecord
 from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _trial_rows, _view_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store._schema import open_schema
-from airflow_provider_axtx.store._view_rows import ExperimentLine
+from airflow_provider_axtx.store._view_rows import ExperimentLine, ListFilter, Owners
 from airflow_provider_axtx.store.tables import analyses, runs, trials
 
-__all__ = ["ExperimentLine", "ExperimentView", "ExperimentViews", "RememberedOutageError", "TrialView"]
+__all__ = [
+    "ExperimentLine",
+    "ExperimentView",
+    "ExperimentViews",
+    "ListFilter",
+    "Owners",
+    "RememberedOutageError",
+    "TrialView",
+]
 
 T = TypeVar("T")
 
@@ -139,32 +146,24 @@ class ExperimentViews:
         """Return every DAG that experiments of this store belong to."""
         return self._read(_view_rows.dag_ids)
 
-    def owners(self, name: str) -> set[str]:
-        """Return the DAGs that an experiment belongs to; empty when it was made outside Airflow.
+    def owners(self, name: str, installation: str = "") -> Owners:
+        """Return whose an experiment is; it has no DAG when it was made outside Airflow.
 
+        :param installation: identity of this Airflow deployment.
         :raises ExperimentNotFoundError: when there is no such experiment.
         """
-        return self._read(lambda connection: _view_rows.owners(connection, name))
+        return self._read(lambda connection: _view_rows.owners(connection, name, installation))
 
     def page(
-        self,
-        *,
-        search: str = "",
-        hidden_dags: Collection[str] = (),
-        with_unowned: bool = True,
-        limit: int | None = None,
-        offset: int = 0,
+        self, wanted: ListFilter | None = None, *, limit: int | None = None, offset: int = 0
     ) -> tuple[list[ExperimentLine], int]:
         """Return one page of the experiments, the one with the latest activity first, and their total number.
 
-        :param search: part of the name, in any case.
-        :param hidden_dags: leave out every experiment that belongs to one of these DAGs, also if not to it alone.
-        :param with_unowned: include experiments that do not belong to any DAG.
+        :param wanted: which experiments; None is all.
         :param limit: number of experiments on a page; None is all.
         :param offset: number of experiments on the pages before.
         """
-        where = _view_rows.conditions(search, hidden_dags, with_unowned)
-        return self._read(lambda connection: _view_rows.page(connection, where, limit, offset))
+        return self._read(lambda connection: _view_rows.page(connection, wanted or ListFilter(), limit, offset))
 
     def line(self, name: str) -> ExperimentLine:
         """Return one experiment.
@@ -202,15 +201,12 @@ class ExperimentViews:
         """Return the analysis cards recorded last, in their order."""
         return self._read(lambda connection: _analysis_rows.recorded(connection, name))
 
-    def experiments_of(self, dag_id: str, run_id: str) -> list[str]:
-        """Return the names of the experiments that a DAG run has requested or run trials of."""
+    def experiments_of(self, dag_id: str, run_id: str, installation: str = "") -> list[str]:
+        """Return the names of the experiments that a DAG run has requested or run trials of.
 
-        def work(connection: sa.Connection) -> list[str]:
-            asked = sa.select(trials.c.experiment).where(trials.c.dag_run == dag_run_key(dag_id, run_id))
-            ran = sa.select(runs.c.experiment).where(runs.c.dag_id == dag_id, runs.c.run_id == run_id)
-            return sorted(connection.scalars(sa.union(asked, ran)))
-
-        return self._read(work)
+        :param installation: identity of this Airflow deployment.
+        """
+        return self._read(lambda connection: _view_rows.experiments_of(connection, installation, dag_id, run_id))
 
 
 def _require_file(url: str) -> None:

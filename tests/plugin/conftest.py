@@ -22,6 +22,8 @@ from airflow_provider_axtx.store.views import ExperimentViews
 
 #: The role of the user who sends the request; replaces Airflow's login in these tests.
 ROLE = "x-test-role"
+#: Identity of the Airflow deployment that shows the page.
+INSTALLATION = "here"
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ def store(url: str) -> ExperimentStore:
 def app(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
     """The application below its prefix, without a logged-in user."""
     monkeypatch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "tests.plugin.roles.RolesAuthManager")
+    monkeypatch.setenv("AIRFLOW__AXTX__INSTALLATION", INSTALLATION)
     create_auth_manager()
     root = FastAPI()
     root.mount("/axtx", create_app(lambda conn_id: ExperimentViews(url)))

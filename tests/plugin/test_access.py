@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.plugin.conftest import INSTALLATION
 from tests.plugin.material import DAG, RUN, SINGLE, fill
 from tests.plugin.roles import NO_PLUGINS, NO_SECRETS
 
@@ -110,6 +111,24 @@ def test_an_experiment_of_two_dags_requires_the_right_on_both(
     # The run of the readable DAG has worked on it, and still must not show it.
     assert client_of(NO_SECRETS).get("/axtx/api/dag-runs", params=QUERY).json()["experiments"] == []
     assert names(client_of(NO_SECRETS)) == (set(), 0)
+
+
+def test_an_experiment_belongs_to_its_creator_before_its_first_trial(
+    client_of: Callable[[str], TestClient], store: ExperimentStore
+) -> None:
+    store.create("digits", SINGLE, created_by=TaskIdentity("secret_dag", RUN, "create", installation=INSTALLATION))
+    assert client_of("viewer").get("/axtx/api/experiment", params=QUERY).status_code == 200
+    assert client_of(NO_SECRETS).get("/axtx/api/experiment", params=QUERY).status_code == 404
+    assert (names(client_of("viewer")), names(client_of(NO_SECRETS))) == (({"digits"}, 1), (set(), 0))
+
+
+def test_a_dag_of_another_airflow_with_the_same_name_gives_no_right(
+    client_of: Callable[[str], TestClient], store: ExperimentStore
+) -> None:
+    store.create("digits", SINGLE, created_by=TaskIdentity(DAG, RUN, "create", installation="elsewhere"))
+    assert client_of("viewer").get("/axtx/api/experiment", params=QUERY).status_code == 404
+    assert client_of("op").get("/axtx/api/experiment", params=QUERY).status_code == 200
+    assert (names(client_of("op")), names(client_of("viewer"))) == (({"digits"}, 1), (set(), 0))
 
 
 def test_an_experiment_made_outside_airflow_requires_the_right_on_the_connection(

@@ -17,12 +17,12 @@ from airflow_provider_axtx.core.errors import (
     StoreNotFoundError,
     StoreUnavailableError,
 )
-from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.core.records import Observation, TaskIdentity
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.tables import HEAD_REVISION, VERSION_TABLE, experiments
-from airflow_provider_axtx.store.views import OUTAGE_SECONDS, ExperimentViews, RememberedOutageError
-from tests.store.material import IDENTITY, add, begin, experiment
+from airflow_provider_axtx.store.views import OUTAGE_SECONDS, ExperimentViews, ListFilter, Owners, RememberedOutageError
+from tests.store.material import IDENTITY, SPEC, add, begin, experiment
 
 
 @pytest.fixture
@@ -52,7 +52,8 @@ def test_an_experiment_as_a_whole(store: ExperimentStore, views: ExperimentViews
     assert views.curves("digits") == steps[:1]
     assert views.completed("digits") == ([(1, {"loss": 0.25})], None)
     assert views.line("digits") == view.line
-    assert views.owners("digits") == views.dag_ids() == {IDENTITY.dag_id}
+    assert views.owners("digits") == Owners(frozenset({IDENTITY.dag_id}), is_shared=False)
+    assert views.dag_ids() == {IDENTITY.dag_id}
 
 
 def test_only_what_is_open_or_has_changed_is_read_again(store: ExperimentStore, views: ExperimentViews) -> None:
@@ -72,9 +73,11 @@ def test_the_latest_activity_comes_first(store: ExperimentStore, views: Experime
     assert names(views) == ["a", "b", "c"]
 
 
-def names(views: ExperimentViews, **options: Any) -> list[str]:
-    """Return the names on a page of the list."""
-    return [line.summary.name for line in views.page(**options)[0]]
+def names(views: ExperimentViews, **wanted: Any) -> list[str]:
+    """Return the names on the list."""
+    lines, total = views.page(ListFilter(**wanted))
+    assert total == len(lines)
+    return [line.summary.name for line in lines]
 
 
 def test_the_list_is_searched_and_paged(store: ExperimentStore, views: ExperimentViews) -> None:
@@ -93,13 +96,35 @@ def test_an_experiment_with_a_hidden_dag_is_left_out(store: ExperimentStore, vie
         experiment(store, len(dag_ids), name)
         for index, dag_id in enumerate(dag_ids):
             begin(store, name, index, identity=replace(IDENTITY, dag_id=dag_id))
-    assert views.dag_ids() == {"mine", "hidden"}
-    assert views.owners("both") == {"mine", "hidden"}
-    assert views.owners("outside") == set()
-    assert set(names(views)) == {"mine", "both", "outside"}
-    assert set(names(views, hidden_dags={"hidden"})) == {"mine", "outside"}
-    assert views.page(hidden_dags={"hidden"}, with_unowned=False)[1] == 1
-    assert names(views, hidden_dags={"hidden"}, with_unowned=False) == ["mine"]
+    store.create("untouched", SPEC, created_by=replace(IDENTITY, dag_id="mine"))
+    store.create("hidden one", SPEC, created_by=replace(IDENTITY, dag_id="creator"))
+    store.create("notebook", SPEC, created_by=TaskIdentity())
+    assert views.dag_ids() == {"mine", "hidden", "creator"}
+    assert views.owners("both").dag_ids == {"mine", "hidden"}
+    assert views.owners("outside") == views.owners("notebook") == Owners(frozenset(), is_shared=False)
+    assert views.owners("hidden one").dag_ids == {"creator"}
+    assert set(names(views)) == {"mine", "both", "outside", "untouched", "hidden one", "notebook"}
+    hidden = {"hidden", "creator"}
+    assert set(names(views, hidden_dags=hidden)) == {"mine", "outside", "untouched", "notebook"}
+    assert set(names(views, hidden_dags=hidden, with_unowned=False)) == {"mine", "untouched"}
+
+
+def test_the_dags_of_another_airflow_are_not_those_of_this_one(store: ExperimentStore, views: ExperimentViews) -> None:
+    there, here = (replace(IDENTITY, installation=one) for one in ("there", "here"))
+    store.create("theirs", SPEC, created_by=there)
+    store.create("ours", SPEC, created_by=here)
+    experiment(store, 2, "shared")
+    for index, identity in enumerate((there, here)):
+        begin(store, "shared", index, identity=identity)
+    assert views.owners("theirs", "here") == Owners(frozenset(), is_shared=True)
+    assert views.owners("ours", "here") == Owners(frozenset({"dag"}), is_shared=False)
+    assert views.owners("shared", "here") == Owners(frozenset({"dag"}), is_shared=True)
+    assert set(names(views, installation="here")) == {"theirs", "ours", "shared"}
+    assert names(views, installation="here", with_unowned=False) == ["ours"]
+    assert names(views, installation="here", hidden_dags={"dag"}) == ["theirs"]
+    assert views.experiments_of("dag", IDENTITY.run_id, "here") == ["shared"]
+    assert views.experiments_of("dag", IDENTITY.run_id, "there") == ["shared"]
+    assert views.experiments_of("dag", IDENTITY.run_id, "elsewhere") == []
 
 
 def test_a_reader_creates_neither_a_file_nor_tables(empty_url: str) -> None:

@@ -10,11 +10,19 @@ function lastAttempt(trial) {
   return trial.attempts.at(-1) ?? null;
 }
 
+/** When the app began to run; before that is known, when it was submitted. */
+function startOf(attempt) {
+  return attempt.started_at ?? attempt.submitted_at ?? attempt.requested_at;
+}
+
+function endOf(attempt) {
+  return attempt.ended_at ?? attempt.finished_at;
+}
+
 function seconds(trial) {
   const attempt = lastAttempt(trial);
   if (!attempt) return null;
-  const from = attempt.submitted_at ?? attempt.requested_at;
-  return (attempt.finished_at ?? (trial.completed_at || Date.now() / 1000)) - from;
+  return (endOf(attempt) ?? (trial.completed_at || Date.now() / 1000)) - startOf(attempt);
 }
 
 /** Return the names that the trials use as keys of `field`; for a definition that cannot be read. */
@@ -173,11 +181,11 @@ export function trialDetail(state, select) {
 }
 
 function attemptTable(trial) {
-  const heads = ["Attempt", "App handle", "App state", "Submitted", "Duration", "Message", "Airflow"];
+  const heads = ["Attempt", "App handle", "App state", "Submitted", "Queued for", "Duration", "Message", "Airflow"];
   const line = (attempt) => {
-    const from = attempt.submitted_at ?? attempt.requested_at;
-    const took = attempt.finished_at ? attempt.finished_at - from : null;
-    const cells = [attempt.app_handle ?? "–", attempt.app_state ?? "not ended", time(attempt.submitted_at), duration(took), attempt.message || attempt.cancel_reason || "–"];
+    const took = endOf(attempt) ? endOf(attempt) - startOf(attempt) : null;
+    const queued = attempt.started_at && attempt.submitted_at ? Math.max(0, attempt.started_at - attempt.submitted_at) : null;
+    const cells = [attempt.app_handle ?? "–", attempt.app_state ?? "not ended", time(attempt.submitted_at), duration(queued), duration(took), attempt.message || attempt.cancel_reason || "–"];
     return el(
       "tr",
       {},
