@@ -47,27 +47,36 @@ class Owners:
     is_shared: bool
 
 
-def _creator(connection: sa.Connection, field: str) -> sa.ColumnElement[str]:
-    """Return a field of the task that created an experiment, as an expression; NULL when it is empty or not known."""
-    column = experiments.c.created_by
-    # The column holds text: PostgreSQL must be told that it is JSON, SQLite would make a number of it.
-    is_postgresql = connection.dialect.name == "postgresql"
-    typed: sa.ColumnElement[Any] = sa.cast(column, sa.JSON) if is_postgresql else sa.type_coerce(column, sa.JSON)
-    return sa.func.nullif(typed[field].as_string(), "")
+#: The tasks that created the experiments of a store, by the experiments' ``uid``.
+Creators = dict[str, TaskIdentity]
 
 
-def _is_of(column: sa.ColumnElement[str], installation: str) -> sa.ColumnElement[bool]:
-    """Return whether a row is of this Airflow; rows of earlier versions do not tell, and count as such."""
-    return sa.func.coalesce(column, "").in_(("", installation))
+def creators(connection: sa.Connection, known: Creators) -> Creators:
+    """Return the tasks that created the experiments.
+
+    :param known: what an earlier call returned. It never changes, and SQLite reads all of an experiment's generator
+        state, which grows to megabytes, on the way to this column.
+    """
+    e = experiments.c
+    uids = list(connection.scalars(sa.select(e.uid)))
+    new = [uid for uid in uids if uid not in known]
+    rows = connection.execute(sa.select(e.uid, e.created_by).where(e.uid.in_(_literal(new)))) if new else ()
+    added = {row.uid: TaskIdentity.from_json(row.created_by) for row in rows}
+    return {uid: known[uid] if uid in known else added[uid] for uid in uids}
+
+
+def _literal(uids: Sequence[str]) -> sa.BindParameter[Any]:
+    """Return a list of uids for ``in_``, as part of the statement: databases limit the number of parameters."""
+    return sa.bindparam(None, list(uids), expanding=True, literal_execute=True, unique=True)
+
+
+def _is_of(installation: str) -> sa.ColumnElement[bool]:
+    """Return whether an attempt is of this Airflow; those of earlier versions do not tell, and count as such."""
+    return runs.c.installation.in_(("", installation))
 
 
 def dag_ids(connection: sa.Connection) -> set[str]:
-    """Return every DAG that has created an experiment or run a trial."""
-    created = connection.scalars(sa.select(_creator(connection, "dag_id")).distinct())
-    return {dag_id for dag_id in created if dag_id} | _dag_ids_of_attempts(connection)
-
-
-def _dag_ids_of_attempts(connection: sa.Connection) -> set[str]:
+    """Return every DAG that has run a trial."""
     # Jumps from one id to the next in the index, however many attempts there are.
     c = runs.c
     found = sa.select(sa.func.min(c.dag_id).label("dag_id")).cte("found", recursive=True)
@@ -108,34 +117,34 @@ class ListFilter:
     installation: str = ""
 
 
-def _conditions(connection: sa.Connection, wanted: ListFilter) -> list[sa.ColumnElement[bool]]:
+def _conditions(wanted: ListFilter, created_by: Creators) -> list[sa.ColumnElement[bool]]:
     e = experiments.c
     found: list[sa.ColumnElement[bool]] = []
     if wanted.search:
         # SQLite lowers ASCII letters only: other capitals are found as they are written.
         lowered = sa.func.lower(e.name).contains(wanted.search.lower(), autoescape=True)
         found.append(sa.or_(lowered, e.name.contains(wanted.search, autoescape=True)))
-    dag_id, creator_of = _creator(connection, "dag_id"), _creator(connection, "installation")
-    is_own = _is_of(runs.c.installation, wanted.installation)
+    is_own = _is_of(wanted.installation)
+    own = {uid: task for uid, task in created_by.items() if task.installation in ("", wanted.installation)}
     if wanted.hidden_dags:
         hidden = sorted(wanted.hidden_dags)
         found.append(e.name.not_in(sa.select(runs.c.experiment).where(runs.c.dag_id.in_(hidden), is_own)))
-        created = sa.and_(dag_id.in_(hidden), _is_of(creator_of, wanted.installation))
-        found.append(sa.not_(sa.func.coalesce(created, sa.false())))
+        created = [uid for uid, task in own.items() if task.dag_id in wanted.hidden_dags]
+        found.append(e.uid.not_in(_literal(created)))
     if not wanted.with_unowned:
         has_run = sa.exists().where(runs.c.experiment == e.name, runs.c.dag_id != "")
-        found.append(sa.or_(dag_id.is_not(None), has_run))
-        found.append(_is_of(creator_of, wanted.installation))
+        found.append(sa.or_(e.uid.in_(_literal([uid for uid, task in own.items() if task.dag_id])), has_run))
+        found.append(e.uid.not_in(_literal([uid for uid in created_by if uid not in own])))
         found.append(~sa.exists().where(runs.c.experiment == e.name, sa.not_(is_own)))
     return found
 
 
 def page(
-    connection: sa.Connection, wanted: ListFilter, limit: int | None, offset: int
+    connection: sa.Connection, wanted: ListFilter, created_by: Creators, limit: int | None, offset: int
 ) -> tuple[list[ExperimentLine], int]:
     """Return the lines of one page, the latest activity first, and the number of lines on all pages."""
     e = experiments.c
-    where = _conditions(connection, wanted)
+    where = _conditions(wanted, created_by)
     total = connection.scalar(sa.select(sa.func.count()).select_from(experiments).where(*where)) or 0
     last = sa.select(trials.c.experiment, sa.func.max(trials.c.updated_at).label("at"))
     active = last.group_by(trials.c.experiment).subquery()
@@ -173,7 +182,7 @@ def experiments_of(connection: sa.Connection, installation: str, dag_id: str, ru
     # The key without the identity of the deployment is that of earlier versions.
     keys = (dag_run_key(dag_id, run_id), dag_run_key(dag_id, run_id, installation, generation))
     asked = sa.select(trials.c.experiment).where(trials.c.dag_run.in_(keys))
-    is_own = _is_of(runs.c.installation, installation)
+    is_own = _is_of(installation)
     ran = sa.select(runs.c.experiment).where(runs.c.dag_id == dag_id, runs.c.run_id == run_id, is_own)
     return sorted(connection.scalars(sa.union(asked, ran)))
 

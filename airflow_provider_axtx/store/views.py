@@ -21,7 +21,7 @@ from airflow_provider_axtx.core.records import AttemptRecord, Observation, Trial
 from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _trial_rows, _view_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store._schema import open_schema
-from airflow_provider_axtx.store._view_rows import ExperimentLine, ListFilter, Owners
+from airflow_provider_axtx.store._view_rows import Creators, ExperimentLine, ListFilter, Owners
 from airflow_provider_axtx.store.tables import analyses, runs, trials
 
 __all__ = [
@@ -77,6 +77,8 @@ class _Outages:
 
 
 _outages = _Outages()
+#: The creators of each store's experiments as they were last read, by the store's URL.
+_creators: dict[str, Creators] = {}
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,18 @@ class ExperimentViews:
     def _read(self, work: Callable[[sa.Connection], T]) -> T:
         return self._guarded(lambda: self._db.read(work))
 
+    def _creators(self, connection: sa.Connection) -> Creators:
+        _creators[self._url] = found = _view_rows.creators(connection, _creators.get(self._url, {}))
+        return found
+
     def dag_ids(self) -> set[str]:
         """Return every DAG that experiments of this store belong to."""
-        return self._read(_view_rows.dag_ids)
+
+        def work(connection: sa.Connection) -> set[str]:
+            created = {task.dag_id for task in self._creators(connection).values() if task.dag_id}
+            return created | _view_rows.dag_ids(connection)
+
+        return self._read(work)
 
     def owners(self, name: str, installation: str = "") -> Owners:
         """Return whose an experiment is; it has no DAG when it was made outside Airflow.
@@ -163,7 +174,13 @@ class ExperimentViews:
         :param limit: number of experiments on a page; None is all.
         :param offset: number of experiments on the pages before.
         """
-        return self._read(lambda connection: _view_rows.page(connection, wanted or ListFilter(), limit, offset))
+
+        def work(connection: sa.Connection) -> tuple[list[ExperimentLine], int]:
+            # The creators as of the same moment: an experiment that appears in between would have none.
+            created_by = self._creators(connection)
+            return _view_rows.page(connection, wanted or ListFilter(), created_by, limit, offset)
+
+        return self._read(work)
 
     def line(self, name: str) -> ExperimentLine:
         """Return one experiment.
