@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -23,6 +23,8 @@ class Resolvable(Protocol):
 #: The type of a templated operator argument: a value, the Jinja template of one, or what Airflow resolves to one.
 #: Write ``Templated[int]``.
 Templated: TypeAlias = _T | str | Resolvable
+#: A TorchX component as operators take it: a name, ``file.py:function``, ``module:function``, or the function itself.
+ComponentRef: TypeAlias = str | Callable[..., Any] | Resolvable
 
 
 def is_templated(value: object) -> bool:
@@ -38,13 +40,13 @@ def is_templated(value: object) -> bool:
 
 
 def as_object(field: str, value: object) -> dict[str, Any]:
-    """Return ``value`` as a JSON object; a JSON string is parsed, None is an empty object.
+    """Return ``value`` as a JSON object; a JSON string is parsed; what is not given is an empty object.
 
     :param field: the argument's name, for the error. The value of ``scheduler_args`` is not shown, because it may hold
         a secret.
     :raises InvalidInputError: when it is neither an object nor the text of one.
     """
-    if value is None:
+    if not is_given(value):
         return {}
     shown = "" if field == "scheduler_args" else f": {shorten(value)}"
     if isinstance(value, str):
@@ -98,6 +100,24 @@ def seconds_in(value: object) -> float | None:
     """Return a duration (a number of seconds, its text, or a ``timedelta``) in seconds; None unless it is above 0."""
     seconds = as_number(value.total_seconds() if isinstance(value, timedelta) else value)
     return seconds if seconds is not None and seconds > 0 else None
+
+
+def is_given(value: object) -> bool:
+    """Return whether an argument has a value. None, ``""`` and ``"None"`` (a template's None) mean "not given"."""
+    return not (value is None or (isinstance(value, str) and value.strip() in ("", "None")))
+
+
+def as_flag(field: str, value: object) -> bool:
+    """Return ``value`` as a boolean; the texts ``true`` and ``false`` are read, in capitals too.
+
+    :param field: the argument's name, for the error.
+    :raises InvalidInputError: when it is neither.
+    """
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.strip().lower(), value)
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{field} must be True or False, not {shorten(value)}.", fix=f"set {field} to either.")
+    return value
 
 
 def as_choice(field: str, value: object, choices: tuple[_T, ...]) -> _T:
