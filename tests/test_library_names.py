@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from airflow.sdk import BaseSensorOperator
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from torchx.schedulers.api import Scheduler
 from torchx.schedulers.docker_scheduler import DockerContainer, DockerJob
 from torchx.schedulers.kubernetes_scheduler import KubernetesJob
@@ -86,6 +88,16 @@ def test_torchx_still_has_the_methods_that_are_overridden(name: str) -> None:
     assert list(inspect.signature(method).parameters) == TORCHX_METHODS[name]
     if name != "_get_app_log_dir":
         assert hasattr(Scheduler, name)
+
+
+def test_airflow_still_has_the_private_method_of_sensors_that_is_overridden() -> None:
+    method = BaseSensorOperator._get_next_poke_interval
+    assert list(inspect.signature(method).parameters) == ["self", "started_at", "run_duration", "poke_count"]
+
+
+def test_airflow_still_tells_the_states_of_task_instances() -> None:
+    parameters = inspect.signature(RuntimeTaskInstance.get_task_states).parameters
+    assert {"dag_id", "run_ids", "task_ids", "map_index"} <= set(parameters)
 
 
 def test_every_overridden_private_method_is_listed() -> None:

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from logging import Logger
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.logs import LogFollower
 
 #: The most lines of one replica that one poll returns. The triggerer's event loop writes them to the log and must not
 #: be blocked; the next poll, after a short pause, returns more.
-LOOK_LINES = 200
+POLL_LINES = 200
 _PAUSE_SECONDS = 0.5
 
 #: All triggers of a process share these threads. A scheduler that does not answer must not occupy the threads of the
@@ -25,14 +25,18 @@ class Following:
     """Follows the output of one app.
 
     :param scheduler: name of the TorchX scheduler that runs the app.
+    :param lookup_options: what the scheduler needs to find the app (``AttemptRecord.lookup_options``).
     :param handle: the app handle.
     :param given: how much of each log was shown already, as in ``LogFollower``.
     """
 
-    def __init__(self, scheduler: str, handle: str, given: Mapping[str, int]) -> None:
+    def __init__(
+        self, scheduler: str, lookup_options: Mapping[str, Any] | None, handle: str, given: Mapping[str, int]
+    ) -> None:
         #: How much has been shown so far. A poll that was cancelled has shown nothing, so it does not count.
         self.given = dict(given)
         self._scheduler = scheduler
+        self._lookup_options = lookup_options
         self._handle = handle
         self._follower: LogFollower | None = None
 
@@ -52,12 +56,13 @@ class Following:
             for line in lines:
                 log.info("%s", line)
             self.given = given
-            await asyncio.sleep(min(_PAUSE_SECONDS, interval) if len(lines) >= LOOK_LINES else interval)
+            await asyncio.sleep(min(_PAUSE_SECONDS, interval) if len(lines) >= POLL_LINES else interval)
 
     def _poll(self) -> tuple[list[str], dict[str, int]]:
         if self._follower is None:
             from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
-            self._follower = TorchXLauncher(self._scheduler).follow(self._handle, self.given)
-        lines = self._follower.new_lines(most=LOOK_LINES)
+            launcher = TorchXLauncher.for_attempt(self._scheduler, self._lookup_options)
+            self._follower = launcher.follow(self._handle, self.given)
+        lines = self._follower.new_lines(most=POLL_LINES)
         return lines, self._follower.given

@@ -9,63 +9,92 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
-from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.core.app_observation import (
+    DEFAULT_GRACE_POLLS,
+    DEFAULT_GRACE_SECONDS,
+    AppObservation,
+    LostAppPolicy,
+)
+from airflow_provider_axtx.core.errors import AppElsewhereError, SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.triggers import killing
 from airflow_provider_axtx.triggers.following import Following
 from airflow_provider_axtx.triggers.poller import Observe, poller_for
 from airflow_provider_axtx.triggers.progress import Reporting, progress
+from airflow_provider_axtx.triggers.task_state import is_over
+from airflow_provider_axtx.triggers.timing import sleep_until
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
 log = logging.getLogger(__name__)
 
+#: Seconds for which the end of a cancelled app is awaited when a user has ended its task.
+CANCEL_SECONDS = 15.0
+
 
 class TorchXTrialTrigger(BaseTrigger):
-    """Fires once: when the app has ended (``observed``), its time is up (``timeout``), or nobody can say (``error``).
+    """Fires once: when the app has ended (``observed``), its time is up (``timeout``), or polling failed (``error``).
 
-    For an experiment with early stopping also when the app has reported another step (``progress``).
+    It also fires when the task's ``execution_timeout`` has passed (``execution_timeout``) and, for an experiment with
+    early stopping, when the app has reported another step (``progress``).
 
     All arguments are plain JSON values: they are stored in Airflow's database and survive a restart of the triggerer.
+    They may have been written by another version of this package: each has a default, unknown ones are kept, and those
+    that were added after the first version are written only when they differ from their default.
 
     :param run: the submitted trial as JSON.
     :param scheduler: TorchX scheduler on which it runs.
     :param submitted_at: seconds since the epoch.
-    :param deadline: seconds since the epoch; absolute, so that a restart of the triggerer does not reset it.
-    :param poll_interval: seconds between two observations of the scheduler.
+    :param deadline: seconds since the epoch; absolute, so that a restart of the triggerer does not reset it. The app is
+        polled at least once before it counts. None is never.
+    :param poll_interval: seconds between two polls of the scheduler.
     :param grace_seconds: how long after submission an unknown app may still turn up.
-    :param grace_polls: consecutive observations without the app before it is lost.
+    :param grace_polls: consecutive polls without the app before it is lost.
+    :param ax_conn_id: connection of the experiment store.
+    :param torchx_conn_id: connection of the scheduler.
     :param early_stopping_interval: seconds between two looks for progressive results; None looks for none.
     :param steps_seen: how many steps the task has seen.
     :param stream_logs: write the app's output to the task's log. A triggerer that is restarted begins again where the
         task began to wait.
     :param log_given: how much of the output the task's log has already, as in ``LogFollower``.
+    :param lookup_options: what the scheduler needs to find the app (``AttemptRecord.lookup_options``).
+    :param not_before: when the trigger may fire at the earliest, in seconds since the epoch (``timing``).
+    :param execution_deadline: when the task's ``execution_timeout`` has passed, in seconds since the epoch.
+    :param identity: the try of the task that waits (``TaskIdentity`` as JSON).
     """
 
     def __init__(
         self,
         *,
         run: dict[str, Any],
-        scheduler: str,
-        submitted_at: float,
-        deadline: float,
-        poll_interval: float,
-        grace_seconds: float,
-        grace_polls: int,
-        ax_conn_id: str,
-        torchx_conn_id: str,
+        scheduler: str | None = None,
+        submitted_at: float = 0.0,
+        deadline: float | None = None,
+        poll_interval: float = 10.0,
+        grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        grace_polls: int = DEFAULT_GRACE_POLLS,
+        ax_conn_id: str = AxHook.default_conn_name,
+        torchx_conn_id: str = TorchXHook.default_conn_name,
         early_stopping_interval: float | None = None,
         steps_seen: int = 0,
         stream_logs: bool = False,
         log_given: dict[str, int] | None = None,
+        lookup_options: dict[str, Any] | None = None,
+        not_before: float | None = None,
+        execution_deadline: float | None = None,
+        identity: dict[str, Any] | None = None,
+        **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.arguments: dict[str, Any] = {
             "run": run,
-            "scheduler": scheduler,
+            "scheduler": scheduler or run["app_handle"].partition("://")[0],
             "submitted_at": submitted_at,
             "deadline": deadline,
             "poll_interval": poll_interval,
@@ -76,8 +105,15 @@ class TorchXTrialTrigger(BaseTrigger):
             "early_stopping_interval": early_stopping_interval,
             "steps_seen": steps_seen,
         }
-        if stream_logs:  # else left out: a triggerer that was not upgraded yet knows nothing of it
-            self.arguments |= {"stream_logs": True, "log_given": log_given or {}}
+        added = {
+            "stream_logs": stream_logs or None,
+            "log_given": log_given if stream_logs else None,
+            "lookup_options": lookup_options,
+            "not_before": not_before,
+            "execution_deadline": execution_deadline,
+            "identity": identity,
+        }
+        self.arguments |= {name: value for name, value in added.items() if value is not None} | unknown
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -85,14 +121,15 @@ class TorchXTrialTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the shared poller of the scheduler to see the end of the app."""
-        waiting = self._wait_and_follow() if "stream_logs" in self.arguments else self._wait()
+        waiting = self._wait_and_follow() if self.arguments.get("stream_logs") else self._wait()
         event = {"run": self.arguments["run"], **await waiting}
+        await sleep_until(self.arguments.get("not_before"))
         crash_point("trigger.before_event")
         yield TriggerEvent(event)
 
     async def _wait_and_follow(self) -> dict[str, Any]:
         a = self.arguments
-        following = Following(a["scheduler"], a["run"]["app_handle"], a["log_given"])
+        following = Following(a["scheduler"], a.get("lookup_options"), a["run"]["app_handle"], a.get("log_given") or {})
         showing = asyncio.create_task(following.show(log, a["poll_interval"]))
         try:
             event = await self._wait()
@@ -102,32 +139,33 @@ class TorchXTrialTrigger(BaseTrigger):
         return {**event, "log_given": following.given}
 
     async def _wait(self) -> dict[str, Any]:
-        a = self.arguments
-        waits = [asyncio.create_task(self._ended())]
-        if a["early_stopping_interval"] is not None:
+        waits = [asyncio.create_task(self._end_or_deadline())]
+        if self.arguments["early_stopping_interval"] is not None:
             waits.append(asyncio.create_task(self._progressed()))
         try:
-            async with asyncio.timeout(max(0.0, a["deadline"] - time.time())):
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             # The end of the app counts more than its progress.
             return next(wait for wait in waits if wait.done()).result()
-        except TimeoutError:
-            return {"status": "timeout"}
-        except SchedulerUnavailableError as error:
-            return {"status": "error", "message": str(error)}
+        except Exception as error:  # noqa: BLE001 - a trigger that raises fails its task, which then cannot end its app
+            return error_event(error)
         finally:
             for wait in waits:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    async def _ended(self) -> dict[str, Any]:
+    async def _end_or_deadline(self) -> dict[str, Any]:
         a = self.arguments
-        observed = await poller_for(a["scheduler"], a["poll_interval"], make_observe).watch(
+        times = [at for at in (a["deadline"], a.get("execution_deadline")) if at is not None]
+        observed = await poller_for(a["scheduler"], a.get("lookup_options"), a["poll_interval"], make_observe).watch(
             a["run"]["app_handle"],
             submitted_at=a["submitted_at"],
             policy=LostAppPolicy(a["grace_seconds"], a["grace_polls"]),
+            until=min(times, default=None),
         )
-        return {"status": "observed", **observed.to_json()}
+        if observed.is_terminal:
+            return {"status": "observed", **observed.to_json()}
+        is_timeout = a["deadline"] is not None and time.time() >= a["deadline"]
+        return {"status": "timeout" if is_timeout else "execution_timeout"}
 
     async def _progressed(self) -> dict[str, Any]:
         a = self.arguments
@@ -136,16 +174,54 @@ class TorchXTrialTrigger(BaseTrigger):
         return {"status": "progress"}
 
     async def on_kill(self) -> None:
-        """Cancel the app: a user cleared, failed or marked as success the deferred task.
+        """End the app when its task is over: a user marked the deferred task, or removed it.
 
-        Never in ``cleanup()``, which also runs when a triggerer restarts.
+        A user's Clear starts another try, which goes on with the app. Never in ``cleanup()``, which also runs when a
+        triggerer restarts.
         """
-        url = await AxHook(self.arguments["ax_conn_id"]).aget_url()
-        await asyncio.to_thread(_cancel, url, self.arguments["run"])
+        run = self.arguments["run"]
+        await killing.finish(
+            f"end the app of trial {run['trial_index']} of {run['experiment']!r}", self._end_app_of_ended_task()
+        )
+
+    async def _end_app_of_ended_task(self) -> None:
+        a = self.arguments
+        if not await is_over_for_trigger(self, a.get("identity")):
+            log.info("Another try of the task goes on with %s.", a["run"]["app_handle"])
+            return
+        url = await AxHook(a["ax_conn_id"]).aget_url()
+        end = sync_to_async(_end_app, thread_sensitive=False, executor=killing.threads)
+        await end(url, a["run"], a["torchx_conn_id"])
 
 
-def make_observe(scheduler: str) -> Observe:
-    """Return what observes the apps of a scheduler for its poller."""
+async def is_over_for_trigger(trigger: BaseTrigger, identity: Mapping[str, Any] | None) -> bool:
+    """Return whether no try of the trigger's task will go on with its apps.
+
+    :param identity: the try that waits, as JSON; None in a trigger that an older version of this package wrote.
+    """
+    if identity is not None:
+        waiting = TaskIdentity.from_json(identity)
+    else:
+        ti: Any = trigger.task_instance
+        known = {name: getattr(ti, name, None) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number")}
+        # How many tries it has is not known; unless Airflow says otherwise, another one follows.
+        waiting = TaskIdentity.from_json({**known, "max_tries": known["try_number"]})
+    ask = sync_to_async(is_over, thread_sensitive=False, executor=killing.threads)
+    # A task instance that is running now has been started again since.
+    return await ask(waiting, when_running=False)
+
+
+def error_event(error: Exception) -> dict[str, Any]:
+    """Return the event that tells the task why its apps cannot be polled."""
+    if not isinstance(error, SchedulerUnavailableError):
+        log.error("The trigger failed.", exc_info=error)
+        return {"status": "error", "message": f"{type(error).__name__}: {error}"}
+    elsewhere = {"elsewhere": True} if isinstance(error, AppElsewhereError) else {}
+    return {"status": "error", "message": str(error), **elsewhere}
+
+
+def make_observe(scheduler: str, lookup_options: Mapping[str, Any] | None) -> Observe:
+    """Return what polls the apps of a scheduler for its poller."""
     launcher: TorchXLauncher | None = None
 
     def observe(handles: Sequence[str]) -> Mapping[str, AppObservation]:
@@ -154,19 +230,18 @@ def make_observe(scheduler: str) -> Observe:
         if launcher is None:
             from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
-            launcher = TorchXLauncher(scheduler)
+            launcher = TorchXLauncher.for_attempt(scheduler, lookup_options)
         return launcher.observe(handles)
 
     return observe
 
 
-def _cancel(url: str, run: Mapping[str, Any]) -> None:
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+def _end_app(url: str, run: Mapping[str, Any], torchx_conn_id: str) -> None:
     from airflow_provider_axtx.lifecycle.attempts import KILLED, end_attempt
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
     store = ExperimentStore(url)
-    recorded = store.attempt(run["experiment"], run["trial_index"], run["attempt"])
-    reason = f"{KILLED}: cleared, failed or marked as success while it was deferred"
-    launcher = TorchXLauncher.for_attempt(recorded.scheduler, recorded.lookup_options)
-    end_attempt(store, launcher, recorded, reason, seconds=20)
+    attempt = store.attempt(run["experiment"], run["trial_index"], run["attempt"])
+    launcher = TorchXHook(attempt.identity.torchx_conn_id or torchx_conn_id).get_launcher_for(attempt)
+    reason = f"{KILLED}: marked or removed while it was deferred"
+    end_attempt(store, launcher, attempt, reason, seconds=CANCEL_SECONDS)

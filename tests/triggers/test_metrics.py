@@ -34,11 +34,13 @@ async def test_apps_in_flight_and_the_time_of_each_observation(statsd: StatsdSer
     others.states = {"c": "RUNNING"}
     waiting = [
         asyncio.create_task(
-            poller_for("fake", 0.01, lambda _: apps.observe).watch(h, submitted_at=time.time(), policy=LostAppPolicy())
+            poller_for("fake", None, 0.01, lambda *_: apps.observe).watch(
+                h, submitted_at=time.time(), policy=LostAppPolicy()
+            )
         )
         for h in apps.states
     ]
-    other = poller_for("fake", 0.02, lambda _: others.observe)
+    other = poller_for("fake", None, 0.02, lambda *_: others.observe)
     waiting.append(asyncio.create_task(other.watch("c", submitted_at=time.time(), policy=LostAppPolicy())))
     await seen(apps, 3)
     await seen(others, 3)

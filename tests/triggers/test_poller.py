@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
+from airflow_provider_axtx.core import patience
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import AppElsewhereError, SchedulerUnavailableError
 from airflow_provider_axtx.triggers import poller as poller_module
 from airflow_provider_axtx.triggers.poller import Poller, poller_for
 
@@ -84,7 +86,7 @@ async def test_errors_of_the_scheduler_fail_no_trial() -> None:
 
 
 async def test_after_too_many_errors_those_who_wait_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poller_module, "MAX_FAILURES", 3)
+    monkeypatch.setattr(patience, "MAX_FAILURES", 3)
     apps = Apps()
     apps.failing = 100
     with pytest.raises(SchedulerUnavailableError, match="slurmctld"):
@@ -151,15 +153,93 @@ async def test_a_poller_rests_when_nobody_waits_and_starts_again() -> None:
     assert len(apps.batches) == 2
 
 
-async def test_a_process_has_one_poller_for_each_scheduler_and_interval() -> None:
-    made: list[str] = []
+async def test_a_poller_serves_one_scheduler_one_way_of_finding_apps_and_one_interval() -> None:
+    made: list[tuple[str, object]] = []
 
-    def make(scheduler: str) -> poller_module.Observe:
-        made.append(scheduler)
+    def make(scheduler: str, lookup_options: Mapping[str, Any] | None) -> poller_module.Observe:
+        made.append((scheduler, lookup_options))
         return Apps().observe
 
-    first = poller_for("fake", 1.0, make)
-    assert poller_for("fake", 1.0, make) is first
-    assert poller_for("other", 1.0, make) is not first
-    assert poller_for("fake", 2.0, make) is not first
-    assert made == ["fake", "other", "fake"]
+    first = poller_for("fake", {"queue": "a", "host": "h"}, 1.0, make)
+    assert poller_for("fake", {"host": "h", "queue": "a"}, 1.0, make) is first
+    assert poller_for("other", {"queue": "a", "host": "h"}, 1.0, make) is not first
+    assert poller_for("fake", {"queue": "a", "host": "h"}, 2.0, make) is not first
+    assert poller_for("fake", {"queue": "b", "host": "h"}, 1.0, make) is not first
+    assert poller_for("fake", None, 1.0, make) is not first
+    assert [scheduler for scheduler, _ in made] == ["fake", "other", "fake", "fake", "fake"]
+
+
+def threads_of(name: str) -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(f"axtx-{name}_")]
+
+
+async def test_a_poller_and_its_thread_go_away_when_no_trigger_waits() -> None:
+    apps = Apps()
+    apps.states = {"a": "SUCCEEDED"}
+    poller = poller_for("brief", None, 0.001, lambda *_: apps.observe)
+    await poller.watch("a", submitted_at=0, policy=LostAppPolicy())
+    await until(lambda: not threads_of("brief"))
+    assert poller_for("brief", None, 0.001, lambda *_: apps.observe) is not poller
+
+
+class BrokenPolicy(LostAppPolicy):
+    """What became of arguments that were never validated: comparing raises."""
+
+    def evaluate(self, seen: AppObservation, **_: Any) -> AppObservation:
+        raise TypeError("'<' not supported between instances of 'float' and 'datetime.timedelta'")
+
+
+async def test_an_error_in_one_watch_ends_only_that_watch() -> None:
+    apps = Apps()
+    apps.states = {"a": "RUNNING", "b": "RUNNING", "c": "RUNNING"}
+    poller = Poller("fake", 0.001, apps.observe)
+    watch = poller.watch
+    healthy = [asyncio.create_task(watch(h, submitted_at=0, policy=LostAppPolicy())) for h in ("a", "b")]
+    broken = asyncio.create_task(watch("a", submitted_at=0, policy=BrokenPolicy()))
+    healthy.append(asyncio.create_task(watch("c", submitted_at=0, policy=LostAppPolicy())))
+    with pytest.raises(TypeError, match="timedelta"):
+        await broken
+    await seen(apps, len(apps.batches) + 2)
+    assert not any(task.done() for task in healthy)
+    apps.states = dict.fromkeys("abc", "SUCCEEDED")
+    assert {observed.app_state for observed in await asyncio.gather(*healthy)} == {"SUCCEEDED"}
+
+
+async def test_an_app_that_has_ended_is_seen_although_its_time_was_up_before_the_first_poll() -> None:
+    apps = Apps()
+    apps.states = {"a": "SUCCEEDED", "b": "RUNNING"}
+    poller = Poller("fake", 0.001, apps.observe)
+    late = {"submitted_at": 0.0, "policy": LostAppPolicy(), "until": time.time() - 90}
+    ended, running = await asyncio.gather(poller.watch("a", **late), poller.watch("b", **late))
+    assert (ended.app_state, running.app_state) == ("SUCCEEDED", "RUNNING")
+
+
+async def test_a_deadline_is_honoured_when_the_scheduler_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poller_module, "FIRST_POLL_SECONDS", 0.05)
+    release = threading.Event()
+
+    def hanging(handles: Sequence[str]) -> dict[str, AppObservation]:
+        release.wait(30)
+        return {}
+
+    apps = Apps()
+    apps.failing = 100
+    late = {"submitted_at": 0.0, "policy": LostAppPolicy(), "until": time.time()}
+    try:
+        hung = await Poller("slow", 0.001, hanging).watch("a", **late)
+    finally:
+        release.set()
+    failed = await Poller("fake", 100.0, apps.observe).watch("a", **late)
+    assert (hung.is_terminal, failed.is_terminal, len(apps.batches)) == (False, False, 1)
+
+
+async def test_an_app_of_another_host_is_told_at_once() -> None:
+    asked: list[Sequence[str]] = []
+
+    def elsewhere(handles: Sequence[str]) -> dict[str, AppObservation]:
+        asked.append(handles)
+        raise AppElsewhereError("The app runs on worker-7.", fix="poll it there")
+
+    with pytest.raises(AppElsewhereError, match="worker-7"):
+        await Poller("fake", 100.0, elsewhere).watch("a", submitted_at=0, policy=LostAppPolicy())
+    assert len(asked) == 1
