@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 
 def count_trial(operator: BaseOperator, status: str) -> None:
-    """Count a trial that this task has settled; ``status`` is its terminal Ax ``TrialStatus`` name."""
+    """Count a trial that this task has settled.
+
+    :param status: its terminal Ax ``TrialStatus`` name.
+    """
     stats.incr(f"axtx.trials.{status.lower()}", tags={"dag_id": operator.dag_id})
 
 
 @contextmanager
 def generation_timer(operator: BaseOperator) -> Iterator[None]:
-    """Time a request for trials, the import of Ax and the wait for another task's model included."""
+    """Measure how long a request for trials takes, with the import of Ax and the wait for another task's model."""
     with stats.timer("axtx.generation.duration", tags={"dag_id": operator.dag_id}):
         yield

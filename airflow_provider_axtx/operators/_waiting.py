@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
@@ -16,30 +16,32 @@ from airflow_provider_axtx.core.app_observation import (
     LostAppPolicy,
 )
 from airflow_provider_axtx.core.errors import (
+    AppElsewhereError,
     AxtxError,
     InvalidInputError,
     SchedulerUnavailableError,
     TrackerUnavailableError,
 )
-from airflow_provider_axtx.core.inputs import as_choice, as_seconds
+from airflow_provider_axtx.core.inputs import as_choice, as_flag, as_int, as_seconds
+from airflow_provider_axtx.core.patience import Patience
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.core.xcom import SubmittedTrial, TrialOutcome
+from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._metrics import count_trial
-from airflow_provider_axtx.operators.base import CancelOnKillMixin, airflow_errors
+from airflow_provider_axtx.operators.base import airflow_errors
+from airflow_provider_axtx.triggers.timing import earliest_event
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.launcher.logs import LogFollower
-    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
 
 ON_TIMEOUT = ("cancel", "fail")
-#: Consecutive failed observations after which the task fails, to be retried; the app is left alone.
-MAX_POLL_FAILURES = 20
 #: Lines of the app's log that are shown when a trial fails.
 LOG_LINES = 50
+_EVENTS = ("observed", "timeout", "execution_timeout", "error", "progress")
 
 
 class WaitForTrialMixin(CancelOnKillMixin):
@@ -49,8 +51,9 @@ class WaitForTrialMixin(CancelOnKillMixin):
         the trial ABANDONED; ``fail`` cancels it too and fails the task.
     :param fail_on: terminal ``TrialStatus`` names that fail the task; by default none does, since a failed trial is
         data for Ax. The trial's status is recorded either way.
-    :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up.
-    :param grace_polls: consecutive observations without the app before it is lost.
+    :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up, in
+        seconds or as a ``timedelta``.
+    :param grace_polls: consecutive polls without the app before it is lost.
     :param stream_logs: show the app's output in the task's log while it runs, each ``poke_interval``; when the task is
         rescheduled, as a whole at the end. A triggerer that is restarted shows again what it has shown.
     :param early_stopping_interval: for an experiment with ``early_stopping``, seconds between two looks at the app's
@@ -66,7 +69,7 @@ class WaitForTrialMixin(CancelOnKillMixin):
         *,
         on_timeout: str = "cancel",
         fail_on: Sequence[str] = (),
-        grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        grace_seconds: float | timedelta = DEFAULT_GRACE_SECONDS,
         grace_polls: int = DEFAULT_GRACE_POLLS,
         stream_logs: bool = False,
         early_stopping_interval: float | timedelta = 60.0,
@@ -80,19 +83,20 @@ class WaitForTrialMixin(CancelOnKillMixin):
             raise InvalidInputError(
                 f"fail_on must not be {fail_on!r}.", fix=f"a list of {', '.join(sorted(TERMINAL_TRIAL_STATUSES))}."
             )
-        self.grace_seconds = grace_seconds
-        self.grace_polls = grace_polls
-        self.stream_logs = stream_logs
+        self.grace_seconds = as_seconds("grace_seconds", grace_seconds)
+        self.grace_polls = as_int("grace_polls", grace_polls, minimum=1)
+        self.stream_logs = as_flag("stream_logs", stream_logs)
         self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
         self._has_early_stopping: bool | None = None
         self._steps_seen = 0
-        self._poll_failures = 0
         self._follower: tuple[str, LogFollower] | None = None
         self._log_given: dict[str, int] = {}
+        #: Seconds until the next poll; longer than ``poke_interval`` while the scheduler does not answer.
+        self._pause = 0.0
 
     @property
     def waits_in_process(self) -> bool:
-        """Whether this task's process looks at the app until it ends."""
+        """Whether this task's process polls the app until it ends."""
         return True
 
     @property
@@ -100,104 +104,117 @@ class WaitForTrialMixin(CancelOnKillMixin):
         """How long the app may be unknown."""
         return LostAppPolicy(self.grace_seconds, self.grace_polls)
 
-    def launcher_of(self, run: AttemptRecord) -> TorchXLauncher:
-        """Return the launcher that reaches the app of the attempt."""
-        return self.torchx_hook.get_launcher_for(run)
-
     def find_attempt(self, trial: SubmittedTrial) -> AttemptRecord:
-        """Return the recorded run, and remember it as what ``on_kill`` cancels.
+        """Return the recorded attempt, and make it the one that ends with the task.
 
         When the submit task was cleared meanwhile, it is the attempt that followed: the one waited for was cancelled.
         """
         from airflow_provider_axtx.lifecycle.attempts import find_attempt
 
-        run = find_attempt(self.ax_hook.store, trial)
-        self.track_attempt(run)
-        return run
+        attempt = find_attempt(self.ax_hook.store, trial)
+        self.track_attempt(attempt)
+        return attempt
 
-    def deadline(self, run: AttemptRecord) -> float:
-        """Return when the run has had its time, in seconds since the epoch.
+    def deadline(self, attempt: AttemptRecord) -> float:
+        """Return when the attempt has had its time, in seconds since the epoch.
 
         Counted from its submission: neither a retry of the task nor a restart of the triggerer gives it more.
         """
-        return (run.submitted_at or run.requested_at) + self.timeout
+        return (attempt.submitted_at or attempt.requested_at) + self.timeout
 
-    def poll(self, run: AttemptRecord) -> AppObservation:
-        """Look once at the app, and whether Ax stops its trial early; what does not answer counts as "look again".
+    def poll(self, attempt: AttemptRecord) -> AppObservation:
+        """Poll the app once, and let Ax stop its trial early. A call that is not answered counts as "poll again".
 
-        :raises SchedulerUnavailableError: or TrackerUnavailableError, after ``MAX_POLL_FAILURES`` failures in a row.
+        :raises SchedulerUnavailableError: or TrackerUnavailableError, when ``core.patience`` is exhausted; at once when
+            the app can only be observed on another host.
         """
         from airflow_provider_axtx.lifecycle.attempts import poll_attempt
 
+        store = self.ax_hook.store
+        self._pause = self.poke_interval
         try:
-            observed = poll_attempt(self.ax_hook.store, self.launcher_of(run), run, self.lost_app_policy)
+            observed = poll_attempt(store, self.launcher_for(attempt), attempt, self.lost_app_policy)
             if not observed.is_terminal:
-                self._stop_early(run)
+                self._stop_early(attempt)
+        except AppElsewhereError:
+            raise
         except (SchedulerUnavailableError, TrackerUnavailableError) as error:
-            self._poll_failures += 1
-            self.log.warning("Look %s in a row failed: %s", self._poll_failures, error)
-            if self._poll_failures >= MAX_POLL_FAILURES:
+            # Counted in the store: a rescheduled task is another process at each poll.
+            patience = Patience(self.poke_interval, store.note_poll_failure(attempt))
+            self.log.warning("Poll %s in a row failed: %s", patience.failures, error)
+            if patience.is_exhausted:
+                store.clear_poll_failures(attempt)
                 raise
+            self._pause = patience.pause
             return AppObservation("PENDING", str(error))
-        self._poll_failures = 0
+        if attempt.poll_failures:
+            store.clear_poll_failures(attempt)
         self.check_not_killed()
         if self.waits_in_process and not observed.is_terminal:
-            self._show_new_lines(run)
+            self._show_new_lines(attempt)
         return observed
 
-    def _stop_early(self, run: AttemptRecord) -> None:
+    def _stop_early(self, attempt: AttemptRecord) -> None:
         """Cancel the app if Ax gives its trial up; a later poll sees its end."""
         from airflow_provider_axtx.launcher.tracker import list_steps
         from airflow_provider_axtx.lifecycle.early_stop import has_early_stopping, stop_early
 
         if self._has_early_stopping is None:
-            self._has_early_stopping = has_early_stopping(self.ax_hook.store, run.experiment)
+            self._has_early_stopping = has_early_stopping(self.ax_hook.store, attempt.experiment)
         if not self._has_early_stopping:
             return
         # Counted before they are read: what is written in between wakes the task again.
-        self._steps_seen = len(list_steps(run.tracker_base, run.trial_index))
-        stop_early(self.ax_hook.store, self.launcher_of, run.experiment, [run])
+        self._steps_seen = len(list_steps(attempt.tracker_base, attempt.trial_index))
+        stop_early(self.ax_hook.store, self.launcher_for, attempt.experiment, [attempt])
 
     def wait_in_process(self, trial: SubmittedTrial) -> dict[str, Any]:
         """Poll until the app has ended or its time is up; return the outcome as JSON."""
         while True:
             # Read again each time: that another process has cancelled it decides what its end means.
-            run = self.find_attempt(trial)
-            observed = self.poll(run)
+            attempt = self.find_attempt(trial)
+            observed = self.poll(attempt)
             if observed.is_terminal:
-                return self.conclude(run, observed)
-            if time.time() > self.deadline(run):
-                return self.time_out(run)
-            time.sleep(self.poke_interval)
+                return self.conclude(attempt, observed)
+            if time.time() > self.deadline(attempt):
+                return self.time_out(attempt)
+            time.sleep(self._pause)
 
-    def wait_deferred(self, trial: SubmittedTrial) -> dict[str, Any]:
-        """Look once, so that an app that has ended costs no deferral; else wait in the triggerer."""
-        run = self.find_attempt(trial)
-        observed = self.poll(run)
+    def wait_deferred(self, trial: SubmittedTrial, context: Context) -> dict[str, Any]:
+        """Poll once, so that an app that has ended costs no deferral; else wait in the triggerer."""
+        attempt = self.find_attempt(trial)
+        observed = self.poll(attempt)
         while not observed.is_terminal:
-            if run.app_handle is not None:
-                # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
-                self.defer(trigger=self.trigger(run, trial), method_name="execute_complete", timeout=None)
-            # A new attempt that is just being submitted: the trigger has no app to look at yet.
-            time.sleep(self.poke_interval)
-            run = self.find_attempt(trial)
-            observed = self.poll(run)
-        return self.conclude(run, observed)
+            if attempt.app_handle is not None:
+                self._defer(self.trigger(attempt, trial, self.execution_deadline(context)))
+            # A new attempt that is just being submitted: the trigger has no app to poll yet.
+            time.sleep(self._pause)
+            attempt = self.find_attempt(trial)
+            observed = self.poll(attempt)
+        return self.conclude(attempt, observed)
 
-    def trigger(self, run: AttemptRecord, trial: SubmittedTrial) -> TorchXTrialTrigger:
+    def _defer(self, trigger: TorchXTrialTrigger) -> NoReturn:
+        # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=None)
+
+    def trigger(
+        self, attempt: AttemptRecord, trial: SubmittedTrial, execution_deadline: float | None = None
+    ) -> TorchXTrialTrigger:
         """Return the trigger that waits in this task's place."""
         from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
 
         return TorchXTrialTrigger(
             run={
                 **trial.to_json(),
-                "attempt": run.number,
-                "app_handle": run.app_handle,
-                "tracker_base": run.tracker_base,
+                "attempt": attempt.number,
+                "app_handle": attempt.app_handle,
+                "tracker_base": attempt.tracker_base,
             },
-            scheduler=run.scheduler,
-            submitted_at=run.submitted_at or run.requested_at,
-            deadline=self.deadline(run),
+            scheduler=attempt.scheduler,
+            lookup_options=attempt.lookup_options,
+            submitted_at=attempt.submitted_at or attempt.requested_at,
+            deadline=self.deadline(attempt),
+            execution_deadline=execution_deadline,
+            not_before=earliest_event(),
             poll_interval=self.poke_interval,
             grace_seconds=self.grace_seconds,
             grace_polls=self.grace_polls,
@@ -207,51 +224,73 @@ class WaitForTrialMixin(CancelOnKillMixin):
             log_given=self._log_given,
             ax_conn_id=self.ax_conn_id,
             torchx_conn_id=self.torchx_conn_id,
+            identity=None if self._identity is None else self._identity.to_json(),
         )
 
     @airflow_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger's event; an event that is missing or unknown is an error, never a success."""
-        if not event or event.get("status") not in ("observed", "timeout", "error", "progress"):
-            raise AirflowException(f"The trigger sent no event that can be used: {event!r}. The task can be retried.")
+        with self.responsible_for_app(context):
+            if not event or event.get("status") not in _EVENTS:
+                raise AirflowException(
+                    f"The trigger sent no event that can be used: {event!r}. The task can be retried."
+                )
+            return self._go_on(context, event)
+
+    def _go_on(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         trial = SubmittedTrial.from_json(event["run"])
-        run = self.find_attempt(trial)
-        if run.number != trial.attempt:
-            self.log.info("Attempt %s was replaced; waiting for attempt %s.", trial.attempt, run.number)
-            return self.wait_deferred(trial)
+        attempt = self.find_attempt(trial)
+        if attempt.number != trial.attempt:
+            self.log.info("Attempt %s was replaced; waiting for attempt %s.", trial.attempt, attempt.number)
+            return self.wait_deferred(trial, context)
         self._log_given = event.get("log_given", {})
         if event["status"] == "progress":
-            return self.wait_deferred(trial)
+            return self.wait_deferred(trial, context)
         if event["status"] == "timeout":
-            return self.time_out(run)
+            return self.time_out(attempt)
+        if event["status"] == "execution_timeout":
+            self.fail_for_execution_timeout()
         if event["status"] == "error":
-            raise AirflowException(f"The app could not be observed: {event['message']} The app is left alone.")
+            if event.get("elsewhere"):
+                self.log.warning("The triggerer cannot poll the app, this process waits: %s", event["message"])
+                return self.wait_in_process(trial)
+            raise AirflowException(f"The app could not be polled: {event['message']}")
         observed = AppObservation.from_json(event)
-        if run.cancel_reason is not None and observed.app_state != "SUCCEEDED":
+        if attempt.cancel_reason is not None and observed.app_state != "SUCCEEDED":
             # The trigger sees only the scheduler; that we cancelled the app ourselves is known here.
-            observed = AppObservation("CANCELLED", run.cancel_reason)
-        return self.conclude(run, observed)
+            observed = AppObservation("CANCELLED", attempt.cancel_reason)
+        return self.conclude(attempt, observed)
 
-    def time_out(self, run: AttemptRecord) -> dict[str, Any]:
-        """Cancel an app whose time is up."""
-        from airflow_provider_axtx.lifecycle.attempts import await_end, cancel_attempt
+    def time_out(self, attempt: AttemptRecord) -> dict[str, Any]:
+        """End an app whose time is up, unless it has ended by itself.
 
-        reason = f"timeout: still running {timedelta(seconds=round(self.timeout))} after its submission"
-        launcher = self.launcher_of(run)
-        observed = self.poll(run)
-        if not observed.is_terminal:
-            run = cancel_attempt(self.ax_hook.store, launcher, run, reason)
-            run, observed = await_end(self.ax_hook.store, launcher, run)
-        answer = self.conclude(run, observed)
-        if self.on_timeout == "fail" and observed.app_state == "CANCELLED":
-            raise AirflowFailException(f"Trial {run.trial_index}: {reason}; the app was cancelled.")
+        :raises SchedulerUnavailableError: when the scheduler does not answer; the next try of the task goes on.
+        """
+        from airflow_provider_axtx.lifecycle.attempts import end_attempt, poll_attempt
+
+        store, launcher = self.ax_hook.store, self.launcher_for(attempt)
+        observed = poll_attempt(store, launcher, attempt, self.lost_app_policy)
+        if observed.is_terminal:
+            return self.conclude(attempt, observed)
+        doing = "running" if observed.app_state == "RUNNING" else f"{observed.app_state} in the queue"
+        reason = f"timeout: still {doing} {timedelta(seconds=round(self.timeout))} after its submission"
+        outcome = TrialOutcome.from_json(end_attempt(store, launcher, attempt, reason))
+        answer = self.report(attempt, outcome)
+        if self.on_timeout == "fail" and outcome.trial_status != "COMPLETED":
+            raise AirflowFailException(f"Trial {attempt.trial_index}: {reason}; the app was cancelled.")
         return answer
 
-    def conclude(self, run: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
-        """Record the end of the run, show the app's last log lines when it failed, apply ``fail_on``."""
+    def conclude(self, attempt: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
+        """Record the end of the attempt and report it."""
         from airflow_provider_axtx.lifecycle.complete import finalize
 
-        outcome = finalize(self.ax_hook.store, run, observed)
+        return self.report(attempt, finalize(self.ax_hook.store, attempt, observed))
+
+    def report(self, attempt: AttemptRecord, outcome: TrialOutcome) -> dict[str, Any]:
+        """Report how the attempt has ended: log, stats, the app's last log lines when it failed; apply ``fail_on``.
+
+        :return: the outcome as JSON.
+        """
         self._live_attempt = None
         self.note_lineage(outcome.experiment, [outcome.to_json()])
         if outcome.trial_status != "COMPLETED":
@@ -264,28 +303,29 @@ class WaitForTrialMixin(CancelOnKillMixin):
             outcome.trial_status,
             outcome.message,
         )
-        while self._show_new_lines(run):
+        while self._show_new_lines(attempt):
             pass
         if outcome.trial_status == "FAILED" and outcome.app_handle and not self.stream_logs:
-            self._show_app_log(run, outcome)
+            self._show_app_log(attempt, outcome)
         if outcome.trial_status in self.fail_on:
             raise AirflowFailException(f"Trial {outcome.trial_index} is {outcome.trial_status}: {outcome.message}")
         return outcome.to_json()
 
-    def _show_new_lines(self, run: AttemptRecord) -> bool:
+    def _show_new_lines(self, attempt: AttemptRecord) -> bool:
         """Show what the app has written since the last call; return whether there was any."""
-        if not self.stream_logs or run.app_handle is None:
+        if not self.stream_logs or attempt.app_handle is None:
             return False
-        if self._follower is None or self._follower[0] != run.app_handle:
-            self._follower = (run.app_handle, self.launcher_of(run).follow(run.app_handle, self._log_given))
+        if self._follower is None or self._follower[0] != attempt.app_handle:
+            follower = self.launcher_for(attempt).follow(attempt.app_handle, self._log_given)
+            self._follower = (attempt.app_handle, follower)
         lines = self._follower[1].new_lines()
         for line in lines:
             self.log.info("%s", line)
         return bool(lines)
 
-    def _show_app_log(self, run: AttemptRecord, outcome: TrialOutcome) -> None:
+    def _show_app_log(self, attempt: AttemptRecord, outcome: TrialOutcome) -> None:
         try:
-            lines = self.launcher_of(run).logs(outcome.app_handle, lines=LOG_LINES)
+            lines = self.launcher_for(attempt).logs(outcome.app_handle, lines=LOG_LINES)
         except AxtxError as error:
             self.log.warning("The log of %s cannot be read: %s", outcome.app_handle, error)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_axtx.core.inputs import Templated
 from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors
 
 if TYPE_CHECKING:
@@ -23,17 +24,18 @@ class AxAnalyzeOperator(BaseAxOperator):
 
     template_fields: Sequence[str] = ("experiment_name", "ax_conn_id")
 
-    def __init__(self, *, experiment_name: Any, **kwargs: Any) -> None:
+    def __init__(self, *, experiment_name: Templated[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.experiment_name = experiment_name
 
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Compute the cards and put them in place of those before."""
+        """Compute the cards; they replace the stored ones."""
         from airflow_provider_axtx.optimizer.analysis import analyse
 
-        cards = analyse(self.ax_hook.store.snapshot(self.experiment_name))
-        self.ax_hook.store.record_analyses(self.experiment_name, cards)
+        store, experiment = self.ax_hook.store, str(self.experiment_name)
+        cards = analyse(store.snapshot(experiment))
+        store.record_analyses(experiment, cards)
         for card in cards:
             self.log.info("%s (%s): %s", card.title, card.kind, card.subtitle)
         return [{"name": card.name, "title": card.title} for card in cards]

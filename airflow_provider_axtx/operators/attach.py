@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.core.inputs import Templated, shorten
 from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors, current_identity
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _SOURCES = ("trials", "table", "from_experiment")
 
 
 class AxAttachTrialsOperator(BaseAxOperator):
-    """Attaches trials to an experiment: a baseline, points that somebody knows to be good, results of earlier work.
+    """Attaches trials to an experiment: a baseline, points that are known to be good, results of earlier work.
 
     Values out of bounds, of a wrong type, or of an unknown parameter are refused before anything is recorded. All
     trials are attached or none; a retry of the task attaches nothing more. Give one of ``trials``, ``table`` and
@@ -43,10 +43,10 @@ class AxAttachTrialsOperator(BaseAxOperator):
     def __init__(
         self,
         *,
-        experiment_name: Any,
-        trials: Any = None,
-        table: Any = None,
-        from_experiment: str | None = None,
+        experiment_name: Templated[str],
+        trials: Templated[Sequence[Mapping[str, Any]] | Mapping[str, Any]] | None = None,
+        table: Templated[Sequence[Mapping[str, Any]]] | None = None,
+        from_experiment: Templated[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -59,21 +59,21 @@ class AxAttachTrialsOperator(BaseAxOperator):
         ]
         if len(given) != 1:
             raise InvalidInputError(
-                f"{' and '.join(given) or 'Nothing'} is given to attach.", fix=f"give one of {', '.join(_SOURCES)}."
+                f"{len(given)} of {', '.join(_SOURCES)} are given{': ' if given else ''}{', '.join(given)}.",
+                fix=f"give one of {', '.join(_SOURCES)}: it says which trials are attached.",
             )
 
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Check the trials and record them, or return those that this task attached before."""
+        """Check the trials and record them, or return the trials that an earlier try of this task attached."""
         from airflow_provider_axtx.lifecycle.attach import attach_trials
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        spec = ExperimentSpec.load(self.ax_hook.store.spec(self.experiment_name))
+        store, experiment = self.ax_hook.store, str(self.experiment_name)
+        spec = ExperimentSpec.load(store.spec(experiment))
         attachments = self._attachments(spec)
-        task = current_identity(context, self.ax_hook.store)
-        to_run = attach_trials(
-            self.ax_hook.store, self.experiment_name, attachments, task_key=task.task_key, requested_by=task
-        )
+        task = current_identity(context, store)
+        to_run = attach_trials(store, experiment, attachments, task_key=task.task_key, requested_by=task)
         self.log.info("%s trials attached to %r, %s are to be run.", len(attachments), spec.name, len(to_run))
         return [trial.to_json() for trial in to_run]
 
@@ -87,7 +87,8 @@ class AxAttachTrialsOperator(BaseAxOperator):
             return read_rows(spec, self._rows())
         if self.from_experiment == self.experiment_name:
             raise InvalidInputError(
-                f"from_experiment is {self.from_experiment!r} itself.", fix="name another experiment."
+                f"from_experiment and experiment_name are both {self.experiment_name!r}.",
+                fix="name another experiment as from_experiment.",
             )
         return trials_of(self.ax_hook.store, str(self.from_experiment), spec)
 

@@ -15,13 +15,11 @@ from airflow_provider_axtx.core.inputs import is_templated
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.installation import installation_id
-from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 #: What ``if_exists`` may be.
@@ -47,7 +45,7 @@ def airflow_errors(method: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 class Uncalled:
-    """A function that was given as the value of a template field: rendering the field, Airflow would call it."""
+    """A function as the value of a template field. Airflow would call a bare function when it renders the field."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -58,7 +56,7 @@ class Uncalled:
 
 
 def uncalled(value: Any) -> Any:
-    """Return a value for a template field: a function is wrapped, so that Airflow leaves it alone."""
+    """Return a value for a template field: a function is wrapped, so that Airflow does not call it."""
     return Uncalled(value) if callable(value) else value
 
 
@@ -68,7 +66,7 @@ def as_given(value: Any) -> Any:
 
 
 class LineageMixin(BaseOperator):
-    """Base of the operators that tell OpenLineage, where it is installed, which trials they worked on."""
+    """Base of the operators that report to OpenLineage, where it is installed, which trials they worked on."""
 
     ax_conn_id: str
     lineage_reads = True
@@ -76,7 +74,7 @@ class LineageMixin(BaseOperator):
     _lineage: tuple[str, list[dict[str, Any]]] | None = None
 
     def note_lineage(self, experiment: str, trials: Sequence[dict[str, Any]] = ()) -> None:
-        """Note what the task has worked on; what was noted last holds.
+        """Note the experiment and the trials that the task has worked on; a later note replaces an earlier one.
 
         :param trials: JSON objects of the trials.
         """
@@ -108,69 +106,6 @@ class BaseAxOperator(LineageMixin):
     def ax_hook(self) -> AxHook:
         """The hook of ``ax_conn_id``."""
         return AxHook(self.ax_conn_id)
-
-
-class CancelOnKillMixin(LineageMixin):
-    """Base of the tasks behind an app: when Airflow ends the task, its app is cancelled.
-
-    Airflow calls ``on_kill`` in a signal handler and lets the task run on, for 5 s until it is killed. What the task
-    then sees is its own doing: it must neither submit anything any more nor settle the trial as cancelled, which would
-    keep its retry from running the trial again. Hence ``check_not_killed`` wherever the task goes on.
-
-    :param torchx_conn_id: connection of the scheduler.
-    :param ax_conn_id: connection of the experiment store.
-    """
-
-    _killed = False
-    #: What ``on_kill`` cancels; it has no argument.
-    _live_attempt: AttemptRecord | None = None
-
-    def __init__(
-        self,
-        *,
-        ax_conn_id: str = AxHook.default_conn_name,
-        torchx_conn_id: str = TorchXHook.default_conn_name,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.ax_conn_id = ax_conn_id
-        self.torchx_conn_id = torchx_conn_id
-
-    # Kept: on_kill must not look up connections, the task may be in the middle of a look-up.
-
-    @cached_property
-    def ax_hook(self) -> AxHook:
-        """The hook of ``ax_conn_id``."""
-        return AxHook(self.ax_conn_id)
-
-    @cached_property
-    def torchx_hook(self) -> TorchXHook:
-        """The hook of ``torchx_conn_id``."""
-        return TorchXHook(self.torchx_conn_id)
-
-    def track_attempt(self, run: AttemptRecord) -> None:
-        """Make ``run`` what ``on_kill`` cancels; cancel it when the task was killed already."""
-        self._live_attempt = run
-        if self._killed:
-            self._cancel_live_attempt()
-        self.check_not_killed()
-
-    def check_not_killed(self) -> None:
-        """Raise when the task was killed; the error lets a retry begin a new attempt."""
-        if self._killed:
-            raise AirflowException("This task was ended by Airflow, and its app was cancelled.")
-
-    def on_kill(self) -> None:
-        """Cancel the app: nobody waits for it any more."""
-        self._killed = True
-        self._cancel_live_attempt()
-
-    def _cancel_live_attempt(self) -> None:
-        from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
-
-        if (run := self._live_attempt) is not None:
-            launcher = self.torchx_hook.get_launcher_for(run)
-            cancel_attempt(self.ax_hook.store, launcher, run, f"{KILLED}: {self.task_id} was ended")
 
 
 def push_links(operator: BaseOperator, context: Context) -> None:

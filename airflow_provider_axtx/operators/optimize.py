@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from airflow.sdk import conf
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException
 
 from airflow_provider_axtx.core.app_observation import (
     DEFAULT_GRACE_POLLS,
@@ -19,35 +18,33 @@ from airflow_provider_axtx.core.app_observation import (
 )
 from airflow_provider_axtx.core.errors import (
     AppElsewhereError,
-    AxtxError,
     SchedulerUnavailableError,
     TrackerUnavailableError,
 )
-from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, as_seconds, is_templated
-from airflow_provider_axtx.lifecycle.launchers import cached_launchers
+from airflow_provider_axtx.core.inputs import as_choice, as_flag, as_int, as_object, as_seconds, is_templated
+from airflow_provider_axtx.core.patience import Patience
 from airflow_provider_axtx.links import ExperimentLink
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
 from airflow_provider_axtx.operators._definition import definition_of_task
+from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._metrics import count_trial, generation_timer
 from airflow_provider_axtx.operators._optimize_result import result_of
 from airflow_provider_axtx.operators._retries import with_retries
 from airflow_provider_axtx.operators.base import (
     IF_EXISTS,
-    CancelOnKillMixin,
     airflow_errors,
     as_given,
     check_experiment_at_parse,
-    current_identity,
     push_links,
     uncalled,
 )
 from airflow_provider_axtx.spec.limits import Limits, check_at_parse
+from airflow_provider_axtx.triggers.timing import earliest_event
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.records import TaskIdentity
-    from airflow_provider_axtx.lifecycle.launchers import LauncherFor
     from airflow_provider_axtx.lifecycle.optimize import Loop, Step
 
 _LIMITS = (
@@ -63,9 +60,6 @@ _LIMITS = (
     "on_trial_failure",
     "on_stop",
 )
-#: Consecutive steps that the scheduler has not answered, after which the task fails, to be retried.
-MAX_FAILURES = 20
-_MAX_PAUSE = 300.0
 #: A deferral takes a second start of the task and the triggerer's pace: about 3 s, and more where Ax is imported again.
 #: For so long an app of unknown length is awaited before the task defers, which at most doubles what it costs.
 DEFERRAL_SECONDS = 3.0
@@ -168,7 +162,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         early_stopping_interval: float | timedelta = 60.0,
         allowed_factories: Sequence[str] = (),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        grace_seconds: float | timedelta = DEFAULT_GRACE_SECONDS,
         grace_polls: int = DEFAULT_GRACE_POLLS,
         allow_app_change: bool = False,
         **kwargs: Any,
@@ -197,10 +191,11 @@ class AxOptimizeOperator(CancelOnKillMixin):
         self.poll_interval = as_seconds("poll_interval", poll_interval)
         self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
         self.allowed_factories = tuple(allowed_factories)
-        self.deferrable = deferrable
-        self.allow_app_change = allow_app_change
-        self.lost_app_policy = LostAppPolicy(grace_seconds, grace_polls)
-        self._identity: TaskIdentity | None = None
+        self.deferrable = as_flag("deferrable", deferrable)
+        self.allow_app_change = as_flag("allow_app_change", allow_app_change)
+        self.lost_app_policy = LostAppPolicy(
+            as_seconds("grace_seconds", grace_seconds), as_int("grace_polls", grace_polls, minimum=1)
+        )
         self._check_at_parse()
 
     def _check_at_parse(self) -> None:
@@ -215,50 +210,45 @@ class AxOptimizeOperator(CancelOnKillMixin):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the experiment, or go on with it."""
-        return self._run(context, {}, first=True)
+        with self.responsible_for_app(context) as identity:
+            return self._run(context, identity, {}, first=True)
 
     @airflow_errors
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
         """Go on after the trigger's event; an event that is missing or unknown is an error, never a success."""
-        if not event or event.get("status") not in ("ended", "due", "error"):
-            raise AirflowException(f"The trigger sent no event that can be used: {event!r}. The task can be retried.")
-        if event["status"] == "error":
-            # Looked at from here, with pauses: this may be a machine that reaches the scheduler.
-            self.log.warning("The apps could not be observed: %s", event["message"])
-        return self._run(context, {h: AppObservation.from_json(seen) for h, seen in event.get("apps", {}).items()})
+        with self.responsible_for_app(context) as identity:
+            if not event or event.get("status") not in ("ended", "due", "error", "execution_timeout"):
+                raise AirflowException(
+                    f"The trigger sent no event that can be used: {event!r}. The task can be retried."
+                )
+            if event["status"] == "execution_timeout":
+                self.fail_for_execution_timeout()
+            if event["status"] == "error":
+                # Polled from here, with pauses: this may be a machine that reaches the scheduler.
+                self.log.warning("The apps could not be polled by the triggerer: %s", event["message"])
+            ended = {handle: AppObservation.from_json(seen) for handle, seen in event.get("apps", {}).items()}
+            return self._run(context, identity, ended)
 
-    def _run(self, context: Context, ended: Mapping[str, AppObservation], *, first: bool = False) -> dict[str, Any]:
+    def _run(
+        self,
+        context: Context,
+        identity: TaskIdentity,
+        ended: Mapping[str, AppObservation],
+        *,
+        first: bool = False,
+    ) -> dict[str, Any]:
         """Take steps until the experiment has ended.
 
         :param ended: what the trigger has observed.
         :param first: whether a try begins, rather than goes on after a deferral.
         """
-        try:
+        self.check_not_killed()
+        loop = self._make_loop(identity)
+        push_links(self, context)
+        if first:
             store = self.ax_hook.store
-            self._identity = identity = current_identity(context, store, self.torchx_conn_id)
-            self.check_not_killed()
-            loop = self._make_loop(identity)
-            push_links(self, context)
-            if first:
-                settle_what_ended_dag_runs_left(store, self._launcher_for, loop.experiment, identity, context["ti"])
-            return self._steps(context, loop, ended)
-        except Exception as error:
-            if self._ends_for_good(error, context):
-                self._end_apps(error)
-            raise
-
-    def _ends_for_good(self, error: Exception, context: Context) -> bool:
-        """Return whether no retry follows this error."""
-        ti = context["ti"]
-        final = isinstance(error, AirflowFailException) or (isinstance(error, AxtxError) and not error.retryable)
-        return final or ti.try_number > getattr(ti, "max_tries", 0)
-
-    def _end_apps(self, error: Exception) -> None:
-        """End the live apps, which no task waits for any more; the first error stays the one that ends the task."""
-        try:
-            self._cancel_live_attempt()
-        except Exception:
-            self.log.exception("Some apps could not be ended after: %s", error)
+            settle_what_ended_dag_runs_left(store, self.launcher_for, loop.experiment, identity, context["ti"])
+        return self._steps(context, loop, ended)
 
     def _make_loop(self, identity: TaskIdentity) -> Loop:
         from airflow_provider_axtx.lifecycle.generate import start_loop
@@ -304,19 +294,14 @@ class AxOptimizeOperator(CancelOnKillMixin):
             trial_timeout=self.trial_timeout,
             early_stopping_interval=self.early_stopping_interval,
             policy=self.lost_app_policy,
-            launcher_for=self._launcher_for,
+            launcher_for=self.launcher_for,
             check=self.check_not_killed,
             on_finalized=lambda status: count_trial(self, status),
             generating=lambda: generation_timer(self),
         )
 
-    @cached_property
-    def _launcher_for(self) -> LauncherFor:
-        """Gives the launcher of an attempt: one for all attempts that are reached in the same way."""
-        return cached_launchers(self.torchx_hook.get_launcher_for)
-
     def _steps(self, context: Context, loop: Loop, ended: Mapping[str, AppObservation]) -> dict[str, Any]:
-        failures = 0
+        patience = Patience(self.poll_interval)
         while True:
             error: Exception | None = None
             try:
@@ -327,14 +312,14 @@ class AxOptimizeOperator(CancelOnKillMixin):
             except (SchedulerUnavailableError, TrackerUnavailableError) as unavailable:
                 error = unavailable
             if error is not None:
-                failures += 1
-                self.log.warning("Step %s in a row met an error: %s", failures, error)
-                if failures >= MAX_FAILURES:
+                patience.note_failure()
+                self.log.warning("Step %s in a row met an error: %s", patience.failures, error)
+                if patience.is_exhausted:
                     raise error
-                time.sleep(min(self.poll_interval * 2 ** min(failures, 10), max(self.poll_interval, _MAX_PAUSE)))
+                time.sleep(patience.pause)
                 self.check_not_killed()
                 continue
-            failures = 0
+            patience.note_answer()
             if step.finished is not None:
                 return result_of(self, context, loop, step.finished)
             if step.changed:
@@ -349,8 +334,6 @@ class AxOptimizeOperator(CancelOnKillMixin):
         """Return whether an app may end before a deferral would be over."""
         if step.until is not None and step.until - time.time() < DEFERRAL_SECONDS:
             return True
-        if len({(attempt.scheduler, str(attempt.lookup_options)) for attempt in step.live}) > 1:
-            return True  # a trigger polls one scheduler; live apps of two are there after the scheduler was changed
         known = step.last_seconds
         limit = DEFERRAL_SECONDS if known is None else BRIEF_SECONDS
         if self.poll_interval >= limit or (known is not None and known >= BRIEF_SECONDS):
@@ -358,7 +341,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         return any(time.time() - (attempt.submitted_at or 0) < limit for attempt in step.live)
 
     def _defer(self, context: Context, loop: Loop, step: Step) -> NoReturn:
-        from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
+        from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger, lookups_of
 
         submitted = {str(attempt.app_handle): attempt.submitted_at or attempt.requested_at for attempt in step.live}
         reporting = None
@@ -382,14 +365,9 @@ class AxOptimizeOperator(CancelOnKillMixin):
             ax_conn_id=self.ax_conn_id,
             reporting=reporting,
             early_stopping_interval=self.early_stopping_interval,
+            lookups=lookups_of(step.live),
+            not_before=earliest_event(),
+            execution_deadline=self.execution_deadline(context),
         )
         # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
         self.defer(trigger=trigger, method_name="execute_complete", timeout=None)
-
-    def _cancel_live_attempt(self) -> None:
-        from airflow_provider_axtx.lifecycle.attempts import KILLED
-        from airflow_provider_axtx.lifecycle.reap import end_task
-
-        if self._identity is not None:
-            reason = f"{KILLED}: {self.task_id} was ended"
-            end_task(self.ax_hook.store, self._launcher_for, self._identity, reason)

@@ -1,8 +1,8 @@
-"""Operators on the TorchX side: submit a trial's app, run it to its end, reap what a DAG run left behind."""
+"""Operators on the TorchX side: submit a trial's app, run it to its end, reap what a group of tasks left behind."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from functools import cached_property
@@ -11,16 +11,26 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, conf, get_current_context
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
-from airflow_provider_axtx.core.inputs import as_int, as_object, as_seconds, is_templated
-from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
+from airflow_provider_axtx.core.inputs import (
+    ComponentRef,
+    Templated,
+    as_flag,
+    as_int,
+    as_object,
+    as_seconds,
+    is_given,
+    is_templated,
+)
+from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial, TrialOutcome
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._completing import complete_from_task
+from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._metrics import count_trial
+from airflow_provider_axtx.operators._scope import task_scope
 from airflow_provider_axtx.operators._waiting import WaitForTrialMixin
 from airflow_provider_axtx.operators.base import (
-    CancelOnKillMixin,
     airflow_errors,
     as_given,
     current_identity,
@@ -34,6 +44,8 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.core.app_observation import AppObservation
     from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+    from airflow_provider_axtx.lifecycle.complete import Results
+    from airflow_provider_axtx.store.experiments import ExperimentStore
 
 _APP_FIELDS: tuple[str, ...] = (
     "trial",
@@ -61,6 +73,8 @@ class _SubmitTrialMixin(CancelOnKillMixin):
     :param scheduler_args: run options of the scheduler, added to the connection's (templated).
     :param tracker_base: passed to the component as it is; None gives every attempt a folder of its own below the
         connection's ``tracker_base``, or below AIRFLOW_HOME (templated).
+    :param allow_app_change: let the trial run another component, with other constant arguments or on another scheduler
+        than the other trials of its experiment. Without it that is an error: their results would not compare.
     :param torchx_conn_id: connection of the scheduler.
     :param ax_conn_id: connection of the experiment store.
     """
@@ -73,12 +87,13 @@ class _SubmitTrialMixin(CancelOnKillMixin):
     def __init__(
         self,
         *,
-        trial: Any,
-        component: Any,
-        component_args: Any = None,
-        scheduler: str | None = None,
-        scheduler_args: Any = None,
-        tracker_base: str | None = None,
+        trial: Templated[Mapping[str, Any]],
+        component: ComponentRef,
+        component_args: Templated[Mapping[str, Any]] | None = None,
+        scheduler: Templated[str] | None = None,
+        scheduler_args: Templated[Mapping[str, Any]] | None = None,
+        tracker_base: Templated[str] | None = None,
+        allow_app_change: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -88,6 +103,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         self.scheduler = scheduler
         self.scheduler_args = scheduler_args
         self.tracker_base = tracker_base
+        self.allow_app_change = as_flag("allow_app_change", allow_app_change)
         for name, value in (("component_args", component_args), ("scheduler_args", scheduler_args)):
             if not is_templated(value):
                 as_object(name, value)
@@ -96,45 +112,54 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         """Submit the app, or adopt the one that is there."""
         from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 
+        identity = self._identity or current_identity(context, self.ax_hook.store, self.torchx_conn_id)
         request = AppRequest(
             component=as_given(self.component),
             component_args=as_object("component_args", self.component_args),
-            tracker_base=self.tracker_base or None,
+            tracker_base=str(self.tracker_base) if is_given(self.tracker_base) else None,
             tracker_root=self.torchx_hook.settings.tracker_root,
             trial_retries=self.trial_retries,
+            allow_app_change=self.allow_app_change,
         )
         launcher = self.torchx_hook.get_launcher(
-            self.scheduler or None, as_object("scheduler_args", self.scheduler_args)
+            str(self.scheduler) if is_given(self.scheduler) else None, as_object("scheduler_args", self.scheduler_args)
         )
-        run = submit_trial(
+        submitted = submit_trial(
             self.ax_hook.store,
             launcher,
-            Trial.from_json(as_object("trial", self.trial)),
+            self._recorded_trial(),
             request,
-            current_identity(context, self.ax_hook.store, self.torchx_conn_id),
+            identity,
             on_attempt=self.track_attempt,
-            launcher_for=self.torchx_hook.get_launcher_for,
+            launcher_for=self.launcher_for,
         )
         self.check_not_killed()
         # Visible before anything waits, so that a killed task can be traced and cancelled by hand.
-        context["ti"].xcom_push(key="app_handle", value=run.app_handle)
-        self.note_lineage(run.experiment, [run.to_json()])
-        self.app_url = self._page_of(launcher, run)
+        context["ti"].xcom_push(key="app_handle", value=submitted.app_handle)
+        self.note_lineage(submitted.experiment, [submitted.to_json()])
+        self.app_url = self._page_of(launcher, submitted)
         push_links(self, context)
-        return run
+        return submitted
 
-    def _page_of(self, launcher: TorchXLauncher, run: SubmittedTrial) -> str | None:
+    def _recorded_trial(self) -> Trial:
+        """Return the trial as the store has it: an XCom can be edited, and parameters become arguments of an app."""
+        given = Trial.from_json(as_object("trial", self.trial))
+        record = self.ax_hook.store.trial(given.experiment, given.trial_index)
+        return Trial(given.experiment, record.index, record.arm_name, record.parameters)
+
+    def _page_of(self, launcher: TorchXLauncher, submitted: SubmittedTrial) -> str | None:
         try:
-            return launcher.page_url(run.app_handle) if run.app_handle else None
+            return launcher.page_url(submitted.app_handle) if submitted.app_handle else None
         except AxtxError as error:
-            self.log.warning("The scheduler's page of %s is not known: %s", run.app_handle, error)
+            self.log.warning("The scheduler's page of %s is not known: %s", submitted.app_handle, error)
             return None
 
 
 class TorchXSubmitTrialOperator(_SubmitTrialMixin):
     """Submits the app of a trial; there is never more than one live app for a trial.
 
-    A retry adopts the app that the try before submitted. A Clear cancels it and starts a new attempt.
+    A retry adopts the app that the try before submitted. A Clear cancels it and starts a new attempt. When the
+    task fails for good, the app is ended.
 
     The parameters are those of ``_SubmitTrialMixin``.
 
@@ -148,7 +173,8 @@ class TorchXSubmitTrialOperator(_SubmitTrialMixin):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit the app, or adopt the one that is there."""
-        return self.submit(context).to_json()
+        with self.responsible_for_app(context):
+            return self.submit(context).to_json()
 
 
 class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
@@ -156,7 +182,7 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
 
     The parameters are those of ``TorchXSubmitTrialOperator`` and ``TorchXTrialSensor``.
 
-    :param poke_interval: seconds between two looks at the app.
+    :param poke_interval: seconds between two polls of the app.
     :param timeout: seconds since submission after which ``on_timeout`` applies.
     :param deferrable: wait in the triggerer instead of in a worker slot.
     :param stream_logs: show the app's output in the task's log, see ``WaitForTrialMixin``.
@@ -179,7 +205,7 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         trial_retries: int = 0,
         complete: bool = False,
-        results: Any = None,
+        results: Results | Templated[Mapping[str, Any]] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -188,52 +214,61 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
                 f"results={results!r} is for a task that completes its trial.",
                 fix="pass complete=True, or give results to AxCompleteTrialOperator.",
             )
-        self.complete = complete
+        self.complete = as_flag("complete", complete)
         self.results = uncalled(results)
         self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
         self.poke_interval = as_seconds("poke_interval", poke_interval)
         self.timeout = as_seconds("timeout", timeout)
-        self.deferrable = deferrable
+        self.deferrable = as_flag("deferrable", deferrable)
 
     @property
     def waits_in_process(self) -> bool:
-        """Whether this task's process looks at the app until it ends."""
+        """Whether this task's process polls the app until it ends."""
         return not self.deferrable
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit or adopt the app, then wait for it."""
-        return self._submit_and_wait(context)
+        with self.responsible_for_app(context):
+            return self._submit_and_wait(context)
 
     def _submit_and_wait(self, context: Context) -> dict[str, Any]:
-        trial = self.submit(context)
-        return self.wait_deferred(trial) if self.deferrable else self.wait_in_process(trial)
+        submitted = self.submit(context)
+        return self.wait_deferred(submitted, context) if self.deferrable else self.wait_in_process(submitted)
 
-    def conclude(self, run: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
-        """Record the end of the run; after an infrastructure failure submit the trial again while retries are left."""
+    def conclude(self, attempt: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
+        """Record the end of the attempt, or submit the trial again after an infrastructure failure."""
         from airflow_provider_axtx.lifecycle.submit import retries_left
 
         store = self.ax_hook.store
-        if not (observed.is_infrastructure_failure and retries_left(store, run, self.trial_retries)):
-            outcome = super().conclude(run, observed)
-            if not self.complete:
-                return outcome
-            return complete_from_task(self, get_current_context(), store, outcome, self.results)
-        store.finish_attempt(run, observed.app_state, observed.message, is_infrastructure_failure=True)
+        if not (observed.is_infrastructure_failure and retries_left(store, attempt, self.trial_retries)):
+            return super().conclude(attempt, observed)
+        store.finish_attempt(attempt, observed.app_state, observed.message, is_infrastructure_failure=True)
         self.log.warning(
-            "Trial %s, attempt %s: %s. Submitting it again.", run.trial_index, run.number, observed.message
+            "Trial %s, attempt %s: %s. Submitting it again.", attempt.trial_index, attempt.number, observed.message
         )
         return self._submit_and_wait(get_current_context())
 
+    def report(self, attempt: AttemptRecord, outcome: TrialOutcome) -> dict[str, Any]:
+        """Report how the attempt has ended, and complete its trial if that is this task's work."""
+        answer = super().report(attempt, outcome)
+        if not self.complete:
+            return answer
+        return complete_from_task(self, get_current_context(), self.ax_hook.store, answer, self.results)
+
 
 class TorchXReapTrialsOperator(BaseOperator):
-    """Ends what this DAG run left behind; to be used as a teardown.
+    """Ends what tasks of this DAG run have left behind; to be used as a teardown.
+
+    It ends only what its own group submitted or generated. In a task group these are the tasks of the group, those of
+    groups in it included, and in a mapped group those of its own mapped instance. Outside every group they are the
+    tasks upstream of it, direct or not; without any it is the whole DAG run.
 
     A trial whose app has succeeded is completed with its results; any other app is cancelled and its trial ABANDONED.
     Trials that were generated and never submitted are ABANDONED too.
 
     :param reason: recorded as the reason of the cancelled trials (templated).
-    :param torchx_conn_id: connection for runs that do not say through which they were submitted.
+    :param torchx_conn_id: connection for attempts that do not say through which they were submitted.
     :param ax_conn_id: connection of the experiment store.
     :return: ``[{experiment, trial_index, trial_status, message}]`` of what was ended.
     """
@@ -243,7 +278,7 @@ class TorchXReapTrialsOperator(BaseOperator):
     def __init__(
         self,
         *,
-        reason: str = "reaped: the DAG run ended and nobody waits for it",
+        reason: str = "reaped: its tasks have ended and none waits for it",
         torchx_conn_id: str = TorchXHook.default_conn_name,
         ax_conn_id: str = AxHook.default_conn_name,
         **kwargs: Any,
@@ -254,17 +289,19 @@ class TorchXReapTrialsOperator(BaseOperator):
         self.ax_conn_id = ax_conn_id
 
     @cached_property
-    def store(self) -> Any:
+    def store(self) -> ExperimentStore:
         """The experiment store."""
         return AxHook(self.ax_conn_id).store
 
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Cancel the open runs of this DAG run and settle its open trials."""
+        """Cancel the open attempts of the group's tasks and settle their open trials."""
         from airflow_provider_axtx.lifecycle.reap import orphans_of, reap
 
         task = current_identity(context, self.store)
-        reaped = reap(self.store, self._launcher_for, orphans_of(self.store, task), self.reason)
+        scope = task_scope(self, task.map_index)
+        self.log.info("Reaping what these tasks have left: %s", scope)
+        reaped = reap(self.store, self._launcher_for, orphans_of(self.store, task, scope), self.reason)
         for one in reaped:
             self.log.warning("Reaped %s", one)
             count_trial(self, one.trial_status)

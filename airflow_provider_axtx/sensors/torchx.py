@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from airflow_provider_axtx.core.inputs import as_object, as_seconds
+from airflow_provider_axtx.core.inputs import Templated, as_flag, as_object, as_seconds
 from airflow_provider_axtx.core.xcom import SubmittedTrial
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._waiting import WaitForTrialMixin
@@ -26,9 +26,9 @@ class TorchXTrialSensor(WaitForTrialMixin, BaseSensorOperator):
     Any terminal status ends the sensor successfully, with the status in XCom: a failed trial is data for Ax.
 
     :param run: the output of ``TorchXSubmitTrialOperator`` (templated).
-    :param poke_interval: seconds between two looks at the app.
+    :param poke_interval: seconds between two polls of the app.
     :param timeout: seconds since the app's submission after which ``on_timeout`` applies.
-    :param deferrable: wait in the triggerer; it looks once before it defers. Without it, ``mode`` is ``poke`` or
+    :param deferrable: wait in the triggerer; it polls once before it defers. Without it, ``mode`` is ``poke`` or
         ``reschedule`` as in every sensor.
     :param on_timeout: ``cancel`` reports the trial ABANDONED, ``fail`` fails the task; the app is cancelled either way.
     :param stream_logs: show the app's output in the task's log, see ``WaitForTrialMixin``.
@@ -44,7 +44,7 @@ class TorchXTrialSensor(WaitForTrialMixin, BaseSensorOperator):
     def __init__(
         self,
         *,
-        run: Any,
+        run: Templated[Mapping[str, Any]],
         poke_interval: float | timedelta = 10.0,
         timeout: float | timedelta = timedelta(days=7),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -56,34 +56,46 @@ class TorchXTrialSensor(WaitForTrialMixin, BaseSensorOperator):
             **kwargs,
         )
         self.run = run
-        self.deferrable = deferrable
+        self.deferrable = as_flag("deferrable", deferrable)
 
     @property
     def waits_in_process(self) -> bool:
-        """Whether this task's process looks at the app until it ends."""
+        """Whether this task's process polls the app until it ends."""
         return not (self.deferrable or self.reschedule)
 
     def _trial(self) -> SubmittedTrial:
         return SubmittedTrial.from_json(as_object("run", self.run))
 
+    def end_apps(self, reason: str, seconds: float) -> None:
+        """End the app that is waited for: another task has submitted it."""
+        from airflow_provider_axtx.lifecycle.attempts import end_attempt
+
+        if (attempt := self._live_attempt) is not None:
+            end_attempt(self.ax_hook.store, self.launcher_for(attempt), attempt, reason, seconds=seconds)
+
     @airflow_errors
     def execute(self, context: Context) -> Any:
-        """Look once, then wait."""
-        push_links(self, context)
-        if not self.deferrable:
+        """Poll once, then wait."""
+        with self.responsible_for_app(context):
+            push_links(self, context)
+            if self.deferrable:
+                return self.wait_deferred(self._trial(), context)
             try:
                 return super().execute(context)
             except AirflowSensorTimeout:
                 return self.time_out(self.find_attempt(self._trial()))
-        return self.wait_deferred(self._trial())
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
-        """Look once at the app; done when it has ended or its time is up."""
-        run = self.find_attempt(self._trial())
-        observed = self.poll(run)
+        """Poll the app once; done when it has ended or its time is up."""
+        attempt = self.find_attempt(self._trial())
+        observed = self.poll(attempt)
         if observed.is_terminal:
-            return PokeReturnValue(True, self.conclude(run, observed))
-        if time.time() > self.deadline(run):
-            return PokeReturnValue(True, self.time_out(run))
-        self.log.info("%s is %s. %s", run.app_handle, observed.app_state, observed.message)
+            return PokeReturnValue(True, self.conclude(attempt, observed))
+        if time.time() > self.deadline(attempt):
+            return PokeReturnValue(True, self.time_out(attempt))
+        self.log.info("%s is %s. %s", attempt.app_handle, observed.app_state, observed.message)
         return False
+
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        # Longer while the scheduler does not answer.
+        return max(super()._get_next_poke_interval(*args, **kwargs), self._pause)

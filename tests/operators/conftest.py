@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.sdk.execution_time.context import set_current_context
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.triggers import timing
 
 BOOTH: dict[str, Any] = {
     "name": "booth",
@@ -36,7 +40,14 @@ class FakeTaskInstance:
     map_index: int | None = -1
     try_number: int = 1
     max_tries: int = 0
+    start_date: datetime = field(default_factory=lambda: datetime.now(UTC))
     pushed: dict[str, Any] = field(default_factory=dict)
+
+    def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
+        return "running"
+
+    def get_first_reschedule_date(self, context: Any) -> datetime:
+        return self.start_date
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
@@ -50,10 +61,58 @@ def execute() -> Execute:
     """Execute an operator as the given try of a task."""
 
     def run(operator: Any, **identity: Any) -> Any:
-        context = {"ti": FakeTaskInstance(operator.task_id, **identity)}
+        context = {"ti": FakeTaskInstance(**{"task_id": operator.task_id, **identity})}
         operator.render_template_fields(context)
         with set_current_context(context):
             return operator.execute(context)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let triggers fire at once: there is no scheduler that reads the end of the task's process."""
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC", "0")
+    monkeypatch.setattr(timing, "_MARGIN_SECONDS", 0.0)
+
+
+class AirflowStates:
+    """What Airflow answers about the state of a task instance.
+
+    :ivar state: the state; ``"missing"`` when there is no such task instance.
+    :ivar answers: cleared while Airflow does not answer.
+    """
+
+    def __init__(self) -> None:
+        self.state: str | None = "running"
+        self.error: Exception | None = None
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def get_task_states(self, dag_id: str, run_ids: list[str], task_ids: list[str], map_index: int | None) -> Any:
+        self.answers.wait(30)
+        if self.error is not None:
+            raise self.error
+        name = task_ids[0] if map_index is None else f"{task_ids[0]}_{map_index}"
+        return {} if self.state == "missing" else {run_ids[0]: {name: self.state}}
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> AirflowStates:
+    """Answer in the place of Airflow's Execution API."""
+    states = AirflowStates()
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", states.get_task_states)
+    return states
+
+
+@pytest.fixture
+def resume() -> Execute:
+    """Go on with an operator after its trigger's event, as the given try of a task."""
+
+    def run(operator: Any, event: Any, **identity: Any) -> Any:
+        context = {"ti": FakeTaskInstance(operator.task_id, **identity)}
+        with set_current_context(context):
+            return operator.execute_complete(context, event)
 
     return run
 

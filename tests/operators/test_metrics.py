@@ -40,7 +40,11 @@ def trials(execute: Execute) -> list[dict[str, Any]]:
 
 def run_and_complete(execute: Execute, trial: dict[str, Any], component: str, results: Any = None) -> None:
     index = trial["trial_index"]
-    run = execute(TorchXRunTrialOperator(task_id=f"run_{index}", trial=trial, component=component, poke_interval=0.05))
+    run = execute(
+        TorchXRunTrialOperator(
+            task_id=f"run_{index}", trial=trial, component=component, poke_interval=0.05, allow_app_change=True
+        )
+    )
     execute(AxCompleteTrialOperator(task_id=f"complete_{index}", run=run, results=results))
 
 

@@ -101,21 +101,21 @@ def sensor_of(
 
 
 async def test_each_line_is_shown_once_and_the_first_ones_while_the_app_runs(
-    run: dict[str, Any], store: ExperimentStore, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    run: dict[str, Any], resume: Execute, store: ExperimentStore, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "LOOK_LINES", 2)  # so that it comes in pieces
+    monkeypatch.setattr(following, "POLL_LINES", 2)  # so that it comes in pieces
     sensor = sensor_of(run, heard, monkeypatch, stream_logs=True)
     waiting = asyncio.create_task(fired(TorchXTrialTrigger(**deferred(sensor, store))))
     await heard.until("app/0: line 4")
     open_gate(run)
     event = await waiting
     assert event["status"] == "observed"
-    assert sensor.execute_complete({}, event)["trial_status"] == "FAILED"
+    assert resume(sensor, event)["trial_status"] == "FAILED"
     assert heard.lines == LINES
 
 
 async def test_a_restarted_triggerer_begins_again_and_loses_nothing(
-    run: dict[str, Any], store: ExperimentStore, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    run: dict[str, Any], resume: Execute, store: ExperimentStore, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sensor = sensor_of(run, heard, monkeypatch, stream_logs=True)
     arguments = deferred(sensor, store)
@@ -125,12 +125,12 @@ async def test_a_restarted_triggerer_begins_again_and_loses_nothing(
     await asyncio.gather(killed, return_exceptions=True)
     heard.lines.clear()  # another file: Airflow shows both
     open_gate(run)
-    sensor.execute_complete({}, await fired(TorchXTrialTrigger(**arguments)))
+    resume(sensor, await fired(TorchXTrialTrigger(**arguments)))
     assert heard.lines == LINES
 
 
 async def test_output_that_cannot_be_followed_does_not_end_the_wait(
-    run: dict[str, Any], store: ExperimentStore, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    run: dict[str, Any], resume: Execute, store: ExperimentStore, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: following.Following) -> Any:
         raise OSError("line is broken")
@@ -140,7 +140,7 @@ async def test_output_that_cannot_be_followed_does_not_end_the_wait(
     waiting = asyncio.create_task(fired(TorchXTrialTrigger(**deferred(sensor, store))))
     await heard.until(f"The output of {run['app_handle']} cannot be followed: line is broken")
     open_gate(run)
-    assert sensor.execute_complete({}, await waiting)["trial_status"] == "FAILED"
+    assert resume(sensor, await waiting)["trial_status"] == "FAILED"
     assert heard.lines[1:] == LINES  # at the end, as a whole
 
 

@@ -1,0 +1,196 @@
+"""What the end of a task means for its app: it is ended with the task, or left to the task's next try."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
+
+from airflow_provider_axtx.core.errors import AxtxError
+from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.torchx import TorchXHook
+from airflow_provider_axtx.operators.base import LineageMixin, current_identity
+from airflow_provider_axtx.triggers.task_state import is_last_try, is_over
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
+    from airflow_provider_axtx.lifecycle.launchers import LauncherFor
+
+#: Seconds for which a signal handler waits: the interrupted code may hold a lock that ending the app needs.
+_HANDLER_SECONDS = 1.0
+#: Seconds for which the end of a cancelled app is awaited when Airflow kills the task, which it does within 5 s.
+_KILL_SECONDS = 2.0
+#: Seconds for which it is awaited when the task fails by itself.
+_FAIL_SECONDS = 30.0
+
+
+class CancelOnKillMixin(LineageMixin):
+    """Base of the tasks behind an app: a task that is over for good ends its app, any other leaves it to its next try.
+
+    Airflow calls ``on_kill`` in a signal handler and lets the task run on until it kills it. From then on the task must
+    neither submit nor record anything: hence ``check_not_killed`` wherever it goes on.
+
+    :param torchx_conn_id: connection of the scheduler.
+    :param ax_conn_id: connection of the experiment store.
+    """
+
+    #: This try of the task; None before it works on an app.
+    _identity: TaskIdentity | None = None
+    _live_attempt: AttemptRecord | None = None
+    _killed = False
+    #: Whether no try follows; known when ``_ending`` is done.
+    _is_over = False
+    _ending: threading.Thread | None = None
+
+    def __init__(
+        self,
+        *,
+        ax_conn_id: str = AxHook.default_conn_name,
+        torchx_conn_id: str = TorchXHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.ax_conn_id = ax_conn_id
+        self.torchx_conn_id = torchx_conn_id
+
+    @cached_property
+    def ax_hook(self) -> AxHook:
+        """The hook of ``ax_conn_id``."""
+        return AxHook(self.ax_conn_id)
+
+    @cached_property
+    def torchx_hook(self) -> TorchXHook:
+        """The hook of ``torchx_conn_id``."""
+        return TorchXHook(self.torchx_conn_id)
+
+    @cached_property
+    def launcher_for(self) -> LauncherFor:
+        """Gives the launcher that reaches the app of an attempt; one for all that are reached in the same way."""
+        from airflow_provider_axtx.lifecycle.launchers import cached_launchers
+
+        return cached_launchers(self.torchx_hook.get_launcher_for)
+
+    @contextmanager
+    def responsible_for_app(self, context: Context) -> Iterator[TaskIdentity]:
+        """Run the task: an error that ends it for good ends its app too. The error itself is what is raised.
+
+        :return: this try of the task.
+        """
+        self._identity = identity = current_identity(context, self.ax_hook.store, self.torchx_conn_id)
+        try:
+            yield identity
+        except Exception as error:
+            if not self._killed and _is_final(error, identity):
+                self._try_to_end_apps(f"{self.task_id} failed with {type(error).__name__}", _FAIL_SECONDS)
+            raise
+
+    def track_attempt(self, attempt: AttemptRecord) -> None:
+        """Make ``attempt`` the one that is ended with the task; end it when the task was killed already."""
+        self._live_attempt = attempt
+        if self._killed:
+            self._await_ending()
+            if self._is_over:
+                self._try_to_end_apps(f"{self.task_id} was ended", _KILL_SECONDS)
+        self.check_not_killed()
+
+    def check_not_killed(self) -> None:
+        """Raise when Airflow has killed the task."""
+        if self._killed:
+            self._await_ending()
+            became = "its app was ended with it" if self._is_over else "its next try goes on with its app"
+            raise AirflowException(f"Airflow ended this task; {became}.")
+
+    def on_kill(self) -> None:
+        """End the app if the task is over for good.
+
+        Otherwise (SIGTERM of a worker, a user's Clear, a zombie whose next try runs) another try goes on with it.
+        """
+        if self._killed:
+            return
+        self._killed = True
+        # In a thread, in which nothing can be raised into the interrupted code, and which may outlast this handler.
+        run = contextvars.copy_context().run
+        self._ending = threading.Thread(target=run, args=(self._end_if_over,), name="axtx-kill", daemon=True)
+        self._ending.start()
+        is_handler = not isinstance(sys.exception(), AirflowTaskTimeout)
+        self._ending.join(_HANDLER_SECONDS if is_handler else _FAIL_SECONDS)
+
+    def end_apps(self, reason: str, seconds: float) -> None:
+        """End the apps that this task has submitted; what a newer try of it owns is left alone.
+
+        :param reason: recorded as the reason of the cancellation and of the trial.
+        :param seconds: how long the end of a cancelled app is awaited.
+        """
+        from airflow_provider_axtx.lifecycle.reap import end_task
+
+        if self._identity is not None:
+            end_task(self.ax_hook.store, self.launcher_for, self._identity, reason, seconds=seconds)
+
+    def execution_deadline(self, context: Context) -> float | None:
+        """Return when ``execution_timeout`` will have passed since the start of this try, in seconds since the epoch.
+
+        Airflow itself counts it anew each time a task is resumed, and not at all while it is deferred.
+        """
+        started = getattr(context["ti"], "start_date", None)
+        if self.execution_timeout is None or started is None:
+            return None
+        return float(started.timestamp() + self.execution_timeout.total_seconds())
+
+    def fail_for_execution_timeout(self) -> None:
+        """Do what Airflow does with a task whose ``execution_timeout`` has passed while it was running.
+
+        :raises AirflowTaskTimeout: always.
+        """
+        self.on_kill()
+        self._await_ending()
+        raise AirflowTaskTimeout(
+            f"execution_timeout: {self.execution_timeout} have passed while the task was deferred."
+        )
+
+    def _end_if_over(self) -> None:
+        if self._identity is None:
+            return
+        self._is_over = is_over(self._identity, when_running=is_last_try(self._identity))
+        if self._is_over:
+            self._try_to_end_apps(f"{self.task_id} was ended", _KILL_SECONDS)
+        else:
+            self.log.info("The app is left to the next try of this task.")
+
+    def _try_to_end_apps(self, reason: str, seconds: float) -> None:
+        """End the apps; an error is logged, so that it does not hide why the task ends."""
+        from airflow_provider_axtx.lifecycle.attempts import KILLED
+
+        try:
+            self.end_apps(f"{KILLED}: {reason}", seconds)
+        except Exception:
+            self.log.exception("The app of this task could not be ended. A reaper ends it.")
+
+    def _await_ending(self) -> None:
+        if self._ending is not None and self._ending is not threading.current_thread():
+            self._ending.join(_FAIL_SECONDS)
+
+
+def _is_final(error: Exception, identity: TaskIdentity) -> bool:
+    """Return whether Airflow starts no further try after this error."""
+    if isinstance(error, AirflowRescheduleException):
+        return False
+    if isinstance(error, (AirflowFailException, AirflowSensorTimeout, AirflowSkipException)):
+        return True
+    if isinstance(error, AxtxError) and not error.retryable:
+        return True
+    return is_last_try(identity)
