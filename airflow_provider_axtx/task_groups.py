@@ -11,11 +11,8 @@ from airflow.sdk import Asset, BaseOperator, TaskGroup, TriggerRule, conf, task_
 from airflow_provider_axtx.core.inputs import as_int, is_templated
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators.ax import (
-    AxCompleteTrialOperator,
-    AxCreateExperimentOperator,
-    AxGenerateTrialsOperator,
-)
+from airflow_provider_axtx.operators._loop import AxCreateLoopExperimentOperator, check_rounds
+from airflow_provider_axtx.operators.ax import AxCompleteTrialOperator, AxGenerateTrialsOperator
 from airflow_provider_axtx.operators.torchx import (
     TorchXReapTrialsOperator,
     TorchXRunTrialOperator,
@@ -48,6 +45,7 @@ def ax_trial_loop(
     results: Any = None,
     outlets: Sequence[Asset] = (),
     allowed_factories: Sequence[str] = (),
+    allow_app_change: bool = False,
     default_args: Mapping[str, Any] | None = None,
     ax_conn_id: str = AxHook.default_conn_name,
     torchx_conn_id: str = TorchXHook.default_conn_name,
@@ -67,7 +65,8 @@ def ax_trial_loop(
     :param scheduler: TorchX scheduler; None means the connection's.
     :param scheduler_args: its run options.
     :param tracker_base: see ``TorchXSubmitTrialOperator``.
-    :param max_rounds: how many rounds are unrolled in the DAG when ``rounds`` is a template.
+    :param max_rounds: how many rounds are unrolled in the DAG when ``rounds`` is a template. A DAG run that asks for
+        more fails before anything is recorded.
     :param if_exists: ``resume`` or ``fail``.
     :param poke_interval: seconds between two looks at an app.
     :param timeout: seconds since its submission after which an app is cancelled.
@@ -80,17 +79,22 @@ def ax_trial_loop(
     :param results: see ``AxCompleteTrialOperator``.
     :param outlets: of the completing tasks, see ``AxCompleteTrialOperator``.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
+    :param allow_app_change: see ``TorchXSubmitTrialOperator``.
     :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
         may be repeated at any time, and a worker that dies must not end the experiment.
     :raises InvalidInputError: at DAG parse, for what is a literal.
     """
     unrolled = _unrolled(rounds, max_rounds)
-    if not is_templated(trials_per_round):
-        as_int("trials_per_round", trials_per_round, minimum=1)
     as_int("trial_retries", trial_retries, minimum=0)
     connections = {"ax_conn_id": ax_conn_id, "torchx_conn_id": torchx_conn_id}
     app = {"component": component, "component_args": component_args}
-    submit = {**app, "scheduler": scheduler, "scheduler_args": scheduler_args, "tracker_base": tracker_base}
+    submit = {
+        **app,
+        "scheduler": scheduler,
+        "scheduler_args": scheduler_args,
+        "tracker_base": tracker_base,
+        "allow_app_change": allow_app_change,
+    }
     complete = {"results": results, "outlets": list(outlets), "ax_conn_id": ax_conn_id}
     wait = {
         "poke_interval": poke_interval,
@@ -102,9 +106,12 @@ def ax_trial_loop(
     group = TaskGroup(group_id=group_id)
     group.default_args = {**_RETRIES, **(group.dag.default_args if group.dag else {}), **(default_args or {})}
     with group:
-        create = AxCreateExperimentOperator(
+        create = AxCreateLoopExperimentOperator(
             task_id="create",
             experiment=experiment,
+            rounds=rounds,
+            unrolled=unrolled,
+            trials_per_round=trials_per_round,
             if_exists=if_exists,
             allowed_factories=allowed_factories,
             **app,
@@ -137,7 +144,10 @@ def ax_trial_loop(
 def _unrolled(rounds: Any, max_rounds: int | None) -> int:
     if is_templated(rounds):
         return as_int("max_rounds", max_rounds, minimum=1)
-    return as_int("rounds", rounds, minimum=1)
+    number = as_int("rounds", rounds, minimum=1)
+    if max_rounds is not None:
+        check_rounds(number, as_int("max_rounds", max_rounds, minimum=1))
+    return number
 
 
 def _round(

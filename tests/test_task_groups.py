@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, TaskGroup
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.assets import experiment_asset
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.operators.ax import AxBestTrialOperator
 from airflow_provider_axtx.task_groups import ax_trial_loop
-from tests.operators.conftest import BOOTH
+from tests.operators.conftest import BOOTH, FakeTaskInstance
 
 
 def loop(dag_args: dict[str, Any] | None = None, **arguments: Any) -> tuple[DAG, TaskGroup]:
@@ -86,3 +89,34 @@ def test_the_best_is_asked_for_when_the_last_rounds_were_skipped(given: dict[str
     group >> best
     assert best.upstream_task_ids == {"tune.round_1.complete"}
     assert best.trigger_rule == rule
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rounds": 4, "max_rounds": 2}, "rounds is 4, and the DAG has 2"),
+        ({"trials_per_round": 2000}, "trials_per_round is 2000, and Airflow maps a task to at most 1024"),
+    ],
+)
+def test_more_than_there_is_room_for_is_refused_at_parse(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        loop(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rounds": "{{ params.rounds }}", "max_rounds": 2}, "rounds is 4, and the DAG has 2"),
+        ({"trials_per_round": "{{ params.n }}"}, "trials_per_round is 4000, and Airflow maps a task to at most 1024"),
+    ],
+)
+def test_more_than_there_is_room_for_is_refused_before_anything_is_recorded(
+    arguments: dict[str, Any], message: str
+) -> None:
+    dag, _ = loop(**arguments)
+    create = dag.get_task("tune.create")
+    create.rounds = "4" if "rounds" in arguments else create.rounds
+    create.trials_per_round = "4000" if "trials_per_round" in arguments else create.trials_per_round
+    with pytest.raises(AirflowFailException, match=message):
+        create.execute({"ti": FakeTaskInstance("tune.create")})
+    assert AxHook().store.summaries() == []
