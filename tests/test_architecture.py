@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
         *("core", "spec", "store", "optimizer", "launcher", "lifecycle"),
         *("hooks", "triggers", "lineage", "assets", "links", "operators"),
     },
-    "sensors": {"core", "links", "operators"},
+    "sensors": {"core", "lifecycle", "links", "operators"},
     "task_groups": {"core", "spec", "hooks", "operators", "sensors"},
     "notifications": {"core", "spec", "store", "hooks", "assets"},
     "plugin": {"core", "spec", "store", "hooks", "plugin"},
