@@ -117,7 +117,7 @@ def ax_trial_loop(
             **app,
             **connections,
         )
-        reap = TorchXReapTrialsOperator(task_id="reap", **connections)
+        reap = TorchXReapTrialsOperator(task_id="reap", fail_with_tasks=True, **connections)
         before: Any = create
         for number in range(unrolled):
             generate = AxGenerateTrialsOperator(
@@ -137,7 +137,7 @@ def ax_trial_loop(
             before = trials.expand(trial=generate.output)
             # Of every round: when one trial of a round fails hard, the others of it are still waited for.
             before >> reap
-        reap.as_teardown(setups=create)
+        reap.as_teardown(setups=create, on_failure_fail_dagrun=True)
     return group
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf, get_current_context
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.inputs import (
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.lifecycle.complete import Results
+    from airflow_provider_axtx.lifecycle.reap import TaskScope
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 _APP_FIELDS: tuple[str, ...] = (
@@ -268,6 +270,10 @@ class TorchXReapTrialsOperator(BaseOperator):
     Trials that were generated and never submitted are ABANDONED too.
 
     :param reason: recorded as the reason of the cancelled trials (templated).
+    :param fail_with_tasks: fail, once everything is ended, when one of these tasks has failed. With
+        ``as_teardown(on_failure_fail_dagrun=True)`` the reap then decides the DAG run as the tasks themselves would.
+        Without it a DAG run that a user marks as failed ends as a success: Airflow skips the tasks that were to
+        follow, and a DAG run whose last tasks were skipped, or are teardowns that succeeded, has succeeded.
     :param torchx_conn_id: connection for attempts that do not say through which they were submitted.
     :param ax_conn_id: connection of the experiment store.
     :return: ``[{experiment, trial_index, trial_status, message}]`` of what was ended.
@@ -279,12 +285,14 @@ class TorchXReapTrialsOperator(BaseOperator):
         self,
         *,
         reason: str = "reaped: its tasks have ended and none waits for it",
+        fail_with_tasks: bool = False,
         torchx_conn_id: str = TorchXHook.default_conn_name,
         ax_conn_id: str = AxHook.default_conn_name,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.reason = reason
+        self.fail_with_tasks = as_flag("fail_with_tasks", fail_with_tasks)
         self.torchx_conn_id = torchx_conn_id
         self.ax_conn_id = ax_conn_id
 
@@ -305,7 +313,22 @@ class TorchXReapTrialsOperator(BaseOperator):
         for one in reaped:
             self.log.warning("Reaped %s", one)
             count_trial(self, one.trial_status)
+        if self.fail_with_tasks:
+            self._fail_with(context, scope)
         return [asdict(one) for one in reaped]
+
+    def _fail_with(self, context: Context, scope: TaskScope) -> None:
+        """Fail when a task of the scope has failed."""
+        ti: Any = context["ti"]
+        task_ids = sorted((scope.task_ids or frozenset()) - {self.task_id})
+        states = ti.get_task_states(
+            dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=task_ids, map_index=scope.map_index
+        ).get(ti.run_id, {})
+        failed = sorted(task for task, state in states.items() if state in ("failed", "upstream_failed"))
+        if failed:
+            raise AirflowFailException(
+                f"Everything that the tasks left is ended. This task fails because they failed: {', '.join(failed)}."
+            )
 
     def _launcher_for(self, attempt: AttemptRecord) -> TorchXLauncher:
         return TorchXHook(attempt.identity.torchx_conn_id or self.torchx_conn_id).get_launcher_for(attempt)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator, TaskGroup, task_group
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.lifecycle.reap import TaskScope
 from airflow_provider_axtx.operators._scope import task_scope
 from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator, AxGenerateTrialOperator
 from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator, TorchXSubmitTrialOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from tests.operators.conftest import BOOTH, Execute, app_state
+from tests.operators.conftest import BOOTH, Execute, FakeTaskInstance, app_state
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -132,3 +133,32 @@ def test_a_reap_leaves_the_other_loop_of_its_dag_alone(
     assert app_state(runs["fast"]["app_handle"]) == "CANCELLED"
     assert app_state(runs["slow"]["app_handle"]) in ("PENDING", "RUNNING")
     execute(TorchXReapTrialsOperator(task_id="reap_all"))
+
+
+@pytest.mark.parametrize(
+    ("states", "failed"),
+    [
+        ({"tune.wait_0": "success", "tune.complete_0": "skipped"}, None),
+        ({"tune.wait_0": "failed", "tune.complete_0": "skipped"}, "tune.wait_0"),
+        ({"tune.wait_0": "success", "tune.complete_0": "upstream_failed"}, "tune.complete_0"),
+    ],
+)
+def test_it_fails_with_its_tasks_once_all_is_ended(states: dict[str, str], failed: str | None) -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Instance(FakeTaskInstance):
+        def get_task_states(self, **question: Any) -> dict[str, dict[str, str]]:
+            asked.append(question)
+            return {self.run_id: states}
+
+    with DAG("d"), TaskGroup("tune"):
+        step("wait")
+        step("complete")
+        last = reap(fail_with_tasks=True)
+    context: Any = {"ti": Instance("tune.reap")}
+    if failed is None:
+        assert last.execute(context) == []
+    else:
+        with pytest.raises(AirflowFailException, match=failed):
+            last.execute(context)
+    assert [question["task_ids"] for question in asked] == [["tune.complete", "tune.wait"]]

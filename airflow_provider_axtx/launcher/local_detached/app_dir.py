@@ -68,6 +68,13 @@ class AppDir:
             self._token = token if isinstance(token, str) else None
         return self._token
 
+    def written_at(self, name: str) -> float | None:
+        """Return when the file was written, in seconds since the epoch; None when it is not there."""
+        try:
+            return os.lstat(os.path.join(self.path, name)).st_mtime
+        except OSError:
+            return None
+
     def read(self, name: str) -> dict[str, Any] | None:
         """Return the JSON object in the state file ``name``, or None when there is none that can be believed.
 

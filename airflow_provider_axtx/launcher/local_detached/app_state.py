@@ -38,7 +38,7 @@ def observe(app: AppDir) -> AppObservation | None:
     :raises AppElsewhereError: it runs on another host, with which this one shares the files.
     """
     if (final := final_of(app)) is not None:
-        return _ended(final)
+        return _ended(app, final)
     if not app.exists():
         return None
     started, here = _started(app), this_host()
@@ -49,15 +49,23 @@ def observe(app: AppDir) -> AppObservation | None:
     except FileNotFoundError:  # Cleaned up between the two looks.
         return None
     if lock is None:
-        return AppObservation("RUNNING") if app.has(RUNNING) else AppObservation("PENDING", "queued")
+        if not app.has(RUNNING):
+            return AppObservation("PENDING", "queued")
+        return AppObservation("RUNNING", started_at=app.written_at(RUNNING))
     try:
         return _finalize(app, here)
     finally:
         os.close(lock)
 
 
-def _ended(final: dict[str, Any]) -> AppObservation:
-    return AppObservation(str(final["state"]), str(final.get("message", "")), bool(final.get("infrastructure")))
+def _ended(app: AppDir, final: dict[str, Any]) -> AppObservation:
+    return AppObservation(
+        str(final["state"]),
+        str(final.get("message", "")),
+        bool(final.get("infrastructure")),
+        started_at=app.written_at(RUNNING),
+        ended_at=app.written_at(FINAL),
+    )
 
 
 def final_of(app: AppDir) -> dict[str, Any] | None:
@@ -77,7 +85,7 @@ def _started(app: AppDir) -> dict[str, Any] | None:
 def _finalize(app: AppDir, here: dict[str, str]) -> AppObservation:
     """Say, and record, what an app without a living supervisor is; the caller holds the lock."""
     if (final := final_of(app)) is not None:
-        return _ended(final)
+        return _ended(app, final)
     started = _started(app)
     if started is None:
         if not app.has(CANCEL):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 import socket
 import stat
 import subprocess
@@ -58,6 +59,20 @@ def test_the_end_of_an_app(apps: Apps, script: str, state: str, message: str) ->
     assert apps.until("app") == state
     assert apps.message("app") == message
     assert apps.scheduler.describe_many(["app"])["app"].is_infrastructure_failure is False
+
+
+def test_an_app_tells_when_it_ran_without_its_time_in_the_queue(apps: Apps) -> None:
+    apps.submit("first", "exec sleep 1000.4713", max_parallel=1)
+    apps.until("first", "RUNNING")
+    apps.submit("second", "sleep 0.2", max_parallel=1)
+    assert apps.scheduler.describe_many(["second"])["second"].started_at is None
+    before = time.time()
+    apps.scheduler.cancel("first")
+    assert apps.until("second") == "SUCCEEDED"
+    seen = apps.scheduler.describe_many(["second"])["second"]
+    assert seen.started_at is not None and seen.ended_at is not None
+    assert before - 0.1 <= seen.started_at
+    assert seen.started_at + 0.1 <= seen.ended_at <= time.time() + 0.1
 
 
 def test_a_command_that_does_not_exist_fails_the_app_and_says_so_in_its_log(apps: Apps) -> None:
