@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,7 +46,7 @@ def last_lines(path: Path, count: int, below: Path | None = None) -> list[str]:
         del lines[0]  # its beginning was not read
     if lines and not lines[-1]:
         del lines[-1]
-    return [_text(line[-_CHUNK_BYTES:]) for line in lines[-count:]]
+    return [line_text(line[-_CHUNK_BYTES:]) for line in lines[-count:]]
 
 
 def read_lines(
@@ -97,14 +97,26 @@ def _lines_from(
             while piece := _next_piece(unfinished):
                 unfinished = unfinished[len(piece) :]
                 position += len(piece)
-                yield position, _text(piece)
+                yield position, line_text(piece)
         if is_last:
             break
         if not should_wait:
             return
         time.sleep(_INTERVAL_SECONDS)
     if unfinished:
-        yield position + len(unfinished), _text(unfinished)
+        yield position + len(unfinished), line_text(unfinished)
+
+
+def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a stream with their ends, long ones in pieces, and what is left at its end."""
+    unfinished = b""
+    for chunk in chunks:
+        unfinished += chunk
+        while piece := _next_piece(unfinished):
+            unfinished = unfinished[len(piece) :]
+            yield piece
+    if unfinished:
+        yield unfinished
 
 
 def _next_piece(data: bytes) -> bytes:
@@ -119,7 +131,8 @@ def _next_piece(data: bytes) -> bytes:
     return data[:end]
 
 
-def _text(line: bytes) -> str:
+def line_text(line: bytes) -> str:
+    """Return a line as a terminal would show it, with its ``\\n`` if it has one."""
     body = line.rstrip(b"\r\n")
     text = body[body.rfind(b"\r") + 1 :].replace(b"\0", b"").decode("utf-8", errors="replace")
     return f"{text}\n" if line.endswith(b"\n") else text

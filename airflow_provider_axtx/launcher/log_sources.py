@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from airflow_provider_axtx.launcher import log_files
@@ -49,6 +51,44 @@ class FileLog(LogSource):
 
     def after(self, position: int, has_ended: Callable[[], bool]) -> Iterator[tuple[int, str]]:
         return log_files.read_lines(self._path, position, ended=has_ended, may_skip=True, below=self._below)
+
+
+class TimedLog(LogSource):
+    """Output that a server gives with a time in front of each line; positions are times, in nanoseconds.
+
+    :param fetch: opens the output: the last ``count`` lines (None: all) since a time in nanoseconds, or earlier.
+    """
+
+    def __init__(self, label: str, fetch: Callable[[int, int | None], Iterable[bytes]]) -> None:
+        super().__init__(label)
+        self._fetch = fetch
+
+    def tail(self, count: int) -> Iterable[str]:
+        return (line for _, line in _timed(self._fetch(0, count)))
+
+    def after(self, position: int, has_ended: Callable[[], bool]) -> Iterator[tuple[int, str]]:
+        return ((time, line) for time, line in _timed(self._fetch(position, None)) if time > position)
+
+
+def _timed(chunks: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+    time, is_start = 0, True
+    for piece in log_files.split_lines(chunks):
+        if is_start:
+            stamp, _, rest = piece.partition(b" ")
+            time = _nanoseconds(stamp.decode(errors="replace"), time)
+        else:
+            rest = piece  # of a long line
+        is_start = piece.endswith(b"\n")
+        yield time, log_files.line_text(rest)
+
+
+def _nanoseconds(stamp: str, before: int) -> int:
+    """Return a time such as ``2026-01-02T03:04:05.123456789Z``; of a line without one, that of the line before."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", stamp)
+    if found is None:
+        return before
+    seconds = int(datetime.fromisoformat(f"{found[1]}{found[3]}").timestamp())
+    return seconds * 10**9 + int((found[2] or "").ljust(9, "0"))
 
 
 class LinesLog(LogSource):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,10 @@ class FakeDocker:
     def __init__(self) -> None:
         self.containers: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
+        #: Of the requests for logs.
+        self.queries: list[dict[str, list[str]]] = []
+        #: By container: what it has written.
+        self.logs: dict[str, str] = {}
         self.broken = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.host = f"tcp://127.0.0.1:{self._server.server_port}"
@@ -53,6 +58,11 @@ class FakeDocker:
             return 200, {"ApiVersion": "1.43"}
         if path == "/containers/json":
             return 200, [{**c, "State": c["State"]["Status"]} for c in self.containers.values() if _has(c, labels)]
+        if match := re.fullmatch(r"/containers/([^/]+)/logs", path):
+            # Each line is a frame, as of a container without a terminal.
+            lines = [line.encode() for line in self.logs.get(match[1], "").splitlines(keepends=True)]
+            stamped = [b"2026-01-02T03:04:05.%09dZ %s" % item for item in enumerate(lines, start=1)]
+            return 200, b"".join(struct.pack(">BxxxL", 1, len(line)) + line for line in stamped)
         if match := re.fullmatch(r"/containers/([^/]+)/(json|stop|wait)", path):
             return self._container(match[1], match[2])
         if path.startswith("/images/"):
@@ -64,7 +74,7 @@ class FakeDocker:
         if container is None:
             return 404, {"message": f"No such container: {name}"}
         if what == "json":
-            return 200, {**container, "Config": {"Labels": container["Labels"], "Image": "image"}}
+            return 200, {**container, "Config": {"Labels": container["Labels"], "Image": "image", "Tty": False}}
         if what == "wait":
             return 200, {"StatusCode": container["State"]["ExitCode"]}
         container["State"].update(Status="exited", ExitCode=143)
@@ -85,7 +95,9 @@ def _handler(daemon: FakeDocker) -> type[BaseHTTPRequestHandler]:
             path = re.sub(r"^/v[\d.]+", "", url.path)
             filters = json.loads(parse_qs(url.query).get("filters", ["{}"])[0])
             status, body = daemon.answer(self.command, path, filters.get("label", []))
-            content = b"" if body is None else json.dumps(body).encode()
+            content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+            if path.endswith("/logs"):
+                daemon.queries.append(parse_qs(url.query))
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

@@ -79,6 +79,13 @@ class FakeKubernetes:
         return 200, self.jobs[namespace, name]
 
 
+def timed(text: str, tail: int = 0) -> bytes:
+    """Return a log as the server sends it, with a time in front of each line; of ``tail`` lines, if given, the last."""
+    lines = text.splitlines(keepends=True)
+    stamped = [f"2026-01-02T03:04:05.{number:09d}Z {line}" for number, line in enumerate(lines, start=1)]
+    return "".join(stamped[-tail:]).encode()
+
+
 def refusal(job: Any) -> str | None:
     """Return why the real API server, or Volcano's admission, would not create a job; None if it would.
 
@@ -130,9 +137,12 @@ def _handler(server: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
                 body["items"] = [
                     job for job in body.get("items", []) if job["metadata"].get("labels", {}).get(label) == value
                 ]
-            content = json.dumps(body).encode()
+            is_text = isinstance(body, str)
+            content = body.encode() if is_text else json.dumps(body).encode()
+            if is_text and "timestamps" in query:
+                content = timed(body, int(parse_qs(query).get("tailLines", ["0"])[0]))
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", "text/plain" if is_text else "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.launcher import log_files
-from airflow_provider_axtx.launcher.log_sources import FileLog
+from airflow_provider_axtx.launcher.log_sources import FileLog, TimedLog
 from airflow_provider_axtx.launcher.logs import LogFollower, last_lines
 
 MB = 1024 * 1024
@@ -134,3 +134,34 @@ def test_folder_on_the_way_may_be_no_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic link"):
         log_files.last_lines(file, 5, below=tmp_path / "apps")
     assert log_files.last_lines(file, 5) == ["s3cr3t"]
+
+
+def chunks_of(text: bytes, size: int) -> Callable[[int, int | None], Iterator[bytes]]:
+    return lambda _since, _count: (text[i : i + size] for i in range(0, len(text), size))
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_output_with_times_goes_on_behind_the_last_line(size: int) -> None:
+    stamps = [f"2026-01-02T03:04:05.{n:09d}Z".encode() for n in range(1, 5)]
+    lines = [b"%s line %d\n" % (stamp, n) for n, stamp in enumerate(stamps)]
+    asked: list[int] = []
+
+    def fetch(since: int, _count: int | None) -> Iterator[bytes]:
+        asked.append(since)
+        return chunks_of(b"".join(lines), size)(since, None)
+
+    follower = LogFollower(lambda: AppObservation("RUNNING"), lambda: [TimedLog("app/0", fetch)])
+    assert follower.new_lines(most=2) == ["app/0: line 0", "app/0: line 1"]
+    second = LogFollower(lambda: AppObservation("RUNNING"), lambda: [TimedLog("app/0", fetch)], follower.given)
+    assert second.new_lines() == ["app/0: line 2", "app/0: line 3"]
+    assert second.new_lines() == []
+    assert asked[0] == 0 < asked[1] < asked[2]
+
+
+def test_long_line_with_a_time_comes_in_pieces() -> None:
+    text = b"2026-01-02T03:04:05Z " + b"x" * 10_000 + b"\n2026-01-02T03:04:06Z end\n"
+    source = TimedLog("app/0", chunks_of(text, 64))
+    lines = list(source.after(0, lambda: False))
+    assert "".join(line for _, line in lines[:-1]) == "x" * 10_000 + "\n"
+    assert lines[-1][1] == "end\n"
+    assert len({time for time, _ in lines}) == 2

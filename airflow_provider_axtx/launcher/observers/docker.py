@@ -7,11 +7,12 @@ import functools
 import os
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
+from airflow_provider_axtx.launcher.log_sources import LogSource, TimedLog
 from airflow_provider_axtx.launcher.lookup import check_docker_host
 from airflow_provider_axtx.launcher.observers.base import Observer, first_found, names
 
@@ -22,6 +23,7 @@ _NEVER_STARTED_SECONDS = 300
 #: Seconds between TERM and KILL, docker's own default.
 _STOP_SECONDS = 10
 _REPLICAS_LABEL = "axtx.replicas"
+_ROLE_LABEL, _REPLICA_LABEL = "torchx.pytorch.org/role-name", "torchx.pytorch.org/replica-id"
 
 
 class DockerObserver(Observer):
@@ -42,6 +44,21 @@ class DockerObserver(Observer):
         if live:
             with ThreadPoolExecutor(len(live), thread_name_prefix="axtx-stop") as pool:
                 list(pool.map(self._stop, live))
+
+    def logs(self, app_id: str) -> list[LogSource]:
+        """Return the output of each container. TorchX would read all of it, from the beginning, at each look."""
+        containers = {
+            f"{c['Labels'].get(_ROLE_LABEL, '?')}/{c['Labels'].get(_REPLICA_LABEL, '?')}": c["Id"]
+            for c in self._containers().get(app_id, [])
+        }
+        return [TimedLog(label, functools.partial(self._output, c)) for label, c in sorted(containers.items())]
+
+    def _output(self, container: str, since: int, count: int | None) -> Iterable[bytes]:
+        options = {"tail": "all" if count is None else count, "timestamps": True, "stream": True, "follow": False}
+        if since >= 10**9:
+            options["since"] = since // 10**9
+        chunks: Iterable[bytes] = self._client.logs(container, **options)
+        return chunks
 
     def withdraw(self, request: Any) -> None:
         """Remove the containers of a submission that failed half-way: the app would run without its other replicas."""

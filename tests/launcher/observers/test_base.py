@@ -243,3 +243,19 @@ def test_docker_daemon_that_is_away_says_nothing(daemon: FakeDocker, docker: Tor
     for call in (lambda: docker.observe(["local_docker://torchx/a"]), lambda: docker.find("k")):
         with pytest.raises(SchedulerUnavailableError, match="local_docker"):
             call()
+
+
+def test_docker_logs_go_on_behind_the_last_line(daemon: FakeDocker, docker: TorchXLauncher) -> None:
+    for replica in (0, 1):
+        daemon.add("app-x", "running", replica=replica)
+    daemon.logs = {"app-x-trainer-0": "one\ntwo\n", "app-x-trainer-1": "other\n"}
+    handle = docker.find("app")
+    assert handle is not None
+    assert docker.logs(handle, lines=1) == ["trainer/0: two", "trainer/1: other"]
+    assert {query["tail"][0] for query in daemon.queries} == {"1"}
+    follower = docker.follow(handle)
+    assert follower.new_lines() == ["trainer/0: one", "trainer/0: two", "trainer/1: other"]
+    daemon.logs["app-x-trainer-0"] += "three\n"
+    assert docker.follow(handle, follower.given).new_lines() == ["trainer/0: three"]
+    # The daemon is asked only for what is new.
+    assert ["since" in query for query in daemon.queries] == [False] * 4 + [True] * 2
