@@ -14,13 +14,16 @@ from airflow.cli.cli_config import ARG_OUTPUT, ActionCommand, Arg, CLICommand, G
 from airflow_provider_axtx.core.errors import AxtxError, StoreNotFoundError
 from airflow_provider_axtx.core.records import final_means
 from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.hooks.installation import installation_id_in_database
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+    from airflow_provider_axtx.lifecycle.reap import Orphan
+    from airflow_provider_axtx.store.experiments import ExperimentStore
 
 _CONN_ID = Arg(
     ("--ax-conn-id",), help="Connection of the experiment store (default: ax_default)", default=AxHook.default_conn_name
@@ -38,6 +41,8 @@ _PREDICTIONS = Arg(
     action="store_true",
 )
 _FILE = Arg(("file",), help="The file to write; an existing one is replaced")
+_DAG_ID = Arg(("--dag-id",), help="Only what this DAG has left behind", default=None)
+_RUN_ID = Arg(("--run-id",), help="Only what this DAG run has left behind; needs --dag-id", default=None)
 _DRY_RUN = Arg(("--dry-run",), help="List what would be ended, and end nothing", action="store_true")
 
 
@@ -69,7 +74,7 @@ def get_commands() -> list[CLICommand]:
                     "reap",
                     "Cancel the apps of DAG runs that are over, and settle their trials",
                     reap,
-                    (_ONLY_EXPERIMENT, _DRY_RUN, _CONN_ID, _TORCHX_CONN_ID, ARG_OUTPUT),
+                    (_ONLY_EXPERIMENT, _DAG_ID, _RUN_ID, _DRY_RUN, _CONN_ID, _TORCHX_CONN_ID, ARG_OUTPUT),
                 ),
             ),
         )
@@ -193,20 +198,22 @@ def export_experiment(args: Namespace) -> None:
 def reap(args: Namespace) -> None:
     """Cancel apps and settle trials whose DAG run is not queued or running any more; print what became of them.
 
-    A DAG run also counts as over when its DAG is gone: deleted, or not in the DAG files any more.
+    A DAG run also counts as over when its DAG is gone: deleted, or not in the DAG files any more. What no Airflow task
+    has submitted, and what another Airflow deployment has, is left alone.
     """
     from dataclasses import asdict
 
-    from airflow_provider_axtx.lifecycle.reap import orphans_without_dag_run
     from airflow_provider_axtx.lifecycle.reap import reap as end
 
+    if args.run_id is not None and args.dag_id is None:
+        raise SystemExit("--run-id needs --dag-id, because DAG runs of several DAGs may have the same id.")
     try:
         store = _hook(args).existing_store
     except StoreNotFoundError as error:
         print(error, file=sys.stderr)
         _show([], args)
         return
-    orphans = orphans_without_dag_run(store, _active_dag_runs(), args.experiment)
+    orphans = _orphans(store, args)
     if args.dry_run:
         rows: list[dict[str, Any]] = [
             {
@@ -221,15 +228,31 @@ def reap(args: Namespace) -> None:
 
         def launcher_for(attempt: AttemptRecord) -> TorchXLauncher:
             conn_id = attempt.identity.torchx_conn_id or args.torchx_conn_id
-            return TorchXHook(conn_id).get_launcher(attempt.scheduler)
+            return TorchXHook(conn_id).get_launcher_for(attempt)
 
-        reaped = end(store, launcher_for, orphans, "reaped: no active DAG run waits for it")
+        reason = "reaped: no active DAG run waits for it"
+        reaped = end(store, launcher_for, orphans, reason, is_active=lambda task: bool(_active_dag_runs(task)))
         rows = [asdict(one) for one in reaped]
     _show(rows, args)
 
 
-def _active_dag_runs() -> set[tuple[str, str]]:
+def _orphans(store: ExperimentStore, args: Namespace) -> list[Orphan]:
+    from airflow_provider_axtx.lifecycle.reap import orphans_without_dag_run
+
+    found = orphans_without_dag_run(
+        store, _active_dag_runs(), args.experiment, installation=installation_id_in_database()
+    )
+    return [
+        orphan
+        for orphan in found
+        if args.dag_id in (None, orphan.owner.dag_id) and args.run_id in (None, orphan.owner.run_id)
+    ]
+
+
+def _active_dag_runs(task: TaskIdentity | None = None) -> set[tuple[str, str]]:
     """Return (dag_id, run_id) of every DAG run that is queued or running, from Airflow's own database.
+
+    :param task: only the DAG run of this task.
 
     The DAG run of a DAG that is gone stays "running" for ever, because the scheduler passes over it.
     """
@@ -256,6 +279,8 @@ def _active_dag_runs() -> set[tuple[str, str]]:
         .join(DagModel, DagModel.dag_id == DagRun.dag_id)
         .where(DagRun.state.in_(State.unfinished_dr_states), or_(DagModel.is_stale.is_(False), has_error))
     )
+    if task is not None:
+        query = query.where(DagRun.dag_id == task.dag_id, DagRun.run_id == task.run_id)
     with create_session() as session:
         return {(dag_id, run_id) for dag_id, run_id in session.execute(query)}
 

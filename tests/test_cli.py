@@ -18,10 +18,12 @@ import pytest
 import yaml
 from airflow.cli import cli_parser
 
-from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx import cli
+from airflow_provider_axtx.core.records import Observation, TaskIdentity
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.store.material import begin, experiment, proposal
 
 SPEC = {
     "name": "digits",
@@ -183,6 +185,70 @@ def test_a_connection_that_is_not_defined_is_an_error(home: Home) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture
+def left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentStore:
+    """A store in which several DAG runs have left an attempt and a trial each; of ``a`` the run ``2`` is active."""
+    store = ExperimentStore(f"sqlite:///{tmp_path / 'left.db'}")
+    ours, theirs = "our deployment", "their deployment"
+    tasks = {
+        "a1": TaskIdentity("a", "1", "t", installation=ours),
+        "a2": TaskIdentity("a", "2", "t", installation=ours),
+        "a3": TaskIdentity("a", "3", "t", installation=ours),
+        "b1": TaskIdentity("b", "1", "t", installation=ours),
+        "theirs": TaskIdentity("a", "1", "t", installation=theirs),
+        "notebook": TaskIdentity(),
+    }
+    for name, task in tasks.items():
+        experiment(store, 0, name)
+        for slot in range(2):
+            store.add_trials(
+                name,
+                proposal(1, first=slot),
+                task_key=task.task_key,
+                first_slot=slot,
+                expected_version=store.snapshot(name).version,
+                requested_by=task,
+            )
+        begin(store, name, 0, identity=task)
+    read(monkeypatch, tmp_path / "left.db")
+    monkeypatch.setattr(cli, "installation_id_in_database", lambda: ours)
+    monkeypatch.setattr(cli, "_active_dag_runs", lambda task=None: {("a", "2")})
+    return store
+
+
+@pytest.mark.usefixtures("left_behind")
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), ["a1", "a3", "b1"]),
+        (("--dag-id", "a"), ["a1", "a3"]),
+        (("--dag-id", "a", "--run-id", "3"), ["a3"]),
+        (("--dag-id", "a", "--run-id", "2"), []),
+        (("--dag-id", "b", "--experiment", "b1"), ["b1"]),
+        (("--dag-id", "b", "--experiment", "a1"), []),
+    ],
+)
+def test_reap_takes_what_ended_dag_runs_of_this_deployment_have_left(
+    ax: Ax, options: tuple[str, ...], expected: list[str]
+) -> None:
+    rows = json.loads(ax("reap", "--dry-run", "--output", "json", *options)[0])
+    assert [(row["experiment"], row["trial"]) for row in rows] == [(name, n) for name in expected for n in (0, 1)]
+
+
+@pytest.mark.usefixtures("left_behind")
+def test_a_run_id_without_its_dag_is_an_error(ax: Ax) -> None:
+    with pytest.raises(SystemExit, match="--dag-id"):
+        ax("reap", "--run-id", "1")
+
+
+def test_a_dag_run_that_became_active_again_keeps_its_trials(
+    ax: Ax, left_behind: ExperimentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_active_dag_runs", lambda task=None: {("b", "1")} if task else set())
+    assert json.loads(ax("reap", "--dag-id", "b", "--output", "json")[0]) == []
+    assert [trial.status for trial in left_behind.trials("b1")] == ["STAGED", "CANDIDATE"]
+
+
 DAG_RUNS = """
 import datetime as dt
 from airflow.models.dag import DagModel
@@ -207,6 +273,9 @@ with create_session() as session:
             )
             session.add(run)
 from airflow_provider_axtx.cli import _active_dag_runs
+from airflow_provider_axtx.core.records import TaskIdentity
+assert _active_dag_runs(TaskIdentity("present", "running")) == {("present", "running")}
+assert not _active_dag_runs(TaskIdentity("gone", "running"))
 print(sorted(_active_dag_runs()))
 """
 

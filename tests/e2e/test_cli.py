@@ -1,20 +1,49 @@
-"""``airflow ax``: what it lists, and what ``reap`` ends, against a real Airflow with apps that nobody waits for."""
+"""``airflow ax``: what it lists, and what ``reap`` ends, against a real Airflow with apps that no task waits for."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from realairflow import AirflowEnvError
+from realairflow import AirflowEnvError, poll
 
-from tests.e2e.world import NewDatabase, Scenario, World, fault_world
+from airflow_provider_axtx.hooks.installation import VARIABLE
+from tests.e2e.world import DAGS, LONG, NewDatabase, Scenario, World, fault_world
 
 pytestmark = pytest.mark.airflow
 
 
+#: A DAG file that a test removes.
+LEAVING = """
+from airflow.sdk import dag
+from faults import SETTINGS, loop
+
+@dag(**SETTINGS)
+def leaving():
+    loop(deferrable=True)
+
+leaving()
+"""
+# By default the removal of a DAG file is noticed after 5 minutes.
+OPTIONS = {"dag_processor.refresh_interval": "5"}
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -> Iterator[World]:
-    with fault_world(tmp_path_factory.mktemp("cli"), new_database(), warm_workers=False) as world:
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The DAGs of the fault tests, and one more in a file of its own."""
+    folder = tmp_path_factory.mktemp("dags") / "dags"
+    shutil.copytree(DAGS, folder)
+    (folder / "leaving.py").write_text(LEAVING)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase, dags: Path) -> Iterator[World]:
+    with fault_world(
+        tmp_path_factory.mktemp("cli"), new_database(), dags, options=OPTIONS, warm_workers=False
+    ) as world:
         yield world
 
 
@@ -105,3 +134,31 @@ def test_reap_ends_what_no_active_dag_run_stands_behind(world: World, all_three:
     waiting.await_end()
     assert waiting.statuses() == {0: "COMPLETED"}
     assert world.airflow_json("ax", "reap") == []
+
+
+def test_what_tasks_record_has_the_identity_of_the_deployment(world: World, abandoned: Scenario) -> None:
+    installation = world.env.airflow("variables", "get", VARIABLE).strip()
+    assert len(installation) == 36
+    assert {attempt.identity.installation for attempt in abandoned.runs()} == {installation}
+
+
+def test_tasks_warn_about_the_embedded_store_beside_postgresql(abandoned: Scenario) -> None:
+    log = abandoned.log("create", map_index=-1)
+    assert "The connection ax_default is not defined" in log
+    assert "Airflow's own database is not SQLite" in log
+
+
+def test_reap_ends_what_a_dag_has_left_behind_whose_file_was_removed(world: World, dags: Path) -> None:
+    scenario = world.scenario("leaving")
+    scenario.await_starts(1)
+    scenario.await_task("tune.round_0.wait", "deferred")
+    assert world.airflow_json("ax", "reap", "--dag-id", "leaving", "--dry-run") == []
+
+    (dags / "leaving.py").unlink()
+    listed = poll(
+        lambda: world.airflow_json("ax", "reap", "--dag-id", "leaving", "--dry-run"), LONG, lambda: "the DAG is gone"
+    )
+    assert [row["experiment"] for row in listed] == [scenario.experiment]
+    (reaped,) = world.airflow_json("ax", "reap", "--dag-id", "leaving", "--run-id", scenario.run_id)
+    assert reaped["trial_status"] == "ABANDONED"
+    assert scenario.living() == []
