@@ -114,7 +114,7 @@ def _drivername(connection: Connection, extra: dict[str, Any], where: str) -> st
 
 
 def _options(drivername: str, extra: dict[str, Any], where: str) -> dict[str, str]:
-    """Return what the driver is told besides address and login; values are never shown in errors."""
+    """Return the options of the driver, checked by name; errors never show a value."""
     if drivername == _MYSQL and "ssl" in extra:
         extra = {**extra, **_mysql_ssl(extra["ssl"], where)}
         del extra["ssl"]

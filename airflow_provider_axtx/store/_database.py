@@ -67,8 +67,8 @@ _READER_TIMEOUTS: dict[str, dict[str, Any]] = {
 class Database:
     """Runs short transactions on one database.
 
-    A transaction is a function of a connection, which may be called several times: after a lost connection nobody
-    knows whether the commit went through, so each function must recognise what an earlier call of it has written.
+    A transaction is a function of a connection, which may be called several times: after a lost connection it is
+    unknown whether the commit went through, so each function must recognise what an earlier call of it has written.
 
     :param url: SQLAlchemy URL; ``sqlite``, ``postgresql`` or ``mysql``.
     :param retry_seconds: for how long a transient failure is retried.

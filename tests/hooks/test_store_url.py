@@ -1,4 +1,4 @@
-"""The URL of the experiment store from a connection: which options the driver is told, and which are refused."""
+"""The URL of the experiment store from a connection: which options the driver gets, and which are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def url(extra: object = None, **fields: Any) -> str:
     return connection_url(Connection(conn_id="team", extra=text, **fields))
 
 
-def told_to_the_driver(text: str) -> dict[str, Any]:
+def driver_arguments(text: str) -> dict[str, Any]:
     """Return the arguments with which SQLAlchemy calls the driver."""
     parsed = make_url(text)
     _, arguments = parsed.get_dialect()().create_connect_args(parsed)
@@ -39,18 +39,23 @@ TLS = {"sslmode": "verify-full", "sslrootcert": "/certs/ca.pem", "sslcert": "/ce
         pytest.param({**POSTGRES, "conn_type": "ax", "extra": {**TLS, "drivername": "postgresql+psycopg"}}, id="ax"),
     ],
 )
-def test_postgresql_is_told_the_tls_options(fields: dict[str, Any]) -> None:
-    told = told_to_the_driver(url(**fields))
-    assert {name: told[name] for name in TLS} == TLS
-    assert (told["host"], told["user"], told["password"], told["dbname"]) == ("db", "ax", "pw", "trials")
+def test_postgresql_gets_the_tls_options(fields: dict[str, Any]) -> None:
+    arguments = driver_arguments(url(**fields))
+    assert {name: arguments[name] for name in TLS} == TLS
+    assert (arguments["host"], arguments["user"], arguments["password"], arguments["dbname"]) == (
+        "db",
+        "ax",
+        "pw",
+        "trials",
+    )
 
 
-def test_postgresql_is_told_other_options() -> None:
+def test_postgresql_gets_other_options() -> None:
     extra = {"connect_timeout": 5, "keepalives_idle": "60", "options": "-c search_path=axtx", "sslmode": None}
-    told = told_to_the_driver(url(extra, **POSTGRES))
-    assert (told["connect_timeout"], told["keepalives_idle"]) == ("5", "60")
-    assert told["options"] == "-c search_path=axtx"
-    assert "sslmode" not in told
+    arguments = driver_arguments(url(extra, **POSTGRES))
+    assert (arguments["connect_timeout"], arguments["keepalives_idle"]) == ("5", "60")
+    assert arguments["options"] == "-c search_path=axtx"
+    assert "sslmode" not in arguments
 
 
 @pytest.mark.parametrize(
@@ -62,21 +67,21 @@ def test_postgresql_is_told_other_options() -> None:
     ],
 )
 @pytest.mark.parametrize("conn_type", ["mysql", "ax"])
-def test_mysql_is_told_the_tls_options(extra: dict[str, Any], conn_type: str) -> None:
+def test_mysql_gets_the_tls_options(extra: dict[str, Any], conn_type: str) -> None:
     driver = {"drivername": "mysql+pymysql"} if conn_type == "ax" else {}
-    told = told_to_the_driver(url({**extra, **driver}, **{**MYSQL, "conn_type": conn_type}))
-    assert told["ssl"] == {"ca": "/ca.pem", "cert": "/me.pem", "key": "/me.key", "check_hostname": False}
+    arguments = driver_arguments(url({**extra, **driver}, **{**MYSQL, "conn_type": conn_type}))
+    assert arguments["ssl"] == {"ca": "/ca.pem", "cert": "/me.pem", "key": "/me.key", "check_hostname": False}
 
 
-def test_mysql_is_told_other_options() -> None:
-    told = told_to_the_driver(url({"charset": "utf8mb4", "connect_timeout": 7}, **MYSQL))
-    assert (told["charset"], told["connect_timeout"]) == ("utf8mb4", 7)
+def test_mysql_gets_other_options() -> None:
+    arguments = driver_arguments(url({"charset": "utf8mb4", "connect_timeout": 7}, **MYSQL))
+    assert (arguments["charset"], arguments["connect_timeout"]) == ("utf8mb4", 7)
     socket = {**MYSQL, "host": None}
-    assert told_to_the_driver(url({"unix_socket": "/run/mysqld.sock"}, **socket))["unix_socket"] == "/run/mysqld.sock"
+    assert driver_arguments(url({"unix_socket": "/run/mysqld.sock"}, **socket))["unix_socket"] == "/run/mysqld.sock"
 
 
 def test_postgresql_may_be_reached_through_a_socket() -> None:
-    assert told_to_the_driver(url(**{**POSTGRES, "host": "/run/postgresql"}))["host"] == "/run/postgresql"
+    assert driver_arguments(url(**{**POSTGRES, "host": "/run/postgresql"}))["host"] == "/run/postgresql"
 
 
 @pytest.mark.parametrize(
