@@ -149,10 +149,14 @@ async def test_ending_a_deferred_task_cancels_all_its_apps(execute: Execute, com
         wait_until(lambda handle=handle: app_state(handle) == "CANCELLED")
 
 
-def test_ending_a_running_task_cancels_all_its_apps_and_its_retry_runs_them_again(
-    execute: Execute, components: Any, store: ExperimentStore
+@pytest.mark.parametrize("last", [False, True])
+def test_a_killed_task_leaves_its_apps_to_its_retry_and_ends_them_without_one(
+    execute: Execute, components: Any, store: ExperimentStore, tmp_path: Path, last: bool
 ) -> None:
-    task = operator(components(SLEEP))
+    gate = tmp_path / "gate"
+    wait = f"\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)\n"
+    component = components(APP + wait + REPORT.removeprefix(APP))
+    task = operator(component)
     handles: list[str] = []
 
     def end_when_both_run() -> None:
@@ -164,24 +168,22 @@ def test_ending_a_running_task_cancels_all_its_apps_and_its_retry_runs_them_agai
     ending = threading.Thread(target=end_when_both_run)
     ending.start()
     try:
-        with pytest.raises(AirflowException, match="was ended by Airflow"):
-            execute(task)
+        with pytest.raises(AirflowException, match="Airflow ended this task"):
+            execute(task, max_tries=0 if last else 1)
     finally:
         ending.join()
         signal.signal(signal.SIGUSR1, before)
     assert len(handles) == 2
-    for handle in handles:
-        wait_until(lambda handle=handle: app_state(handle) == "CANCELLED")
-    assert {trial.status for trial in store.trials("booth")} == {"RUNNING"}
-    result = execute(operator(components(REPORT)), try_number=2)
+    if last:
+        for handle in handles:
+            wait_until(lambda handle=handle: app_state(handle) == "CANCELLED")
+        assert {trial.status for trial in store.trials("booth")} == {"ABANDONED"}
+        return
+    assert {app_state(handle) for handle in handles} <= {"PENDING", "RUNNING"}
+    gate.touch()
+    result = execute(operator(component), try_number=2, max_tries=1)
     assert result["trials"] == {"COMPLETED": 3}
-    assert [(run.trial_index, run.number) for run in store.attempts("booth")] == [
-        (0, 1),
-        (0, 2),
-        (1, 1),
-        (1, 2),
-        (2, 1),
-    ]
+    assert [run.number for run in store.attempts("booth")] == [1, 1, 1]
 
 
 def test_the_trigger_fires_when_it_is_time_to_look(execute: Execute, components: Any) -> None:
