@@ -287,6 +287,13 @@ class TorchXLauncher:
         app_id = self.app_id(handle)
         return LogFollower(lambda: self._observer.observe([app_id])[app_id], lambda: self._observer.logs(app_id), given)
 
+    def remove_files(self, handle: str) -> bool:
+        """Remove the folder, with the logs, of an ended app of ``local_detached``; other schedulers leave none here.
+
+        :return: whether it was removed; False for an app that has not ended. Its trial has to be recorded first.
+        """
+        return self._observer.remove_files(self.app_id(handle))
+
     def page_url(self, handle: str) -> str | None:
         """Return the address of the scheduler's own page of an app, or None where it has none.
 

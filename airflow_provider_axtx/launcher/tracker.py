@@ -58,6 +58,33 @@ def remove_results(tracker_base: str, trial_index: int) -> None:
     _in_time(tracker_base, _remove, tracker_base, trial_index)
 
 
+def remove_tracker(tracker_base: str, submission_key: str) -> bool:
+    """Remove the whole tracker base of one attempt: results, progress and whatever else its app has put there.
+
+    :param submission_key: the attempt's key, after which its own tracker base is named. A base of another name is
+        shared, and stays.
+    :return: whether it was removed.
+    :raises TrackerUnavailableError: it cannot be removed just now.
+    :raises InvalidInputError: as for ``read_results``.
+    """
+    base, _, name = tracker_base.rstrip("/").rpartition("/")
+    return bool(base) and name == submission_key and _in_time(tracker_base, _remove_below, base, name)
+
+
+def _remove_below(base: str, name: str) -> bool:
+    files, path = _locate(base, name)
+    if _is_local(files):
+        exists = os.path.lexists(path)
+        _remove_local(Path(path).parent, name)
+        return exists
+    files.invalidate_cache()
+    stale = files.find(path)
+    for file in stale:
+        with contextlib.suppress(FileNotFoundError):
+            files.rm_file(file)
+    return bool(stale)
+
+
 def list_steps(tracker_base: str, trial_index: int) -> set[float]:
     """Return the steps for which an app has written progressive results, without reading them.
 

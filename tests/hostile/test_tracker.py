@@ -141,3 +141,20 @@ def test_file_system_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> No
                 call("silent://base", 1)
     finally:
         answered.set()
+
+
+@pytest.mark.parametrize("scheme", ["", "file://", "memory://"])
+def test_tracker_of_an_attempt_is_removed_whole(tmp_path: Path, outside: Path, scheme: str) -> None:
+    root = f"{scheme}{tmp_path}/trackers"
+    for key in ("KEY", "OTHER"):
+        with fsspec.open(f"{root}/{key}/checkpoints/1", "w", auto_mkdir=True) as file:
+            file.write("x")
+    if scheme != "memory://":
+        (tmp_path / "trackers" / "KEY" / "link").symlink_to(outside)
+    assert not tracker.remove_tracker(f"{root}/OTHER", "KEY")
+    assert tracker.remove_tracker(f"{root}/KEY", "KEY")
+    assert not tracker.remove_tracker(f"{root}/KEY/", "KEY")
+    files = fsspec.url_to_fs(root)[0]
+    assert files.exists(f"{tmp_path}/trackers/OTHER/checkpoints/1")
+    assert not files.exists(f"{tmp_path}/trackers/KEY/checkpoints/1")
+    assert intact(outside)

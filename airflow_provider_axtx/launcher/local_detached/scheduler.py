@@ -36,8 +36,6 @@ import contextlib
 import json
 import os
 import pprint
-import shutil
-import time
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -66,7 +64,7 @@ from airflow_provider_axtx.core.errors import (
     SchedulerUnavailableError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.launcher.local_detached import launch
+from airflow_provider_axtx.launcher.local_detached import launch, retention
 from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, REQUEST, AppDir
 from airflow_provider_axtx.launcher.local_detached.app_state import final_of, observe
 from airflow_provider_axtx.launcher.local_detached.request import (
@@ -85,8 +83,6 @@ _LOG_FILES = {None: COMBINED_LOG, Stream.COMBINED: COMBINED_LOG, Stream.STDOUT: 
 #: As TorchX's local scheduler names it; in the folder of a replica's logs.
 _ERROR_FILE = "error.json"
 _MAX_ERROR_BYTES = 64 * 1024
-#: Seconds after which a directory that a killed submitter was preparing is no longer in use.
-_STALE_STAGING = 3600.0
 
 
 def default_root() -> Path:
@@ -315,22 +311,9 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
 
         :return: the ids of the removed apps.
         """
-        removed = []
-        for entry in sorted(self.root.glob("*")):
-            # Another process may clean up as well.
-            with contextlib.suppress(FileNotFoundError):
-                final = final_of(AppDir(str(self.root), entry.name))
-                if (
-                    final
-                    and time.time() - float(final.get("time", 0)) > older_than_seconds
-                    and is_safe_name(entry.name)
-                ):
-                    # Renamed first: half removed it could be taken for an app that never ended.
-                    shutil.rmtree(entry.rename(self.root / f"{launch.TRASH_PREFIX}{entry.name}"))
-                    removed.append(entry.name)
-                elif _is_rubbish(entry):
-                    shutil.rmtree(entry)
-        return removed
+        retention.remove_rubbish(self.root)
+        names = sorted(entry.name for entry in self.root.glob("*"))
+        return [name for name in names if retention.remove_app(self.root, name, older_than_seconds)]
 
     def close(self) -> None:
         """Do nothing: apps live on."""
@@ -363,13 +346,6 @@ def _state(app: AppDir) -> AppObservation | None:
         return observe(app)
     except AppElsewhereError as error:
         return AppObservation("UNKNOWN", error.message)
-
-
-def _is_rubbish(entry: Path) -> bool:
-    """Return whether a process that was killed left this: a directory half removed or never committed."""
-    if entry.name.startswith(launch.STAGING_PREFIX):
-        return time.time() - entry.stat().st_mtime > _STALE_STAGING
-    return entry.name.startswith(launch.TRASH_PREFIX)
 
 
 def _startable(app: AppDir) -> bool:

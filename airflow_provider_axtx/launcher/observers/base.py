@@ -93,6 +93,13 @@ class Observer:
         :param request: what was submitted, the dry run's request.
         """
 
+    def remove_files(self, app_id: str) -> bool:
+        """Remove the files that an ended app has left on this machine; most schedulers leave none.
+
+        :return: whether there were any.
+        """
+        return False
+
     def logs(self, app_id: str) -> list[LogSource]:
         """Return the log of each replica."""
         answer = self.scheduler.describe(app_id)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import AppElsewhereError
 from airflow_provider_axtx.launcher.local_detached.local_root import check_root
+from airflow_provider_axtx.launcher.local_detached.retention import remove_app
 from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
 from airflow_provider_axtx.launcher.observers.base import Observer, look_again, replicas_of, unavailable
 from airflow_provider_axtx.launcher.scheduler_registry import describe_error
@@ -35,6 +36,10 @@ class LocalDetachedObserver(Observer):
     def cancel(self, app_id: str) -> None:
         self._check_root()
         self.scheduler.cancel(app_id)
+
+    def remove_files(self, app_id: str) -> bool:
+        self._check_root()
+        return remove_app(self.scheduler.root, app_id)
 
     def logs(self, app_id: str) -> list[LogSource]:
         replicas = replicas_of(self.scheduler.describe(app_id))

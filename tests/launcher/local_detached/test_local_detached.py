@@ -21,6 +21,7 @@ import airflow_provider_axtx
 from airflow_provider_axtx.core.app_observation import UNSEEN
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.launcher.local_detached.scheduler import create_scheduler, default_root
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.launcher.local_detached.harness import DEADLINE, Apps, fork, processes_with, wait_until
 
 
@@ -304,6 +305,19 @@ def test_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AXTX_LOCAL_ROOT", str(tmp_path / "r"))
     assert create_scheduler("s").root == tmp_path / "r"
     assert create_scheduler("s", local_root=str(tmp_path / "q")).root == tmp_path / "q"
+
+
+def test_files_of_an_app_are_removed_when_it_has_ended(apps: Apps) -> None:
+    launcher = TorchXLauncher.for_attempt("local_detached", {"local_root": str(apps.root)})
+    handle = "local_detached://torchx/app"
+    apps.submit("app", "exec sleep 1000")
+    apps.until("app", "RUNNING")
+    assert not launcher.remove_files(handle)
+    launcher.cancel(handle)
+    apps.until("app")
+    assert launcher.remove_files(handle)
+    assert not launcher.remove_files(handle)
+    assert not (apps.root / "app").exists()
 
 
 def test_cleanup_removes_old_ended_apps_only(apps: Apps) -> None:
