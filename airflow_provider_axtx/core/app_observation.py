@@ -21,7 +21,7 @@ STOPPED_EARLY = "stopped early"
 
 @dataclass(frozen=True)
 class AppObservation:
-    """One look at one app.
+    """What one poll has shown of one app.
 
     :param app_state: TorchX ``AppState`` name; ``UNKNOWN`` when the scheduler does not know the app (any more).
     :param message: exit code, signal, or the scheduler's reason; may be empty.
@@ -103,7 +103,7 @@ class LostAppPolicy:
         :param unseen_polls: consecutive observations without the app, this one included (0 when it was seen).
         :param cancel_reason: the recorded reason when its cancellation was requested: schedulers answer FAILED or
             nothing at all for an app that we cancelled ourselves, so the recorded intent decides.
-        :return: the observation to act on: terminal, or one that says "look again".
+        :return: the observation to act on: terminal, or one that says "poll again".
         """
         if seen.app_state == "SUCCEEDED":
             # Also after a cancellation: the app had succeeded before the cancellation reached it.
@@ -116,6 +116,6 @@ class LostAppPolicy:
             return AppObservation("PENDING", f"{seen.message} (yet)")
         return AppObservation(
             "FAILED",
-            f"lost: {seen.message} after {age:.0f} s and {unseen_polls} looks in a row",
+            f"lost: {seen.message} after {age:.0f} s and {unseen_polls} polls in a row",
             is_infrastructure_failure=True,
         )
