@@ -26,8 +26,8 @@ from airflow_provider_axtx.core.keys import tracker_step_key
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.launcher.tracker import list_steps
-from airflow_provider_axtx.lifecycle.attempts import poll_attempt
-from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
+from airflow_provider_axtx.lifecycle.attempts import await_end, poll_attempt
+from airflow_provider_axtx.lifecycle.complete import complete_trial, conclude, finalize
 from airflow_provider_axtx.lifecycle.early_stop import stop_early
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
@@ -138,7 +138,10 @@ class Experiment:
         started = [(attempt, self._begin_epoch(attempt)) for attempt in self.store.open_attempts(experiment=NAME)]
         for attempt, number in started:
             self._await_epoch(attempt, number)
-        stop_early(self.store, self.launcher, NAME, self.store.open_attempts(experiment=NAME))
+        live = {attempt.trial_index: attempt for attempt in self.store.open_attempts(experiment=NAME)}
+        for index in stop_early(self.store, lambda attempt: self.launcher, NAME, list(live.values())):
+            cancelled = self.store.attempt(NAME, index, live[index].number)
+            conclude(self.store, *await_end(self.store, self.launcher, cancelled))
         while (have := len(self.store.trials(NAME))) < self.setting.trials:
             if len(self.store.open_attempts(experiment=NAME)) >= self.setting.parallelism:
                 break
