@@ -33,6 +33,7 @@ from tests.faults.cases import (
     unpassed,
 )
 from tests.faults.scenarios import SCENARIOS
+from tests.faults.shapes import SHAPES
 
 #: Points that no victim passes here, and the test that kills a process there.
 ELSEWHERE = {
@@ -104,7 +105,7 @@ def _run_all(options: argparse.Namespace, templates: Templates) -> tuple[list[Re
                 _progress(done, len(futures))
                 yield futures[future], future.result()
 
-        wanted = [scenario for scenario in SCENARIOS if options.only in scenario.name]
+        wanted = [scenario for scenario in (*SCENARIOS, *SHAPES) if options.only in scenario.name]
         victims = [victim for victim in cuts.VICTIMS if options.only in cuts.scenario(victim).name]
         first = dict(run([(profile, (templates, scenario)) for scenario in wanted]))
         sent = dict(run([(_run_cut, (victim, None)) for victim in victims]))
@@ -112,7 +113,7 @@ def _run_all(options: argparse.Namespace, templates: Templates) -> tuple[list[Re
         for number, scenario in enumerate(wanted):
             cases += cases_of(scenario, first[number][0], repeat=options.repeat, randoms=options.randoms, chance=chance)
         if any(scenario.supervisors for scenario in wanted):
-            cases += supervisor_cases(4 * options.randoms, chance) + stopping_cases(8 * options.randoms, chance)
+            cases += supervisor_cases(4 * options.randoms, chance) + stopping_cases(options.randoms, chance)
         jobs: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
             (run_case, (templates, c, options.keep)) for c in cases
         ]
@@ -136,14 +137,15 @@ def _progress(done: int, of: int) -> None:
         print(f"{done} of {of}", file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
 
 
-_COLUMNS = ("runs", "kills", "cuts", "lost", "doubled", "left", "wrong")
+_COLUMNS = ("runs", "kills", "cuts", "lost", "doubled", "left", "open", "wrong")
 
 
 def _print_table(results: list[Result], missing: set[str], seconds: float) -> bool:
     rows: dict[tuple[str, str], list[int]] = {}
     for result in results:
         row = rows.setdefault((result.victim, result.point), [0] * len(_COLUMNS))
-        values = (1, result.kills, result.cuts, result.lost, result.doubled, result.left, result.wrong)
+        counted = (result.lost, result.doubled, result.left, result.open, result.wrong)
+        values = (1, result.kills, result.cuts, *counted)
         rows[result.victim, result.point] = [a + b for a, b in zip(row, values, strict=True)]
     wide = [max(len(key[i]) for key in rows) for i in (0, 1)]
     heads = " ".join(f"{name:>7}" for name in _COLUMNS)

@@ -19,7 +19,8 @@ import airflow_provider_axtx
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.faults import tasks
 from tests.faults.play import GaveUpError, Injection, Play
-from tests.faults.scenarios import RANDOM_SUPERVISOR, STOPPED, Scenario
+from tests.faults.scenarios import RANDOM_SUPERVISOR, Scenario
+from tests.faults.shapes import STOPPED
 from tests.faults.world import Findings, World, passages
 
 #: A loop passes its points again and again; its first rounds are enough.
@@ -56,13 +57,14 @@ class Result:
     lost: int = 0
     doubled: int = 0
     left: int = 0
+    open: int = 0
     wrong: int = 0
     findings: list[str] = field(default_factory=list)
 
     def take(self, found: Findings) -> None:
         """Count what was found."""
         self.lost, self.doubled = len(found.lost), len(found.doubled)
-        self.left, self.wrong = len(found.left), len(found.wrong)
+        self.left, self.open, self.wrong = len(found.left), len(found.open), len(found.wrong)
         self.findings = found.said()
 
 
@@ -184,7 +186,7 @@ def cases_of(scenario: Scenario, profile: Profile, *, repeat: int, randoms: int,
         for point, passage in points
         for injection in [Injection(point, passage)] * repeat
     ]
-    if scenario.supervisors:
+    if scenario.supervisors or not profile.lines:
         return found
     found += [
         Case(scenario, Injection(line=chance.randint(1, profile.lines)), "a random line", must_kill=False)
@@ -205,9 +207,15 @@ def supervisor_cases(number: int, chance: random.Random) -> list[Case]:
 
 
 def stopping_cases(number: int, chance: random.Random) -> list[Case]:
-    """Return cases in which a worker is asked to stop at a random line of its submission or of its wait."""
-    lines = [chance.randint(1, _LINES_OF_A_RUN) for _ in range(number)]
-    return [Case(STOPPED, Injection(line=line, warning=_WARNING_SECONDS), "a random line") for line in lines]
+    """Return cases in which a worker is asked to stop at a random line of its submission or of its wait.
+
+    As many for each state in which Airflow may say that its task is then.
+    """
+    return [
+        Case(stopped, Injection(line=chance.randint(1, _LINES_OF_A_RUN), warning=_WARNING_SECONDS), "a random line")
+        for stopped in STOPPED
+        for _ in range(number)
+    ]
 
 
 def points_in_code() -> set[str]:

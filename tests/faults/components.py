@@ -7,16 +7,17 @@ from pathlib import Path
 from torchx import specs
 
 
-def app(x: float, trial_idx: int, tracker_base: str, folder: str, mode: str = "") -> specs.AppDef:
+def app(x: float, trial_idx: int, tracker_base: str, folder: str) -> specs.AppDef:
     """Run ``app.sh``, which reports ``x`` as the metric ``loss``.
 
     Args:
         x: the parameter
         trial_idx: index of the trial
         tracker_base: where it reports
-        folder: folder of the test
-        mode: sleep, fail, silent, escape, or nothing
+        folder: folder of the test; the file mode-TRIAL in it says sleep, fail, silent or escape, if it is there
     """
+    told = Path(folder, f"mode-{trial_idx}")
+    mode = told.read_text() if told.exists() else ""
     script = Path(__file__).with_name("app.sh")
     role = specs.Role(
         name="app",

@@ -39,12 +39,12 @@ class Scenario:
     supervisors: bool = False
 
 
-def _end(play: Play, runs: list[Run]) -> None:
+def end_all(play: Play, runs: list[Run]) -> None:
     play.world.let_finish()
     play.task("finish", tasks.finish, runs)
 
 
-def _submitted(play: Play, *modes: str) -> list[Run]:
+def submitted(play: Play, *modes: str) -> list[Run]:
     return list(play.task("submit_all", tasks.submit_all, play.trials[: len(modes)], list(modes)))
 
 
@@ -78,11 +78,11 @@ def _all_of(play: Play, result: Run) -> None:
 
 def _submitting(play: Play) -> None:
     runs = [play.task(f"submit_{trial['trial_index']}", tasks.submit, trial) for trial in play.trials]
-    _end(play, runs)
+    end_all(play, runs)
 
 
 def _completing(play: Play) -> None:
-    runs = _submitted(play, "silent", "")
+    runs = submitted(play, "silent", "")
     play.world.let_finish()
     outcomes = [play.task(f"wait_{run['trial_index']}", tasks.wait, run) for run in runs]
     # The outcome without results first: the two victims of a pair differ in what they record.
@@ -91,18 +91,18 @@ def _completing(play: Play) -> None:
 
 
 def _waiting(play: Play) -> None:
-    runs = _submitted(play, "fail", "")
+    runs = submitted(play, "fail", "")
     play.world.let_finish()
     play.task("wait", tasks.wait, runs[0])
-    _end(play, runs)
+    end_all(play, runs)
 
 
 def _waiting_unseen(play: Play) -> None:
-    runs = _submitted(play, "", "")
+    runs = submitted(play, "", "")
     play.world.let_finish()
     play.world.cluster.hide_next(2)
     play.task("wait", tasks.wait, runs[0])
-    _end(play, runs)
+    end_all(play, runs)
 
 
 def _running(play: Play) -> None:
@@ -113,7 +113,7 @@ def _running(play: Play) -> None:
 
 
 def _deferring(play: Play) -> None:
-    runs = _submitted(play, "fail", "")
+    runs = submitted(play, "fail", "")
     deferred = {str(run["trial_index"]): play.task(f"defer_{run['trial_index']}", tasks.defer, run) for run in runs}
     triggers = {name: answer["deferred"] for name, answer in deferred.items()}
     events = play.task("triggerer", tasks.triggerer, triggers)
@@ -124,53 +124,43 @@ def _deferring(play: Play) -> None:
 
 
 def _timing_out(play: Play) -> None:
-    runs = _submitted(play, "sleep", "")
+    runs = submitted(play, "sleep", "")
     outcome = play.task("wait", tasks.wait_shortly, runs[0])
     play.task("complete", tasks.complete, outcome)
-    _end(play, runs[1:])
+    end_all(play, runs[1:])
 
 
 def _timing_out_deferred(play: Play) -> None:
-    runs = _submitted(play, "sleep", "")
+    runs = submitted(play, "sleep", "")
     outcome = play.task("resume", tasks.time_out, runs[0])
     play.task("complete", tasks.complete, outcome)
-    _end(play, runs[1:])
+    end_all(play, runs[1:])
 
 
 def _clearing(play: Play) -> None:
-    runs = _submitted(play, "sleep", "")
+    runs = submitted(play, "sleep", "")
     again = play.task("clear", tasks.submit_cleared, play.trials[0])
-    _end(play, [again, runs[1]])
+    end_all(play, [again, runs[1]])
 
 
 def _killing(play: Play) -> None:
-    runs = _submitted(play, "", "")
+    runs = submitted(play, "", "")
     play.once("kill", tasks.submit_killed, play.trials[0])
-    again = play.task("submit", tasks.submit, play.trials[0])
-    _end(play, [again, runs[1]])
-
-
-def _stopping(play: Play) -> None:
-    """A user marks the running task as failed: nobody retries it, and its app must be gone without a reaper."""
-    play.once("run", tasks.run, play.trials[0], "sleep")
-    if not until(lambda: not play.world.processes(), 10.0):
-        play.left.append("an app of a task that was stopped")
-    play.world.let_finish()
-    play.task("rest", tasks.rest, play.trials[1:])
-    play.task("reap", tasks.reap)
+    again = play.task("submit", tasks.submit_cleared, play.trials[0])
+    end_all(play, [again, runs[1]])
 
 
 def _user_killing(play: Play) -> None:
-    runs = _submitted(play, "sleep", "")
+    runs = submitted(play, "sleep", "")
     deferred = play.task("defer", tasks.defer, runs[0])
-    play.once("user_kill", tasks.user_kills, deferred["deferred"])
-    _end(play, runs[1:])
+    play.once("user_kill", tasks.user_ends, "failed", deferred["deferred"])
+    end_all(play, runs[1:])
     play.task("reap", tasks.reap)
 
 
 def _reaping(play: Play) -> None:
     play.trials = play.task("generate", tasks.generate, 3)
-    runs = _submitted(play, "sleep", "")
+    runs = submitted(play, "sleep", "")
     play.world.let_finish()
     if play.world.scheduler != "fake":
         play.task("wait", tasks.wait, runs[1])
@@ -179,7 +169,7 @@ def _reaping(play: Play) -> None:
 
 def _supervising(play: Play) -> None:
     runs = [play.task("submit", tasks.submit, play.trials[0], "escape"), *_others(play)]
-    _end(play, runs)
+    end_all(play, runs)
     play.kills = play.supervisors_killed()
 
 
@@ -192,7 +182,7 @@ def _supervising_with_retries(play: Play) -> None:
     play.task("submit", tasks.submit, play.trials[0], "escape")
     play.world.let_finish()
     play.task("complete", tasks.complete, play.task("run", tasks.run, play.trials[0], "", 1))
-    _end(play, others)
+    end_all(play, others)
     play.kills = play.supervisors_killed()
 
 
@@ -208,29 +198,29 @@ def _kill_supervisor(play: Play, run: Run) -> None:
 
 
 def _supervising_till_killed(play: Play) -> None:
-    runs = _submitted(play, "escape", "")
+    runs = submitted(play, "escape", "")
     assert play.injection is not None
     play.world.let_finish()
     time.sleep(play.injection.moment or 0.0)
     _kill_supervisor(play, runs[0])
-    _end(play, runs)
+    end_all(play, runs)
 
 
 def _finding_lost(play: Play) -> None:
-    runs = _submitted(play, "escape", "")
+    runs = submitted(play, "escape", "")
     _kill_supervisor(play, runs[0])
     play.kills = 0  # the victim is the one who finds it
     play.task("wait", tasks.wait, runs[0])
-    _end(play, runs)
+    end_all(play, runs)
 
 
 def _running_lost(play: Play) -> None:
-    runs = _submitted(play, "escape", "")
+    runs = submitted(play, "escape", "")
     _kill_supervisor(play, runs[0])
     play.kills = 0
     play.world.let_finish()
     play.task("complete", tasks.complete, play.task("run", tasks.run, play.trials[0], "", 1))
-    _end(play, runs[1:])
+    end_all(play, runs[1:])
 
 
 _TWICE = Expected(attempts=2)
@@ -238,12 +228,12 @@ _FAILED = Expected(("FAILED",), "exit code 3")
 _SILENT = Expected(("FAILED",), "reported nothing")
 _TIMEOUT = Expected(("ABANDONED",), "timeout")
 _LOST = Expected(("FAILED",), "lost")
-_REAPED = Expected(("ABANDONED",), "reaped")
+REAPED = Expected(("ABANDONED",), "reaped")
 #: The budget is spent by the first app: the second trial may not have been submitted by then.
 _STOPPED = Expected(("COMPLETED", "ABANDONED"), "stopped: max_resource_hours")
 #: A supervisor that is killed after its app has ended loses nothing.
 _LOST_OR_NOT = Expected(("FAILED", "COMPLETED"), "lost")
-_KILLED = Expected(("ABANDONED",))
+KILLED = Expected(("ABANDONED",))
 
 _ON_FAKE = {"scheduler": "fake"}
 SCENARIOS = [
@@ -270,14 +260,12 @@ SCENARIOS = [
     Scenario("cancelling: clear, fake", "clear", _clearing, expected={0: _TWICE}, **_ON_FAKE),
     Scenario("cancelling: on_kill", "kill", _killing, expected={0: _TWICE}),
     Scenario("cancelling: on_kill, fake", "kill", _killing, expected={0: _TWICE}, **_ON_FAKE),
-    Scenario("cancelling: triggerer", "user_kill", _user_killing, expected={0: _KILLED}),
-    Scenario("reaper", "reap", _reaping, "created", {0: _REAPED, 2: _REAPED}),
-    Scenario("reaper, fake", "reap", _reaping, "created", {0: _REAPED, 2: _REAPED}, **_ON_FAKE),
+    Scenario("cancelling: triggerer", "user_kill", _user_killing, expected={0: KILLED}),
+    Scenario("reaper", "reap", _reaping, "created", {0: REAPED, 2: REAPED}),
+    Scenario("reaper, fake", "reap", _reaping, "created", {0: REAPED, 2: REAPED}, **_ON_FAKE),
     Scenario("supervisor", "submit", _supervising, expected={0: _LOST_OR_NOT}, supervisors=True),
     Scenario("supervisor, trial_retries", "submit", _supervising_with_retries, expected={0: _TWICE}, supervisors=True),
 ]
-#: Asked to stop at a random line, and killed a little later.
-STOPPED = Scenario("stopped worker (SIGTERM)", "run", _stopping, expected={0: _KILLED})
 #: Killed by its pid at a random moment, instead of at a point.
 RANDOM_SUPERVISOR = Scenario(
     "supervisor", "nobody", _supervising_till_killed, expected={0: _LOST_OR_NOT}, supervisors=True

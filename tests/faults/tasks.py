@@ -18,6 +18,8 @@ from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.lifecycle import attempts
+from airflow_provider_axtx.lifecycle import complete as complete_module
+from airflow_provider_axtx.lifecycle import reap as reap_module
 from airflow_provider_axtx.operators.ax import (
     AxCompleteTrialOperator,
     AxCreateExperimentOperator,
@@ -30,6 +32,7 @@ from airflow_provider_axtx.operators.torchx import (
     TorchXSubmitTrialOperator,
 )
 from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
+from airflow_provider_axtx.triggers import task_state
 from airflow_provider_axtx.triggers import trial as trial_triggers
 from airflow_provider_axtx.triggers.poller import Observe
 from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
@@ -38,6 +41,8 @@ from tests.faults.world import COMPONENT, EXPERIMENT, SPEC
 POLL_SECONDS = 0.05
 #: Long enough for a killed submitter to be dead, short enough for a test: the fake scheduler does not lag.
 _CLAIM_SECONDS = 0.2
+#: Apps of these tests report before they exit or never.
+_PATIENCE_SECONDS = 0.2
 _RETRIES = 8
 _TIMEOUT_SECONDS = 0.2
 
@@ -65,7 +70,8 @@ Work = Callable[..., Any]
 
 def execute(operator: Any, ti: TaskInstance, method: str = "execute", **arguments: Any) -> Any:
     """Call the operator as Airflow does; a deferral is returned as ``{"deferred": {"kwargs": ..., "method": ...}}``."""
-    attempts.CLAIM_SECONDS = _CLAIM_SECONDS
+    attempts.CLAIM_SECONDS = reap_module.CLAIM_SECONDS = _CLAIM_SECONDS
+    complete_module.RESULT_PATIENCE_SECONDS = _PATIENCE_SECONDS
     context: Any = {"ti": ti}
     # As Airflow's task process has it: the task runs on after on_kill, until it is killed.
     signal.signal(signal.SIGTERM, lambda number, frame: operator.on_kill())
@@ -84,8 +90,11 @@ def generate(ti: TaskInstance, n: int) -> Any:
     return execute(AxGenerateTrialsOperator(task_id="generate", experiment_name=EXPERIMENT, n=n), ti)
 
 
-def _app(ti: TaskInstance, mode: str) -> dict[str, Any]:
-    return {"component": COMPONENT, "component_args": {"folder": str(ti.folder), "mode": mode}}
+def app(ti: TaskInstance, trial: dict[str, Any] | None = None, mode: str = "") -> dict[str, Any]:
+    """Return the app's arguments, the same for all trials of the experiment; the mode of a trial is in a file."""
+    if trial is not None:
+        (ti.folder / f"mode-{trial['trial_index']}").write_text(mode)
+    return {"component": COMPONENT, "component_args": {"folder": str(ti.folder)}}
 
 
 def optimize(ti: TaskInstance, limits: dict[str, Any]) -> Any:
@@ -97,14 +106,14 @@ def optimize(ti: TaskInstance, limits: dict[str, Any]) -> Any:
         poll_interval=POLL_SECONDS,
         deferrable=False,
         **limits,
-        **_app(ti, ""),
+        **app(ti),
     )
     return execute(operator, ti)
 
 
 def submit(ti: TaskInstance, trial: dict[str, Any], mode: str = "") -> Any:
     ti.task_id = f"submit_{trial['trial_index']}"
-    return execute(TorchXSubmitTrialOperator(task_id=ti.task_id, trial=trial, **_app(ti, mode)), ti)
+    return execute(TorchXSubmitTrialOperator(task_id=ti.task_id, trial=trial, **app(ti, trial, mode)), ti)
 
 
 def submit_all(ti: TaskInstance, trials: list[dict[str, Any]], modes: list[str]) -> Any:
@@ -118,16 +127,17 @@ def submit_cleared(ti: TaskInstance, trial: dict[str, Any], mode: str = "") -> A
 
 
 def submit_killed(ti: TaskInstance, trial: dict[str, Any], mode: str = "") -> Any:
-    """A retry that adopts the app and is then asked to stop: what Airflow's SIGTERM handler calls."""
+    """A task that a user marks as failed: it adopts its app and is asked to stop, as by Airflow's SIGTERM handler."""
+    task_state.read_state = lambda identity: "failed"
     ti.task_id = f"submit_{trial['trial_index']}"
-    operator = TorchXSubmitTrialOperator(task_id=ti.task_id, trial=trial, **_app(ti, mode))
+    operator = TorchXSubmitTrialOperator(task_id=ti.task_id, trial=trial, **app(ti, trial, mode))
     execute(operator, ti)
     operator.on_kill()
 
 
 def run(ti: TaskInstance, trial: dict[str, Any], mode: str = "", trial_retries: int = 0) -> Any:
     operator = TorchXRunTrialOperator(
-        task_id="run", trial=trial, poke_interval=POLL_SECONDS, trial_retries=trial_retries, **_app(ti, mode)
+        task_id="run", trial=trial, poke_interval=POLL_SECONDS, trial_retries=trial_retries, **app(ti, trial, mode)
     )
     return execute(operator, ti)
 
@@ -144,8 +154,8 @@ def wait(ti: TaskInstance, run: dict[str, Any], timeout: float = 600) -> Any:
     return execute(_sensor(run, timeout=timeout), ti)
 
 
-def defer(ti: TaskInstance, run: dict[str, Any]) -> Any:
-    return execute(_sensor(run, deferrable=True), ti)
+def defer(ti: TaskInstance, run: dict[str, Any], timeout: float = 600) -> Any:
+    return execute(_sensor(run, deferrable=True, timeout=timeout), ti)
 
 
 def resume(ti: TaskInstance, run: dict[str, Any], event: dict[str, Any]) -> Any:
@@ -198,8 +208,8 @@ def triggerer(ti: TaskInstance, deferred: dict[str, dict[str, Any]]) -> Any:
 
     make_observe = trial_triggers.make_observe
 
-    def make_gated(scheduler: str) -> Observe:
-        observe = make_observe(scheduler)
+    def make_gated(*reached: Any) -> Observe:
+        observe = make_observe(*reached)
 
         def look(handles: Sequence[str]) -> Mapping[str, AppObservation]:
             # The apps may finish from the first look on, however slow the machine is: there is always a second one.
@@ -218,8 +228,9 @@ def triggerer(ti: TaskInstance, deferred: dict[str, dict[str, Any]]) -> Any:
     return {name: json.loads(file.read_text()) for name, file in events.items()}
 
 
-def user_kills(ti: TaskInstance, deferred: dict[str, Any]) -> Any:
-    """What the triggerer does when a user clears, fails or marks as success a deferred task."""
+def user_ends(ti: TaskInstance, state: str | None, deferred: dict[str, Any]) -> Any:
+    """What the triggerer does when a user has brought a deferred task into this state."""
+    task_state.read_state = lambda identity: state
     asyncio.run(TorchXTrialTrigger(**deferred).on_kill())
 
 

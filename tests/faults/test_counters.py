@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.keys import submission_key
-from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.core.records import Observation, TaskIdentity
 from airflow_provider_axtx.core.xcom import SubmittedTrial
 from airflow_provider_axtx.launcher.local_detached import app_state
 from airflow_provider_axtx.lifecycle import complete, reap, submit
-from airflow_provider_axtx.operators import ax
 from tests.faults.cases import Case, Result, Templates, play_out, run_case
 from tests.faults.play import Injection
 from tests.faults.scenarios import SCENARIOS
@@ -50,8 +50,16 @@ def _no_look_for_the_app() -> None:
 
 
 def _a_reaper_that_only_records() -> None:
-    reap.cancel_attempt = lambda store, launcher, run, reason: store.request_cancel(run, reason)
-    reap.await_cancelled = lambda store, launcher, run: store.finish_attempt(run, "CANCELLED", "")
+    begin_as_it_is = reap._Reaping.begin
+
+    def begin(reaping: Any, orphan: Any) -> None:
+        if orphan.attempt is None:
+            begin_as_it_is(reaping, orphan)
+            return
+        attempt = reaping.store.request_cancel(orphan.attempt, reaping.reason)
+        reaping.conclude(attempt, AppObservation("CANCELLED", reaping.reason))
+
+    reap._Reaping.begin = begin  # type: ignore[method-assign]
 
 
 def _an_observer_that_leaves_orphans() -> None:
@@ -59,7 +67,7 @@ def _an_observer_that_leaves_orphans() -> None:
 
 
 def _requests_of_one_try_only() -> None:
-    ax.current_task_key = lambda context: f"dag/run/generate/{context['ti'].try_number}"
+    TaskIdentity.task_key = property(lambda task: f"dag/run/generate/{task.try_number}")  # type: ignore[assignment]
 
 
 def _results_of_another_trial() -> None:

@@ -9,8 +9,9 @@ import pytest
 from tests.faults.cases import Case, Templates, points_in_code, run_case, supervisor_cases
 from tests.faults.play import Injection
 from tests.faults.scenarios import SCENARIOS
+from tests.faults.shapes import SHAPES
 
-_SCENARIOS = {scenario.name: scenario for scenario in SCENARIOS}
+_SCENARIOS = {scenario.name: scenario for scenario in (*SCENARIOS, *SHAPES)}
 #: Between an effect and its record, on every path.
 DANGEROUS = [
     ("creating worker", "store.after_create_commit"),
@@ -19,18 +20,18 @@ DANGEROUS = [
     ("optimizing worker", "loop.after_generate"),
     ("optimizing worker", "torchx.after_submit"),
     ("optimizing worker", "loop.after_observe"),
-    ("optimizing worker", "finalize.after_finish_attempt"),
+    ("optimizing worker", "complete.after_record"),
     ("optimizing worker", "store.after_stop_loop_commit"),
     ("optimizing worker, stopped", "loop.after_decide"),
     ("submitting worker", "local.after_commit"),
     ("submitting worker", "torchx.after_submit"),
     ("submitting worker, fake", "torchx.after_submit"),
-    ("run worker", "finalize.after_finish_attempt"),
+    ("run worker", "finalize.after_end_attempt"),
     ("run worker, app lost", "store.after_finish_attempt_commit"),
-    ("waiting worker", "finalize.after_finish_attempt"),
+    ("waiting worker", "finalize.after_end_attempt"),
     ("waiting worker, app lost", "local.before_settle"),
     ("triggerer", "trigger.before_event"),
-    ("resuming worker", "finalize.after_finish_attempt"),
+    ("resuming worker", "finalize.after_end_attempt"),
     ("completing worker", "store.after_complete_commit"),
     ("cancelling: timeout", "cancel.after_request"),
     ("cancelling: clear", "cancel.after_cancel"),
@@ -39,6 +40,11 @@ DANGEROUS = [
     ("cancelling: triggerer", "torchx.before_cancel"),
     ("reaper", "cancel.after_request"),
     ("reaper, fake", "torchx.after_cancel"),
+    ("reap of one of two loops", "cancel.after_request"),
+    ("reap of another deployment", "torchx.before_cancel"),
+    ("generating for another deployment", "generate.after_record"),
+    ("triggerer away over a deadline", "trigger.before_event"),
+    ("resuming after a deadline", "finalize.after_end_attempt"),
     ("supervisor", "supervisor.after_release"),
     ("supervisor, trial_retries", "supervisor.after_running"),
 ]

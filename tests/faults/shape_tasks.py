@@ -1,0 +1,79 @@
+"""Tasks of the shapes: several groups in one DAG, another deployment, and what Airflow says about an ended task."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from airflow.sdk import DAG, BaseOperator, TaskGroup
+
+from airflow_provider_axtx.hooks import installation
+from airflow_provider_axtx.operators.ax import AxGenerateTrialsOperator, AxOptimizeOperator
+from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator
+from airflow_provider_axtx.triggers import task_state
+from tests.faults import tasks
+from tests.faults.tasks import TaskInstance
+from tests.faults.world import EXPERIMENT, SPEC
+
+_DEADLINE_SECONDS = 0.3
+
+
+def _in_group(ti: TaskInstance, group: str, operator: type[BaseOperator], name: str, **arguments: Any) -> Any:
+    """Execute a task of a group that has other tasks too."""
+    with DAG("faults"), TaskGroup(group):
+        BaseOperator(task_id="other")
+        task = operator(task_id=name, **arguments)
+    ti.task_id = task.task_id
+    return tasks.execute(task, ti)
+
+
+def generate_in(ti: TaskInstance, group: str) -> Any:
+    return _in_group(ti, group, AxGenerateTrialsOperator, "generate", experiment_name=EXPERIMENT, n=1)
+
+
+def submit_in(ti: TaskInstance, group: str, trial: dict[str, Any], mode: str) -> Any:
+    from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
+
+    return _in_group(ti, group, TorchXSubmitTrialOperator, "submit", trial=trial, **tasks.app(ti, trial, mode))
+
+
+def reap_in(ti: TaskInstance, group: str) -> Any:
+    return _in_group(ti, group, TorchXReapTrialsOperator, "reap")
+
+
+def optimize_deferred(ti: TaskInstance, max_trials: int) -> Any:
+    """Submit the last trial of the experiment and defer, in the first try; go on to the end in a later one."""
+    operator = AxOptimizeOperator(
+        task_id="optimize",
+        experiment=SPEC,
+        max_trials=max_trials,
+        parallelism=1,
+        # Longer than the time for which a task waits before it defers.
+        poll_interval=4.0,
+        deferrable=True,
+        **tasks.app(ti),
+    )
+    return tasks.execute(operator, ti)
+
+
+def optimize_to_end(ti: TaskInstance) -> Any:
+    """Go on with the experiment in the worker, as a task does that Airflow starts again."""
+    ti.try_number += 1
+    return tasks.optimize(ti, {})
+
+
+def of_another_deployment(ti: TaskInstance, name: str, *inputs: Any) -> Any:
+    """Do the work of ``tasks.name`` as an Airflow with the same DAG and DAG run ids, on the same store."""
+    os.environ["AIRFLOW__AXTX__INSTALLATION"] = "there"
+    installation._known = ""
+    return getattr(tasks, name)(ti, *inputs)
+
+
+def defer_with_deadline(ti: TaskInstance, run: dict[str, Any]) -> Any:
+    return tasks.defer(ti, run, _DEADLINE_SECONDS)
+
+
+def run_till_ended(ti: TaskInstance, state: str | None, trial: dict[str, Any], mode: str) -> Any:
+    """Submit and wait; when the process is asked to stop, Airflow says that the task is in this state."""
+    task_state.read_state = lambda identity: state
+    return tasks.run(ti, trial, mode)

@@ -1,0 +1,103 @@
+"""What ordinary DAGs and users do: several loops in one DAG, two deployments, rollouts, absences, marks and Clears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from tests.faults import shape_tasks, tasks
+from tests.faults.play import Play
+from tests.faults.scenarios import KILLED, REAPED, Scenario, end_all, submitted
+from tests.faults.world import until
+
+#: States of a task instance after which no try follows, and those in which one does.
+OVER = ("failed", "success", "skipped", "removed")
+GOES_ON = (None, "scheduled", "queued", "restarting", "up_for_retry", "deferred")
+
+
+def _two_loops(play: Play) -> None:
+    """A reap of one group beside another group and an optimize task."""
+    (one,) = play.task("one.generate", shape_tasks.generate_in, "one")
+    (two,) = play.task("two.generate", shape_tasks.generate_in, "two")
+    play.task("one.submit", shape_tasks.submit_in, "one", one, "sleep")
+    run = play.task("two.submit", shape_tasks.submit_in, "two", two, "")
+    play.task("optimize", shape_tasks.optimize_deferred, 3)
+    play.task("one.reap", shape_tasks.reap_in, "one")
+    play.world.let_finish()
+    play.task("finish", tasks.finish, [run])
+    result = play.task("optimize", shape_tasks.optimize_to_end)
+    assert result["n_trials"] == 3, result
+    play.trials = [_as_requested(trial) for trial in play.world.store.trials(result["experiment"])]
+
+
+def _as_requested(trial: Any) -> dict[str, Any]:
+    return {"trial_index": trial.index, "parameters": trial.parameters}
+
+
+def _two_deployments(play: Play) -> None:
+    """The other deployment has the same DAG and DAG run ids: its trials are new ones, and its reap ends only these."""
+    (here,) = play.task("generate", tasks.generate, 1)
+    (there,) = play.task("generate there", shape_tasks.of_another_deployment, "generate", 1)
+    assert there["trial_index"] != here["trial_index"], there
+    run = play.task("submit", tasks.submit, here)
+    play.task("submit there", shape_tasks.of_another_deployment, "submit", there, "sleep")
+    play.task("reap there", shape_tasks.of_another_deployment, "reap")
+    play.trials = [here, there]
+    end_all(play, [run])
+
+
+def _away_over_deadline(play: Play) -> None:
+    """The apps succeed in time, and the triggerer is there again after their deadline."""
+    runs = submitted(play, "", "")
+    deferred = {str(run["trial_index"]): play.task("defer", shape_tasks.defer_with_deadline, run) for run in runs}
+    play.world.let_finish()
+    assert until(lambda: not play.world.processes()), "the apps did not end"
+    events = play.task("triggerer", tasks.triggerer, {name: each["deferred"] for name, each in deferred.items()})
+    for run in runs:
+        name = str(run["trial_index"])
+        play.task("complete", tasks.complete, play.task(f"resume_{name}", tasks.resume, run, events[name]))
+
+
+def _ended_while_deferred(state: str | None, play: Play) -> None:
+    """What is over is settled by the trigger alone, without a reap."""
+    runs = submitted(play, "sleep" if state in OVER else "", "")
+    deferred = play.task("defer", tasks.defer, runs[0])
+    play.once("user", tasks.user_ends, state, deferred["deferred"])
+    end_all(play, runs[1:] if state in OVER else runs)
+
+
+def _stopped(state: str | None, play: Play) -> None:
+    """The process of a running task is asked to stop: what is over is ended by it, anything else is tried again."""
+    if state not in OVER:
+        play.world.let_finish()
+        outcome = play.task("run", shape_tasks.run_till_ended, state, play.trials[0], "")
+        play.task("complete", tasks.complete, outcome)
+        play.task("rest", tasks.rest, play.trials[1:])
+        return
+    play.once("run", shape_tasks.run_till_ended, state, play.trials[0], "sleep")
+    if not until(lambda: not play.world.processes(), 10.0):
+        play.left.append("an app of a task that was stopped")
+    play.world.let_finish()
+    play.task("rest", tasks.rest, play.trials[1:])
+    # It settles a trial that was not submitted yet.
+    play.task("reap", tasks.reap)
+
+
+def _of_each_state(name: str, victim: str, plot: Callable[[str | None, Play], None]) -> list[Scenario]:
+    return [
+        Scenario(f"{name} {state}", victim, partial(plot, state), expected={0: KILLED} if state in OVER else {})
+        for state in (*OVER, *GOES_ON)
+    ]
+
+
+SHAPES = [
+    Scenario("reap of one of two loops", "one.reap", _two_loops, "created", {0: REAPED}),
+    Scenario("reap of another deployment", "reap there", _two_deployments, "created", {1: REAPED}),
+    Scenario("generating for another deployment", "generate there", _two_deployments, "created", {1: REAPED}),
+    Scenario("triggerer away over a deadline", "triggerer", _away_over_deadline),
+    Scenario("resuming after a deadline", "resume_0", _away_over_deadline),
+    *_of_each_state("deferred, then", "nothing", _ended_while_deferred),
+]
+#: Asked to stop at a random line, and killed a little later.
+STOPPED = _of_each_state("asked to stop (SIGTERM), then", "run", _stopped)
