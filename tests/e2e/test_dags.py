@@ -207,7 +207,7 @@ def test_the_output_of_an_app_is_in_the_log_of_a_deferred_task_while_it_runs(wor
 
 
 def test_a_fused_trial_that_is_killed_before_its_results_are_read_goes_on(world: World) -> None:
-    scenario = world.scenario("fused_loop", rounds=2, kill={"tune.round_0.run": "finalize.after_finish_attempt"})
+    scenario = world.scenario("fused_loop", rounds=2, kill={"tune.round_0.run": "finalize.after_end_attempt"})
     scenario.let_go()
     scenario.await_end()
     assert scenario.statuses() == {0: "COMPLETED", 1: "COMPLETED"}

@@ -75,14 +75,16 @@ def test_a_killed_poking_sensor_is_retried_and_its_app_goes_on(world: World) -> 
     assert_each_ran_once(scenario, 1)
 
 
-def test_a_terminated_task_cancels_its_app_and_its_retry_begins_a_new_attempt(world: World) -> None:
-    """SIGTERM is what a worker gets that is shut down: unlike after SIGKILL the app is cancelled, by ``on_kill``."""
+def test_a_terminated_task_is_retried_and_its_app_goes_on(world: World) -> None:
+    """SIGTERM is what a worker gets that is shut down."""
     scenario = world.scenario("resubmitting_poking_loop")
-    ((_, first),) = scenario.await_starts(1)
+    scenario.await_starts(1)
     pid = scenario.await_task("tune.round_0.run", "running")["pid"]
     os.kill(pid, signal.SIGTERM)
-    assert_second_attempt_completes(scenario, first)
-    assert scenario.tries("tune.round_0.run") == [2]
+    poll(lambda: scenario.tries("tune.round_0.run") == [2] or None, LONG, "the second try")
+    scenario.let_go()
+    scenario.await_end()
+    assert_each_ran_once(scenario, 1)
 
 
 def test_a_task_that_is_ended_before_it_has_submitted_submits_nothing(world: World) -> None:
@@ -160,24 +162,26 @@ def deferred(world: World) -> dict[str, Scenario]:
     return scenarios
 
 
-@pytest.mark.parametrize("action", ["clear", "failed", "success"])
-def test_ending_a_deferred_sensor_cancels_its_app(deferred: dict[str, Scenario], action: str) -> None:
+@pytest.mark.parametrize("action", ["failed", "success"])
+def test_marking_a_deferred_sensor_ends_its_app_and_its_trial(deferred: dict[str, Scenario], action: str) -> None:
     scenario, api = deferred[action], deferred[action].world.env.api
     assert scenario.app_states() == ["RUNNING"]
-    if action == "clear":
-        api.clear(scenario.dag_id, scenario.run_id, [("wait", -1)])
-    else:
-        api.set_task_state(scenario.dag_id, scenario.run_id, "wait", action, -1)
+    api.set_task_state(scenario.dag_id, scenario.run_id, "wait", action, -1)
     scenario.await_app_states(["CANCELLED"])
-    scenario.await_end(expect=None)
-    reason = "task killed: cleared, failed or marked as success while it was deferred"
-    assert [run.cancel_reason for run in scenario.runs()] == [reason]
+    scenario.await_settled()
+    assert scenario.statuses() == {0: "ABANDONED"}
     assert scenario.starts() == {0: 1}
-    assert scenario.living() == []
-    if action == "clear":
-        # The sensor runs once more, and records what it finds.
-        assert [(trial.status, trial.reason) for trial in scenario.trials()] == [("ABANDONED", reason)]
-        assert_nothing_is_left(scenario)
+
+
+def test_a_cleared_deferred_sensor_waits_on_for_its_app(deferred: dict[str, Scenario]) -> None:
+    scenario = deferred["clear"]
+    scenario.world.env.api.clear(scenario.dag_id, scenario.run_id, [("wait", -1)])
+    poll(lambda: scenario.tries("wait") == [2] or None, LONG, "the second try")
+    assert scenario.app_states() == ["RUNNING"]
+    scenario.let_go()
+    scenario.await_end()
+    assert scenario.app_states() == ["SUCCEEDED"]
+    assert scenario.starts() == {0: 1}
 
 
 @pytest.mark.parametrize("dag_id", ["deferred_loop", "poking_loop"])

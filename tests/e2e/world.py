@@ -125,6 +125,10 @@ class Scenario:
 
         poll(look, LONG, lambda: f"the end of {self.living()}, {self.left_open()}; {self.states()}")
 
+    def await_attempts_ended(self) -> None:
+        """Wait until none of its trials is open and the end of each of its attempts is recorded."""
+        poll(lambda: not self.left_open() or None, LONG, lambda: f"the end of {self.left_open()}; {self.states()}")
+
     def left_open(self) -> list[str]:
         """Return its trials that have not ended, and its attempts whose end is not recorded."""
         trials = [f"trial {t.index} {t.status}" for t in self.trials() if not is_terminal_trial_status(t.status)]
@@ -152,6 +156,7 @@ class World:
         self.apps = env.paths.home / "axtx" / "apps"
         self.scheduler = LocalDetachedScheduler("torchx", self.apps)
         self._folder = folder
+        self._runs = 0
 
     def scenario(
         self,
@@ -164,14 +169,17 @@ class World:
     ) -> Scenario:
         """Start a run of a DAG; ``held`` keeps its submit tasks inside the component.
 
-        :param experiment: its name where it is not that of the DAG and its run.
+        :param experiment: its name where several DAG runs share it. They share the folder then: all trials of an
+            experiment must run the same app.
         :param run_id: of the DAG run; a new one by default.
         """
-        folder = self._folder / f"{dag_id}-{len(list(self._folder.iterdir()))}"
-        folder.mkdir()
+        self._runs += 1
+        name = f"{dag_id}-{self._runs}"
+        folder = self._folder / (experiment or name)
+        folder.mkdir(exist_ok=experiment is not None)
         if held:
             (folder / "hold").touch()
-        run_id = run_id or folder.name
+        run_id = run_id or name
         self.env.api.trigger(dag_id, {"folder": str(folder), **params}, run_id=run_id, timeout=LONG)
         return Scenario(self, dag_id, run_id, folder, experiment or f"{dag_id}-{run_id}")
 
