@@ -97,6 +97,9 @@ def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Resul
     """
     attempt = store.attempt(outcome.experiment, outcome.trial_index, outcome.attempt)
     trial = store.trial(outcome.experiment, outcome.trial_index)
+    if attempt.app_state is None and is_terminal_trial_status(trial.status):
+        # Its app was cancelled and is not gone yet: the trial is settled all the same.
+        return {**outcome_of(attempt, trial).to_json(), "metrics": {}}
     if attempt.app_state is None:
         raise TrialStateError(
             f"The app of {attempt} has not ended.", fix="wait for it with TorchXTrialSensor, then complete the trial."
