@@ -7,17 +7,19 @@ import time
 
 from airflow.sdk import conf
 
-#: Seconds on top of the scheduler's heartbeat interval.
-_MARGIN_SECONDS = 2.0
+#: Seconds that the scheduler gets to read that the process has ended, which it does once in each of its rounds. On an
+#: overloaded machine a round took 7 s; a margin of 2 s was too short there.
+_MARGIN_SECONDS = 5.0
 
 
 def earliest_event() -> float:
     """Return when the trigger of a task that defers now may fire, in seconds since the epoch.
 
-    Airflow's scheduler reads the end of the task's process one heartbeat later. When the task has been resumed and
-    queued again by then, it takes that end for the death of the resumed task and marks the task as failed.
+    The process that supervises a task may notice its end only a heartbeat later, and the scheduler reads it in its
+    next round. When the task has been resumed and queued again by then, the scheduler takes that end for the death of
+    the resumed task and marks the task as failed.
     """
-    return time.time() + conf.getfloat("scheduler", "scheduler_heartbeat_sec", fallback=5.0) + _MARGIN_SECONDS
+    return time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + _MARGIN_SECONDS
 
 
 async def sleep_until(at: float | None) -> None:

@@ -111,7 +111,7 @@ class World:
             "AIRFLOW_HOME": str(self.root),
             "AIRFLOW__AXTX__INSTALLATION": "here",
             # No scheduler reads the end of a deferred task's process here.
-            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "0",
+            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "0",
             "AIRFLOW_CONN_AX_DEFAULT": json.dumps(_connection(self.url)),
             "AIRFLOW_CONN_TORCHX_DEFAULT": json.dumps({"conn_type": "torchx", "extra": settings}),
             **(self.cluster.environment() if self.scheduler == "fake" else {}),

@@ -72,7 +72,7 @@ def execute() -> Execute:
 @pytest.fixture(autouse=True)
 def no_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let triggers fire at once: there is no scheduler that reads the end of the task's process."""
-    monkeypatch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC", "0")
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "0")
     monkeypatch.setattr(timing, "_MARGIN_SECONDS", 0.0)
 
 

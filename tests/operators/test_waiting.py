@@ -217,7 +217,7 @@ def test_none_and_empty_text_mean_not_given(
 def test_a_deferral_fires_not_before_airflow_has_recorded_it(
     execute: Execute, cluster: FakeCluster, run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC", "5")
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "5")
     monkeypatch.setattr(timing, "_MARGIN_SECONDS", 2.0)
     with pytest.raises(TaskDeferred) as deferred:
         execute(wait(run, deferrable=True))
