@@ -11,7 +11,7 @@ from airflow.sdk import Asset, BaseOperator, TaskGroup, TriggerRule, conf, task_
 from airflow_provider_axtx.core.inputs import as_int, is_templated
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators._loop import AxCreateLoopExperimentOperator, check_rounds
+from airflow_provider_axtx.operators._loop import AxCreateLoopExperimentOperator, check_rounds, check_trials_per_round
 from airflow_provider_axtx.operators.ax import AxCompleteTrialOperator, AxGenerateTrialsOperator
 from airflow_provider_axtx.operators.torchx import (
     TorchXReapTrialsOperator,
@@ -45,6 +45,7 @@ def ax_trial_loop(
     results: Any = None,
     outlets: Sequence[Asset] = (),
     allowed_factories: Sequence[str] = (),
+    tracker_base_shared: bool = False,
     allow_app_change: bool = False,
     default_args: Mapping[str, Any] | None = None,
     ax_conn_id: str = AxHook.default_conn_name,
@@ -65,6 +66,7 @@ def ax_trial_loop(
     :param scheduler: TorchX scheduler; None means the connection's.
     :param scheduler_args: its run options.
     :param tracker_base: see ``TorchXSubmitTrialOperator``.
+    :param tracker_base_shared: see ``TorchXSubmitTrialOperator``.
     :param max_rounds: how many rounds are unrolled in the DAG when ``rounds`` is a template. A DAG run that asks for
         more fails before anything is recorded.
     :param if_exists: ``resume`` or ``fail``.
@@ -85,6 +87,8 @@ def ax_trial_loop(
     :raises InvalidInputError: at DAG parse, for what is a literal.
     """
     unrolled = _unrolled(rounds, max_rounds)
+    if not is_templated(trials_per_round):
+        check_trials_per_round(trials_per_round)
     as_int("trial_retries", trial_retries, minimum=0)
     connections = {"ax_conn_id": ax_conn_id, "torchx_conn_id": torchx_conn_id}
     app = {"component": component, "component_args": component_args}
@@ -93,6 +97,7 @@ def ax_trial_loop(
         "scheduler": scheduler,
         "scheduler_args": scheduler_args,
         "tracker_base": tracker_base,
+        "tracker_base_shared": tracker_base_shared,
         "allow_app_change": allow_app_change,
     }
     complete = {"results": results, "outlets": list(outlets), "ax_conn_id": ax_conn_id}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_axtx.core.errors import DuplicateAppError, ExperimentExistsError, TrialStateError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.inputs import shorten
-from airflow_provider_axtx.core.keys import attempt_tracker_base, submission_key
+from airflow_provider_axtx.core.keys import submission_key, tracker_base_for
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
@@ -40,8 +40,10 @@ class AppRequest:
 
     :param component: TorchX component: a name, ``file.py:function``, an import path ``module:function``, or a function.
     :param component_args: its constant arguments.
-    :param tracker_base: used as it is; None derives one for each attempt under ``tracker_root``.
+    :param tracker_base: folder or fsspec URL under which each attempt gets a folder of its own; None is
+        ``tracker_root``.
     :param tracker_root: folder or fsspec URL.
+    :param tracker_base_shared: pass ``tracker_base`` to the app as it is: all attempts share it.
     :param trial_retries: how many attempts that ended by an infrastructure failure are followed by another.
     :param allow_app_change: whether trials may run another component, with other constant arguments or on another
         scheduler than the experiment's trials before.
@@ -51,6 +53,7 @@ class AppRequest:
     component_args: Mapping[str, Any] = field(default_factory=dict)
     tracker_base: str | None = None
     tracker_root: str = ""
+    tracker_base_shared: bool = False
     trial_retries: int = 0
     allow_app_change: bool = False
 
@@ -145,13 +148,11 @@ class _Submission:
         """Check by a dry run that the app can be submitted, then commit the write-ahead row."""
         uid = self.store.uid(self.trial.experiment)
         key = submission_key(self.trial.experiment, uid, self.trial.trial_index, attempt)
-        root = self.request.tracker_root
-        base = self.request.tracker_base or attempt_tracker_base(
-            root, self.trial.experiment, uid, self.trial.trial_index, attempt
-        )
+        request = self.request
+        base = tracker_base_for(key, request.tracker_root, request.tracker_base, shared=request.tracker_base_shared)
         asked = self._plan(key, base).resources
         check_app(self.store, self.trial.experiment, self.request, self.launcher.scheduler)
-        if self.request.tracker_base is not None:
+        if request.tracker_base_shared:
             # Shared by all attempts: what an earlier one left there must not be read as this one's result.
             remove_results(base, self.trial.trial_index)
         crash_point("submit.before_begin_attempt")

@@ -88,7 +88,9 @@ class AxOptimizeOperator(CancelOnKillMixin):
     :param component_args: the component's constant arguments (templated).
     :param scheduler: TorchX scheduler; None means the connection's, ``local_detached`` without one (templated).
     :param scheduler_args: run options of the scheduler, added to the connection's (templated).
-    :param tracker_base: passed to the component as it is; None gives every attempt a folder of its own (templated).
+    :param tracker_base: folder or fsspec URL in which each attempt gets a folder of its own; None is the connection's
+        (templated).
+    :param tracker_base_shared: pass ``tracker_base`` to the component as it is: apps report under the trial's index.
     :param if_exists: ``resume`` goes on with an experiment of the same name and definition; ``fail`` refuses one that
         this task has not created itself (templated).
     :param max_failed_trials: ends when this many trials of this task have failed or timed out (templated).
@@ -164,6 +166,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         grace_seconds: float | timedelta = DEFAULT_GRACE_SECONDS,
         grace_polls: int = DEFAULT_GRACE_POLLS,
+        tracker_base_shared: bool = False,
         allow_app_change: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -192,6 +195,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
         self.allowed_factories = tuple(allowed_factories)
         self.deferrable = as_flag("deferrable", deferrable)
+        self.tracker_base_shared = as_flag("tracker_base_shared", tracker_base_shared)
         self.allow_app_change = as_flag("allow_app_change", allow_app_change)
         self.lost_app_policy = LostAppPolicy(
             as_seconds("grace_seconds", grace_seconds), as_int("grace_polls", grace_polls, minimum=1)
@@ -286,6 +290,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
                 component=as_given(self.component),
                 component_args=component_args,
                 tracker_base=self.tracker_base or None,
+                tracker_base_shared=self.tracker_base_shared,
                 tracker_root=self.torchx_hook.settings.tracker_root,
                 trial_retries=self.trial_retries,
                 allow_app_change=self.allow_app_change,

@@ -73,8 +73,10 @@ class _SubmitTrialMixin(CancelOnKillMixin):
     :param component_args: its constant arguments (templated).
     :param scheduler: TorchX scheduler; None means the connection's, ``local_detached`` without one (templated).
     :param scheduler_args: run options of the scheduler, added to the connection's (templated).
-    :param tracker_base: passed to the component as it is; None gives every attempt a folder of its own below the
-        connection's ``tracker_base``, or below AIRFLOW_HOME (templated).
+    :param tracker_base: folder or fsspec URL in which each attempt gets a folder of its own; None is the connection's
+        ``tracker_base``, or a folder in AIRFLOW_HOME (templated).
+    :param tracker_base_shared: pass ``tracker_base`` to the component as it is, as Ax's ``TorchXRunner`` does. Give
+        each experiment another one then: apps report under the trial's index.
     :param allow_app_change: let the trial run another component, with other constant arguments or on another scheduler
         than the other trials of its experiment. Without it that is an error: their results would not compare.
     :param torchx_conn_id: connection of the scheduler.
@@ -95,6 +97,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         scheduler: Templated[str] | None = None,
         scheduler_args: Templated[Mapping[str, Any]] | None = None,
         tracker_base: Templated[str] | None = None,
+        tracker_base_shared: bool = False,
         allow_app_change: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -105,6 +108,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         self.scheduler = scheduler
         self.scheduler_args = scheduler_args
         self.tracker_base = tracker_base
+        self.tracker_base_shared = as_flag("tracker_base_shared", tracker_base_shared)
         self.allow_app_change = as_flag("allow_app_change", allow_app_change)
         for name, value in (("component_args", component_args), ("scheduler_args", scheduler_args)):
             if not is_templated(value):
@@ -119,6 +123,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
             component=as_given(self.component),
             component_args=as_object("component_args", self.component_args),
             tracker_base=str(self.tracker_base) if is_given(self.tracker_base) else None,
+            tracker_base_shared=self.tracker_base_shared,
             tracker_root=self.torchx_hook.settings.tracker_root,
             trial_retries=self.trial_retries,
             allow_app_change=self.allow_app_change,

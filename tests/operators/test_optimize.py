@@ -292,7 +292,19 @@ def test_what_is_templated_waits_for_the_start() -> None:
 
 
 def test_apps_are_found_under_the_tracker_base_that_was_named(
-    execute: Execute, components: Any, tmp_path: Path
+    execute: Execute, components: Any, store: ExperimentStore, tmp_path: Path
 ) -> None:
     execute(operator(components(REPORT), tracker_base=str(tmp_path / "named"), max_trials=2))
+    # Two experiments may name the same one: each attempt has a folder of its own in it.
+    keys = [attempt.submission_key for attempt in store.attempts("booth")]
+    assert sorted(path.name for path in (tmp_path / "named").iterdir()) == sorted(keys)
+    for index, key in enumerate(keys):
+        assert [path.name for path in (tmp_path / "named" / key).iterdir()] == [str(index)]
+
+
+def test_a_tracker_base_that_is_shared_on_purpose_is_passed_on_as_it_is(
+    execute: Execute, components: Any, tmp_path: Path
+) -> None:
+    named = {"tracker_base": str(tmp_path / "named"), "tracker_base_shared": True}
+    execute(operator(components(REPORT), **named, max_trials=2))
     assert sorted(path.name for path in (tmp_path / "named").iterdir()) == ["0", "1"]

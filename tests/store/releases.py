@@ -73,7 +73,7 @@ def differences(frozen: Any, found: Any, where: str = "") -> Iterator[str]:
 
 def _fill(store: ExperimentStore) -> None:
     """Record trials of every status, and values that are easily harmed."""
-    name = experiment(store, 6, "Dígits 'quoted' \"☃\" 100 %")
+    name = experiment(store, 6, "Dígits 100 +~.:@=,x")
     done = store.record_handle(begin(store, name, 0), "slurm://torchx/17")
     store.finish_attempt(done, "SUCCEEDED", "")
     seen = [
@@ -95,6 +95,8 @@ def _fill(store: ExperimentStore) -> None:
     add(store, "digits" if store.create("digits", SPEC) else "", 2, task="dag/manual__2/generate/-1")
     store.plan("digits", 10)
     store.finish("digits", "search space exhausted")
+    store.dag_run_generation("", "dag", "manual__2", started_at=1700000000.25, clear_number=1)
+    store.record_app("digits", {"component": "utils.booth", "component_args": {}, "scheduler": "slurm"})
     store.start_loop("digits", "dag/manual__2/tune/-1", max_tries=2)
     store.stop_loop("digits", "dag/manual__2/tune/-1", "max_trials: the experiment has 2 trials")
     table = {"columns": ["trial_index", "loss"], "data": [[0, 0.1 + 0.2], [1, None]]}

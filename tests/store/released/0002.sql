@@ -18,7 +18,7 @@ CREATE TABLE axtx_analyses (
 	CONSTRAINT pk_axtx_analyses PRIMARY KEY (experiment, position), 
 	CONSTRAINT fk_axtx_analyses_axtx_experiments FOREIGN KEY(experiment) REFERENCES axtx_experiments (name)
 );
-INSERT INTO "axtx_analyses" VALUES('digits',0,'Summary','Dígits','','["All"]','table','<p>☃ ''1''</p>','{"columns": ["trial_index", "loss"], "data": [[0, 0.30000000000000004], [1, null]]}',1.79564074834393310551e+09);
+INSERT INTO "axtx_analyses" VALUES('digits',0,'Summary','Dígits','','["All"]','table','<p>☃ ''1''</p>','{"columns": ["trial_index", "loss"], "data": [[0, 0.30000000000000004], [1, null]]}',1795645730.88347);
 CREATE TABLE axtx_dag_runs (
 	dag_run VARCHAR(100) NOT NULL, 
 	generation INTEGER NOT NULL, 
@@ -26,6 +26,7 @@ CREATE TABLE axtx_dag_runs (
 	clear_number INTEGER NOT NULL, 
 	CONSTRAINT pk_axtx_dag_runs PRIMARY KEY (dag_run)
 );
+INSERT INTO "axtx_dag_runs" VALUES('dag-d45a2919f41c2ce8',0,1700000000.25,1);
 CREATE TABLE axtx_experiments (
 	name VARCHAR(100) NOT NULL, 
 	uid VARCHAR(32) NOT NULL, 
@@ -42,8 +43,8 @@ CREATE TABLE axtx_experiments (
 	CONSTRAINT pk_axtx_experiments PRIMARY KEY (name), 
 	CONSTRAINT uq_axtx_experiments_uid UNIQUE (uid)
 );
-INSERT INTO "axtx_experiments" VALUES('Dígits ''quoted'' "☃" 100 %','0c8186f2c135460695a82374fb73d283','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 6}',1,NULL,NULL,'',1.79564074821303272253e+09,NULL,NULL,NULL,NULL,NULL);
-INSERT INTO "axtx_experiments" VALUES('digits','03c169672e804c33b9910c72e6d704d2','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 2}',1,NULL,NULL,'',1.79564074830213618282e+09,'max_trials: the experiment has 2 trials',1.79564074833777332306e+09,10,NULL,NULL);
+INSERT INTO "axtx_experiments" VALUES('Dígits 100 +~.:@=,x','07793574e7d5407ab0bcf722e3858f80','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 6}',1,NULL,NULL,'',1.79564573060489964485e+09,NULL,NULL,NULL,NULL,NULL);
+INSERT INTO "axtx_experiments" VALUES('digits','39e5b973e51741ef89f5108e3c2805b0','{"name": "digits", "parameters": [{"name": "x", "bounds": [0.0, 1.0]}], "objective": "-loss"}','{"next": 2}',1,NULL,NULL,'',1.79564573079627680775e+09,'max_trials: the experiment has 2 trials',1.7956457308694725037e+09,10,NULL,'{"component": "utils.booth", "component_args": {}, "scheduler": "slurm"}');
 CREATE TABLE axtx_loops (
 	experiment VARCHAR(100) NOT NULL, 
 	loop_key VARCHAR(250) NOT NULL, 
@@ -52,7 +53,7 @@ CREATE TABLE axtx_loops (
 	stop_reason TEXT, definition TEXT, 
 	CONSTRAINT pk_axtx_loops PRIMARY KEY (experiment, loop_key)
 );
-INSERT INTO "axtx_loops" VALUES('digits','dag/manual__2/tune/-1',2,1.79564074832887315752e+09,'max_trials: the experiment has 2 trials',NULL);
+INSERT INTO "axtx_loops" VALUES('digits','dag/manual__2/tune/-1',2,1795645730.8575,'max_trials: the experiment has 2 trials',NULL);
 CREATE TABLE axtx_observations (
 	experiment VARCHAR(100) NOT NULL, 
 	trial_index INTEGER NOT NULL, 
@@ -65,9 +66,9 @@ CREATE TABLE axtx_observations (
 	CONSTRAINT uq_axtx_observations_experiment_trial_index_metric_step UNIQUE (experiment, trial_index, metric, step), 
 	CONSTRAINT fk_axtx_observations_axtx_trials FOREIGN KEY(experiment, trial_index) REFERENCES axtx_trials (experiment, trial_index)
 );
-INSERT INTO "axtx_observations" VALUES('Dígits ''quoted'' "☃" 100 %',0,0,'Loss',1.79769313486231562234e+308,NULL,NULL);
-INSERT INTO "axtx_observations" VALUES('Dígits ''quoted'' "☃" 100 %',0,1,'loss',3.33333333333333314829e-01,NULL,1.0);
-INSERT INTO "axtx_observations" VALUES('Dígits ''quoted'' "☃" 100 %',0,2,'loss',3.00000000000000044408e-01,4.94065645841247e-324,NULL);
+INSERT INTO "axtx_observations" VALUES('Dígits 100 +~.:@=,x',0,0,'Loss',1.79769313486231562234e+308,NULL,NULL);
+INSERT INTO "axtx_observations" VALUES('Dígits 100 +~.:@=,x',0,1,'loss',3.33333333333333314829e-01,NULL,1.0);
+INSERT INTO "axtx_observations" VALUES('Dígits 100 +~.:@=,x',0,2,'loss',3.00000000000000044408e-01,4.94065645841247e-324,NULL);
 CREATE TABLE axtx_runs (
 	experiment VARCHAR(100) NOT NULL, 
 	trial_index INTEGER NOT NULL, 
@@ -99,12 +100,12 @@ CREATE TABLE axtx_runs (
 	CONSTRAINT uq_axtx_runs_submission_key UNIQUE (submission_key), 
 	CONSTRAINT fk_axtx_runs_axtx_trials FOREIGN KEY(experiment, trial_index) REFERENCES axtx_trials (experiment, trial_index)
 );
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',0,1,'d-gits-quoted-100-e570bd60cc-t0-a1','c6778f9dafc6444d8ead7f4a6ce4453e','local_detached','/results/d-gits-quoted-100-e570bd60cc-t0-a1','slurm://torchx/17',1.79564074823432064057e+09,1.79564074823924684528e+09,1.79564074824300432204e+09,NULL,NULL,'SUCCEEDED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default','',NULL,NULL,NULL,NULL,0);
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,1,'d-gits-quoted-100-e570bd60cc-t1-a1','c57a58c838aa4812b285d5f137a1e0cf','local_detached','/results/d-gits-quoted-100-e570bd60cc-t1-a1','local_docker://torchx/a',1.79564074825148844724e+09,1.79564074825516843802e+09,1.79564074826296663283e+09,NULL,NULL,'FAILED','lost:
+INSERT INTO "axtx_runs" VALUES('Dígits 100 +~.:@=,x',0,1,'d-gits-100-x-f9c8688fa0-t0-a1','79f3d35c2b8e480b9aba563bfe505c7f','local_detached','/results/d-gits-100-x-f9c8688fa0-t0-a1','slurm://torchx/17',1795645730.64489,1.79564573065618729593e+09,1.79564573066811394687e+09,NULL,NULL,'SUCCEEDED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default','',NULL,NULL,NULL,NULL,0);
+INSERT INTO "axtx_runs" VALUES('Dígits 100 +~.:@=,x',1,1,'d-gits-100-x-f9c8688fa0-t1-a1','e390804d26054a6e9d95ee41a97dee42','local_detached','/results/d-gits-100-x-f9c8688fa0-t1-a1','local_docker://torchx/a',1.79564573068697142608e+09,1.79564573068955373761e+09,1.79564573070917344091e+09,NULL,NULL,'FAILED','lost:
 the container is gone \ ''',1,1,0,0,'dag','manual__1','submit',3,2,1,'torchx_default','',NULL,NULL,NULL,NULL,0);
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',1,2,'d-gits-quoted-100-e570bd60cc-t1-a2','5228670101f94c4db10bb1335194ba23','local_detached','/results/d-gits-quoted-100-e570bd60cc-t1-a2',NULL,1.79564074826705288891e+09,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default','',NULL,NULL,NULL,NULL,0);
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',2,1,'d-gits-quoted-100-e570bd60cc-t2-a1','54d923c46b944738841e710dff2f6cb5','local_detached','/results/d-gits-quoted-100-e570bd60cc-t2-a1','local_detached://torchx/b',1.79564074827044081687e+09,1.79564074827506780628e+09,1.79564074828295326237e+09,1.79564074827897477153e+09,'timeout after 60 s','CANCELLED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default','',NULL,NULL,NULL,NULL,0);
-INSERT INTO "axtx_runs" VALUES('Dígits ''quoted'' "☃" 100 %',4,1,'d-gits-quoted-100-e570bd60cc-t4-a1','c22392dd32d94c178f707d9e41c3e4d4','local_detached','/results/d-gits-quoted-100-e570bd60cc-t4-a1','kubernetes://torchx/trials:c',1795640748.29567,1.79564074829918694491e+09,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default','',NULL,NULL,NULL,NULL,0);
+INSERT INTO "axtx_runs" VALUES('Dígits 100 +~.:@=,x',1,2,'d-gits-100-x-f9c8688fa0-t1-a2','6940c26fcf7e439c88cf030f69b87027','local_detached','/results/d-gits-100-x-f9c8688fa0-t1-a2',NULL,1.79564573072019886975e+09,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default','',NULL,NULL,NULL,NULL,0);
+INSERT INTO "axtx_runs" VALUES('Dígits 100 +~.:@=,x',2,1,'d-gits-100-x-f9c8688fa0-t2-a1','80c7c8d9747648d7b4134e58bc9b4272','local_detached','/results/d-gits-100-x-f9c8688fa0-t2-a1','local_detached://torchx/b',1.79564573072928833959e+09,1.7956457307353110314e+09,1795645730.75533,1.79564573074897027016e+09,'timeout after 60 s','CANCELLED','',0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default','',NULL,NULL,NULL,NULL,0);
+INSERT INTO "axtx_runs" VALUES('Dígits 100 +~.:@=,x',4,1,'d-gits-100-x-f9c8688fa0-t4-a1','5d5f7fb84e204cac9ebc60537ba9f5ae','local_detached','/results/d-gits-100-x-f9c8688fa0-t4-a1','kubernetes://torchx/trials:c',1.7956457307800729275e+09,1.79564573078610563274e+09,NULL,NULL,NULL,NULL,NULL,0,0,0,0,'dag','manual__1','submit',3,2,1,'torchx_default','',NULL,NULL,NULL,NULL,0);
 CREATE TABLE axtx_trials (
 	experiment VARCHAR(100) NOT NULL, 
 	trial_index INTEGER NOT NULL, 
@@ -125,14 +126,14 @@ CREATE TABLE axtx_trials (
 	CONSTRAINT uq_axtx_trials_experiment_request_key UNIQUE (experiment, request_key), 
 	CONSTRAINT fk_axtx_trials_axtx_experiments FOREIGN KEY(experiment) REFERENCES axtx_experiments (name)
 );
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',0,'0_0','{"x": 0.0, "kind": "a"}','COMPLETED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#0','dag',NULL,NULL,1.79564074822081232067e+09,1.79564074824707150461e+09,1.79564074824707150461e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#1','dag',NULL,NULL,1.79564074822081232067e+09,1.79564074825533699988e+09,NULL,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',2,'2_0','{"x": 0.2857142857142857, "kind": "a"}','ABANDONED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#2','dag','timeout after 60 s',NULL,1.79564074822081232067e+09,1.79564074828530263901e+09,1.79564074828530263901e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',3,'3_0','{"x": 0.42857142857142855, "kind": "a"}','FAILED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#3','dag','loss is NaN','{"loss/mean": "NaN"}',1.79564074822081232067e+09,1.79564074828699970238e+09,1.79564074828699970238e+09,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',4,'4_0','{"x": 0.5714285714285714, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#4','dag',NULL,NULL,1.79564074822081232067e+09,1.79564074829933810234e+09,NULL,NULL);
-INSERT INTO "axtx_trials" VALUES('Dígits ''quoted'' "☃" 100 %',5,'5_0','{"x": 0.7142857142857143, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#5','dag',NULL,NULL,1.79564074822081232067e+09,1.79564074822081232067e+09,NULL,NULL);
-INSERT INTO "axtx_trials" VALUES('digits',0,'0_0','{"x": 0.0, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#0','dag',NULL,NULL,1.79564074831137108806e+09,1.79564074831137108806e+09,NULL,NULL);
-INSERT INTO "axtx_trials" VALUES('digits',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#1','dag',NULL,NULL,1.79564074831137108806e+09,1.79564074831137108806e+09,NULL,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits 100 +~.:@=,x',0,'0_0','{"x": 0.0, "kind": "a"}','COMPLETED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#0','dag',NULL,NULL,1.79564573062459850315e+09,1795645730.67269,1795645730.67269,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits 100 +~.:@=,x',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#1','dag',NULL,NULL,1.79564573062459850315e+09,1.79564573069341635704e+09,NULL,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits 100 +~.:@=,x',2,'2_0','{"x": 0.2857142857142857, "kind": "a"}','ABANDONED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#2','dag','timeout after 60 s',NULL,1.79564573062459850315e+09,1.79564573076605033877e+09,1.79564573076605033877e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits 100 +~.:@=,x',3,'3_0','{"x": 0.42857142857142855, "kind": "a"}','FAILED','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#3','dag','loss is NaN','{"loss/mean": "NaN"}',1.79564573062459850315e+09,1.79564573077124381072e+09,1.79564573077124381072e+09,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits 100 +~.:@=,x',4,'4_0','{"x": 0.5714285714285714, "kind": "a"}','RUNNING','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#4','dag',NULL,NULL,1.79564573062459850315e+09,1.79564573078627347951e+09,NULL,NULL);
+INSERT INTO "axtx_trials" VALUES('Dígits 100 +~.:@=,x',5,'5_0','{"x": 0.7142857142857143, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/run/generate/-1#5','dag',NULL,NULL,1.79564573062459850315e+09,1.79564573062459850315e+09,NULL,NULL);
+INSERT INTO "axtx_trials" VALUES('digits',0,'0_0','{"x": 0.0, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#0','dag',NULL,NULL,1.79564573080480790133e+09,1.79564573080480790133e+09,NULL,NULL);
+INSERT INTO "axtx_trials" VALUES('digits',1,'1_0','{"x": 0.14285714285714285, "kind": "a"}','CANDIDATE','Sobol','{"type": "RUN"}','generated','dag/manual__2/generate/-1#1','dag',NULL,NULL,1.79564573080480790133e+09,1.79564573080480790133e+09,NULL,NULL);
 CREATE INDEX ix_axtx_trials_experiment_status_updated_at ON axtx_trials (experiment, status, updated_at);
 CREATE INDEX ix_axtx_trials_status_dag_run ON axtx_trials (status, dag_run);
 CREATE INDEX ix_axtx_runs_finished_at ON axtx_runs (finished_at);
