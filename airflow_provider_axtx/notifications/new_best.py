@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseNotifier
 
 from airflow_provider_axtx.assets import trial_extra
+from airflow_provider_axtx.core.completed import completed_trials
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.records import final_means
 from airflow_provider_axtx.hooks.ax import AxHook
@@ -95,8 +96,5 @@ def _trials_of(store: ExperimentStore, result: Mapping[str, Any], ti: Any) -> se
 
 def best_trials(snapshot: ExperimentSnapshot) -> tuple[int, ...]:
     """Return the index of the best trial, or those of the Pareto frontier; empty while no trial is feasible."""
-    means = final_means(snapshot.observations)
-    completed = [(trial.index, means.get(trial.index, {})) for trial in snapshot.trials if trial.status == "COMPLETED"]
-    baseline = next((means.get(trial.index) for trial in snapshot.trials if trial.origin == "baseline"), None)
-    ranked = standing(ExperimentSpec.load(snapshot.spec), completed, baseline)
-    return ranked.frontier if ranked.best is None else (ranked.best,)
+    completed = completed_trials(snapshot.trials, snapshot.observations)
+    return standing(ExperimentSpec.load(snapshot.spec), completed).best_trials

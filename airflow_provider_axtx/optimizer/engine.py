@@ -9,11 +9,9 @@ import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from airflow_provider_axtx.core.errors import InvalidInputError, TrialNotFoundError
+from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.records import ExperimentSnapshot, Parameters, Proposal, ProposedTrial
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
@@ -21,18 +19,15 @@ from airflow_provider_axtx.spec.attachment import Attachment
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 with quiet_import():
-    from ax.adapter.adapter_utils import observed_pareto_frontier
     from ax.api.client import Client
     from ax.core.experiment import Experiment
     from ax.core.parameter import DerivedParameter
     from ax.core.trial import Trial
-    from ax.exceptions.core import AxError, DataRequiredError, OptimizationComplete, UnsupportedError, UserInputError
-    from ax.exceptions.generation_strategy import MaxParallelismReachedException
-    from ax.service.utils.best_point import get_tensor_converter_adapter
-    from ax.utils.common.random import with_rng_seed
-    from botorch.exceptions.errors import InfeasibilityError
+    from ax.exceptions.core import AxError, OptimizationComplete
 
     from airflow_provider_axtx.optimizer.attach import attach_one
+    from airflow_provider_axtx.optimizer.ax_errors import PENDING, readable_errors
+    from airflow_provider_axtx.optimizer.best import best
     from airflow_provider_axtx.optimizer.kernel import without_stale_build_lock
     from airflow_provider_axtx.optimizer.rebuild import (
         Rebuilt,
@@ -52,10 +47,6 @@ with quiet_import():
     )
 
 __all__ = ["best", "client", "early_stop", "export_json", "global_stop", "propose", "validate"]
-
-_Metrics = dict[str, dict[str, float | None]]
-_PENDING = (DataRequiredError, MaxParallelismReachedException)
-_USER_ERRORS = (UserInputError, UnsupportedError, ValueError, KeyError, InfeasibilityError)
 
 
 def propose(snapshot: ExperimentSnapshot, n: int) -> Proposal:
@@ -85,12 +76,12 @@ def propose(snapshot: ExperimentSnapshot, n: int) -> Proposal:
         if finished := _exhausted(rebuilt.experiment):
             break
         try:
-            with _readable_errors(snapshot.name), _kernel_lock(rebuilt):
+            with readable_errors(snapshot.name), _kernel_lock(rebuilt):
                 (index,) = rebuilt.client.get_next_trials(max_trials=1)
         except OptimizationComplete as error:
             finished = f"{type(error).__name__}: {error}"
             break
-        except _PENDING as error:
+        except PENDING as error:
             pending = f"{type(error).__name__}: {error}"
             break
         generated.append(rebuilt.experiment.trials[index])
@@ -119,49 +110,6 @@ def client(snapshot: ExperimentSnapshot) -> Client:
     :raises InvalidInputError: when the snapshot is not usable.
     """
     return rebuild(snapshot).client
-
-
-def best(snapshot: ExperimentSnapshot, *, use_model_predictions: bool = False) -> list[dict[str, Any]]:
-    """Return the best trial, or the Pareto frontier when there are several objectives.
-
-    Only completed trials that satisfy the outcome constraints are considered, as Ax judges them.
-
-    :param use_model_predictions: judge by the model instead of the observations; takes as long as a generation. Ax
-        falls back on the observations while there is no model or when it fits badly.
-    :return: ``[{trial_index, arm_name, parameters, metrics: {name: {mean, sem}}}]`` in order of trial index; ``sem``
-        is None when it is unknown.
-    :raises TrialNotFoundError: when no trial qualifies (yet).
-    """
-    if not any(trial.status == "COMPLETED" for trial in snapshot.trials):
-        raise TrialNotFoundError(
-            f"Experiment {snapshot.name!r} has no completed trial; it has {len(snapshot.trials)} trials.",
-            fix="wait for a trial to complete, or look at the reasons of those that failed.",
-        )
-    rebuilt = rebuild(snapshot)
-    with _readable_errors(snapshot.name), with_rng_seed(rebuilt.spec.generation.random_seed):
-        found: dict[int, _Metrics | None]
-        if use_model_predictions:
-            with contextlib.suppress(OptimizationComplete, *_PENDING):
-                # Without a fitted model Ax judges by the observations.
-                rebuilt.strategy.fit(rebuilt.experiment)
-            found = _best_predicted(rebuilt)
-        else:
-            found = dict.fromkeys(_best_observed(rebuilt), None)
-    if not found:
-        raise TrialNotFoundError(
-            f"No completed trial of experiment {snapshot.name!r} satisfies all outcome constraints.",
-            fix="run more trials, or relax outcome_constraints in a new experiment.",
-        )
-    trials = {trial.index: trial for trial in snapshot.trials}
-    return [
-        {
-            "trial_index": index,
-            "arm_name": trials[index].arm_name,
-            "parameters": dict(trials[index].parameters),
-            "metrics": found[index] or _observed_metrics(snapshot, index),
-        }
-        for index in sorted(found)
-    ]
 
 
 def validate(spec: ExperimentSpec) -> None:
@@ -207,20 +155,6 @@ def export_json(snapshot: ExperimentSnapshot, path: str | os.PathLike[str]) -> N
     except BaseException:
         Path(temporary).unlink()
         raise
-
-
-@contextlib.contextmanager
-def _readable_errors(experiment: str) -> Iterator[None]:
-    """Translate Ax's errors about unusable input; "finished" and "wait for results" pass through."""
-    try:
-        yield
-    except (OptimizationComplete, *_PENDING):
-        raise
-    except _USER_ERRORS as error:
-        raise InvalidInputError(
-            f"Ax cannot work with experiment {experiment!r}: {type(error).__name__}: {error}",
-            fix="check bounds, parameter_constraints and outcome_constraints against each other.",
-        ) from error
 
 
 def _require_baseline(rebuilt: Rebuilt) -> None:
@@ -285,78 +219,6 @@ def _proposed(experiment: Experiment, trial: Trial) -> ProposedTrial:
         "full_parameterization": full_parameterization(experiment, trial),
     }
     return ProposedTrial(trial.arm.name, parameters, node, {k: v for k, v in generation.items() if v is not None})
-
-
-def _best_observed(rebuilt: Rebuilt) -> list[int]:
-    experiment = rebuilt.experiment
-    if not rebuilt.spec.is_multi_objective:
-        try:
-            _, _, index, _ = rebuilt.client.get_best_parameterization(use_model_predictions=False)
-        except AssertionError:  # Ax has no better error for "there is none".
-            return []
-        return [index]
-    # Client.get_pareto_frontier fits a model even for observed values, to guess a reference point, and then drops
-    # points beyond it. The frontier of what was observed needs neither.
-    completed = [t.index for t in experiment.trials.values() if t.status.is_completed]
-    adapter = get_tensor_converter_adapter(experiment=experiment, data=experiment.lookup_data(completed))
-    # Bounds on objectives are applied here: Ax finds no frontier at all unless every objective has one. A point that
-    # violates a bound dominates none that keeps it, so the order does not matter.
-    unbounded = experiment.optimization_config.clone_with_args(objective_thresholds=[])
-    frontier = observed_pareto_frontier(adapter=adapter, optimization_config=unbounded)
-    return [int(o.features.trial_index) for o in frontier if _within_bounds(rebuilt, o.data.means_dict)]
-
-
-def _within_bounds(rebuilt: Rebuilt, means: dict[str, float]) -> bool:
-    """Return whether a point keeps the bounds that outcome constraints put on objectives."""
-    objectives = {name for part in rebuilt.spec.objectives for name in part.weights}
-    for constraint in rebuilt.spec.constraints:
-        if set(constraint.weights) <= objectives:
-            bound = constraint.bound
-            if constraint.relative:
-                bound *= _baseline_mean(rebuilt.experiment, *constraint.weights)
-            value = sum(weight * means[name] for name, weight in constraint.weights.items())
-            if value > bound if constraint.operator == "<=" else value < bound:
-                return False
-    return True
-
-
-def _baseline_mean(experiment: Experiment, metric: str) -> float:
-    status_quo = experiment.status_quo
-    own = [t.index for t in experiment.trials.values() if status_quo is not None and t.arm.name == status_quo.name]
-    data = experiment.lookup_data(own).df
-    means = data[data["metric_name"] == metric]["mean"].tolist() if own else []
-    if not means:
-        raise InvalidInputError(
-            f"An outcome constraint bounds {metric!r} by the baseline, which has no value in {experiment.name!r}.",
-            fix="let the baseline trial complete first.",
-        )
-    return float(means[-1])
-
-
-def _best_predicted(rebuilt: Rebuilt) -> dict[int, _Metrics | None]:
-    """Return the predicted metrics by trial index."""
-    if rebuilt.spec.is_multi_objective:
-        found = rebuilt.client.get_pareto_frontier(use_model_predictions=True)
-    else:
-        try:
-            found = [rebuilt.client.get_best_parameterization(use_model_predictions=True)]
-        except AssertionError:  # Ax has no better error for "there is none".
-            found = []
-    return {
-        index: {
-            # Beside a predicted mean Ax returns the variance, although it calls it SEM.
-            name: {"mean": float(mean), "sem": None if math.isnan(variance) else math.sqrt(variance)}
-            for name, (mean, variance) in metrics.items()
-        }
-        for _, metrics, index, _ in found
-    }
-
-
-def _observed_metrics(snapshot: ExperimentSnapshot, index: int) -> _Metrics:
-    """Return the final value of each metric of a trial, or its last step's."""
-    own = [o for o in snapshot.observations if o.trial_index == index]
-    own.sort(key=lambda o: math.inf if o.step is None else o.step)
-    return {o.metric: {"mean": o.mean, "sem": o.sem} for o in own}
 
 
 def _summary(spec: ExperimentSpec) -> str:

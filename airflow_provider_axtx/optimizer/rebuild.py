@@ -20,6 +20,7 @@ from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, 
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.expressions import for_ax
 from airflow_provider_axtx.spec.parameters import ChoiceParameter, DerivedParameter, ParameterSpec, RangeParameter
 
 with quiet_import():
@@ -80,7 +81,7 @@ def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experime
     """Return a client with search space, objective and metrics of ``spec``, without trials or generation strategy."""
     struct = ExperimentStruct(
         parameters=[_parameter(p) for p in spec.parameters],
-        parameter_constraints=list(spec.parameter_constraints),
+        parameter_constraints=[for_ax(text, parameters=True) for text in spec.parameter_constraints],
         name=name,
         description=spec.description,
         experiment_type=None,
@@ -93,8 +94,8 @@ def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experime
     client = Client(random_seed=spec.generation.random_seed)
     client.set_experiment(experiment)
     client.configure_optimization(
-        objective=spec.objective,
-        outcome_constraints=list(spec.outcome_constraints) or None,
+        objective=for_ax(spec.objective),
+        outcome_constraints=[for_ax(text) for text in spec.outcome_constraints] or None,
         pruning_target_parameterization=spec.pruning_target_parameterization,
     )
     client.configure_tracking_metrics(list(spec.tracking_metrics))
@@ -216,7 +217,7 @@ def _parameter(spec: ParameterSpec) -> RangeParameterConfig | ChoiceParameterCon
         step = None if spec.step_size is None else kind(spec.step_size)
         return RangeParameterConfig(spec.name, (lower, upper), spec.parameter_type, step, spec.scaling)
     if isinstance(spec, DerivedParameter):
-        return DerivedParameterConfig(spec.name, spec.expression_str, spec.parameter_type)
+        return DerivedParameterConfig(spec.name, for_ax(spec.expression_str, parameters=True), spec.parameter_type)
     assert isinstance(spec, ChoiceParameter)
     return ChoiceParameterConfig(
         spec.name, list(spec.values), spec.parameter_type, spec.is_ordered, spec.dependent_parameters

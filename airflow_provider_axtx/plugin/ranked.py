@@ -64,10 +64,8 @@ def _rank(store: ExperimentViews, line: ExperimentLine) -> Ranked:
     try:
         spec = ExperimentSpec.load(json.loads(line.definition))
         wanted = tuple(goals(spec))
-        completed, baseline = store.completed(line.summary.name)
-        found = standing(spec, completed, baseline)
-        best = None if found.best is None else wanted[0].value(dict(completed)[found.best])
-        return Ranked(spec, wanted, found, best)
+        found = standing(spec, store.completed(line.summary.name))
+        return Ranked(spec, wanted, found, found.best_value)
     except (StoreUnavailableError, SchemaVersionError):
         raise
     except Exception:

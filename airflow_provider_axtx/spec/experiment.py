@@ -18,12 +18,14 @@ from airflow_provider_axtx.core.records import Parameters
 from airflow_provider_axtx.spec import reported as reports
 from airflow_provider_axtx.spec.expressions import (
     BASELINE,
+    MAX_METRIC_NAME,
     ExpressionError,
     Inequality,
     Linear,
-    parse_inequality,
     parse_linear,
     parse_objective,
+    parse_outcome_constraint,
+    parse_parameter_constraint,
 )
 from airflow_provider_axtx.spec.generation import GenerationSpec
 from airflow_provider_axtx.spec.model import Frozen
@@ -109,7 +111,7 @@ class ExperimentSpec(Frozen):
     @cached_property
     def constraints(self) -> list[Inequality]:
         """The outcome constraints, parsed."""
-        return [parse_inequality(text, baseline=True) for text in self.outcome_constraints]
+        return [parse_outcome_constraint(text) for text in self.outcome_constraints]
 
     @property
     def is_multi_objective(self) -> bool:
@@ -199,7 +201,7 @@ class ExperimentSpec(Frozen):
 
     def _parameter_constraint_problems(self, path: str, text: str) -> Iterator[Problem]:
         try:
-            weights = parse_inequality(text).weights
+            weights = parse_parameter_constraint(text).weights
         except ExpressionError as error:
             yield Problem(path, text, error.text, error.fix)
             return
@@ -221,7 +223,7 @@ class ExperimentSpec(Frozen):
         for i, text in enumerate(self.outcome_constraints):
             path = f"outcome_constraints[{i}]"
             try:
-                constraint = parse_inequality(text, baseline=True)
+                constraint = parse_outcome_constraint(text)
             except ExpressionError as error:
                 yield Problem(path, text, error.text, error.fix)
                 continue
@@ -234,6 +236,9 @@ class ExperimentSpec(Frozen):
             if not name or name in weights or name in constrained or name in self.tracking_metrics[:i]:
                 fix = "list only metrics that neither the objective nor a constraint names, each once."
                 yield Problem(f"tracking_metrics[{i}]", name, "is empty or declared already", fix)
+            elif len(name) > MAX_METRIC_NAME or not name.isprintable() or name != name.strip():
+                fix = f"use at most {MAX_METRIC_NAME} printable characters, without spaces at the ends."
+                yield Problem(f"tracking_metrics[{i}]", name, "cannot be the name of a metric", fix)
         if self.early_stopping is not None:
             yield from metric_problems(self.early_stopping, weights, "early_stopping")
         if self.global_stopping is not None and (why := _not_improvable(objectives, constraints)):

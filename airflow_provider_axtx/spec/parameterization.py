@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from airflow_provider_axtx.core.records import Parameters, ParameterValue
-from airflow_provider_axtx.spec.expressions import parse_inequality, parse_linear
+from airflow_provider_axtx.spec.expressions import parse_linear, parse_parameter_constraint
 from airflow_provider_axtx.spec.parameters import (
     ChoiceParameter,
     DerivedParameter,
@@ -126,7 +126,7 @@ def _derived_problems(
 
 def _constraint_problems(constraints: Sequence[str], values: Parameters, path: str) -> Iterator[Problem]:
     for text in constraints:
-        constraint = parse_inequality(text)
+        constraint = parse_parameter_constraint(text)
         if not set(constraint.weights) <= set(values):
             continue
         total = sum(weight * float(values[name]) for name, weight in constraint.weights.items())

@@ -5,9 +5,10 @@ The documentation of TorchX and of Ax's TorchXRunner uses them, and so do many e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from airflow_provider_axtx.spec.expressions import metric_name_problem
 from airflow_provider_axtx.spec.problems import Problem
 
 _TYPE_BY_KEY = {"bounds": "range", "values": "choice", "value": "fixed", "expression_str": "derived"}
@@ -63,6 +64,7 @@ def _rewrite_objectives(spec: dict[str, Any], problems: list[Problem]) -> None:
     thresholds = []
     for name, properties in given.items():
         path = f"objectives.{name}"
+        problems.extend(_name_problems(path, name))
         for key in set(properties) - {"minimize", "threshold"}:
             problems.append(Problem(f"{path}.{key}", properties[key], "unknown key", "Known: minimize, threshold."))
         if not isinstance(properties.get("minimize"), bool):
@@ -81,7 +83,14 @@ def _rewrite_objective_name(spec: dict[str, Any], problems: list[Problem]) -> No
     elif not isinstance(minimize, bool):
         problems.append(Problem("minimize", minimize, "is neither true nor false", "write true or false."))
     else:
+        problems.extend(_name_problems("objective_name", name))
         spec["objective"] = f"-{name}" if minimize else name
+
+
+def _name_problems(path: str, name: object) -> Iterator[Problem]:
+    """Yield why Ax would read something else than this metric's name."""
+    if why := metric_name_problem(str(name)):
+        yield Problem(path, name, *why)
 
 
 def _rewritten_parameter(given: Mapping[str, Any], path: str, problems: list[Problem]) -> dict[str, Any]:

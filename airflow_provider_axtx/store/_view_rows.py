@@ -8,9 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from airflow_provider_axtx.core.completed import CompletedTrial, completed_trials
 from airflow_provider_axtx.core.keys import dag_run_key
-from airflow_provider_axtx.core.records import Observation, TaskIdentity, final_means
-from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
+from airflow_provider_axtx.core.records import Observation, TaskIdentity, TrialRecord
+from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES, TrialStatus
 from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store.tables import dag_runs, experiments, observations, runs, trials
@@ -195,25 +196,17 @@ def changed(name: str, since: float | None) -> sa.ColumnElement[bool]:
     return sa.and_(trials.c.experiment == name, sa.or_(is_open, trials.c.updated_at >= since))
 
 
-def completed(
-    connection: sa.Connection, name: str
-) -> tuple[list[tuple[int, dict[str, float]]], dict[str, float] | None]:
-    """Return (index, {metric: mean}) of each COMPLETED trial, and the means of the baseline trial or None."""
-    t, o = trials.c, observations.c
-    query = (
-        sa.select(t.trial_index, t.origin, o.metric, o.mean)
-        .join_from(
-            trials,
-            observations,
-            sa.and_(o.experiment == t.experiment, o.trial_index == t.trial_index, o.step.is_(None)),
-        )
-        .where(t.experiment == name, t.status == "COMPLETED")
-        .order_by(t.trial_index)
+def completed(connection: sa.Connection, name: str) -> list[CompletedTrial]:
+    """Return the COMPLETED trials with their final results, in order of their index."""
+    t = trials.c
+    # The baseline too while it runs: other trials may have its parameterization.
+    chosen = sa.and_(t.experiment == name, sa.or_(t.status == TrialStatus.COMPLETED, t.origin == "baseline"))
+    # Not their parameters: the list of experiments reads every trial.
+    rows = connection.execute(
+        sa.select(t.trial_index, t.arm_name, t.status, t.origin).where(chosen).order_by(t.trial_index)
     )
-    rows = connection.execute(query).all()
-    means = final_means(Observation(row.trial_index, row.metric, row.mean) for row in rows)
-    baseline = next((row.trial_index for row in rows if row.origin == "baseline"), None)
-    return list(means.items()), None if baseline is None else means[baseline]
+    records = [TrialRecord(row.trial_index, row.arm_name, {}, row.status, origin=row.origin) for row in rows]
+    return completed_trials(records, observed(connection, name, sa.select(t.trial_index).where(chosen), stepped=False))
 
 
 def observed(connection: sa.Connection, name: str, indexes: sa.Select[Any], *, stepped: bool) -> list[Observation]:

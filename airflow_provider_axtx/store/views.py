@@ -16,6 +16,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.completed import CompletedTrial
 from airflow_provider_axtx.core.errors import StoreNotFoundError, StoreUnavailableError
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialRecord
 from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _trial_rows, _view_rows
@@ -189,8 +190,8 @@ class ExperimentViews:
         """
         return self._read(lambda connection: _view_rows.line(connection, name))
 
-    def completed(self, name: str) -> tuple[list[tuple[int, dict[str, float]]], dict[str, float] | None]:
-        """Return (index, {metric: mean}) of each COMPLETED trial, and the means of the baseline trial or None."""
+    def completed(self, name: str) -> list[CompletedTrial]:
+        """Return the COMPLETED trials with their final results, in order of their index."""
         return self._read(lambda connection: _view_rows.completed(connection, name))
 
     def experiment(self, name: str, since: float | None = None) -> ExperimentView:

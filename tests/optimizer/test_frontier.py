@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.errors import TrialNotFoundError
 from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
 from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -73,5 +73,5 @@ def test_bounds_on_some_of_the_objectives(constraints: tuple[str, ...], expected
 
 
 def test_a_bound_by_a_baseline_without_a_value() -> None:
-    with pytest.raises(InvalidInputError, match="let the baseline trial complete first"):
+    with pytest.raises(TrialNotFoundError, match="let the baseline trial complete first"):
         best(facts("quality >= 0.2*baseline", baseline="RUNNING"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from airflow_provider_axtx.core.completed import CompletedTrial
 from airflow_provider_axtx.core.errors import (
     ExperimentNotFoundError,
     SchemaVersionError,
@@ -50,7 +51,7 @@ def test_an_experiment_as_a_whole(store: ExperimentStore, views: ExperimentViews
     ]
     assert (view.has_curves, view.line.summary.planned_trials) == (True, 9)
     assert views.curves("digits") == steps[:1]
-    assert views.completed("digits") == ([(1, {"loss": 0.25})], None)
+    assert views.completed("digits") == [CompletedTrial(1, {"loss": (0.25, 0.1)}, view.trials[1].record.arm_name)]
     assert views.line("digits") == view.line
     assert views.owners("digits") == Owners(frozenset({IDENTITY.dag_id}), is_shared=False)
     assert views.dag_ids() == {IDENTITY.dag_id}
