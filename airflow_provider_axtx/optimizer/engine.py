@@ -6,17 +6,22 @@ Every function is pure: it takes a snapshot, returns plain data, and keeps nothi
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import logging
 import math
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.records import ExperimentSnapshot, Parameters, Proposal, ProposedTrial
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Parameters, Proposal, ProposedTrial, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.spec.attachment import Attachment
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.parameterization import read_parameterization
 
 with quiet_import():
     from ax.api.client import Client
@@ -46,6 +51,13 @@ with quiet_import():
         improvement_stop,
     )
 
+_log = logging.getLogger(__name__)
+
+#: Proposals outside the definition that are drawn again in one call.
+MAX_REJECTED = 20
+#: Trials that are generated for a trial run of a new definition: the center of the space, and of Ax's Sobol sequence.
+_TRIED = 3
+
 __all__ = ["best", "client", "early_stop", "export_json", "global_stop", "propose", "validate"]
 
 
@@ -66,13 +78,16 @@ def propose(snapshot: ExperimentSnapshot, n: int) -> Proposal:
         )
     rebuilt = rebuild(snapshot)
     first = _baseline_first(rebuilt)
-    n -= len(first)
     _require_baseline(rebuilt)
-    generated: list[Trial] = []
+    return _proposal(snapshot, rebuilt, first, n - len(first))
+
+
+def _proposal(snapshot: ExperimentSnapshot, rebuilt: Rebuilt, first: list[ProposedTrial], n: int) -> Proposal:
+    new, state, rejected = list(first), snapshot.generator_state, 0
     finished, pending = _improved_enough(rebuilt), None
     # One at a time: asked for several, Ax ignores the initialization budget, and proposes none at all when a
     # discrete space has fewer candidates left.
-    while len(generated) < n and not finished and not (pending := _too_many_running(rebuilt)):
+    while len(new) < len(first) + n and not finished and not (pending := _too_many_running(rebuilt)):
         if finished := _exhausted(rebuilt.experiment):
             break
         try:
@@ -84,10 +99,44 @@ def propose(snapshot: ExperimentSnapshot, n: int) -> Proposal:
         except PENDING as error:
             pending = f"{type(error).__name__}: {error}"
             break
-        generated.append(rebuilt.experiment.trials[index])
-    state = next_state(snapshot.generator_state, rebuilt.strategy, generated) if generated else snapshot.generator_state
-    new = (*first, *(_proposed(rebuilt.experiment, trial) for trial in generated))
-    return Proposal(new, state, finished, pending)
+        trial = rebuilt.experiment.trials[index]
+        state = next_state(state, rebuilt.strategy, [trial])
+        proposed = _proposed(rebuilt.experiment, trial)
+        if wrong := _outside(rebuilt.spec, proposed):
+            rejected += 1
+            _refuse_too_many(snapshot.name, proposed, wrong, rejected)
+            # Without the trial, but with what its generator has drawn.
+            rebuilt = rebuild(_with_trials(snapshot, new, state))
+            continue
+        new.append(proposed)
+    return Proposal(tuple(new), state, finished, pending)
+
+
+def _outside(spec: ExperimentSpec, proposed: ProposedTrial) -> str | None:
+    """Return why a proposal is outside the definition, or None: Ax lets some rounded values through."""
+    _, problems = read_parameterization(spec.parameters, spec.parameter_constraints, proposed.parameters, "parameters")
+    return " ".join(map(str, problems)) or None
+
+
+def _refuse_too_many(experiment: str, proposed: ProposedTrial, wrong: str, rejected: int) -> None:
+    _log.warning("Ax proposed %s, which was rejected: %s", proposed.parameters, wrong)
+    if rejected >= MAX_REJECTED:
+        raise InvalidInputError(
+            f"Ax proposed {rejected} trials outside the definition of experiment {experiment!r}, the last one "
+            f"{proposed.parameters}: {wrong}",
+            fix="change parameter_constraints so that more of the search space satisfies them, or use other bounds.",
+        )
+
+
+def _with_trials(
+    snapshot: ExperimentSnapshot, proposed: list[ProposedTrial], state: dict[str, Any] | None
+) -> ExperimentSnapshot:
+    """Return the snapshot as it will be when the proposals are recorded."""
+    records = [
+        TrialRecord(i, p.arm_name, p.parameters, "RUNNING", p.generation_node, p.generation, p.origin)
+        for i, p in enumerate(proposed, start=len(snapshot.trials))
+    ]
+    return replace(snapshot, trials=(*snapshot.trials, *records), generator_state=state)
 
 
 def _baseline_first(rebuilt: Rebuilt) -> list[ProposedTrial]:
@@ -136,6 +185,34 @@ def validate(spec: ExperimentSpec) -> None:
             f"{list(spec.outcome_constraints)!r}, not {sorted(spec.required_metrics)}.",
             fix="put spaces around + - *, and use plain metric names (letters, digits, underscores).",
         )
+    _try(spec)
+
+
+def _try(spec: ExperimentSpec) -> None:
+    """Have the optimizer do what the definition asks for, before the first trial is paid for.
+
+    :raises InvalidInputError: when it cannot.
+    """
+    if spec.generation.method == "quality" and spec.generation.factory is None:
+        missing = [name for name in ("jax", "numpyro") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise InvalidInputError(
+                f"generation.method 'quality' of experiment {spec.name!r} needs {' and '.join(missing)}, which "
+                f"{'is' if len(missing) == 1 else 'are'} not installed.",
+                fix="install airflow-provider-axtx[quality] on the workers, or use method 'fast'.",
+            )
+    snapshot = ExperimentSnapshot(spec.name, "", spec.to_json(), None, 0)
+    rebuilt = rebuild(snapshot)
+    try:
+        _proposal(snapshot, rebuilt, _baseline_first(rebuilt), _TRIED)
+    except InvalidInputError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(
+            f"Ax cannot generate a trial of experiment {spec.name!r} with {_summary(spec)}: "
+            f"{type(error).__name__}: {error}",
+            fix="change bounds, step sizes or parameter_constraints.",
+        ) from error
 
 
 def export_json(snapshot: ExperimentSnapshot, path: str | os.PathLike[str]) -> None:

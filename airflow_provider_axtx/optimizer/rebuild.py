@@ -33,6 +33,7 @@ with quiet_import():
     from ax.core.data import Data, DataRow
     from ax.core.experiment import Experiment
     from ax.core.generator_run import GeneratorRun, GeneratorRunType
+    from ax.core.parameter import ChoiceParameter as AxChoice
     from ax.core.parameter import Parameter
     from ax.core.trial import Trial
     from ax.core.trial_status import TrialStatus
@@ -43,6 +44,9 @@ with quiet_import():
     from ax.storage.json_store.encoder import object_to_json
     from ax.utils.common.constants import Keys
 
+    from airflow_provider_axtx.optimizer.corrections import correct_ax
+
+correct_ax()
 _log = logging.getLogger(__name__)
 
 
@@ -212,10 +216,12 @@ def _strategy(spec: ExperimentSpec, experiment: Experiment, state: dict[str, Any
 
 def _parameter(spec: ParameterSpec) -> RangeParameterConfig | ChoiceParameterConfig | DerivedParameterConfig:
     if isinstance(spec, RangeParameter):
+        if spec.step_size is not None:
+            # Ax makes the same of a step size, but its values carry rounding errors, and one may lie out of bounds.
+            return ChoiceParameterConfig(spec.name, list(spec.grid), spec.parameter_type, is_ordered=True)
         kind = int if spec.parameter_type == "int" else float
         lower, upper = (kind(bound) for bound in spec.bounds)
-        step = None if spec.step_size is None else kind(spec.step_size)
-        return RangeParameterConfig(spec.name, (lower, upper), spec.parameter_type, step, spec.scaling)
+        return RangeParameterConfig(spec.name, (lower, upper), spec.parameter_type, None, spec.scaling)
     if isinstance(spec, DerivedParameter):
         return DerivedParameterConfig(spec.name, for_ax(spec.expression_str, parameters=True), spec.parameter_type)
     assert isinstance(spec, ChoiceParameter)
@@ -230,16 +236,30 @@ class _Cast:
     def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         self._parameters = parameters
         self._types = {name: parameter.python_type for name, parameter in parameters.items()}
+        self._floats = {
+            name: [float(value) for value in parameter.values]
+            for name, parameter in parameters.items()
+            if isinstance(parameter, AxChoice) and parameter.python_type is float
+        }
 
     def unknown(self, values: Mapping[str, Any]) -> list[str]:
         return [name for name in values if name not in self._types]
 
     def __call__(self, values: Mapping[str, Any]) -> dict[str, Any]:
         types = self._types
-        return {
+        typed = {
             name: value if type(value) is types[name] else self._parameters[name].cast(value)
             for name, value in values.items()
         }
+        # The values of stepped parameters carried rounding errors in earlier versions.
+        for name in self._floats.keys() & typed.keys():
+            typed[name] = _without_rounding_error(typed[name], self._floats[name])
+        return typed
+
+
+def _without_rounding_error(value: float, known: list[float]) -> float:
+    nearest = min(known, key=lambda one: abs(one - value))
+    return nearest if abs(nearest - value) <= 1e-9 * max(1.0, abs(nearest)) else value
 
 
 def _add_trial(experiment: Experiment, record: TrialRecord, cast: _Cast) -> None:

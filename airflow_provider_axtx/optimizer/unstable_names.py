@@ -38,9 +38,14 @@ UNSTABLE_NAMES: dict[str, tuple[str, ...]] = {
     "ax.utils.common.constants": ("Keys", "Keys.FULL_PARAMETERIZATION"),
     "ax.utils.common.logger": ("ROOT_LOGGER", "ROOT_STREAM_HANDLER"),
     "ax.utils.common.random": ("with_rng_seed",),
-    # Judging and stopping.
-    "ax.adapter.adapter_utils": ("observed_pareto_frontier",),
-    "ax.service.utils.best_point": ("get_tensor_converter_adapter",),
+    # Corrected in ``corrections``.
+    "ax.adapter.transforms": ("int_to_float", "int_to_float.randomized_round_parameters"),
+    "ax.adapter.transforms.choice_encode": (
+        *("OrderedChoiceToIntegerRange", "OrderedChoiceToIntegerRange.transform_search_space"),
+    ),
+    "ax.core.parameter_constraint": ("ParameterConstraint", "ParameterConstraint.constraint_dict"),
+    "ax.core.search_space": ("SearchSpace", "SearchSpace.set_parameter_constraints"),
+    # Stopping.
     "ax.early_stopping.strategies": (
         *("AndEarlyStoppingStrategy", "BaseEarlyStoppingStrategy", "OrEarlyStoppingStrategy"),
         *("PercentileEarlyStoppingStrategy", "ThresholdEarlyStoppingStrategy"),

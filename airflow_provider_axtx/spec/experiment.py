@@ -181,6 +181,7 @@ class ExperimentSpec(Frozen):
 
     def _parameter_problems(self) -> Iterator[Problem]:
         names = [p.name for p in self.parameters]
+        derived = {p.name for p in self.parameters if isinstance(p, DerivedParameter)}
         if not any(isinstance(p, RangeParameter) or len(getattr(p, "values", ())) > 1 for p in self.parameters):
             yield Problem("parameters", names, "nothing is left to tune", "add a range, or a choice of several values.")
         for i, p in enumerate(self.parameters):
@@ -194,10 +195,23 @@ class ExperimentSpec(Frozen):
                 used, field = set(parse_linear(p.expression_str).weights), "expression_str"
             for name in sorted(used - (set(names) - {p.name})):
                 yield Problem(f"parameters[{i}].{field}", name, "names no other parameter", closest(name, names))
+            for name in sorted(used & derived) if isinstance(p, DerivedParameter) else ():
+                fix = "write it in terms of the parameters that it is derived from."
+                yield Problem(f"parameters[{i}].{field}", name, "is itself derived, which Ax cannot compute", fix)
         target = self.pruning_target_parameterization
         if target is not None and set(target) != set(names):
             fix = f"give exactly one value for each of {', '.join(names)}."
             yield Problem("pruning_target_parameterization", target, "does not match the parameters", fix)
+        elif target is not None:
+            yield from self._target_problems(target)
+
+    def _target_problems(self, target: Mapping[str, Any]) -> Iterator[Problem]:
+        for p in self.parameters:
+            if not isinstance(p, DerivedParameter):
+                _, problems = read_parameterization(
+                    (p,), (), {p.name: target[p.name]}, "pruning_target_parameterization"
+                )
+                yield from problems
 
     def _parameter_constraint_problems(self, path: str, text: str) -> Iterator[Problem]:
         try:
@@ -210,7 +224,9 @@ class ExperimentSpec(Frozen):
             if name not in parameters:
                 yield Problem(path, text, f"{name!r} is not a parameter", closest(name, parameters))
             elif why := _not_constrainable(parameters[name]):
-                yield Problem(path, text, f"{name!r} is {why}", "constrain linear range or ordered number parameters.")
+                yield Problem(
+                    path, text, f"{name!r} is {why}", "constrain linear ranges, or ordered numbers at even distances."
+                )
 
     def _metric_problems(self) -> Iterator[Problem]:
         try:
@@ -256,7 +272,13 @@ def _not_constrainable(parameter: ParameterSpec) -> str | None:
         return "not a number"
     if len(parameter.values) == 1:
         return "constant"
-    return "not ordered" if parameter.is_ordered is False and len(parameter.values) > 2 else None
+    if parameter.is_ordered is False and len(parameter.values) > 2:
+        return "not ordered"
+    # Ax constrains the positions of the values, which the values follow only when they are evenly spaced.
+    values = sorted(float(value) for value in parameter.values)
+    step = (values[-1] - values[0]) / (len(values) - 1)
+    even = all(abs(values[0] + i * step - value) <= 1e-9 * (values[-1] - values[0]) for i, value in enumerate(values))
+    return None if even else "a choice of unevenly spaced values"
 
 
 def _not_improvable(objectives: list[Linear], constraints: list[Inequality]) -> str | None:

@@ -52,25 +52,40 @@ def read_parameterization(
 
 
 def _value(parameter: ParameterSpec, given: object, path: str) -> ParameterValue | Problem:
+    """Return a value in its parameter's type, or what is wrong with it. Rounding errors are corrected."""
     value = coerce(given, parameter.parameter_type)
     if value is None:
         return Problem(path, given, f"is not of type {parameter.parameter_type}", "write a value of that type.")
     if isinstance(parameter, ChoiceParameter):
-        if value not in parameter.values:
+        if value in parameter.values:
+            return value
+        nearest = _nearest(value, parameter.values)
+        if nearest is None:
             known = ", ".join(map(repr, parameter.values))
             return Problem(path, given, "is not one of the parameter's values", f"one of {known}.")
-        return value
+        return nearest
     assert isinstance(parameter, RangeParameter)
     assert not isinstance(value, str)
     lower, upper = parameter.bounds
     if not lower <= value <= upper:
-        return Problem(path, given, "is out of bounds", f"write a value from {lower:g} to {upper:g}.")
+        bound = lower if value < lower else upper
+        if abs(value - bound) > _slack(bound, upper - lower):
+            return Problem(path, given, "is out of bounds", f"write a value from {lower:g} to {upper:g}.")
+        value = type(value)(bound)
     if parameter.step_size is not None:
-        steps = (value - lower) / parameter.step_size
-        if abs(steps - round(steps)) > 1e-6:
+        stepped = parameter.grid[round((value - lower) / parameter.step_size)]
+        if abs(value - stepped) > 1e-6 * parameter.step_size:
             fix = f"write {lower:g} plus a multiple of {parameter.step_size:g}."
             return Problem(path, given, "is between two steps of step_size", fix)
+        return stepped
     return value
+
+
+def _nearest(value: ParameterValue, values: Sequence[ParameterValue]) -> ParameterValue | None:
+    """Return the float among the values from which a value differs by no more than a rounding error, or None."""
+    if not isinstance(value, float):
+        return None
+    return next((v for v in values if isinstance(v, float) and abs(value - v) <= 1e-12 * max(abs(v), 1e-3)), None)
 
 
 def _presence_problems(
@@ -106,8 +121,9 @@ def _derived(parameter: DerivedParameter, values: Parameters) -> ParameterValue:
     if parameter.parameter_type in ("str", "bool"):
         (source,) = linear.weights
         return values[source]
-    total = sum(weight * float(values[name]) for name, weight in linear.weights.items()) + linear.constant
-    return round(total) if parameter.parameter_type == "int" else total
+    total = linear.constant + sum(weight * float(values[name]) for name, weight in linear.weights.items())
+    # Ax cuts off the fraction.
+    return int(total) if parameter.parameter_type == "int" else total
 
 
 def _derived_problems(
@@ -136,5 +152,6 @@ def _constraint_problems(constraints: Sequence[str], values: Parameters, path: s
             yield Problem(path, used, f"violates the parameter constraint {text!r}", "change one of these values.")
 
 
-def _slack(number: float) -> float:
-    return _TOLERANCE * max(1.0, abs(number))
+def _slack(number: float, width: float = 1.0) -> float:
+    """Return the size of a rounding error at a number; of a narrow range it is a part of the width."""
+    return _TOLERANCE * min(max(1.0, abs(number)), max(width, abs(number)))

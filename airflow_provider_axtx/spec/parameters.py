@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_serializer, model_validator
+from pydantic_core import PydanticCustomError
 
 from airflow_provider_axtx.core.numbers import Number, as_number, as_whole
 from airflow_provider_axtx.core.records import ParameterValue
@@ -20,6 +22,10 @@ ParameterType = Literal["float", "int", "str", "bool"]
 MAX_CHOICE_VALUES = 1000
 #: Ax refuses a narrower range, as numerical trouble.
 MIN_RANGE_WIDTH = 1.5e-5
+#: Beyond it the width of a range overflows, and Ax proposes NaN.
+MAX_BOUND = 1e300
+#: Largest whole number up to which a float holds each one.
+MAX_WHOLE = 2**53
 
 
 def coerce(value: object, parameter_type: str) -> ParameterValue | None:
@@ -31,7 +37,7 @@ def coerce(value: object, parameter_type: str) -> ParameterValue | None:
     """
     match parameter_type:
         case "str":
-            return value if isinstance(value, str) else None
+            return str(value) if isinstance(value, str) else None
         case "bool":
             return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
         case "int":
@@ -73,32 +79,50 @@ class RangeParameter(_Parameter):
     def _in_own_type(self, bounds: tuple[float, float]) -> list[float]:
         return [int(bound) for bound in bounds] if self.parameter_type == "int" else list(bounds)
 
+    @property
+    def grid(self) -> list[float] | list[int]:
+        """The possible values of a parameter with a step size, the bounds included.
+
+        In decimal arithmetic: in that of floats, ``1.0 + 3 * 0.1`` is 1.3000000000000003.
+        """
+        assert self.step_size is not None
+        lower, upper = self.bounds
+        steps = round((upper - lower) / self.step_size)
+        if self.parameter_type == "int":
+            return [int(lower) + i * int(self.step_size) for i in range(steps + 1)]
+        first, step = Decimal(repr(float(lower))), Decimal(repr(self.step_size))
+        return [*(float(first + i * step) for i in range(steps)), float(upper)]
+
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong, with paths relative to this parameter."""
         yield from self.name_problems()
         lower, upper = self.bounds
+        bounds = [lower, upper]
         if lower >= upper:
-            yield Problem(
-                "bounds", [lower, upper], "the lower bound must be below the upper", "write [lower, upper], or a "
-                "choice parameter with one value for a constant."
-            )  # fmt: skip
+            fix = "write [lower, upper], or a choice parameter with one value for a constant."
+            yield Problem("bounds", bounds, "the lower bound must be below the upper", fix)
         elif upper - lower < MIN_RANGE_WIDTH:
-            yield Problem(
-                "bounds", [lower, upper], f"the range is narrower than {MIN_RANGE_WIDTH}", "scale the parameter up in "
-                "the component and use a wider range here."
-            )  # fmt: skip
-        if self.parameter_type == "int" and not (lower.is_integer() and upper.is_integer()):
-            yield Problem(
-                "bounds", [lower, upper], "an int parameter needs whole bounds", "round them, or use parameter_type "
-                "'float'."
-            )  # fmt: skip
+            fix = "scale the parameter up in the component and use a wider range here."
+            yield Problem("bounds", bounds, f"the range is narrower than {MIN_RANGE_WIDTH}", fix)
+        elif max(abs(lower), abs(upper)) > MAX_BOUND:
+            fix = f"use bounds between -{MAX_BOUND:g} and {MAX_BOUND:g}, and scale the parameter in the component."
+            yield Problem("bounds", bounds, "the range is wider than Ax can compute with", fix)
+        if self.parameter_type == "int":
+            yield from self._whole_problems(lower, upper)
         if self.scaling == "log" and lower <= 0:
-            yield Problem(
-                "bounds", [lower, upper], "a log-scaled parameter needs bounds above 0", "raise the lower bound, or "
-                "use scaling 'linear'."
-            )  # fmt: skip
+            fix = "raise the lower bound, or use scaling 'linear'."
+            yield Problem("bounds", bounds, "a log-scaled parameter needs bounds above 0", fix)
         if self.step_size is not None:
             yield from self._step_problems(self.step_size, upper - lower)
+
+    def _whole_problems(self, lower: float, upper: float) -> Iterator[Problem]:
+        if lower != int(lower) or upper != int(upper):
+            fix = "round them, or use parameter_type 'float'."
+            yield Problem("bounds", [lower, upper], "an int parameter needs whole bounds", fix)
+        elif max(abs(lower), abs(upper)) > MAX_WHOLE:
+            fix = "scale the parameter in the component and use smaller bounds here."
+            text = "Ax computes with floats, which do not tell whole numbers above 2**53 apart"
+            yield Problem("bounds", [lower, upper], text, fix)
 
     def _step_problems(self, step: float, width: float) -> Iterator[Problem]:
         if self.scaling == "log":
@@ -144,6 +168,9 @@ class ChoiceParameter(_Parameter):
             return value if known is None else known
 
         read = dict(given)
+        if isinstance(given.get("values"), (set, frozenset)):
+            fix = "write a list: the order of a set differs between processes."
+            raise PydanticCustomError("no_order", "is a set, which has no order", {"fix": fix})
         if isinstance(given.get("values"), (list, tuple)):
             read["values"] = [typed(value) for value in given["values"]]
         if isinstance(given.get("dependent_parameters"), dict):
