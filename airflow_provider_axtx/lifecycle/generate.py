@@ -8,9 +8,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_axtx.core.errors import (
+    ExperimentExistsError,
     ExperimentNotFoundError,
     InvalidInputError,
     TrialsPendingError,
@@ -69,16 +70,31 @@ def create_experiment(
             f"generation.factory {factory!r} is not allowed; allowed are {list(allowed_factories)}.",
             fix=f"pass allowed_factories=[{factory!r}] in the DAG's code, if it is to run.",
         )
+    definition = spec.to_json()
     try:
-        store.spec(spec.name)
+        stored = store.spec(spec.name)
     except ExperimentNotFoundError:
         # Only a new experiment is checked: a resumed one was checked when it was created, and importing Ax is slow.
         from airflow_provider_axtx.optimizer import engine as optimizer
 
         optimizer.validate(spec)
+    else:
+        if if_exists == "resume":
+            _refuse_another_definition(stored, spec)
+            definition = stored
     return store.create(
-        spec.name, spec.to_json(), if_exists=if_exists, ax_version=version("ax-platform"), created_by=created_by
+        spec.name, definition, if_exists=if_exists, ax_version=version("ax-platform"), created_by=created_by
     )
+
+
+def _refuse_another_definition(stored: dict[str, Any], spec: ExperimentSpec) -> None:
+    from airflow_provider_axtx.spec.differences import differences
+
+    if found := differences(stored, spec):
+        raise ExperimentExistsError(
+            f"The experiment {spec.name!r} exists with another definition: {'; '.join(found)}.",
+            fix="restore the stored values, or choose another name for the new definition.",
+        )
 
 
 def start_loop(

@@ -38,7 +38,7 @@ def best(snapshot: ExperimentSnapshot, *, use_model_predictions: bool = False) -
         is None when it is unknown.
     :raises TrialNotFoundError: when no trial qualifies yet.
     """
-    spec = ExperimentSpec.load(snapshot.spec)
+    spec = ExperimentSpec.from_store(snapshot.spec)
     completed = {trial.index: trial for trial in completed_trials(snapshot.trials, snapshot.observations)}
     if not completed:
         raise TrialNotFoundError(

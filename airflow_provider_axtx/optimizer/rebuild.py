@@ -68,7 +68,7 @@ def rebuild(snapshot: ExperimentSnapshot) -> Rebuilt:
 
     :raises InvalidInputError: when the snapshot is not usable.
     """
-    spec = ExperimentSpec.load(snapshot.spec)
+    spec = ExperimentSpec.from_store(snapshot.spec)
     client, experiment = configured_client(spec, snapshot.name)
     cast = _Cast(experiment.search_space.parameters)
     for record in snapshot.trials:

@@ -28,7 +28,7 @@ from airflow_provider_axtx.spec.expressions import (
     parse_parameter_constraint,
 )
 from airflow_provider_axtx.spec.generation import GenerationSpec
-from airflow_provider_axtx.spec.model import Frozen
+from airflow_provider_axtx.spec.model import Frozen, stored_models
 from airflow_provider_axtx.spec.parameterization import read_parameterization
 from airflow_provider_axtx.spec.parameters import (
     ChoiceParameter,
@@ -91,6 +91,17 @@ class ExperimentSpec(Frozen):
         if isinstance(value, cls):
             return value
         return cls(**{str(key): field for key, field in as_object("experiment", value).items()})
+
+    @classmethod
+    def from_store(cls, stored: Mapping[str, Any]) -> Self:
+        """Read a definition that the store holds, whichever version of this package wrote it.
+
+        Keys that this version does not know are left out, and the checks of new definitions are not repeated.
+
+        :raises InvalidInputError: when a field cannot be read.
+        """
+        with stored_models():
+            return cls(**_known_keys(stored))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object from which ``load`` makes an equal spec; equal specs give equal objects."""
@@ -260,6 +271,24 @@ class ExperimentSpec(Frozen):
         if self.global_stopping is not None and (why := _not_improvable(objectives, constraints)):
             fix = "remove global_stopping; max_trials and time limits end every experiment."
             yield Problem("global_stopping", "improvement", why, fix)
+
+
+def _known_keys(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored definition without the keys that this version does not know."""
+    known = {name: value for name, value in stored.items() if name in ExperimentSpec.model_fields}
+    models: dict[str, type[Frozen]] = {"range": RangeParameter, "choice": ChoiceParameter, "derived": DerivedParameter}
+    if isinstance(known.get("parameters"), list):
+        known["parameters"] = [
+            {key: value for key, value in one.items() if key in models[one["type"]].model_fields}
+            if isinstance(one, dict) and one.get("type") in models
+            else one
+            for one in known["parameters"]
+        ]
+    parts: dict[str, type[Frozen]] = {"generation": GenerationSpec, "global_stopping": GlobalStoppingSpec}
+    for name, model in parts.items():
+        if isinstance(known.get(name), dict):
+            known[name] = {key: value for key, value in known[name].items() if key in model.model_fields}
+    return known
 
 
 def _not_constrainable(parameter: ParameterSpec) -> str | None:

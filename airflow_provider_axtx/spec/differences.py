@@ -1,0 +1,48 @@
+"""Compares a stored definition with a new one, so that an experiment is resumed only with its own definition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+
+#: Fields that may change: they do not influence which trials follow.
+_FREE = ("name", "description")
+
+
+def differences(stored: Mapping[str, Any], given: ExperimentSpec) -> list[str]:
+    """Return what differs, one line for each field: ``parameters.c.bounds: stored [0, 1], given [0, 2]``.
+
+    The description, the order of parameters, constraints and tracking metrics, and fields of another version with their
+    default values do not count.
+
+    :param stored: a definition as the store holds it.
+    :raises InvalidInputError: when it cannot be read.
+    """
+    return list(_differing(_comparable(ExperimentSpec.from_store(stored)), _comparable(given), ""))
+
+
+def _comparable(spec: ExperimentSpec) -> dict[str, Any]:
+    fields = {name: value for name, value in spec.to_json().items() if name not in _FREE}
+    fields["parameters"] = {parameter["name"]: parameter for parameter in fields["parameters"]}
+    for name in ("parameter_constraints", "outcome_constraints", "tracking_metrics"):
+        fields[name] = sorted(fields.get(name, ()))
+    return fields
+
+
+def _differing(stored: Mapping[str, Any], given: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name in dict.fromkeys((*stored, *given)):
+        one, other = stored.get(name), given.get(name)
+        if one == other:
+            continue
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _differing(one, other, f"{path}{name}.")
+        else:
+            yield f"{path}{name}: stored {_shown(one)}, given {_shown(other)}"
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else shorten(value) if isinstance(value, str) else json.dumps(value)[:200]
