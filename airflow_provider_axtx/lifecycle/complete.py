@@ -171,7 +171,8 @@ def _reported(
     if callable(results):
         return as_object("results", results(outcome))
     if results is not None:
-        return as_object("results", results)
+        # They are templated, and a template gives text.
+        return reports.with_numbers(as_object("results", results))
     try:
         found = read_results(attempt.tracker_base, attempt.trial_index)
     except InvalidResultError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
@@ -116,16 +116,18 @@ def push_links(operator: BaseOperator, context: Context) -> None:
 
 
 def check_experiment_at_parse(experiment: object) -> None:
-    """Check an experiment that is a literal in the DAG file, so that a mistake shows as an import error of the DAG.
+    """Check what is known of an experiment in the DAG file, so that a mistake shows as an import error of the DAG.
 
-    A name may be templated while the rest is a literal; anything else that is templated waits for the task's start.
+    Fields that hold a template wait for the task's start.
 
     :raises InvalidInputError: lists every mistake.
     """
-    if isinstance(experiment, dict) and isinstance(experiment.get("name"), str) and is_templated(experiment["name"]):
-        experiment = {**experiment, "name": "templated"}
-    if not is_templated(experiment):
-        # Building its models takes 30 ms, which a DAG file without a literal experiment need not pay.
+    # Building its models takes 30 ms, which a DAG file without a literal experiment need not pay.
+    if isinstance(experiment, Mapping):
+        from airflow_provider_axtx.spec.partial import check_known
+
+        check_known(experiment)
+    elif not is_templated(experiment):
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         ExperimentSpec.load(experiment)

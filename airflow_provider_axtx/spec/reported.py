@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from airflow_provider_axtx.core.errors import InvalidResultError
-from airflow_provider_axtx.core.numbers import finite
+from airflow_provider_axtx.core.numbers import as_number, finite
 from airflow_provider_axtx.spec.problems import Problem
 
 _MEAN, _SEM = "/mean", "/sem"
@@ -18,6 +18,15 @@ def names_in(reported: Mapping[str, object]) -> list[str]:
         key.removesuffix(_MEAN) for key in map(str, reported) if not key.endswith(_SEM) or key == _SEM
     )
     return [name for name in names if name]
+
+
+def with_numbers(given: Mapping[str, object]) -> dict[str, object]:
+    """Return results that a template or a form may have turned into text: the text of a number becomes the number."""
+    return {name: value if (number := _number_in(value)) is None else number for name, value in given.items()}
+
+
+def _number_in(value: object) -> float | None:
+    return as_number(value) if isinstance(value, str) else None
 
 
 def read(reported: Mapping[str, object], required: Iterable[str]) -> dict[str, tuple[float, float | None]]:

@@ -5,14 +5,17 @@ import math
 import pickle
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from airflow_provider_axtx.core.errors import InvalidInputError, InvalidResultError
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.parameters import RangeParameter
+from airflow_provider_axtx.spec.reported import with_numbers
 
 LR: dict[str, Any] = {
     "type": "range", "name": "lr", "bounds": [1e-4, 0.1], "parameter_type": "float", "scaling": "log"
@@ -423,3 +426,13 @@ def test_a_dag_file_loads_a_spec_without_ax_or_sympy() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_results_that_a_template_turned_into_text_are_numbers_again() -> None:
+    given = {"m": "0.25", "n/mean": " 1e-3 ", "t": "text", "b": True, "k": 2}
+    assert with_numbers(given) == {"m": 0.25, "n/mean": 0.001, "t": "text", "b": True, "k": 2}
+
+
+def test_results_of_libraries_are_read() -> None:
+    metrics = ExperimentSpec.load(spec()).check_results({"loss": np.float32(0.5), "acc": Decimal("0.25")})
+    assert metrics == {"loss": (0.5, None), "acc": (0.25, None)}
