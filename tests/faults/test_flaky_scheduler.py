@@ -15,7 +15,7 @@ from airflow_provider_axtx.core.records import AttemptRecord, Proposal, Proposed
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle import attempts
-from airflow_provider_axtx.lifecycle.attempts import await_cancelled, cancel_attempt, find_attempt, poll_attempt
+from airflow_provider_axtx.lifecycle.attempts import await_end, cancel_attempt, find_attempt, poll_attempt
 from airflow_provider_axtx.lifecycle.complete import complete_trial, finalize
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -156,8 +156,8 @@ def test_a_cancellation_whose_answer_is_an_error(rig: Rig, after_effect: bool) -
     with pytest.raises(SchedulerUnavailableError):
         cancel_attempt(rig.store, rig.launcher, rig.run(), "timeout")
     assert rig.run().cancel_reason == "timeout"  # whoever comes next knows
-    run = await_cancelled(rig.store, rig.launcher, cancel_attempt(rig.store, rig.launcher, rig.run(), "another"))
-    assert (run.app_state, run.message) == ("CANCELLED", "timeout")
+    _, seen = await_end(rig.store, rig.launcher, cancel_attempt(rig.store, rig.launcher, rig.run(), "another"))
+    assert (seen.app_state, seen.message) == ("CANCELLED", "timeout")
     assert [app["state"] for app in rig.cluster.apps().values()] == ["CANCELLED"]
 
 
@@ -167,8 +167,8 @@ def test_an_app_that_turns_up_after_its_run_was_cancelled_is_ended(rig: Rig, mon
     with pytest.raises(SchedulerUnavailableError):
         rig.submit()
     rig.cluster.hide_from_list(3)
-    run = await_cancelled(rig.store, rig.launcher, cancel_attempt(rig.store, rig.launcher, rig.run(), "reaped"))
-    assert run.app_state == "CANCELLED"
+    _, seen = await_end(rig.store, rig.launcher, cancel_attempt(rig.store, rig.launcher, rig.run(), "reaped"))
+    assert seen.app_state == "CANCELLED"
     assert [app["state"] for app in rig.cluster.apps().values()] == ["CANCELLED"]
 
 
