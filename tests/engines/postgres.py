@@ -5,6 +5,7 @@ Import the fixtures into a ``conftest.py``: ``from tests.engines.postgres import
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import secrets
@@ -21,10 +22,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from realairflow import processes
 
 LOGIN = "axtx_tests"
 _START_SECONDS = 60.0
+_PR_SET_PDEATHSIG = 1
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "150",
@@ -59,6 +60,11 @@ def _unprivileged() -> dict[str, Any]:
     known = {entry.pw_name: entry for entry in pwd.getpwall()}
     account = known.get("postgres") or known["nobody"]
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def _end_with_parent() -> None:
+    """Let the kernel tell this process (a server, on Linux) to stop when the process that started it ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def free_port() -> int:
@@ -150,7 +156,7 @@ class PostgresServer:
                 # Ctrl-C in a terminal goes to pytest, which stops the server itself.
                 start_new_session=True,
                 # A killed pytest stops nothing, and its server would stay.
-                preexec_fn=processes.following_parent(signal.SIGQUIT),
+                preexec_fn=_end_with_parent,
                 **self._account,
             )
         self._await_answer(time.monotonic() + _START_SECONDS)
