@@ -15,7 +15,7 @@ help:
 	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
 	@echo "make screenshots  the pictures in docs/images, from the running product"
-	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled or left running"
+	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
 	@echo "make engines      the scheduler contract on all schedulers at once, with the whole table"
