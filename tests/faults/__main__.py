@@ -39,11 +39,14 @@ from tests.faults.shapes import SHAPES
 ELSEWHERE = {
     "store.before_finish_commit": "tests/store/test_crashes.py",
     "store.after_finish_commit": "tests/store/test_crashes.py",
-    "store.before_plan_commit": "tests/store/test_crashes.py",
-    "store.after_plan_commit": "tests/store/test_crashes.py",
     **{
         f"store.{moment}_{step}_commit": "tests/store/test_crashes.py"
-        for step in ("record_progress", "record_analyses")
+        for step in (
+            "record_progress",
+            "record_analyses",
+            "pass_to_try",
+            "dag_run_generation",
+        )
         for moment in ("before", "after")
     },
     "attach.before_record": "tests/lifecycle/test_attach.py",

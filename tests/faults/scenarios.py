@@ -105,6 +105,14 @@ def _waiting_unseen(play: Play) -> None:
     end_all(play, runs)
 
 
+def _waiting_unanswered(play: Play) -> None:
+    runs = submitted(play, "", "")
+    play.world.let_finish()
+    play.world.cluster.fail_next("describe", 2)
+    play.task("wait", tasks.wait, runs[0])
+    end_all(play, runs)
+
+
 def _running(play: Play) -> None:
     play.world.let_finish()
     outcome = play.task("run", tasks.run, play.trials[0])
@@ -247,6 +255,7 @@ SCENARIOS = [
     Scenario("run worker, app lost", "run", _running_lost, expected={0: _TWICE}),
     Scenario("waiting worker", "wait", _waiting, expected={0: _FAILED}),
     Scenario("waiting worker, app not seen", "wait", _waiting_unseen, **_ON_FAKE),
+    Scenario("waiting worker, scheduler away", "wait", _waiting_unanswered, **_ON_FAKE),
     Scenario("waiting worker, app lost", "wait", _finding_lost, expected={0: _LOST}),
     Scenario("deferring worker", "defer_0", _deferring, expected={0: _FAILED}),
     Scenario("triggerer", "triggerer", _deferring, expected={0: _FAILED}),

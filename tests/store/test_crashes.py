@@ -63,6 +63,14 @@ STEPS: dict[str, tuple[Step, Step]] = {
         lambda store: store.record_progress("digits", 0, [Observation(0, "loss", 0.5, step=1.0)]),
     ),
     "record_analyses": (experiment, lambda store: store.record_analyses("digits", [_CARD])),
+    "pass_to_try": (
+        _submitted,
+        lambda store: store.pass_to_try(_run(store), replace(_run(store).identity, try_number=9)),
+    ),
+    "dag_run_generation": (
+        experiment,
+        lambda store: store.dag_run_generation("here", "dag", "run", started_at=1.0, clear_number=0),
+    ),
     "plan": (experiment, lambda store: store.plan("digits", 10)),
 }
 
