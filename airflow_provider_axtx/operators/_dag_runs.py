@@ -36,7 +36,7 @@ def settle_what_ended_dag_runs_left(
 def _is_active(ti: Any, owner: TaskIdentity) -> bool:
     """Return whether the DAG run of a task is queued or running; one that Airflow does not know is not."""
     try:
-        return str(ti.get_dagrun_state(owner.dag_id, owner.run_id)) in _ACTIVE
+        return ti.get_dagrun_state(owner.dag_id, owner.run_id) in _ACTIVE
     except AirflowRuntimeError as error:
         if (error.error.detail or {}).get("status_code") == _NOT_FOUND:
             return False

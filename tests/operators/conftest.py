@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.comms import DagRunStateResult
 from airflow.sdk.execution_time.context import set_current_context
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
@@ -44,7 +45,8 @@ class FakeTaskInstance:
     pushed: dict[str, Any] = field(default_factory=dict)
 
     def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
-        return "running"
+        # Airflow's own answer: an enum whose str() is not its value.
+        return DagRunStateResult(state="running").state
 
     def get_first_reschedule_date(self, context: Any) -> datetime:
         return self.start_date
