@@ -109,4 +109,4 @@ def _of_supervisors(folder: Path) -> list[psutil.Process]:
 
 
 def _is_supervisor(command: list[str], folder: str) -> bool:
-    return any("_supervisor.py" in word for word in command) and any(folder in word for word in command)
+    return any(word.endswith("supervisor.py") for word in command) and any(folder in word for word in command)

@@ -1,4 +1,4 @@
-"""The process that owns one app of ``local_detached`` from queue to end: ``python -I -S _supervisor.py DIR``.
+"""The process that owns one app of ``local_detached`` from queue to end: ``python -I -S supervisor.py DIR``.
 
 It is the only writer of the state files while it lives. It prints ``won`` when this process became the app's
 supervisor and ``lost`` when another one was first (or the app has ended), then lets go of its standard streams.
