@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, TaskGroup, TriggerRule, conf, task_group
 
-from airflow_provider_axtx.core.inputs import as_int, is_templated
+from airflow_provider_axtx.core.inputs import ComponentRef, Templated, as_int, is_templated
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators._loop import AxCreateLoopExperimentOperator, check_rounds, check_trials_per_round
@@ -20,18 +20,22 @@ from airflow_provider_axtx.operators.torchx import (
 )
 from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
 
+if TYPE_CHECKING:
+    from airflow_provider_axtx.lifecycle.complete import Results
+    from airflow_provider_axtx.spec.inputs import ExperimentInput
+
 _RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10)}
 
 
 def ax_trial_loop(
     group_id: str,
-    experiment: Any,
-    component: Any,
-    rounds: Any,
-    trials_per_round: Any = 1,
-    component_args: Any = None,
+    experiment: ExperimentInput,
+    component: ComponentRef,
+    rounds: Templated[int],
+    trials_per_round: Templated[int] = 1,
+    component_args: Templated[Mapping[str, Any]] | None = None,
     scheduler: str | None = None,
-    scheduler_args: Any = None,
+    scheduler_args: Templated[Mapping[str, Any]] | None = None,
     tracker_base: str | None = None,
     *,
     max_rounds: int | None = None,
@@ -42,7 +46,7 @@ def ax_trial_loop(
     trial_retries: int = 0,
     fused: bool = False,
     stream_logs: bool = False,
-    results: Any = None,
+    results: Results | Templated[Mapping[str, Any]] = None,
     outlets: Sequence[Asset] = (),
     allowed_factories: Sequence[str] = (),
     tracker_base_shared: bool = False,
@@ -146,7 +150,7 @@ def ax_trial_loop(
     return group
 
 
-def _unrolled(rounds: Any, max_rounds: int | None) -> int:
+def _unrolled(rounds: Templated[int], max_rounds: int | None) -> int:
     if is_templated(rounds):
         return as_int("max_rounds", max_rounds, minimum=1)
     number = as_int("rounds", rounds, minimum=1)

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
         *("hooks", "triggers", "lineage", "assets", "links", "operators"),
     },
     "sensors": {"core", "lifecycle", "links", "operators"},
-    "task_groups": {"core", "spec", "hooks", "operators", "sensors"},
+    "task_groups": {"core", "spec", "lifecycle", "hooks", "operators", "sensors"},
     "notifications": {"core", "spec", "store", "hooks", "assets"},
     "plugin": {"core", "spec", "store", "hooks", "plugin"},
     "cli": {"core", "spec", "store", "launcher", "lifecycle", "hooks"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import conf
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import as_int, is_templated
+from airflow_provider_axtx.core.inputs import Templated, as_int, is_templated
 from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator
 from airflow_provider_axtx.operators.base import airflow_errors
 
@@ -26,7 +26,9 @@ class AxCreateLoopExperimentOperator(AxCreateExperimentOperator):
 
     template_fields: Sequence[str] = (*AxCreateExperimentOperator.template_fields, "rounds", "trials_per_round")
 
-    def __init__(self, *, rounds: Any, unrolled: int, trials_per_round: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *, rounds: Templated[int], unrolled: int, trials_per_round: Templated[int], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.rounds = rounds
         self.unrolled = unrolled

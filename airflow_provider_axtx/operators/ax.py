@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +10,7 @@ from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
 from airflow_provider_axtx.core.errors import InvalidInputError, TrialsPendingError
-from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, is_templated
+from airflow_provider_axtx.core.inputs import ComponentRef, Templated, as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._completing import announce_best, complete_from_task
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.lifecycle.complete import Results
     from airflow_provider_axtx.lifecycle.generate import Generation
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
+    from airflow_provider_axtx.spec.inputs import ExperimentInput
 
 __all__ = [
     "AxAnalyzeOperator",
@@ -85,10 +86,10 @@ class AxCreateExperimentOperator(BaseAxOperator):
     def __init__(
         self,
         *,
-        experiment: Any,
+        experiment: ExperimentInput,
         if_exists: str = "resume",
-        component: Any = None,
-        component_args: Any = None,
+        component: ComponentRef | None = None,
+        component_args: Templated[Mapping[str, Any]] | None = None,
         torchx_conn_id: str = TorchXHook.default_conn_name,
         allowed_factories: Sequence[str] = (),
         **kwargs: Any,
@@ -148,7 +149,9 @@ class _BaseGenerateOperator(BaseAxOperator):
 
     lineage_writes = True
 
-    def __init__(self, *, experiment_name: Any, max_trials: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, experiment_name: Templated[str], max_trials: Templated[int] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.experiment_name = experiment_name
         self.max_trials = max_trials
@@ -162,16 +165,16 @@ class _BaseGenerateOperator(BaseAxOperator):
         """
         from airflow_provider_axtx.lifecycle.generate import generate_trials
 
-        store = self.ax_hook.store
+        store, experiment = self.ax_hook.store, str(self.experiment_name)
         task = current_identity(context, store)
-        if not store.granted(self.experiment_name, task.task_key):
-            settle_what_ended_dag_runs_left(store, _launcher_for, self.experiment_name, task, context["ti"])
+        if not store.granted(experiment, task.task_key):
+            settle_what_ended_dag_runs_left(store, _launcher_for, experiment, task, context["ti"])
         limit = None if self.max_trials in (None, "", "None") else as_int("max_trials", self.max_trials, minimum=1)
         try:
             with generation_timer(self):
                 generation = generate_trials(
                     store,
-                    self.experiment_name,
+                    experiment,
                     n,
                     task_key=task.task_key,
                     max_trials=limit,
@@ -179,15 +182,15 @@ class _BaseGenerateOperator(BaseAxOperator):
                     requested_by=task,
                 )
         except TrialsPendingError as error:
-            if not store.open_trials(experiment=self.experiment_name):
+            if not store.open_trials(experiment=experiment):
                 raise
             self.log.info("%s This task looks again in %s s.", error.message, PENDING_SECONDS)
             raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=PENDING_SECONDS)) from error
-        self.note_lineage(self.experiment_name, [trial.to_json() for trial in generation.trials])
+        self.note_lineage(experiment, [trial.to_json() for trial in generation.trials])
         for trial in generation.trials:
             self.log.info("Trial %s (%s): %s", trial.trial_index, trial.arm_name, trial.parameters)
         if generation.finished:
-            self.log.info("Experiment %r is finished: %s", self.experiment_name, generation.finished)
+            self.log.info("Experiment %r is finished: %s", experiment, generation.finished)
         elif len(generation.trials) < n:
             self.log.warning("Only %s of %s trials: %s", len(generation.trials), n, generation.pending)
         return generation
@@ -207,7 +210,9 @@ class AxGenerateTrialsOperator(_BaseGenerateOperator):
 
     template_fields: Sequence[str] = ("experiment_name", "n", "max_trials", "rounds", "ax_conn_id")
 
-    def __init__(self, *, n: Any = 1, round_number: int = 0, rounds: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, n: Templated[int] = 1, round_number: int = 0, rounds: Templated[int] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.n = n
         self.round_number = round_number
@@ -265,7 +270,13 @@ class AxCompleteTrialOperator(BaseAxOperator):
     lineage_reads, lineage_writes = False, True
     operator_extra_links = (ExperimentLink(), TrialLink())
 
-    def __init__(self, *, run: Any, results: Results | Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        run: Templated[Mapping[str, Any]],
+        results: Results | Templated[Mapping[str, Any]] = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.run = run
         self.results = uncalled(results)
@@ -290,7 +301,7 @@ class AxBestTrialOperator(BaseAxOperator):
 
     template_fields: Sequence[str] = ("experiment_name", "ax_conn_id")
 
-    def __init__(self, *, experiment_name: Any, use_model_predictions: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *, experiment_name: Templated[str], use_model_predictions: bool = False, **kwargs: Any) -> None:
         # Behind a loop whose last rounds were skipped (it was finished early) there is a best trial all the same.
         super().__init__(**{"trigger_rule": TriggerRule.NONE_FAILED, **kwargs})
         self.experiment_name = experiment_name
@@ -306,6 +317,6 @@ class AxBestTrialOperator(BaseAxOperator):
         from airflow_provider_axtx.optimizer import engine as optimizer
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        facts = self.ax_hook.store.snapshot(self.experiment_name)
+        facts = self.ax_hook.store.snapshot(str(self.experiment_name))
         best = optimizer.best(facts, use_model_predictions=self.use_model_predictions)
         return announce_best(self, context, ExperimentSpec.load(facts.spec), best)

@@ -21,7 +21,16 @@ from airflow_provider_axtx.core.errors import (
     SchedulerUnavailableError,
     TrackerUnavailableError,
 )
-from airflow_provider_axtx.core.inputs import as_choice, as_flag, as_int, as_object, as_seconds, is_templated
+from airflow_provider_axtx.core.inputs import (
+    ComponentRef,
+    Templated,
+    as_choice,
+    as_flag,
+    as_int,
+    as_object,
+    as_seconds,
+    is_templated,
+)
 from airflow_provider_axtx.core.patience import Patience
 from airflow_provider_axtx.links import ExperimentLink
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
@@ -46,6 +55,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_axtx.core.records import TaskIdentity
     from airflow_provider_axtx.lifecycle.optimize import Loop, Step
+    from airflow_provider_axtx.spec.inputs import ExperimentInput
 
 _LIMITS = (
     "max_trials",
@@ -140,21 +150,21 @@ class AxOptimizeOperator(CancelOnKillMixin):
     def __init__(
         self,
         *,
-        experiment: Any,
-        component: Any,
-        max_trials: Any,
-        parallelism: Any = 1,
-        component_args: Any = None,
+        experiment: ExperimentInput,
+        component: ComponentRef,
+        max_trials: Templated[int],
+        parallelism: Templated[int] = 1,
+        component_args: Templated[Mapping[str, Any]] | None = None,
         scheduler: str | None = None,
-        scheduler_args: Any = None,
+        scheduler_args: Templated[Mapping[str, Any]] | None = None,
         tracker_base: str | None = None,
         if_exists: str = "resume",
-        max_failed_trials: Any = None,
-        max_failure_rate: Any = None,
-        min_trials_for_rate: Any = None,
+        max_failed_trials: Templated[int] | None = None,
+        max_failure_rate: Templated[float] | None = None,
+        min_trials_for_rate: Templated[int] | None = None,
         deadline: datetime | str | None = None,
-        max_seconds: Any = None,
-        max_resource_hours: Any = None,
+        max_seconds: Templated[float | timedelta] | None = None,
+        max_resource_hours: Templated[float] | None = None,
         resource: str = "cpu",
         on_trial_failure: str = "continue",
         on_stop: str = "drain",
