@@ -317,15 +317,21 @@ def end_task(
     reason: str,
     *,
     seconds: float = CANCEL_SECONDS,
+    other_than: str | None = None,
 ) -> list[Reaped]:
     """End all apps of one task, and settle its trials: the task has ended for good.
 
     What a later try of the task goes on with is left alone.
 
     :param reason: recorded for what is abandoned.
+    :param other_than: name of an experiment that is left alone, since the task goes on with it.
     :param seconds: how long the end of the cancelled apps is awaited.
     :raises SchedulerUnavailableError: after all were tried, when some could not be ended; calling again is safe.
     """
     scope = TaskScope(task_ids=frozenset({task.task_id}), map_index=task.map_index)
-    own = [o for o in orphans_of(store, task, scope) if o.owner.task_id and o.owner.try_number <= task.try_number]
+    own = [
+        orphan
+        for orphan in orphans_of(store, task, scope)
+        if orphan.owner.task_id and orphan.owner.try_number <= task.try_number and orphan.experiment != other_than
+    ]
     return reap(store, launcher_for, own, reason, seconds=seconds) if own else []

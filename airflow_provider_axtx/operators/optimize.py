@@ -260,7 +260,12 @@ class AxOptimizeOperator(CancelOnKillMixin):
         loop = self._make_loop(identity)
         push_links(self, context)
         if first:
+            from airflow_provider_axtx.lifecycle.reap import end_task
+
             store = self.ax_hook.store
+            # A user's Clear may take up a changed name; no task would wait for the apps of the experiment before it.
+            reason = f"{self.task_id} was cleared and runs another experiment now"
+            end_task(store, self.launcher_for, identity, reason, other_than=loop.experiment)
             settle_what_ended_dag_runs_left(store, self.launcher_for, loop.experiment, identity, context["ti"])
         return self._steps(context, loop, ended)
 

@@ -308,3 +308,18 @@ def test_a_tracker_base_that_is_shared_on_purpose_is_passed_on_as_it_is(
     named = {"tracker_base": str(tmp_path / "named"), "tracker_base_shared": True}
     execute(operator(components(REPORT), **named, max_trials=2))
     assert sorted(path.name for path in (tmp_path / "named").iterdir()) == ["0", "1"]
+
+
+def test_a_cleared_task_that_runs_another_experiment_now_ends_what_it_left_in_the_first(
+    components: Callable[..., str], execute: Execute, store: ExperimentStore
+) -> None:
+    component = components(SLEEP)
+    for try_number, name in enumerate(["before", "after"], 1):
+        task = operator(component, experiment={**BOOTH, "name": name}, deferrable=True, poll_interval=4)
+        with pytest.raises(TaskDeferred):
+            execute(task, try_number=try_number, max_tries=try_number - 1)
+    assert [trial.status for trial in store.trials("before")] == ["ABANDONED", "ABANDONED"]
+    assert "another experiment" in str(store.trials("before")[0].reason)
+    assert store.open_attempts(experiment="before") == []
+    assert [trial.status for trial in store.trials("after")] == ["RUNNING", "RUNNING"]
+    task.end_apps("the test is over", 10.0)
