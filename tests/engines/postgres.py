@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -155,8 +156,9 @@ class PostgresServer:
                 cwd=self._folder,
                 # Ctrl-C in a terminal goes to pytest, which stops the server itself.
                 start_new_session=True,
-                # A killed pytest stops nothing, and its server would stay.
-                preexec_fn=_end_with_parent,
+                # A killed pytest stops nothing, and its server would stay. The kernel means the starting thread, though:
+                # a server that a thread restarts would stop when that thread ends.
+                preexec_fn=_end_with_parent if threading.current_thread() is threading.main_thread() else None,
                 **self._account,
             )
         self._await_answer(time.monotonic() + _START_SECONDS)

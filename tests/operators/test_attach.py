@@ -57,7 +57,7 @@ def test_with_and_without_results_and_a_baseline(execute: Execute, mixed: str, s
         ("CANDIDATE", "attached", "1_0"),
         ("CANDIDATE", "attached", "2_0"),
     ]
-    assert trials[0].parameters == {**GOOD, "x": 0.30000000000000004, "twice": 4.0}  # Ax's multiple of the step
+    assert trials[0].parameters == {**GOOD, "x": 0.3, "twice": 4.0}  # the step's plain decimal
     assert [(o.metric, o.mean, o.sem) for o in store.observations(mixed, 0)] == [
         ("latency", 3.0, 0.1),
         ("loss", 0.5, None),

@@ -265,16 +265,9 @@ def test_validate_accepts_a_good_definition() -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        # Names that only sympy's full list knows, and a choice that Ax makes log-scaled on its own.
+        # Names that only sympy's full list knows.
         ({"objective": "airyai"}, "airyai"),
         ({"outcome_constraints": ["m >= 3", "m <= 2"]}, "m"),
-        (
-            {
-                "parameters": [X, {"type": "choice", "name": "w", "values": [1, 10, 100], "parameter_type": "int"}],
-                "parameter_constraints": ["x + w <= 50"],
-            },
-            "log scale",
-        ),
     ],
 )
 def test_validate_says_what_ax_refuses(changes: dict[str, Any], named: str) -> None:
