@@ -156,7 +156,7 @@ class PostgresServer:
                 cwd=self._folder,
                 # Ctrl-C in a terminal goes to pytest, which stops the server itself.
                 start_new_session=True,
-                # A killed pytest stops nothing, and its server would stay. The kernel means the starting thread, though:
+                # A killed pytest stops nothing, and its server would stay. The kernel means the thread that starts it:
                 # a server that a thread restarts would stop when that thread ends.
                 preexec_fn=_end_with_parent if threading.current_thread() is threading.main_thread() else None,
                 **self._account,

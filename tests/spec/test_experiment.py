@@ -436,3 +436,14 @@ def test_results_that_a_template_turned_into_text_are_numbers_again() -> None:
 def test_results_of_libraries_are_read() -> None:
     metrics = ExperimentSpec.load(spec()).check_results({"loss": np.float32(0.5), "acc": Decimal("0.25")})
     assert metrics == {"loss": (0.5, None), "acc": (0.25, None)}
+
+
+def test_a_constraint_on_unevenly_spaced_choices_is_refused_at_parse() -> None:
+    parameters = [
+        {"type": "range", "name": "x", "bounds": [0.0, 1.0], "parameter_type": "float"},
+        {"type": "choice", "name": "w", "values": [1, 10, 100], "parameter_type": "int", "is_ordered": True},
+    ]
+    with pytest.raises(
+        InvalidInputError, match=r"parameter_constraints\[0\]: 'w' is a choice of unevenly spaced values"
+    ):
+        ExperimentSpec(name="e", parameters=parameters, objective="m", parameter_constraints=["x + w <= 50"])
