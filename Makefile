@@ -6,13 +6,14 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow test-browser screenshots docs docs-test faults \
+.PHONY: help install demo serve test test-quick test-airflow test-cases test-browser screenshots docs docs-test faults \
 	bench bench-quick bench-guard lint wheel-check clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
 	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
+	@echo "make test-cases   of these, DAGs as strangers write them, interrupted at awkward moments"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
 	@echo "make screenshots  the pictures in docs/images, from the running product"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
@@ -42,13 +43,17 @@ demo: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/python scripts/serve.py
 
-test: test-quick test-airflow
+test: test-quick test-airflow test-cases
 
 test-quick: $(STAMP)
 	$(PYTEST) -n auto -m "not airflow and not docs"
 
 test-airflow: $(STAMP)
-	$(PYTEST) -m airflow
+	$(PYTEST) -m "airflow and not cases"
+
+# The shapes and moments in which users' DAGs once lost something: half an hour on two cores.
+test-cases: $(STAMP)
+	$(PYTEST) -m cases
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -12,7 +12,7 @@ from realairflow import ApiError, poll
 
 from tests.e2e.world import CASES, DAGS, LONG, NewDatabase, Scenario, World, fault_world
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.cases]
 
 #: A task that waits for two apps: its id, the state in which it waits, the instances of it.
 WAITING = {

@@ -11,7 +11,7 @@ from torchx.runtime.tracking import FsspecResultTracker
 
 from tests.e2e.world import LONG, Scenario, World
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.cases]
 
 #: What trial 1 leaves instead of a result file.
 KINDS = ("folder", "symlink", "fifo")

@@ -7,7 +7,7 @@ from realairflow import poll
 
 from tests.e2e.world import LONG, Scenario, World
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.cases]
 
 
 def both(cases: World, dag_id: str, experiment: str) -> tuple[Scenario, Scenario]:

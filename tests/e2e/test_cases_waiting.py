@@ -12,7 +12,7 @@ from realairflow import poll
 
 from tests.e2e.world import LONG, Scenario, World
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.cases]
 
 #: As in ``dags_cases/waiting.py``, in seconds.
 SHORT_TIMEOUT = 45

@@ -10,7 +10,7 @@ from realairflow import poll
 
 from tests.e2e.world import LONG, Scenario, World
 
-pytestmark = pytest.mark.airflow
+pytestmark = [pytest.mark.airflow, pytest.mark.cases]
 
 #: The reap of the fast part, and the task that waits for the slow one, by DAG.
 TWO_PARTS = {
