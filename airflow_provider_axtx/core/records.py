@@ -68,8 +68,9 @@ class TaskIdentity:
         return task_key(self.dag_run, self.task_id, self.map_index)
 
     def is_task_of(self, other: TaskIdentity) -> bool:
-        """Return whether both are tries of one task instance."""
-        return bool(self.dag_id) and self.task_key == other.task_key
+        """Return whether both are tries of one task instance; rows do not hold the generation of its DAG run."""
+        names = ("installation", "dag_id", "run_id", "task_id", "map_index")
+        return bool(self.dag_id) and all(getattr(self, name) == getattr(other, name) for name in names)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object with this object's fields."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import ExperimentExistsError, TrialsPendingError
+from airflow_provider_axtx.core.errors import ExperimentExistsError, InvalidInputError, TrialsPendingError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
@@ -81,6 +81,7 @@ class Loop:
     :param trial_timeout: seconds since submission after which an app is cancelled.
     :param early_stopping_interval: seconds between two looks at progressive results.
     :param launcher_for: gives the launcher of an attempt; None is ``launcher`` for all.
+    :param refusal: why no further trial can be submitted; raised once no app is live any more.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
     :param on_attempt: told of each attempt as soon as it is recorded.
     :param on_finalized: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
@@ -99,6 +100,7 @@ class Loop:
     early_stopping_interval: float = 60.0
     policy: LostAppPolicy = field(default_factory=LostAppPolicy)
     launcher_for: Callable[[AttemptRecord], TorchXLauncher] | None = None
+    refusal: InvalidInputError | None = None
     check: Callable[[], None] = lambda: None
     on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None
     on_finalized: Callable[[str], None] = lambda status: None
@@ -276,8 +278,10 @@ class Loop:
         if self._has_checked_app:
             return True
         try:
+            if self.refusal is not None:
+                raise self.refusal
             check_app(self.store, self.experiment, self.request, self.launcher.scheduler)
-        except ExperimentExistsError as error:
+        except (ExperimentExistsError, InvalidInputError) as error:
             if not own.live:
                 raise
             log.warning("%s No further trial is submitted; live apps are waited for.", error)

@@ -37,6 +37,7 @@ from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs
 from airflow_provider_axtx.operators._definition import definition_of_task
 from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._metrics import count_trial, generation_timer
+from airflow_provider_axtx.operators._new_trials import launcher_of_new_trials
 from airflow_provider_axtx.operators._optimize_result import result_of
 from airflow_provider_axtx.operators._retries import with_retries
 from airflow_provider_axtx.operators.base import (
@@ -278,9 +279,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         limits = Limits.load(**{name: getattr(self, name) for name in _LIMITS})
         if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
         component_args = as_object("component_args", self.component_args)
-        launcher = self.torchx_hook.get_launcher(
-            self.scheduler or None, as_object("scheduler_args", self.scheduler_args)
-        )
+        launcher, refusal = launcher_of_new_trials(self, identity, self.scheduler, self.scheduler_args)
         store, task_key = self.ax_hook.store, identity.task_key
         if store.loop(spec.name, task_key) is None:
             types = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
@@ -315,6 +314,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
             early_stopping_interval=self.early_stopping_interval,
             policy=self.lost_app_policy,
             launcher_for=self.launcher_for,
+            refusal=refusal,
             check=self.check_not_killed,
             on_finalized=lambda status: count_trial(self, status),
             generating=lambda: generation_timer(self),

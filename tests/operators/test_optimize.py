@@ -323,3 +323,15 @@ def test_a_cleared_task_that_runs_another_experiment_now_ends_what_it_left_in_th
     assert store.open_attempts(experiment="before") == []
     assert [trial.status for trial in store.trials("after")] == ["RUNNING", "RUNNING"]
     task.end_apps("the test is over", 10.0)
+
+
+def test_live_apps_are_waited_for_before_options_that_do_not_fit_are_an_error(
+    execute: Execute, components: Any, store: ExperimentStore, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    component = components(f"{APP}\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.05)\n{REPORT}")
+    deferred(execute, component)
+    gate.touch()
+    with pytest.raises(AirflowFailException, match="no_such_option"):
+        execute(operator(component, scheduler_args={"no_such_option": 1}), try_number=2)
+    assert [trial.status for trial in store.trials("booth")] == ["COMPLETED", "COMPLETED"]

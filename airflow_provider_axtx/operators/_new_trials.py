@@ -1,0 +1,35 @@
+"""Where new trials of a running experiment are submitted, or why none can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.records import TaskIdentity
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+    from airflow_provider_axtx.operators._ending import CancelOnKillMixin
+
+
+def launcher_of_new_trials(
+    task: CancelOnKillMixin, identity: TaskIdentity, scheduler: object, scheduler_args: object
+) -> tuple[TorchXLauncher, InvalidInputError | None]:
+    """Return the launcher of new trials and, while apps of the task are live, why there can be none.
+
+    Scheduler and options may have been changed while apps run. Live apps go on before that is an error.
+
+    :param scheduler: name of the scheduler; None or an empty text is the connection's.
+    :param scheduler_args: its run options.
+    :raises InvalidInputError: when they do not fit, and no app of the task is live.
+    """
+    try:
+        name = str(scheduler) if scheduler else None
+        return task.torchx_hook.get_launcher(name, as_object("scheduler_args", scheduler_args)), None
+    except InvalidInputError as error:
+        open_attempts = task.ax_hook.store.open_attempts(dag_id=identity.dag_id, run_id=identity.run_id)
+        live = [attempt for attempt in open_attempts if attempt.identity.is_task_of(identity)]
+        if not live:
+            raise
+        return task.launcher_for(live[0]), error
