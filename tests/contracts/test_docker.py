@@ -17,7 +17,7 @@ LABEL = "torchx.pytorch.org/app-id"
 
 def containers(rig: DockerRig, handle: str) -> list[Any]:
     client = rig.docker.client()
-    found = client.containers.list(all=True, filters={"label": f"{LABEL}={rig.engine.app_id(handle)}"})
+    found = client.containers.list(all=True, filters={"label": f"{LABEL}={rig.launcher.app_id(handle)}"})
     return sorted(found, key=lambda container: str(container.name))
 
 
