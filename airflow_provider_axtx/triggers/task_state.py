@@ -25,16 +25,17 @@ def is_last_try(identity: TaskIdentity) -> bool:
     return identity.try_number > identity.max_tries
 
 
-def is_over(identity: TaskIdentity, *, when_running: bool) -> bool:
+def is_over(identity: TaskIdentity, *, when_running: bool, seconds: float | None = None) -> bool:
     """Return whether no try of a task instance will go on with its app.
 
-    Blocks for up to ``ASK_SECONDS``. When Airflow cannot be asked, only the last try is over.
+    Blocks for up to ``seconds``. When Airflow cannot be asked, only the last try is over.
 
     :param identity: the try that Airflow ends.
+    :param seconds: how long Airflow gets for its answer; None is ``ASK_SECONDS``.
     :param when_running: what a running task instance means: the try that is asked about, or one that has followed it.
     """
     try:
-        state = _within(ASK_SECONDS, lambda: read_state(identity))
+        state = _within(ASK_SECONDS if seconds is None else seconds, lambda: read_state(identity))
     except Exception:
         over = is_last_try(identity)
         log.warning(

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 #: Seconds for which the end of a cancelled app is awaited when a user has ended its task.
 CANCEL_SECONDS = 15.0
 
+#: Seconds that Airflow gets to tell a task's state: with 2 s, the app of a marked task ran on in a loaded triggerer.
+ASK_SECONDS = 15.0
+
 
 class TorchXTrialTrigger(BaseTrigger):
     """Fires once: when the app has ended (``observed``), its time is up (``timeout``), or polling failed (``error``).
@@ -208,7 +211,7 @@ async def is_over_for_trigger(trigger: BaseTrigger, identity: Mapping[str, Any] 
         waiting = TaskIdentity.from_json({**known, "max_tries": known["try_number"]})
     ask = sync_to_async(is_over, thread_sensitive=False, executor=killing.threads)
     # A task instance that is running now has been started again since.
-    return await ask(waiting, when_running=False)
+    return await ask(waiting, when_running=False, seconds=ASK_SECONDS)
 
 
 def error_event(error: Exception) -> dict[str, Any]:
