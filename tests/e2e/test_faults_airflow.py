@@ -242,7 +242,7 @@ def test_an_app_lost_with_its_supervisor_is_submitted_again(world: World) -> Non
     scenario.let_go()
     scenario.await_end()
     lost, second = scenario.runs()
-    assert (lost.app_state, lost.infrastructure, second.app_state) == ("FAILED", True, "SUCCEEDED")
+    assert (lost.app_state, lost.is_infrastructure_failure, second.app_state) == ("FAILED", True, "SUCCEEDED")
     assert "lost: its supervisor" in (lost.message or "")
     assert "Submitting it again" in scenario.log("tune.round_0.run")
     assert scenario.statuses() == {0: "COMPLETED"}
