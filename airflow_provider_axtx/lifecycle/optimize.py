@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 #: Start of the reason of a trial that was cancelled because a limit of the experiment was reached.
 STOPPED = "stopped"
-#: Seconds between two looks when Ax waits for trials of somebody else, and until a cancelled app is cancelled again.
+#: Seconds between two polls when Ax waits for trials of other tasks, and until a cancelled app is cancelled again.
 LOOK_SECONDS = 30.0
 #: Seconds between two looks for results that are not visible yet.
 RESULTS_SECONDS = 1.0

@@ -140,7 +140,7 @@ def settle_ended_dag_runs(
 ) -> list[Reaped]:
     """Settle what ended DAG runs of this Airflow have left open in an experiment, before a loop goes on with it.
 
-    Their trials would otherwise count as in flight for ever, and Ax would wait for them.
+    Their trials would otherwise always count as in flight, and Ax would wait for them.
 
     :param task: the task that is about to go on with the experiment.
     :param is_active: tells whether the DAG run of a task is queued or running.
@@ -172,7 +172,7 @@ def _orphans(store: ExperimentStore, trials: list[OpenTrial], attempts: list[Att
         key = (trial.experiment, trial.trial_index)
         if key not in found:
             last = store.latest_attempt(*key)
-            # Who submitted it last waits for it, whoever asked for the trial.
+            # The task that submitted it last waits for it, also when another task asked for the trial.
             found[key] = Orphan(*key, last, trial.requested_by if last is None else last.identity)
     return [found[key] for key in sorted(found)]
 

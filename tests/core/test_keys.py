@@ -62,15 +62,15 @@ def test_a_long_request_key_fits_an_index_and_stays_unique() -> None:
 @pytest.mark.parametrize(
     ("explicit", "shared", "base"),
     [
-        (None, False, "/root/KEY"),
-        (None, True, "/root/KEY"),
-        ("", True, "/root/KEY"),
+        (None, False, "/trackers/KEY"),
+        (None, True, "/trackers/KEY"),
+        ("", True, "/trackers/KEY"),
         ("s3://bucket/mine/", False, "s3://bucket/mine/KEY"),
         ("s3://bucket/mine/", True, "s3://bucket/mine/"),
     ],
 )
 def test_tracker_base_holds_the_key_unless_it_is_shared(explicit: str | None, shared: bool, base: str) -> None:
-    assert keys.tracker_base_for("KEY", "/root/", explicit, shared=shared) == base
+    assert keys.tracker_base_for("KEY", "/trackers/", explicit, shared=shared) == base
 
 
 def test_every_attempt_has_a_tracker_base_of_its_own() -> None:
