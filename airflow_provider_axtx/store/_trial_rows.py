@@ -25,8 +25,9 @@ from airflow_provider_axtx.core.status import (
     is_terminal_trial_status,
     moves_forward,
 )
+from airflow_provider_axtx.core.steering import Action
 from airflow_provider_axtx.store import _experiment_rows
-from airflow_provider_axtx.store.tables import KEY_LENGTH, experiments, observations, trials
+from airflow_provider_axtx.store.tables import KEY_LENGTH, changes, experiments, observations, trials
 
 #: Request keys looked up at once; a task seldom asks for more trials.
 _KEYS_AT_ONCE = 50
@@ -286,20 +287,28 @@ def stage(connection: sa.Connection, row: sa.Row[Any], reopen_reason: str | None
 
     :raises TrialStateError: when it is terminal and may not be reopened.
     """
-    now = time.time()
     if not is_terminal_trial_status(row.status):
         if moves_forward(row.status, "STAGED"):
-            _update(connection, row, {"status": "STAGED", "updated_at": now})
+            _update(connection, row, {"status": "STAGED", "updated_at": time.time()})
         return
     if reopen_reason is None or row.status not in _REOPENABLE:
         raise TrialStateError(
             f"Trial {row.trial_index} of {row.experiment!r} is {row.status} and cannot be run again.",
             fix="generate another trial; only a FAILED or ABANDONED one can be reopened, with a reason.",
         )
+    reopen(connection, row, reopen_reason, "STAGED")
+
+
+def reopen(connection: sa.Connection, row: sa.Row[Any], why: str, status: str = "CANDIDATE") -> None:
+    """Let a (locked) terminal trial run again: its observations go, and so does what was asked about its end."""
     was = f"{row.status}: {row.reason}" if row.reason else row.status
-    reason = f"reopened (was {was}): {reopen_reason}"
-    _update(connection, row, {"status": "STAGED", "reason": reason, "updated_at": now, "completed_at": None})
+    again = {"status": status, "reason": f"reopened (was {was}): {why}", "completed_at": None}
+    _update(connection, row, {**again, "updated_at": time.time()})
     _replace_observations(connection, row, ())
+    c = changes.c
+    stops = (c.experiment == row.experiment, c.trial_index == row.trial_index, c.action == str(Action.STOP_TRIAL))
+    over = {"settled_at": time.time(), "outcome": f"trial {row.trial_index} was {row.status}, and runs again"}
+    connection.execute(sa.update(changes).where(*stops, c.settled_at.is_(None)).values(**over))
 
 
 def set_running(connection: sa.Connection, name: str, index: int) -> None:

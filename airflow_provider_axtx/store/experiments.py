@@ -26,11 +26,12 @@ from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Databas
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store._loop_rows import LoopRecords
 from airflow_provider_axtx.store._schema import open_schema
+from airflow_provider_axtx.store._steering import SteeringRecords
 
 __all__ = ["ExperimentStore", "ExperimentSummary"]
 
 
-class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords):
+class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, SteeringRecords):
     """Experiments, trials, runs and observations in an SQL database.
 
     Contract, on every database and for any number of processes and threads:

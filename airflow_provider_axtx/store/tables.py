@@ -14,7 +14,7 @@ from sqlalchemy.dialects import mysql
 
 #: The newest migration. Kept here so that opening an up-to-date store does not import Alembic (0.3 s for each task);
 #: a test compares it with the migrations.
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 #: Alembic's bookkeeping for this schema alone.
 VERSION_TABLE = "axtx_alembic_version"
 
@@ -22,6 +22,8 @@ VERSION_TABLE = "axtx_alembic_version"
 NAME_LENGTH = 100
 #: Longest string in an index: MySQL allows 3072 bytes for a key, four for each character.
 KEY_LENGTH = 250
+#: Longest request id of a change.
+REQUEST_ID_LENGTH = 100
 
 
 class SqliteExactFloat(sa.types.UserDefinedType[float]):
@@ -240,5 +242,27 @@ analyses = sa.Table(
     sa.Column("html", Message(), nullable=False),
     sa.Column("data", Json(), nullable=False),
     _seconds("created_at", nullable=False),
+    **_MYSQL,
+)
+
+#: What users want of experiments (``core.steering.Change``). A row never changes, apart from its last two columns,
+#: which are written once.
+changes = sa.Table(
+    "axtx_changes",
+    metadata,
+    sa.Column("experiment", sa.String(NAME_LENGTH), sa.ForeignKey("axtx_experiments.name"), primary_key=True),
+    # 0, 1, ... without gaps.
+    sa.Column("position", sa.Integer(), primary_key=True, autoincrement=False),
+    _key("request_id", REQUEST_ID_LENGTH),
+    _key("action", 20),
+    sa.Column("trial_index", sa.Integer()),
+    sa.Column("arguments", Json(), nullable=False),
+    sa.Column("reason", Message(), nullable=False),
+    _key("requested_by"),
+    _key("via", 20),
+    _seconds("requested_at", nullable=False),
+    _seconds("settled_at"),
+    sa.Column("outcome", Message()),
+    sa.UniqueConstraint("experiment", "request_id"),
     **_MYSQL,
 )

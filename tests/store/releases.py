@@ -20,6 +20,7 @@ from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.tables import HEAD_REVISION
 from tests.store.material import SPEC, add, begin, experiment
@@ -53,6 +54,7 @@ def content(store: ExperimentStore) -> dict[str, Any]:
             "summary": asdict(summary),
             "runs": [asdict(run) for run in store.attempts(summary.name)],
             "analyses": [asdict(card) for card in store.analyses(summary.name)],
+            "changes": [asdict(change) for change in store.changes(summary.name)],
             "evidence": [store.evidence(summary.name, trial.index) for trial in facts.trials],
         }
     loaded: dict[str, Any] = json.loads(json.dumps(found))
@@ -99,6 +101,12 @@ def _fill(store: ExperimentStore) -> None:
     store.record_app("digits", {"component": "utils.booth", "component_args": {}, "scheduler": "slurm"})
     store.start_loop("digits", "dag/manual__2/tune/-1", max_tries=2)
     store.stop_loop("digits", "dag/manual__2/tune/-1", "max_trials: the experiment has 2 trials")
+    pause = NewChange(Action.PAUSE, "3f-☃", "Vera ' \\", "page", "the cluster is needed\nelsewhere")
+    store.steer("digits", pause)
+    queued = store.steer(
+        "digits", NewChange(Action.QUEUE_TRIAL, "4", "vera", "cli", arguments={"parameters": {"x": 0.1}})
+    )
+    store.settle_change(queued, "trial 2")
     table = {"columns": ["trial_index", "loss"], "data": [[0, 0.1 + 0.2], [1, None]]}
     store.record_analyses("digits", [AnalysisCard("Summary", "Dígits", "", ("All",), "table", "<p>☃ '1'</p>", table)])
 

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.conftest import TABLES, Server
-from tests.store.material import SPEC, add, begin, experiment
+from tests.store.material import SPEC, add, begin, experiment, proposal
 
 
 @pytest.fixture
@@ -99,6 +100,25 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.start_loop(name, "task", max_tries=1)
     store.stop_loop(name, "task", "enough")
     store.record_analyses(name, store.analyses(name))
+    _steer(store, name, index)
+
+
+def _steer(store: ExperimentStore, name: str, index: int) -> None:
+    """Call whatever the store can do with what users want of the experiment."""
+    store.complete(name, index, status="FAILED")
+    for action in (Action.PAUSE, Action.RUN, Action.LIMITS, Action.ARCHIVE):
+        store.steer(name, NewChange(action, str(action), "vera", "cli"))
+    queued = store.steer(name, NewChange(Action.QUEUE_TRIAL, "1", "vera", "cli", arguments={"parameters": {}}))
+    facts = store.snapshot(name)
+    store.add_queued_trial(
+        queued, proposal(first=90), task_key="dag/run/steer/-1", slot=0, expected_version=facts.version
+    )
+    again = store.steer(name, NewChange(Action.RETRY_TRIAL, "2", "vera", "cli", trial_index=index))
+    store.reopen_trial(again)
+    store.settle_change(store.steer(name, NewChange(Action.STOP_TRIAL, "3", "vera", "cli", trial_index=index)), "done")
+    store.last_asked([name])
+    store.steering(name)
+    store.changes(name)
 
 
 def test_every_statement_uses_an_index(
