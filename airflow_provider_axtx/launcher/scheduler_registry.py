@@ -19,6 +19,8 @@ from airflow_provider_axtx.launcher.lookup import SchedulerFactory, connecting_f
 from airflow_provider_axtx.launcher.typecheck import shown, type_name, type_problem
 
 LOCAL_DETACHED = "local_detached"
+#: Schedulers whose apps leave files that ``TorchXLauncher.remove_files`` removes.
+_WITH_FILES = (LOCAL_DETACHED, "slurm")
 
 #: Schedulers of TorchX on which the promise (nothing lost, nothing twice) cannot be kept, and why.
 REFUSED = {
@@ -51,6 +53,11 @@ def describe_error(error: BaseException) -> str:
     if isinstance(said, bytes):
         said = said.decode(errors="replace")
     return f"{type(error).__name__}: {error}{f' ({said.strip()})' if said else ''}"
+
+
+def leaves_files(scheduler: str) -> bool:
+    """Return whether apps of a scheduler leave files that ``TorchXLauncher.remove_files`` removes."""
+    return scheduler in _WITH_FILES
 
 
 class Schedulers:

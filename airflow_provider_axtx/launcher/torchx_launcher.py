@@ -287,12 +287,17 @@ class TorchXLauncher:
         app_id = self.app_id(handle)
         return LogFollower(lambda: self._observer.observe([app_id])[app_id], lambda: self._observer.logs(app_id), given)
 
-    def remove_files(self, handle: str) -> bool:
-        """Remove the folder, with the logs, of an ended app of ``local_detached``; other schedulers leave none here.
+    def remove_files(self, submission_key: str) -> bool:
+        """Remove the folder, with the logs, of an ended app of ``local_detached``, or of a Slurm job below ``job_dir``.
 
-        :return: whether it was removed; False for an app that has not ended. Its trial has to be recorded first.
+        Other schedulers leave none on this machine. The end of the app has to be recorded first.
+
+        :param submission_key: the key under which it was submitted.
+        :return: whether nothing of it is left; False when it has not ended.
+        :raises SchedulerUnavailableError: its files cannot be reached or removed from this machine.
         """
-        return self._observer.remove_files(self.app_id(handle))
+        with self._scheduler_errors(f"remove the files of {submission_key}"):
+            return self._observer.remove_files(submission_key)
 
     def page_url(self, handle: str) -> str | None:
         """Return the address of the scheduler's own page of an app, or None where it has none.

@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -23,6 +22,7 @@ from airflow_provider_axtx.core.errors import (
 )
 from airflow_provider_axtx.core.keys import tracker_key, tracker_step_key
 from airflow_provider_axtx.launcher.regular_files import IrregularFileError, read_regular
+from airflow_provider_axtx.launcher.removal import remove_in
 
 _Result = TypeVar("_Result")
 
@@ -58,25 +58,33 @@ def remove_results(tracker_base: str, trial_index: int) -> None:
     _in_time(tracker_base, _remove, tracker_base, trial_index)
 
 
-def remove_tracker(tracker_base: str, submission_key: str) -> bool:
+def remove_tracker(tracker_base: str, submission_key: str, *, root_must_exist: bool = False) -> bool:
     """Remove the whole tracker base of one attempt: results, progress and whatever else its app has put there.
 
     :param submission_key: the attempt's key, after which its own tracker base is named. A base of another name is
         shared, and stays.
+    :param root_must_exist: whether the folder that holds the tracker bases has to exist. Where it does not, a file
+        system that machines share may not be mounted on this one.
     :return: whether it was removed.
-    :raises TrackerUnavailableError: it cannot be removed just now.
+    :raises TrackerUnavailableError: it cannot be removed just now, or the folder does not exist.
     :raises InvalidInputError: as for ``read_results``.
     """
-    base, _, name = tracker_base.rstrip("/").rpartition("/")
-    return bool(base) and name == submission_key and _in_time(tracker_base, _remove_below, base, name)
+    root, _, name = tracker_base.rstrip("/").rpartition("/")
+    if not root or name != submission_key:
+        return False
+    return _in_time(tracker_base, _remove_below, root, name, root_must_exist)
 
 
-def _remove_below(base: str, name: str) -> bool:
-    files, path = _locate(base, name)
+def _remove_below(root: str, name: str, root_must_exist: bool) -> bool:
+    files, path = _locate(root, name)
     if _is_local(files):
-        exists = os.path.lexists(path)
-        _remove_local(Path(path).parent, name)
-        return exists
+        folder = Path(path).parent
+        if root_must_exist and not folder.is_dir():
+            raise TrackerUnavailableError(
+                f"The folder {folder}, which holds the tracker {name}, does not exist on this machine.",
+                fix="mount the shared file system; if the folder is gone for good, create it empty.",
+            )
+        return remove_in(folder, name)
     files.invalidate_cache()
     stale = files.find(path)
     for file in stale:
@@ -116,31 +124,13 @@ def read_progress(tracker_base: str, trial_index: int, known: Collection[float] 
 def _remove(tracker_base: str, trial_index: int) -> None:
     files, path = _locate(tracker_base, tracker_key(trial_index))
     if _is_local(files):
-        _remove_local(Path(path).parent, tracker_key(trial_index), tracker_step_key(trial_index, "").rstrip("/"))
+        remove_in(Path(path).parent, tracker_key(trial_index), tracker_step_key(trial_index, "").rstrip("/"))
         return
     files.invalidate_cache()
     # Never ``rm``: it takes ``*`` and ``[`` in a path for patterns.
     for stale in [path, *files.find(f"{path}.steps")]:
         with contextlib.suppress(FileNotFoundError):
             files.rm_file(stale)
-
-
-def _remove_local(base: Path, *names: str) -> None:
-    """Remove files and folders in ``base``. Links are removed, never followed: an app may have put one there."""
-    try:
-        folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    try:
-        for name in names:
-            try:
-                os.unlink(name, dir_fd=folder)
-            except FileNotFoundError:
-                continue
-            except IsADirectoryError:
-                shutil.rmtree(name, dir_fd=folder)
-    finally:
-        os.close(folder)
 
 
 def _step_files(tracker_base: str, trial_index: int) -> dict[float, str]:

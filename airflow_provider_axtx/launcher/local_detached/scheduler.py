@@ -64,7 +64,7 @@ from airflow_provider_axtx.core.errors import (
     SchedulerUnavailableError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.launcher.local_detached import launch, retention
+from airflow_provider_axtx.launcher.local_detached import launch
 from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, REQUEST, AppDir
 from airflow_provider_axtx.launcher.local_detached.app_state import final_of, observe
 from airflow_provider_axtx.launcher.local_detached.request import (
@@ -303,17 +303,6 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         # A living supervisor sees the marker, also one on another host that shares the files; where there is none, this
         # look ends the app.
         _state(app)
-
-    def cleanup(self, older_than_seconds: float) -> builtins.list[str]:
-        """Remove apps that ended more than ``older_than_seconds`` ago, with their logs; others are kept.
-
-        A removed app's id could be submitted again: remove nothing whose trial is not recorded yet.
-
-        :return: the ids of the removed apps.
-        """
-        retention.remove_rubbish(self.root)
-        names = sorted(entry.name for entry in self.root.glob("*"))
-        return [name for name in names if retention.remove_app(self.root, name, older_than_seconds)]
 
     def close(self) -> None:
         """Do nothing: apps live on."""

@@ -93,12 +93,12 @@ class Observer:
         :param request: what was submitted, the dry run's request.
         """
 
-    def remove_files(self, app_id: str) -> bool:
+    def remove_files(self, submission_key: str) -> bool:
         """Remove the files that an ended app has left on this machine; most schedulers leave none.
 
-        :return: whether there were any.
+        :return: whether none is left; False when the app has not ended.
         """
-        return False
+        return True
 
     def logs(self, app_id: str) -> list[LogSource]:
         """Return the log of each replica."""

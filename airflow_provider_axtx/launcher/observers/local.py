@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import AppElsewhereError
 from airflow_provider_axtx.launcher.local_detached.local_root import check_root
-from airflow_provider_axtx.launcher.local_detached.retention import remove_app
+from airflow_provider_axtx.launcher.local_detached.retention import remove_app, remove_rubbish
 from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
 from airflow_provider_axtx.launcher.observers.base import Observer, look_again, replicas_of, unavailable
 from airflow_provider_axtx.launcher.scheduler_registry import describe_error
@@ -18,6 +18,9 @@ class LocalDetachedObserver(Observer):
 
     Each call raises ``AppElsewhereError`` when the files of the apps are not on this machine.
     """
+
+    #: Whether what killed processes have left in the root was removed, once for each launcher.
+    _is_tidy = False
 
     def observe(self, app_ids: Sequence[str]) -> dict[str, AppObservation]:
         self._check_root()
@@ -37,9 +40,19 @@ class LocalDetachedObserver(Observer):
         self._check_root()
         self.scheduler.cancel(app_id)
 
-    def remove_files(self, app_id: str) -> bool:
+    def remove_files(self, submission_key: str) -> bool:
         self._check_root()
-        return remove_app(self.scheduler.root, app_id)
+        if not self._is_tidy:
+            remove_rubbish(self.scheduler.root)
+            self._is_tidy = True
+        # This also records the end of an app whose supervisor has died, after killing what is left of it.
+        seen = self.scheduler.describe_many([submission_key])[submission_key]
+        if isinstance(seen, Exception):
+            raise seen
+        if not seen.is_terminal and seen != UNSEEN:
+            return False
+        remove_app(self.scheduler.root, submission_key)
+        return True
 
     def logs(self, app_id: str) -> list[LogSource]:
         replicas = replicas_of(self.scheduler.describe(app_id))

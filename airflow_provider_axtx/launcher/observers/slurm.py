@@ -18,6 +18,7 @@ from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
 from airflow_provider_axtx.launcher.observers.base import Observer, first_found, look_again, unavailable
+from airflow_provider_axtx.launcher.removal import remove_in
 
 _TIMEOUT_SECONDS = 60
 #: ``-a``: jobs of all users, since another one may submit, wait or reap.
@@ -100,6 +101,15 @@ class SlurmObserver(Observer):
                 f"scancel {job} failed: {answer.stderr.strip() or f'exit code {answer.returncode}'}.",
                 fix="it is tried again; if it stays so, check that this machine's user may cancel the job.",
             )
+
+    def remove_files(self, submission_key: str) -> bool:
+        """Remove the folder that the job had below ``job_dir``; without that option Slurm's files are not ours."""
+        job_dir = self.options.get("job_dir")
+        if isinstance(job_dir, str) and job_dir:
+            if not Path(job_dir).is_dir():
+                raise FileNotFoundError(f"the folder {job_dir} (scheduler option job_dir) is not on this machine")
+            remove_in(Path(job_dir), submission_key)
+        return True
 
     def logs(self, app_id: str) -> list[LogSource]:
         """Return the replicas' output files, which Slurm writes to the job's work folder."""

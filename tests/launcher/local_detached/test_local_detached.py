@@ -223,7 +223,6 @@ def test_through_a_torchx_runner(apps: Apps) -> None:
 
 def test_what_was_never_submitted(apps: Apps) -> None:
     assert apps.scheduler.list() == []
-    assert apps.scheduler.cleanup(0) == []
     for app_id in ("none", "", ".", "..", ".queue", "../apps", "a/b", "/etc", "x" * 129):
         assert apps.scheduler.describe(app_id) is None
         assert not apps.scheduler.find(app_id)
@@ -309,34 +308,28 @@ def test_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_files_of_an_app_are_removed_when_it_has_ended(apps: Apps) -> None:
     launcher = TorchXLauncher.for_attempt("local_detached", {"local_root": str(apps.root)})
-    handle = "local_detached://torchx/app"
     apps.submit("app", "exec sleep 1000")
+    apps.submit("other", "exit 0")
     apps.until("app", "RUNNING")
-    assert not launcher.remove_files(handle)
-    launcher.cancel(handle)
-    apps.until("app")
-    assert launcher.remove_files(handle)
-    assert not launcher.remove_files(handle)
+    assert not launcher.remove_files("app")
+    assert apps.state("app") == "RUNNING"
+    launcher.cancel("local_detached://torchx/app")
+    for name in ("app", "other"):
+        apps.until(name)
+    assert launcher.remove_files("app")
     assert not (apps.root / "app").exists()
+    assert launcher.remove_files("app")
+    assert apps.state("other") == "SUCCEEDED"
 
 
-def test_cleanup_removes_old_ended_apps_only(apps: Apps) -> None:
-    apps.submit("old", "exit 0")
-    apps.submit("runs", "exec sleep 1000")
-    apps.until("old")
-    apps.until("runs", "RUNNING")
-    half_removed, being_prepared = apps.root / ".old-x", apps.root / ".new-y-1"
-    half_removed.mkdir()
-    being_prepared.mkdir()
-    assert apps.scheduler.cleanup(older_than_seconds=3600) == []
-    assert apps.state("old") == "SUCCEEDED"
-    assert apps.scheduler.cleanup(older_than_seconds=0) == ["old"]
-    assert (apps.state("old"), apps.state("runs")) == ("absent", "RUNNING")
-    assert not half_removed.exists()
-    assert being_prepared.exists()
-    os.utime(being_prepared, (0, 0))
-    apps.scheduler.cleanup(older_than_seconds=0)
-    assert not being_prepared.exists()
+def test_an_app_whose_supervisor_was_killed_is_ended_before_its_files_are_removed(apps: Apps) -> None:
+    launcher = TorchXLauncher.for_attempt("local_detached", {"local_root": str(apps.root)})
+    apps.submit("app", "trap '' TERM; sleep 1000.4714; sleep 1000.4714")
+    apps.until("app", "RUNNING")
+    apps.kill_supervisor("app")
+    assert launcher.remove_files("app")
+    assert not (apps.root / "app").exists()
+    assert processes_with("1000.4714") == []
 
 
 def test_the_supervisor_needs_the_standard_library_only_and_is_small(apps: Apps) -> None:
