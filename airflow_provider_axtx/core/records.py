@@ -12,6 +12,9 @@ from airflow_provider_axtx.core.keys import dag_run_key, task_key
 ParameterValue = str | int | float | bool
 Parameters = dict[str, ParameterValue]
 
+#: Among an attempt's lookup options: when the files of its app were removed, in seconds since the epoch.
+FILES_REMOVED_AT = "files_removed_at"
+
 
 @dataclass(frozen=True)
 class TrialRecord:
@@ -214,6 +217,11 @@ class AttemptRecord:
     started_at: float | None = None
     ended_at: float | None = None
     poll_failures: int = 0
+
+    @property
+    def has_files(self) -> bool:
+        """Whether its app's folder, logs and tracker may still be there: they have not been removed."""
+        return FILES_REMOVED_AT not in (self.lookup_options or {})
 
     def __str__(self) -> str:
         return f"trial {self.trial_index} of {self.experiment!r}, attempt {self.number}"

@@ -25,13 +25,14 @@ from airflow_provider_axtx.store._dag_run_rows import DagRunRecords
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store._loop_rows import LoopRecords
+from airflow_provider_axtx.store._removal_rows import ExperimentUse, RemovalRecords
 from airflow_provider_axtx.store._schema import open_schema
 from airflow_provider_axtx.store._steering import SteeringRecords
 
-__all__ = ["ExperimentStore", "ExperimentSummary"]
+__all__ = ["ExperimentStore", "ExperimentSummary", "ExperimentUse"]
 
 
-class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, SteeringRecords):
+class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords, SteeringRecords):
     """Experiments, trials, runs and observations in an SQL database.
 
     Contract, on every database and for any number of processes and threads:

@@ -141,3 +141,45 @@ def test_a_parent_goes_on_after_its_children_have_ended(store: ExperimentStore) 
     for _ in range(3):
         assert at_once(2, lambda _: len(store.trials(name))) == [4, 4]
         assert len(store.trials(name)) == 4
+
+
+def test_an_experiment_is_removed_whole_or_used_again(store: ExperimentStore) -> None:
+    """Tasks add trials, run failed ones again and record results while two processes remove the experiment."""
+
+    def work(number: int) -> object:
+        if number == 0:
+            return add(store, "digits", task="late")[0].index
+        if number == 1:
+            return begin(store, "digits", 0, reopen_reason="cleared")
+        if number == 2:
+            return store.complete("digits", 1, status="COMPLETED", observations=[Observation(1, "m", 1.0)])
+        return store.delete("digits", uid, keys)
+
+    outcomes = set()
+    for _ in range(10):
+        experiment(store, 2)
+        attempt = store.record_handle(begin(store, "digits", 0), "local://s/app")
+        store.finish_attempt(attempt, "FAILED", "")
+        store.complete("digits", 0, status="FAILED")
+        store.complete("digits", 1, status="COMPLETED", observations=[Observation(1, "m", 1.0)])
+        uid, keys = store.uid("digits"), [attempt.submission_key]
+        answers = at_once(5, work)
+        used = [not isinstance(answer, Exception) for answer in answers]
+        is_gone = not store.summaries()
+        outcomes.add(is_gone)
+        if is_gone:
+            assert used[3] or used[4]
+            assert answers[0] is not None and not used[0] and not used[1], answers
+            store.create("digits", SPEC)
+            assert (store.trials("digits"), store.attempts("digits")) == ([], [])
+        else:
+            assert used[0] or used[1], answers
+            assert [type(answer) for answer in answers[3:]] == [TrialStateError] * 2
+            facts = store.snapshot("digits")
+            assert [trial.index for trial in facts.trials] == list(range(2 + used[0]))
+            for run in store.open_attempts(experiment="digits"):
+                store.finish_attempt(store.record_handle(run, "local://s/again"), "CANCELLED", "")
+            for trial in store.trials("digits"):
+                store.complete("digits", trial.index, status="ABANDONED", overwrite=True)
+        store.delete("digits", store.uid("digits"), [run.submission_key for run in store.attempts("digits")])
+    print("removed while it was used:", outcomes)

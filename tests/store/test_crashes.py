@@ -38,6 +38,20 @@ def _submitted(store: ExperimentStore) -> None:
     store.record_handle(_run(store), "local://s/app")
 
 
+def _ended(store: ExperimentStore) -> None:
+    _submitted(store)
+    store.finish_attempt(_run(store), "FAILED", "")
+    store.complete("digits", 0, status="FAILED")
+
+
+def _uid(store: ExperimentStore) -> str:
+    return store.uid("digits") if store.summaries() else "gone"
+
+
+def _keys(store: ExperimentStore) -> list[str]:
+    return [run.submission_key for run in store.attempts("digits")] if store.summaries() else []
+
+
 def _begin_or_attach(store: ExperimentStore) -> AttemptRecord:
     """What a submitting task does: attach to the run that is there, else begin the first."""
     return store.latest_attempt("digits", 0) or begin(store, "digits", expected_attempt=1)
@@ -72,6 +86,8 @@ STEPS: dict[str, tuple[Step, Step]] = {
         lambda store: store.dag_run_generation("here", "dag", "run", started_at=1.0, clear_number=0),
     ),
     "plan": (experiment, lambda store: store.plan("digits", 10)),
+    "note_files_removed": (_ended, lambda store: store.note_files_removed("digits", _keys(store))),
+    "delete": (_ended, lambda store: store.delete("digits", _uid(store), _keys(store))),
 }
 
 
@@ -84,6 +100,7 @@ def recorded(store: ExperimentStore) -> Any:
     runs = [{key: value for key, value in asdict(run).items() if key not in _TIMES} for run in store.attempts("digits")]
     for run in runs:
         assert run.pop("submission_key") in run.pop("tracker_base")
+        run["lookup_options"] = sorted(run["lookup_options"] or ())
     summary = {key: value for key, value in asdict(store.summary("digits")).items() if key not in _TIMES}
     assert uid
     return facts, runs, summary, [replace(card, created_at=None) for card in store.analyses("digits")]

@@ -101,6 +101,7 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.stop_loop(name, "task", "enough")
     store.record_analyses(name, store.analyses(name))
     _steer(store, name, index)
+    _remove(store, name)
 
 
 def _steer(store: ExperimentStore, name: str, index: int) -> None:
@@ -119,6 +120,17 @@ def _steer(store: ExperimentStore, name: str, index: int) -> None:
     store.last_asked([name])
     store.steering(name)
     store.changes(name)
+
+
+def _remove(store: ExperimentStore, name: str) -> None:
+    """Remove the experiment, after its trials and attempts have ended."""
+    keys = [run.submission_key for run in store.attempts(name)]
+    store.note_files_removed(name, keys)
+    for trial in store.trials(name):
+        store.complete(name, trial.index, status="ABANDONED", overwrite=True)
+    for run in store.open_attempts(experiment=name):
+        store.finish_attempt(store.record_handle(run, "local://s/again"), "CANCELLED", "")
+    store.delete(name, store.use(name).uid, keys)
 
 
 def test_every_statement_uses_an_index(
