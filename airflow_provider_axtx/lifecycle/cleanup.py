@@ -123,7 +123,9 @@ class _Cleaning:
 
     def clean(self, name: str) -> CleanedUp | None:
         """Remove one experiment, or the files of its trials; None when there is nothing to remove."""
-        use = self.store.use(name)
+        use, limit = self.store.use(name), self.retention.idle_since
+        if limit is not None and use.last_activity_at > limit:
+            return None
         if (reason := use.open_because or self._used_by(use)) is not None:
             return CleanedUp(name, "left", reason=reason)
         every, kept = self.store.attempts(name), self._best_trials(name)
@@ -140,7 +142,7 @@ class _Cleaning:
             return CleanedUp(name, "left", len(removed), _told(left))
         if not self.retention.keep_best:
             keys = [one.submission_key for one in every]
-            self.store.delete(name, use.uid, keys, idle_since=self.retention.idle_since)
+            self.store.delete(name, use.uid, keys, idle_since=limit)
         return CleanedUp(name, result, len(removed))
 
     def _used_by(self, use: ExperimentUse) -> str | None:

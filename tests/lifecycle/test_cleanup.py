@@ -15,6 +15,7 @@ import pytest
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import ExperimentNotFoundError, StoreConflictError, TrialStateError
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TaskIdentity, TrialEnd
+from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.launcher import torchx_launcher
 from airflow_provider_axtx.launcher.local_detached import launch
 from airflow_provider_axtx.launcher.local_detached.app_dir import STARTED, AppDir, this_host
@@ -115,6 +116,14 @@ def test_what_was_used_lately_stays_and_is_not_listed(machine: Machine) -> None:
     machine.experiment("new", [0.5])
     assert machine.clean(Retention(idle_since=between, installation="ours")) == [CleanedUp("old", "removed", 1)]
     assert machine.files() == machine.keys("new")
+
+
+def test_what_a_user_has_asked_for_lately_is_activity(machine: Machine) -> None:
+    machine.experiment("old", [0.5])
+    between = time.time()
+    machine.store.steer("old", NewChange(Action.PAUSE, "id", "vera", "cli"))
+    assert machine.clean(Retention(idle_since=between, installation="ours")) == []
+    assert machine.clean(Retention(idle_since=time.time(), installation="ours")) == [CleanedUp("old", "removed", 1)]
 
 
 def test_a_dry_run_tells_and_removes_nothing(machine: Machine) -> None:
