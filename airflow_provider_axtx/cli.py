@@ -43,6 +43,12 @@ _PREDICTIONS = Arg(
 _FILE = Arg(("file",), help="The file to write; an existing one is replaced")
 _DAG_ID = Arg(("--dag-id",), help="Only what this DAG has left behind", default=None)
 _RUN_ID = Arg(("--run-id",), help="Only what this DAG run has left behind; needs --dag-id", default=None)
+_LOST_HOST = Arg(
+    ("--lost-host",),
+    help="Name of a host that does not exist any more: the apps on it are lost. May be given several times",
+    action="append",
+    default=[],
+)
 _DRY_RUN = Arg(("--dry-run",), help="List what would be ended, and end nothing", action="store_true")
 
 
@@ -74,7 +80,7 @@ def get_commands() -> list[CLICommand]:
                     "reap",
                     "Cancel the apps of DAG runs that are over, and settle their trials",
                     reap,
-                    (_ONLY_EXPERIMENT, _DAG_ID, _RUN_ID, _DRY_RUN, _CONN_ID, _TORCHX_CONN_ID, ARG_OUTPUT),
+                    (_ONLY_EXPERIMENT, _DAG_ID, _RUN_ID, _LOST_HOST, _DRY_RUN, _CONN_ID, _TORCHX_CONN_ID, ARG_OUTPUT),
                 ),
             ),
         )
@@ -200,10 +206,13 @@ def reap(args: Namespace) -> None:
 
     A DAG run also counts as over when its DAG is gone: deleted, or not in the DAG files any more. What no Airflow task
     has submitted, and what another Airflow deployment has, is left alone.
+
+    Attempts on a host that the user declares lost have ended, whether or not their DAG run is over.
     """
     from dataclasses import asdict
 
     from airflow_provider_axtx.lifecycle.reap import reap as end
+    from airflow_provider_axtx.lifecycle.reap import record_lost
 
     if args.run_id is not None and args.dag_id is None:
         raise SystemExit("--run-id needs --dag-id, because DAG runs of several DAGs may have the same id.")
@@ -213,27 +222,73 @@ def reap(args: Namespace) -> None:
         print(error, file=sys.stderr)
         _show([], args)
         return
-    orphans = _orphans(store, args)
+
+    def launcher_for(attempt: AttemptRecord) -> TorchXLauncher:
+        conn_id = attempt.identity.torchx_conn_id or args.torchx_conn_id
+        return TorchXHook(conn_id).get_launcher_for(attempt)
+
+    on_lost_hosts = _attempts_on_lost_hosts(store, args)
     if args.dry_run:
-        rows: list[dict[str, Any]] = [
-            {
-                "experiment": orphan.experiment,
-                "trial": orphan.trial_index,
-                "app_handle": orphan.attempt.app_handle if orphan.attempt and orphan.attempt.app_handle else "",
-                "trial_status": store.trial(orphan.experiment, orphan.trial_index).status,
-            }
-            for orphan in orphans
-        ]
-    else:
-
-        def launcher_for(attempt: AttemptRecord) -> TorchXLauncher:
-            conn_id = attempt.identity.torchx_conn_id or args.torchx_conn_id
-            return TorchXHook(conn_id).get_launcher_for(attempt)
-
-        reason = "reaped: no active DAG run waits for it"
-        reaped = end(store, launcher_for, orphans, reason, is_active=lambda task: bool(_active_dag_runs(task)))
-        rows = [asdict(one) for one in reaped]
+        _show(_would_end(store, _orphans(store, args), on_lost_hosts), args)
+        return
+    lost = record_lost(store, launcher_for, on_lost_hosts, args.lost_host)
+    reason = "reaped: no active DAG run waits for it"
+    reaped = end(
+        store, launcher_for, _orphans(store, args), reason, is_active=lambda task: bool(_active_dag_runs(task))
+    )
+    settled = {(one.experiment, one.trial_index) for one in reaped}
+    rows = [asdict(one) for one in reaped]
+    rows += [
+        {
+            "experiment": attempt.experiment,
+            "trial_index": attempt.trial_index,
+            "trial_status": store.trial(attempt.experiment, attempt.trial_index).status,
+            "message": attempt.message or "",
+        }
+        for attempt in lost
+        if (attempt.experiment, attempt.trial_index) not in settled
+    ]
     _show(rows, args)
+
+
+def _would_end(
+    store: ExperimentStore, orphans: Iterable[Orphan], lost: Iterable[AttemptRecord]
+) -> list[dict[str, Any]]:
+    """Return a line for each trial that ``reap`` would work on."""
+    last = {(orphan.experiment, orphan.trial_index): orphan.attempt for orphan in orphans}
+    last |= {(attempt.experiment, attempt.trial_index): attempt for attempt in lost}
+    return [
+        {
+            "experiment": experiment,
+            "trial": index,
+            "app_handle": attempt.app_handle if attempt and attempt.app_handle else "",
+            "host": attempt.host if attempt and attempt.host else "",
+            "trial_status": store.trial(experiment, index).status,
+        }
+        for (experiment, index), attempt in sorted(last.items(), key=lambda item: item[0])
+    ]
+
+
+def _attempts_on_lost_hosts(store: ExperimentStore, args: Namespace) -> list[AttemptRecord]:
+    """Return the open attempts on the hosts that were declared lost; say which hosts have open ones when none is."""
+    if not args.lost_host:
+        return []
+    found = [
+        attempt
+        for attempt in store.open_attempts(
+            experiment=args.experiment,
+            dag_id=args.dag_id,
+            run_id=args.run_id,
+            installation=installation_id_in_database(),
+        )
+        if attempt.identity.dag_id
+    ]
+    hosts = {attempt.host for attempt in found if attempt.host}
+    for name in args.lost_host:
+        if name not in hosts:
+            known = ", ".join(sorted(hosts)) or "none"
+            print(f"No open attempt belongs to host {name!r}. Hosts with open attempts: {known}.", file=sys.stderr)
+    return [attempt for attempt in found if attempt.host in args.lost_host]
 
 
 def _orphans(store: ExperimentStore, args: Namespace) -> list[Orphan]:

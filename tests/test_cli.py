@@ -249,6 +249,48 @@ def test_a_dag_run_that_became_active_again_keeps_its_trials(
     assert [trial.status for trial in left_behind.trials("b1")] == ["STAGED", "CANDIDATE"]
 
 
+@pytest.fixture
+def on_a_gone_host(
+    left_behind: ExperimentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ExperimentStore:
+    """Each of these experiments has one attempt on a host that is not this one, and another trial."""
+    active = {("a", "2")}
+    monkeypatch.setattr(
+        cli, "_active_dag_runs", lambda task=None: active & ({(task.dag_id, task.run_id)} if task else active)
+    )
+    for attempt in left_behind.open_attempts():
+        left_behind.finish_attempt(attempt, "FAILED", "replaced")
+        place = {"local_root": str(tmp_path / "apps"), "root_id": "theirs", "host": "worker-7", "boot_id": "theirs"}
+        begin(left_behind, attempt.experiment, 0, identity=attempt.identity, lookup_options=place, host="worker-7")
+    return left_behind
+
+
+def test_what_is_on_a_host_that_is_gone_is_an_error_that_tells_the_way_out(
+    ax: Ax, on_a_gone_host: ExperimentStore
+) -> None:
+    with pytest.raises(SystemExit, match=r"a1/0: AppElsewhereError.*reap --lost-host worker-7"):
+        ax("reap")
+    assert on_a_gone_host.trial("a1", 0).status == "STAGED"
+
+
+def test_a_lost_host_ends_its_attempts_also_those_of_active_dag_runs(ax: Ax, on_a_gone_host: ExperimentStore) -> None:
+    would_end = json.loads(ax("reap", "--lost-host", "worker-7", "--dry-run", "--output", "json")[0])
+    assert [(row["experiment"], row["trial"]) for row in would_end if row["host"] == "worker-7"] == [
+        (name, 0) for name in ("a1", "a2", "a3", "b1")
+    ]
+    rows = json.loads(ax("reap", "--lost-host", "worker-7", "--output", "json")[0])
+    ended = {row["experiment"]: row["trial_status"] for row in rows if row["trial_index"] == 0}
+    # The task of the active DAG run still decides whether its trial runs again.
+    assert ended == {"a1": "FAILED", "a2": "STAGED", "a3": "FAILED", "b1": "FAILED"}
+    assert {attempt.experiment for attempt in on_a_gone_host.open_attempts()} == {"theirs", "notebook"}
+    assert "its host worker-7 does not exist any more" in (on_a_gone_host.trial("a1", 0).reason or "")
+
+
+def test_a_lost_host_without_attempts_is_named(ax: Ax, on_a_gone_host: ExperimentStore) -> None:
+    _, told = ax("reap", "--lost-host", "worker-8", "--dry-run", "--output", "json")
+    assert "No open attempt belongs to host 'worker-8'. Hosts with open attempts: worker-7." in told
+
+
 DAG_RUNS = """
 import datetime as dt
 from airflow.models.dag import DagModel

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import ResultsPendingError, SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import AppElsewhereError, ResultsPendingError, SchedulerUnavailableError
 from airflow_provider_axtx.core.records import AttemptRecord, OpenTrial, TaskIdentity
 from airflow_provider_axtx.lifecycle.attempts import (
     CANCEL_SECONDS,
@@ -19,6 +19,7 @@ from airflow_provider_axtx.lifecycle.attempts import (
     cancel_attempt,
     evaluate,
     poll_attempt,
+    recorded_end,
 )
 from airflow_provider_axtx.lifecycle.complete import RESULT_PATIENCE_SECONDS, conclude, fail_unreadable
 from airflow_provider_axtx.lifecycle.launchers import LauncherFor, cached_launchers
@@ -188,6 +189,8 @@ class _Reaping:
     is_active: IsActive | None
     reaped: dict[tuple[str, int], Reaped] = field(default_factory=dict)
     stuck: dict[tuple[str, int], str] = field(default_factory=dict)
+    #: Other hosts, which alone can observe some of the apps.
+    hosts: set[str] = field(default_factory=set)
     #: Apps whose end, or whose results, are waited for.
     waiting: dict[tuple[str, int], tuple[AttemptRecord, AppObservation | None]] = field(default_factory=dict)
 
@@ -200,6 +203,9 @@ class _Reaping:
             self.store.complete(orphan.experiment, orphan.trial_index, status="ABANDONED", reason=self.reason)
             self._note(orphan.experiment, orphan.trial_index, "ABANDONED", self.reason)
             return
+        if (recorded := recorded_end(orphan.attempt)) is not None:
+            self.conclude(orphan.attempt, recorded)
+            return
         launcher = self.launcher_for(orphan.attempt)
         attempt = adopt(self.store, launcher, orphan.attempt)
         observed = poll_attempt(self.store, launcher, attempt, self.policy)
@@ -208,6 +214,13 @@ class _Reaping:
             return
         attempt = cancel_attempt(self.store, launcher, attempt, self.reason)
         self.waiting[attempt.experiment, attempt.trial_index] = (attempt, None)
+
+    def note_stuck(self, orphan: Orphan, error: Exception) -> None:
+        """Keep why an orphan could not be ended; the others are ended all the same."""
+        log.error("%s could not be ended", orphan, exc_info=error)
+        self.stuck[orphan.experiment, orphan.trial_index] = f"{type(error).__name__}: {error}"
+        if isinstance(error, AppElsewhereError) and orphan.attempt is not None and orphan.attempt.host:
+            self.hosts.add(orphan.attempt.host)
 
     def conclude(self, attempt: AttemptRecord, observed: AppObservation) -> None:
         """Record the end of an app and the results of its trial; results that are not visible yet are waited for."""
@@ -292,9 +305,8 @@ def reap(
     for orphan in orphans:
         try:
             reaping.begin(orphan)
-        except Exception as error:
-            log.exception("%s could not be ended", orphan)
-            reaping.stuck[orphan.experiment, orphan.trial_index] = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001 - kept: the others are to be ended
+            reaping.note_stuck(orphan, error)
     deadline, pause = time.monotonic() + seconds, 0.05
     while reaping.waiting and time.monotonic() < deadline:
         time.sleep(pause)
@@ -305,9 +317,42 @@ def reap(
         told = "; ".join(f"{experiment}/{index}: {why}" for (experiment, index), why in sorted(reaping.stuck.items()))
         raise SchedulerUnavailableError(
             f"{len(reaping.stuck)} of {len(orphans)} trials could not be ended: {told}.",
-            fix="look at the errors above, then clear this task or run 'airflow ax reap'.",
+            fix="look at the errors above, then clear this task or run 'airflow ax reap'."
+            + "".join(
+                f" If the host {host} does not exist any more, run 'airflow ax reap --lost-host {host}'."
+                for host in sorted(reaping.hosts)
+            ),
         )
     return [reaping.reaped[key] for key in sorted(reaping.reaped)]
+
+
+def record_lost(
+    store: ExperimentStore, launcher_for: LauncherFor, attempts: Iterable[AttemptRecord], hosts: Collection[str]
+) -> list[AttemptRecord]:
+    """Record that attempts whose host does not exist any more have ended, because no process can observe them again.
+
+    Their trials are left open, so that a task that still waits may submit them again (``trial_retries``); a reap
+    settles the others. An attempt that can be observed from here is left as it is.
+
+    :param hosts: names of the hosts that do not exist any more.
+    :return: the attempts that were recorded as lost.
+    """
+    launcher_for, lost = cached_launchers(launcher_for), []
+    for attempt in attempts:
+        if attempt.host not in hosts or attempt.finished_at is not None:
+            continue
+        try:
+            poll_attempt(store, launcher_for(attempt), attempt, LostAppPolicy())
+        except AppElsewhereError:
+            state, why = ("FAILED", f"lost: its host {attempt.host} does not exist any more")
+            if attempt.cancel_reason is not None:
+                state, why = "CANCELLED", attempt.cancel_reason
+            lost.append(store.finish_attempt(attempt, state, why, is_infrastructure_failure=state == "FAILED"))
+        except SchedulerUnavailableError as error:
+            log.warning("%s is left as it is: %s", attempt, error)
+        else:
+            log.warning("%s is left as it is: its app can be observed from this host.", attempt)
+    return lost
 
 
 def end_task(

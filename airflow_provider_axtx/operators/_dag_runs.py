@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.lifecycle.launchers import LauncherFor
 from airflow_provider_axtx.lifecycle.reap import settle_ended_dag_runs
@@ -29,7 +30,13 @@ def settle_what_ended_dag_runs_left(
 
     :param ti: the running task instance, which asks Airflow for the states of the DAG runs.
     """
-    for one in settle_ended_dag_runs(store, launcher_for, experiment, task, lambda owner: _is_active(ti, owner)):
+    try:
+        settled = settle_ended_dag_runs(store, launcher_for, experiment, task, lambda owner: _is_active(ti, owner))
+    except SchedulerUnavailableError as error:
+        # What another DAG run has left, for example on a host that is gone, must not fail this one.
+        log.warning("A DAG run that is over has left trials open: %s", error)
+        return
+    for one in settled:
         log.warning("A DAG run that is over had left trial %s open: %s (%s)", one.trial_index, one.trial_status, one)
 
 

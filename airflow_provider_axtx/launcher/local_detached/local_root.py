@@ -74,7 +74,7 @@ def check_host(what: str, recorded: Mapping[str, Any], reason: str, *, restarted
     raise AppElsewhereError(
         f"The {what} belongs to host {host} and cannot be observed or cancelled from {here['host']}: {reason}.",
         fix=f"run the task, the triggerer or `airflow ax reap` on {host}, or let all machines that wait for apps of "
-        "this scheduler share its files.",
+        f"this scheduler share its files. If {host} does not exist any more, run `airflow ax reap --lost-host {host}`.",
     )
 
 
