@@ -23,9 +23,11 @@ from airflow_provider_axtx.core.errors import AxtxError
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators.base import LineageMixin, current_identity
-from airflow_provider_axtx.triggers.task_state import is_last_try, is_over
+from airflow_provider_axtx.triggers.task_state import is_last_try, is_over, is_superseded
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
@@ -51,6 +53,8 @@ class CancelOnKillMixin(LineageMixin):
 
     #: This try of the task; None before it works on an app.
     _identity: TaskIdentity | None = None
+    #: Airflow's id of this try.
+    _ti_id: UUID | None = None
     _live_attempt: AttemptRecord | None = None
     _killed = False
     #: Whether no try follows; known when ``_ending`` is done.
@@ -92,10 +96,11 @@ class CancelOnKillMixin(LineageMixin):
         :return: this try of the task.
         """
         self._identity = identity = current_identity(context, self.ax_hook.store, self.torchx_conn_id)
+        self._ti_id = getattr(context["ti"], "id", None)
         try:
             yield identity
         except Exception as error:
-            if not self._killed and _is_final(error, identity):
+            if not self._killed and _is_final(error, identity) and not is_superseded(identity, self._ti_id):
                 self._try_to_end_apps(f"{self.task_id} failed with {type(error).__name__}", _FAIL_SECONDS)
             raise
 
@@ -165,7 +170,7 @@ class CancelOnKillMixin(LineageMixin):
     def _end_if_over(self) -> None:
         if self._identity is None:
             return
-        self._is_over = is_over(self._identity, when_running=is_last_try(self._identity))
+        self._is_over = is_over(self._identity, when_running=is_last_try(self._identity), ti_id=self._ti_id)
         if self._is_over:
             self._try_to_end_apps(f"{self.task_id} was ended", _KILL_SECONDS)
         else:

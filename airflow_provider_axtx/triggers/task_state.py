@@ -5,9 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_provider_axtx.core.records import TaskIdentity
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +21,9 @@ log = logging.getLogger(__name__)
 _OVER = frozenset({"failed", "success", "skipped", "removed", "upstream_failed"})
 #: Seconds that Airflow gets for its answer. A killed task has 5 s in all.
 ASK_SECONDS = 2.0
+#: HTTP statuses with which Airflow refuses a process that does not run the task any more: its token has expired while
+#: it was stopped, or another try has taken its place.
+_REFUSED = frozenset({401, 403, 404, 409, 410})
 
 _R = TypeVar("_R")
 
@@ -25,18 +33,28 @@ def is_last_try(identity: TaskIdentity) -> bool:
     return identity.try_number > identity.max_tries
 
 
-def is_over(identity: TaskIdentity, *, when_running: bool, seconds: float | None = None) -> bool:
+def is_over(
+    identity: TaskIdentity, *, when_running: bool, seconds: float | None = None, ti_id: UUID | None = None
+) -> bool:
     """Return whether no try of a task instance will go on with its app.
 
-    Blocks for up to ``seconds``. When Airflow cannot be asked, only the last try is over.
+    Blocks for up to twice ``seconds``. When Airflow does not answer, only the last try is over.
 
     :param identity: the try that Airflow ends.
-    :param seconds: how long Airflow gets for its answer; None is ``ASK_SECONDS``.
     :param when_running: what a running task instance means: the try that is asked about, or one that has followed it.
+    :param seconds: how long Airflow gets for each answer; None is ``ASK_SECONDS``.
+    :param ti_id: Airflow's id of the try that is asked about, if this process runs it. Airflow gives each try an id of
+        its own, so that a running try with another id is known to have followed.
     """
+    seconds = ASK_SECONDS if seconds is None else seconds
     try:
-        state = _within(ASK_SECONDS if seconds is None else seconds, lambda: read_state(identity))
-    except Exception:
+        state = _within(seconds, lambda: read_state(identity))
+        if state == "running" and when_running and ti_id is not None:
+            when_running = _within(seconds, lambda: is_current_try(ti_id))
+    except Exception as error:
+        if _is_refusal(error):
+            log.warning("Airflow does not take this process for task %s any more.", identity.task_id)
+            return False
         over = is_last_try(identity)
         log.warning(
             "Airflow did not tell the state of task %s; %s.",
@@ -49,6 +67,44 @@ def is_over(identity: TaskIdentity, *, when_running: bool, seconds: float | None
     if state == "running":
         return when_running
     return state in _OVER
+
+
+def is_superseded(identity: TaskIdentity, ti_id: UUID | None) -> bool:
+    """Return whether another try of the task instance is to go on, or goes on, in the place of this process.
+
+    False when Airflow does not answer.
+    """
+    if ti_id is None:
+        return False
+    try:
+        return not _within(ASK_SECONDS, lambda: is_current_try(ti_id)) and (
+            _within(ASK_SECONDS, lambda: read_state(identity)) not in _OVER
+        )
+    except Exception as error:
+        log.warning("Airflow did not tell which try of task %s is the last.", identity.task_id, exc_info=True)
+        return _is_refusal(error)
+
+
+def is_current_try(ti_id: UUID) -> bool:
+    """Return whether Airflow still has a task instance of this id: it gives the next try of a task another one.
+
+    To be called in a process that runs a task: each may ask only about itself.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ValidateInletsAndOutlets
+
+    try:
+        # The only request about a try by its id that changes nothing; what it says of assets is not looked at.
+        task_runner.SUPERVISOR_COMMS.send(ValidateInletsAndOutlets(ti_id=ti_id))
+    except AirflowRuntimeError as error:
+        if _is_refusal(error):
+            return False
+        raise
+    return True
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, AirflowRuntimeError) and (error.error.detail or {}).get("status_code") in _REFUSED
 
 
 def read_state(identity: TaskIdentity) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from airflow.sdk.execution_time.comms import DagRunStateResult
@@ -42,6 +43,7 @@ class FakeTaskInstance:
     try_number: int = 1
     max_tries: int = 0
     start_date: datetime = field(default_factory=lambda: datetime.now(UTC))
+    id: UUID | None = None
     pushed: dict[str, Any] = field(default_factory=dict)
 
     def get_dagrun_state(self, dag_id: str, run_id: str) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout, TaskDeferred
@@ -230,6 +231,32 @@ def test_a_stranger_that_comes_back_ends_nothing_of_the_newer_try(
     airflow.state = "failed"
     successor.operator.on_kill()
     successor.ended()
+    assert store.trial("booth", 0).status == "ABANDONED"
+
+
+def test_a_sensor_that_comes_back_after_a_clear_leaves_the_app_to_the_newer_try(
+    execute: Execute,
+    run: dict[str, Any],
+    store: ExperimentStore,
+    airflow: AirflowStates,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was stopped for so long that Airflow took it for dead; it was its last try, and a user has cleared the task."""
+    monkeypatch.setattr(task_state, "is_current_try", lambda ti_id: ti_id == UUID(int=2))
+    airflow.state = "running"
+    stopped = Task(execute, sensor(run), id=UUID(int=1), try_number=1, max_tries=0)
+    stopped.waits()
+    stopped.operator.on_kill()
+    assert "its next try goes on with its app" in str(stopped.ended())
+    broken = sensor(run)
+    monkeypatch.setattr(broken, "poll", lambda attempt: (_ for _ in ()).throw(Unexpected("refused by Airflow")))
+    with pytest.raises(Unexpected):
+        execute(broken, id=UUID(int=1), try_number=1, max_tries=0)
+    assert (store.trial("booth", 0).status, store.attempt("booth", 0, 1).cancel_reason) == ("RUNNING", None)
+    cleared = Task(execute, sensor(run), id=UUID(int=2), try_number=2, max_tries=1)
+    cleared.waits()
+    cleared.operator.on_kill()
+    cleared.ended()
     assert store.trial("booth", 0).status == "ABANDONED"
 
 
