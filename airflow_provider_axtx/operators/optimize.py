@@ -49,7 +49,7 @@ from airflow_provider_axtx.operators.base import (
     uncalled,
 )
 from airflow_provider_axtx.spec.limits import Limits, check_at_parse
-from airflow_provider_axtx.triggers.timing import earliest_event
+from airflow_provider_axtx.triggers.timing import deferral_seconds, earliest_event
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -71,18 +71,14 @@ _LIMITS = (
     "on_trial_failure",
     "on_stop",
 )
-#: A deferral takes a second start of the task and the triggerer's pace: about 3 s, and more where Ax is imported again.
-#: For so long an app of unknown length is awaited before the task defers, which at most doubles what it costs.
-DEFERRAL_SECONDS = 3.0
-#: While the app that ended last took less than this, the next one is awaited for as long.
-BRIEF_SECONDS = 10.0
 
 
 class AxOptimizeOperator(CancelOnKillMixin):
     """Runs a whole experiment: generates trials, keeps ``parallelism`` apps running, refills a slot at once.
 
-    While it waits deferred it holds no worker slot. It does not defer for the first ``DEFERRAL_SECONDS`` of an app, nor
-    while apps take less than ``BRIEF_SECONDS``, if ``poll_interval`` is shorter.
+    While it waits deferred it holds no worker slot. A deferral takes at least ``[workers] min_heartbeat_interval`` and
+    5 s, 10 s by default. The task does not defer when an app may end sooner than that: in its first seconds, or when it
+    has run about as long as the app that ended last. With a ``poll_interval`` above that time it always defers.
 
     It can be killed at any moment: a retry re-attaches to the live apps and goes on. So does a user's Clear; its
     trials whose apps were cancelled by it run again, those that a reaper has ended meanwhile stay ABANDONED, and
@@ -351,14 +347,18 @@ class AxOptimizeOperator(CancelOnKillMixin):
             self.check_not_killed()
 
     def _may_end_soon(self, step: Step) -> bool:
-        """Return whether an app may end before a deferral would be over."""
-        if step.until is not None and step.until - time.time() < DEFERRAL_SECONDS:
+        """Return whether an app may end before a deferral would be over.
+
+        An app is expected to take as long as the one that ended last. Before the first has ended, nothing is known, and
+        it is awaited for the time of one deferral, which at most doubles what it costs.
+        """
+        now, deferral = time.time(), deferral_seconds()
+        if step.until is not None and step.until - now < deferral:
             return True
-        known = step.last_seconds
-        limit = DEFERRAL_SECONDS if known is None else BRIEF_SECONDS
-        if self.poll_interval >= limit or (known is not None and known >= BRIEF_SECONDS):
+        if self.poll_interval > deferral:
             return False
-        return any(time.time() - (attempt.submitted_at or 0) < limit for attempt in step.live)
+        expected = step.last_seconds or 0.0
+        return any(abs(now - (attempt.submitted_at or now) - expected) < deferral for attempt in step.live)
 
     def _defer(self, context: Context, loop: Loop, step: Step) -> NoReturn:
         from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger, lookups_of

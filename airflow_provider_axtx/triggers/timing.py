@@ -12,14 +12,19 @@ from airflow.sdk import conf
 _MARGIN_SECONDS = 5.0
 
 
-def earliest_event() -> float:
-    """Return when the trigger of a task that defers now may fire, in seconds since the epoch.
+def deferral_seconds() -> float:
+    """Return how many seconds a deferral takes at least, before the task goes on.
 
     The process that supervises a task may notice its end only a heartbeat later, and the scheduler reads it in its
     next round. When the task has been resumed and queued again by then, the scheduler takes that end for the death of
     the resumed task and marks the task as failed.
     """
-    return time.time() + conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + _MARGIN_SECONDS
+    return float(conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0)) + _MARGIN_SECONDS
+
+
+def earliest_event() -> float:
+    """Return when the trigger of a task that defers now may fire, in seconds since the epoch."""
+    return time.time() + deferral_seconds()
 
 
 async def sleep_until(at: float | None) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.lifecycle.optimize import Step
 from airflow_provider_axtx.operators import optimize
 from airflow_provider_axtx.operators.ax import AxOptimizeOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.triggers import timing
 from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
 from tests.operators.conftest import BOOTH, Execute, FakeTaskInstance, app_state, wait_until
 
@@ -93,33 +96,61 @@ def test_deferred_it_waits_for_any_app_and_gives_the_same_result(
     assert [run.number for run in store.attempts("booth")] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(
-    ("deferral_seconds", "brief_seconds", "expected"), [(0.0, 3600.0, 1), (0.0, 0.0, 3), (3600.0, 3600.0, 0)]
-)
+@pytest.mark.parametrize(("deferral_seconds", "expected"), [(0.0, 3), (3600.0, 0)])
 def test_apps_that_end_sooner_than_a_deferral_are_awaited_by_the_task_itself(
     components: Any,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     deferral_seconds: float,
-    brief_seconds: float,
     expected: int,
 ) -> None:
-    monkeypatch.setattr(optimize, "DEFERRAL_SECONDS", deferral_seconds)
-    monkeypatch.setattr(optimize, "BRIEF_SECONDS", brief_seconds)
+    monkeypatch.setattr(optimize, "deferral_seconds", lambda: deferral_seconds)
     gates = [tmp_path / f"gate-{index}" for index in range(3)]
     wait = f"\nwhile not pathlib.Path({str(tmp_path)!r}, 'gate-' + a['trial_idx']).exists(): time.sleep(0.02)\n"
     component = components(APP + wait + REPORT.removeprefix(APP))
 
     def let_go() -> None:
-        closed = [gate for gate in gates if not gate.exists()]
-        for gate in closed if brief_seconds else closed[:1]:
-            gate.touch()
+        next(gate for gate in gates if not gate.exists()).touch()
 
     if not expected:
-        let_go()
+        for _ in gates:
+            let_go()
     result, deferrals = run_deferred(lambda: operator(component, parallelism=1, deferrable=True), let_go)
     assert result["trials"] == {"COMPLETED": 3}
     assert deferrals == expected
+
+
+@pytest.mark.parametrize(
+    ("ages", "last_seconds", "until", "poll_interval", "soon"),
+    [
+        ([2.0], None, None, 1.0, True),  # it may be a brief one
+        ([11.0], None, None, 1.0, False),
+        ([2.0], 3.0, None, 1.0, True),
+        ([2.0], 60.0, None, 1.0, False),
+        ([55.0], 60.0, None, 1.0, True),  # about as old as the last one became
+        ([2.0, 65.0], 60.0, None, 1.0, True),
+        ([75.0], 60.0, None, 1.0, False),
+        ([2.0], None, None, 10.0, True),
+        ([2.0], None, None, 11.0, False),  # a deferral takes no longer than until the next poll
+        ([20.0], None, 5.0, 11.0, True),  # it is time to look before a deferral would be over
+        ([20.0], None, 15.0, 1.0, False),
+        ([], None, 30.0, 1.0, False),
+    ],
+)
+def test_it_waits_in_its_slot_when_an_app_may_end_before_a_deferral_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+    ages: list[float],
+    last_seconds: float | None,
+    until: float | None,
+    poll_interval: float,
+    soon: bool,
+) -> None:
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "5")
+    monkeypatch.setattr(timing, "_MARGIN_SECONDS", 5.0)
+    now = time.time()
+    live: Any = tuple(SimpleNamespace(submitted_at=now - age) for age in ages)
+    step = Step(False, live, None if until is None else now + until, None, last_seconds)
+    assert operator("utils.booth", poll_interval=poll_interval)._may_end_soon(step) is soon
 
 
 def test_a_retry_goes_on_and_a_clear_of_a_finished_task_returns_the_result(
