@@ -250,9 +250,7 @@ def test_a_dag_run_that_became_active_again_keeps_its_trials(
 
 
 @pytest.fixture
-def on_a_gone_host(
-    left_behind: ExperimentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> ExperimentStore:
+def on_a_gone_host(left_behind: ExperimentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentStore:
     """Each of these experiments has one attempt on a host that is not this one, and another trial."""
     active = {("a", "2")}
     monkeypatch.setattr(

@@ -31,6 +31,11 @@ def _rebuild(cls: type[AxtxError], message: str, fix: str) -> AxtxError:
     return cls(message, fix=fix)
 
 
+def is_final(error: Exception) -> bool:
+    """Return whether the same call cannot succeed later, because a user has to change something first."""
+    return isinstance(error, AxtxError) and not error.retryable
+
+
 class InvalidInputError(AxtxError):
     """A spec, parameter, component, connection or Param that cannot be used as given."""
 

@@ -64,7 +64,7 @@ def find_app(launcher: TorchXLauncher, attempt: AttemptRecord, *, seconds: float
 def poll_attempt(
     store: ExperimentStore, launcher: TorchXLauncher, attempt: AttemptRecord, policy: LostAppPolicy
 ) -> AppObservation:
-    """Poll the app of an attempt once.
+    """Poll the app of an attempt once; cancel it again if that was decided and it has not ended yet.
 
     :return: a terminal observation, or one that says "poll again".
     :raises SchedulerUnavailableError: when the scheduler did not answer; that is never a final state.
@@ -76,7 +76,11 @@ def poll_attempt(
         seen = AppObservation("UNKNOWN", f"no app was submitted under {attempt.submission_key}")
     else:
         seen = launcher.observe([attempt.app_handle])[attempt.app_handle]
-    return evaluate(store, attempt, seen, policy)
+    observed = evaluate(store, attempt, seen, policy)
+    if attempt.app_handle is not None and attempt.cancel_requested_at is not None and not observed.is_terminal:
+        # The process that decided it may have been killed before it told the scheduler.
+        launcher.cancel(attempt.app_handle)
+    return observed
 
 
 def recorded_end(attempt: AttemptRecord) -> AppObservation | None:

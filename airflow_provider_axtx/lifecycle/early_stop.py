@@ -11,6 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.app_observation import STOPPED_EARLY
+from airflow_provider_axtx.core.errors import (
+    InvalidInputError,
+    SchedulerUnavailableError,
+    TrackerUnavailableError,
+)
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.lifecycle.attempts import cancel_attempt
 from airflow_provider_axtx.lifecycle.complete import record_progress
@@ -37,14 +42,13 @@ def stop_early(
 
     :param launcher_for: gives the launcher of an attempt.
     :param attempts: live attempts of the experiment, at most one for each trial.
-    :return: indexes of the trials whose apps were cancelled now.
-    :raises SchedulerUnavailableError: when an app could not be cancelled; calling again is safe.
-    :raises TrackerUnavailableError: when progressive results cannot be read just now.
+    :return: indexes of the trials whose apps were cancelled now, or will be by the next poll when a scheduler does not
+        answer.
     """
     if not has_early_stopping(store, experiment):
         return []
     live = [attempt for attempt in attempts if attempt.finished_at is None and attempt.cancel_requested_at is None]
-    progressed = [record_progress(store, attempt) for attempt in live]
+    progressed = [_record_progress(store, attempt) for attempt in live]
     crash_point("early.after_progress")
     if not any(progressed):
         return []
@@ -55,11 +59,40 @@ def stop_early(
     for attempt in live:
         if (reason := reasons.get(attempt.trial_index)) is not None:
             log.info("Trial %s is %s: %s", attempt.trial_index, STOPPED_EARLY, reason)
-            attempt = cancel_attempt(store, launcher_for(attempt), attempt, f"{STOPPED_EARLY}: {reason}")
-            if attempt.finished_at is None:
+            if _cancel(store, launcher_for, attempt, f"{STOPPED_EARLY}: {reason}"):
                 stopped.append(attempt.trial_index)
     crash_point("early.after_cancelled")
     return stopped
+
+
+def count_steps(attempt: AttemptRecord) -> int:
+    """Return for how many steps an app has written progressive results; 0 when they cannot be listed just now."""
+    from airflow_provider_axtx.launcher.tracker import list_steps
+
+    try:
+        return len(list_steps(attempt.tracker_base, attempt.trial_index))
+    except (TrackerUnavailableError, InvalidInputError) as error:
+        log.warning("The progress of %s cannot be read: %s", attempt, error)
+        return 0
+
+
+def _record_progress(store: ExperimentStore, attempt: AttemptRecord) -> bool:
+    try:
+        return record_progress(store, attempt)
+    except (TrackerUnavailableError, InvalidInputError) as error:
+        # Its trial is not stopped early meanwhile. The others are, and the end of each app is recorded all the same.
+        log.warning("The progress of %s cannot be read: %s", attempt, error)
+        return False
+
+
+def _cancel(
+    store: ExperimentStore, launcher_for: Callable[[AttemptRecord], TorchXLauncher], attempt: AttemptRecord, reason: str
+) -> bool:
+    try:
+        return cancel_attempt(store, launcher_for(attempt), attempt, reason).finished_at is None
+    except SchedulerUnavailableError as error:
+        log.warning("%s is cancelled again by the next poll of its app: %s", attempt, error)
+        return True
 
 
 def has_early_stopping(store: ExperimentStore, experiment: str) -> bool:

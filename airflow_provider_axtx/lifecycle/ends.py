@@ -10,7 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import AppElsewhereError, AxtxError, ResultsPendingError
+from airflow_provider_axtx.core.errors import (
+    AppElsewhereError,
+    AxtxError,
+    ResultsPendingError,
+    StoreConflictError,
+    StoreUnavailableError,
+    is_final,
+)
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import AttemptRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
@@ -51,8 +58,10 @@ class Ends:
     check: Callable[[], None]
     on_change: Callable[[], None]
     on_finalized: Callable[[str], None]
-    #: The first error of the last poll: the scheduler or the tracker of some attempt did not answer.
+    #: The first error of the last poll, or one that polling again cannot fix.
     error: Exception | None = field(default=None, init=False)
+    #: Attempts that only another host can observe, by submission key.
+    elsewhere: dict[str, AppElsewhereError] = field(default_factory=dict, init=False)
     #: Whether an app has succeeded whose results are not visible yet.
     results_pending: bool = field(default=False, init=False)
     _ended_at: dict[str, float] = field(default_factory=dict, init=False)
@@ -64,15 +73,16 @@ class Ends:
         An error stays with its attempt (``error``): the others are polled all the same.
 
         :param known: terminal observations by app handle that were made already.
-        :raises AppElsewhereError: when an app can only be observed on another host.
         """
-        self.error, self.results_pending = None, False
+        self.error, self.results_pending, self.elsewhere = None, False, {}
         for launcher, attempts in self._batches(live):
             handles = [str(attempt.app_handle) for attempt in attempts]
             try:
                 seen = {**launcher.observe([handle for handle in handles if handle not in known]), **known}
-            except AppElsewhereError:
-                raise
+            except AppElsewhereError as error:
+                log.warning("%s app(s) of scheduler %s: %s", len(attempts), launcher.scheduler, error)
+                self.elsewhere |= {attempt.submission_key: error for attempt in attempts}
+                continue
             except AxtxError as error:
                 self._note_error(f"{len(attempts)} app(s) of scheduler {launcher.scheduler}", error)
                 continue
@@ -98,8 +108,9 @@ class Ends:
         yield from batches.values()
 
     def _note_error(self, what: str, error: Exception) -> None:
-        log.warning("%s: %s: %s. It is tried again.", what, type(error).__name__, error)
-        self.error = self.error or error
+        log.warning("%s: %s: %s", what, type(error).__name__, error)
+        if self.error is None or (is_final(error) and not is_final(self.error)):
+            self.error = error
 
     def _judge(self, attempt: AttemptRecord, seen: AppObservation) -> None:
         observed = evaluate(self.store, attempt, seen, self.policy)
@@ -152,9 +163,11 @@ class Ends:
         except ResultsPendingError:
             self.results_pending = True
             return None
+        except (StoreUnavailableError, StoreConflictError):
+            raise  # it says nothing about the results
         except Exception as error:
             self._unreadable[key] = self._unreadable.get(key, 0) + 1
-            if self._unreadable[key] < MAX_UNREADABLE:
+            if self._unreadable[key] < MAX_UNREADABLE and not is_final(error):
                 raise
             return fail_unreadable(self.store, attempt, observed, error)
 

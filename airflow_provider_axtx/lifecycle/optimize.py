@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -47,14 +47,14 @@ class Step:
     """What one step has led to.
 
     :param changed: something was recorded or submitted: take another step before waiting.
-    :param live: runs whose end is to be waited for.
+    :param live: attempts whose end is to be waited for, without those that only another host can observe.
     :param until: when to look again even if none has ended, in seconds since the epoch; None is never.
     :param finished: why the experiment has ended, or None while it goes on.
     :param last_seconds: how long the app that ended last took, in seconds; None before the first.
     :param steps_seen: for an experiment with early stopping, how many steps of each app were there at the last look, by
         app handle; None for one without.
-    :param error: the first error of an attempt, when some scheduler or tracker did not answer; the other attempts were
-        dealt with all the same.
+    :param error: the first error of an attempt, or one that no further step can fix; the other attempts were dealt with
+        all the same.
     """
 
     changed: bool
@@ -134,6 +134,7 @@ class Loop:
 
         :param ended: terminal observations by app handle that were made already, by the trigger that has waited.
         :raises SchedulerUnavailableError: when no app can be submitted; the next call goes on from here.
+        :raises AppElsewhereError: when only another host can observe the apps that are left.
         :raises ExperimentExistsError: when the trials of the experiment run another app, and no app is live any more.
         """
         self._changed, self._read = False, None
@@ -146,7 +147,10 @@ class Loop:
         if reason is not None and not own.live:
             return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
         error = self._ends.error
-        return Step(self._changed, tuple(own.live), self._until(own), None, own.last_seconds, self._steps_seen, error)
+        live = tuple(attempt for attempt in own.live if attempt.submission_key not in self._ends.elsewhere)
+        if own.live and not live and not self._changed:
+            raise self._ends.elsewhere[own.live[0].submission_key]
+        return Step(self._changed, live, self._until(own, live), None, own.last_seconds, self._steps_seen, error)
 
     def progress(self) -> Progress:
         """Return how far the trials of this loop have come."""
@@ -196,13 +200,10 @@ class Loop:
         self._looked_at = now
         if self._spec.early_stopping is None:
             return
-        from airflow_provider_axtx.launcher.tracker import list_steps
-        from airflow_provider_axtx.lifecycle.early_stop import stop_early
+        from airflow_provider_axtx.lifecycle.early_stop import count_steps, stop_early
 
         # Counted before they are read: what is written in between wakes a deferred task again.
-        self._steps_seen = {
-            str(attempt.app_handle): len(list_steps(attempt.tracker_base, attempt.trial_index)) for attempt in live
-        }
+        self._steps_seen = {str(attempt.app_handle): count_steps(attempt) for attempt in live}
         if stop_early(self.store, self._launcher_of, self.experiment, live):
             self._note_change()
 
@@ -357,14 +358,14 @@ class Loop:
 
     # Waiting
 
-    def _until(self, own: TaskTrials) -> float | None:
+    def _until(self, own: TaskTrials, live: Sequence[AttemptRecord]) -> float | None:
         """Return when to look again although no app has ended."""
         now = time.time()
         times = [self.limits.look_at(own.progress(self.started_at), now)]
-        for attempt in own.live:
+        for attempt in live:
             timeout = (attempt.submitted_at or attempt.requested_at) + self.trial_timeout
             times.append(timeout if attempt.cancel_requested_at is None else now + LOOK_SECONDS)
-        if not own.live:
+        if not live:
             times.append(now + LOOK_SECONDS)
         if self._ends.results_pending:
             times.append(now + RESULTS_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -9,7 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import AppElsewhereError, ResultsPendingError, SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import (
+    AppElsewhereError,
+    ResultsPendingError,
+    SchedulerUnavailableError,
+    StoreUnavailableError,
+    is_final,
+)
 from airflow_provider_axtx.core.records import AttemptRecord, OpenTrial, TaskIdentity
 from airflow_provider_axtx.lifecycle.attempts import (
     CANCEL_SECONDS,
@@ -193,6 +200,8 @@ class _Reaping:
     hosts: set[str] = field(default_factory=set)
     #: Apps whose end, or whose results, are waited for.
     waiting: dict[tuple[str, int], tuple[AttemptRecord, AppObservation | None]] = field(default_factory=dict)
+    #: When the results of an app could not be read for the first time, on the monotonic clock.
+    unreadable_since: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def begin(self, orphan: Orphan) -> None:
         """Settle what can be settled at once, and cancel the app that still runs."""
@@ -223,15 +232,21 @@ class _Reaping:
             self.hosts.add(orphan.attempt.host)
 
     def conclude(self, attempt: AttemptRecord, observed: AppObservation) -> None:
-        """Record the end of an app and the results of its trial; results that are not visible yet are waited for."""
+        """Record the end of an app and the results of its trial; results that cannot be read yet are waited for."""
         key = (attempt.experiment, attempt.trial_index)
         try:
             answer = conclude(self.store, attempt, observed)
         except ResultsPendingError:
             self.waiting[key] = (attempt, observed)
             return
+        except StoreUnavailableError:
+            raise  # it says nothing about the results
         except Exception as error:
-            log.exception("The results of %s cannot be read", attempt)
+            log.warning("The results of %s cannot be read", attempt, exc_info=True)
+            since = self.unreadable_since.setdefault(key, time.monotonic())
+            if not is_final(error) and time.monotonic() < since + RESULT_PATIENCE_SECONDS:
+                self.waiting[key] = (attempt, observed)
+                return
             answer = fail_unreadable(self.store, attempt, observed, error)
         self.waiting.pop(key, None)
         self._note(*key, answer["trial_status"], answer["message"])
@@ -240,14 +255,13 @@ class _Reaping:
         """Poll the apps that are waited for, those of one launcher in one batch."""
         batches: dict[int, tuple[TorchXLauncher, list[AttemptRecord]]] = {}
         for attempt, observed in list(self.waiting.values()):
-            if observed is not None:
-                self.conclude(attempt, observed)
-                continue
             launcher = self.launcher_for(attempt)
-            if attempt.app_handle is not None:
+            if observed is not None:
+                self.each(attempt, functools.partial(self.conclude, attempt, observed))
+            elif attempt.app_handle is not None:
                 batches.setdefault(id(launcher), (launcher, []))[1].append(attempt)
             else:
-                self._find(launcher, attempt)
+                self.each(attempt, functools.partial(self._find, launcher, attempt))
         for launcher, attempts in batches.values():
             try:
                 seen = launcher.observe([str(attempt.app_handle) for attempt in attempts])
@@ -255,9 +269,19 @@ class _Reaping:
                 log.warning("Polling again: %s", error)
                 continue
             for attempt in attempts:
-                observed = evaluate(self.store, attempt, seen[str(attempt.app_handle)], self.policy)
-                if observed.is_terminal:
-                    self.conclude(attempt, replace(observed, ended_at=observed.ended_at or time.time()))
+                self.each(attempt, functools.partial(self._judge, attempt, seen[str(attempt.app_handle)]))
+
+    def each(self, attempt: AttemptRecord, action: Callable[[], None]) -> None:
+        """Do something about one attempt; what it raises is logged and does not keep the others from their turn."""
+        try:
+            action()
+        except Exception:
+            log.exception("%s: trying again", attempt)
+
+    def _judge(self, attempt: AttemptRecord, seen: AppObservation) -> None:
+        observed = evaluate(self.store, attempt, seen, self.policy)
+        if observed.is_terminal:
+            self.conclude(attempt, replace(observed, ended_at=observed.ended_at or time.time()))
 
     def _find(self, launcher: TorchXLauncher, attempt: AttemptRecord) -> None:
         """Cancel an app whose submission has arrived meanwhile; conclude when none can arrive any more."""
@@ -269,8 +293,14 @@ class _Reaping:
             self.conclude(attempt, AppObservation("CANCELLED", attempt.cancel_reason or self.reason))
 
     def give_up(self) -> None:
-        """Settle the trials of apps that are not gone in time; their attempts stay open for the next reap."""
-        for key, (attempt, _) in self.waiting.items():
+        """Settle the trials of apps that are not gone in time; their attempts stay open for the next reap.
+
+        The trial of an app that has succeeded stays open too when its results could not be read in time.
+        """
+        for key, (attempt, observed) in self.waiting.items():
+            if observed is not None and observed.app_state == "SUCCEEDED":
+                self.stuck[key] = f"the results of {attempt.app_handle} cannot be read yet"
+                continue
             answer = abandon(self.store, attempt, self.reason)
             self._note(*key, answer["trial_status"], answer["message"])
             self.stuck[key] = f"{attempt.app_handle} is not gone although it was cancelled"

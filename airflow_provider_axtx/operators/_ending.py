@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 
-from airflow_provider_axtx.core.errors import AxtxError
+from airflow_provider_axtx.core.errors import is_final
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators.base import LineageMixin, current_identity
@@ -196,6 +196,4 @@ def _is_final(error: Exception, identity: TaskIdentity) -> bool:
         return False
     if isinstance(error, (AirflowFailException, AirflowSensorTimeout, AirflowSkipException)):
         return True
-    if isinstance(error, AxtxError) and not error.retryable:
-        return True
-    return is_last_try(identity)
+    return is_final(error) or is_last_try(identity)

@@ -156,15 +156,14 @@ class WaitForTrialMixin(CancelOnKillMixin):
 
     def _stop_early(self, attempt: AttemptRecord) -> None:
         """Cancel the app if Ax gives its trial up; a later poll sees its end."""
-        from airflow_provider_axtx.launcher.tracker import list_steps
-        from airflow_provider_axtx.lifecycle.early_stop import has_early_stopping, stop_early
+        from airflow_provider_axtx.lifecycle.early_stop import count_steps, has_early_stopping, stop_early
 
         if self._has_early_stopping is None:
             self._has_early_stopping = has_early_stopping(self.ax_hook.store, attempt.experiment)
         if not self._has_early_stopping:
             return
         # Counted before they are read: what is written in between wakes the task again.
-        self._steps_seen = len(list_steps(attempt.tracker_base, attempt.trial_index))
+        self._steps_seen = count_steps(attempt)
         stop_early(self.ax_hook.store, self.launcher_for, attempt.experiment, [attempt])
 
     def wait_in_process(self, trial: SubmittedTrial) -> dict[str, Any]:

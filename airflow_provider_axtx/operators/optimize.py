@@ -20,6 +20,7 @@ from airflow_provider_axtx.core.errors import (
     AppElsewhereError,
     SchedulerUnavailableError,
     TrackerUnavailableError,
+    is_final,
 )
 from airflow_provider_axtx.core.inputs import (
     ComponentRef,
@@ -328,6 +329,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
             except (SchedulerUnavailableError, TrackerUnavailableError) as unavailable:
                 error = unavailable
             if error is not None:
+                if is_final(error):
+                    raise error
                 patience.note_failure()
                 self.log.warning("Step %s in a row met an error: %s", patience.failures, error)
                 if patience.is_exhausted:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from airflow_provider_axtx.core.errors import TrackerUnavailableError
+from airflow_provider_axtx.core.errors import InvalidInputError, TrackerUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +33,19 @@ async def progress(apps: Sequence[Reporting], interval: float) -> None:
     """
     while True:
         await asyncio.sleep(interval)
-        try:
-            if await asyncio.to_thread(_has_more, apps):
-                return
-        except TrackerUnavailableError as error:
-            log.warning("Cannot read progressive results, trying again in %s s: %s", interval, error)
+        if await asyncio.to_thread(_any_has_more, apps):
+            return
 
 
-def _has_more(apps: Sequence[Reporting]) -> bool:
+def _any_has_more(apps: Sequence[Reporting]) -> bool:
+    return any(_has_more(app) for app in apps)
+
+
+def _has_more(app: Reporting) -> bool:
     from airflow_provider_axtx.launcher.tracker import list_steps
 
-    return any(len(list_steps(app.tracker_base, app.trial_index)) > app.steps_seen for app in apps)
+    try:
+        return len(list_steps(app.tracker_base, app.trial_index)) > app.steps_seen
+    except (TrackerUnavailableError, InvalidInputError) as error:
+        log.warning("The progressive results of trial %s cannot be read just now: %s", app.trial_index, error)
+        return False

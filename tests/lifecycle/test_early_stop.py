@@ -202,11 +202,21 @@ def test_killed_after_the_decision(world: Callable[..., World], point: str) -> N
     killed_at(point, w.stop_early)
     assert w.stop_early() == []  # decided already
     attempt = w.store.attempts("curves", 0)[-1]
-    if not poll_attempt(w.store, w.launcher, attempt, LostAppPolicy()).is_terminal:
-        cancel_attempt(w.store, w.launcher, attempt, "carried out by the next poll")
+    poll_attempt(w.store, w.launcher, attempt, LostAppPolicy())  # carries it out if that was not done
     assert w.settle(0)["trial_status"] == "EARLY_STOPPED"
     assert (w.status(0), w.live_apps(), w.steps(0)) == ("EARLY_STOPPED", 0, [(1.0, 9.0), (2.0, 9.0)])
     assert w.cluster.calls("schedule") == 1
+
+
+def test_a_scheduler_that_does_not_take_one_cancellation_holds_up_no_other(world: Callable[..., World]) -> None:
+    w = world(2)
+    for index in (0, 1):
+        w.curve(index, [9.0, 9.0])
+    w.cluster.fail_next("cancel")
+    assert w.stop_early() == [0, 1]
+    assert w.live_apps() == 1
+    poll_attempt(w.store, w.launcher, w.store.attempt("curves", 0, 1), LostAppPolicy())
+    assert [w.settle(index)["trial_status"] for index in (0, 1)] == ["EARLY_STOPPED"] * 2
 
 
 def test_killed_before_the_decision_it_is_made_with_the_next_step(world: Callable[..., World]) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.core.errors import ExperimentExistsError, InvalidInputError, SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import (
+    AppElsewhereError,
+    ExperimentExistsError,
+    InvalidInputError,
+    SchedulerUnavailableError,
+    StoreUnavailableError,
+    TrackerUnavailableError,
+    TrialNotFoundError,
+)
 from airflow_provider_axtx.core.records import Observation, Proposal
 from airflow_provider_axtx.launcher import tracker
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -252,6 +260,92 @@ def test_what_one_app_reports_stops_no_other(rig: Rig, monkeypatch: pytest.Monke
         loop.step()
     assert rig.statuses() == {0: "FAILED", 1: "COMPLETED", 2: "RUNNING", 3: "RUNNING"}
     assert "a loop of links" in (rig.store.trial("loop", 0).reason or "")
+
+
+def test_a_result_that_cannot_be_used_as_it_is_fails_its_trial_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = rig.loop(parallelism=2, max_trials=4)
+    settled(loop)
+    rig.end(0)
+    error = InvalidInputError("the tracker base cannot be used", fix="give another one")
+    monkeypatch.setattr(tracker, "read_results", lambda *_: (_ for _ in ()).throw(error))
+    step = loop.step()
+    assert rig.statuses() == {0: "FAILED", 1: "RUNNING", 2: "RUNNING"}
+    assert step.error is None
+
+
+def test_an_outage_of_the_store_is_no_fault_of_the_results(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = rig.loop(parallelism=1, max_trials=4)
+    settled(loop)
+    rig.end(0)
+
+    def away(*_: Any) -> None:
+        raise StoreUnavailableError("the database is away", fix="start it")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(rig.store, "end_attempt", away)
+        for _ in range(5):
+            assert isinstance(loop.step().error, StoreUnavailableError)
+    settled(loop)
+    assert rig.statuses() == {0: "COMPLETED", 1: "RUNNING"}
+
+
+def test_an_error_that_no_step_can_fix_counts_more_than_one_that_passes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = rig.loop(parallelism=2)
+    settled(loop)
+
+    def refuse(attempt: Any, seen: Any) -> None:
+        if attempt.trial_index == 0:
+            raise SchedulerUnavailableError("it does not answer", fix="start it")
+        raise TrialNotFoundError("the trial is gone", fix="look at the store")
+
+    monkeypatch.setattr(loop._ends, "_judge", refuse)
+    assert isinstance(loop.step().error, TrialNotFoundError)
+
+
+def test_what_only_another_host_can_observe_holds_up_no_other_app(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = rig.loop(parallelism=2, max_trials=3)
+    settled(loop)
+    there = TorchXLauncher("fake", scheduler_factories={"fake": rig.cluster.factory})
+    monkeypatch.setattr(there, "observe", lambda handles: (_ for _ in ()).throw(elsewhere))
+    elsewhere = AppElsewhereError("The app belongs to host worker-7.", fix="poll it there")
+    loop.launcher_for = lambda attempt: there if attempt.trial_index == 0 else rig.launcher
+    assert indexes(settled(loop)) == [1]
+    rig.end(1)
+    assert indexes(settled(loop)) == [2]
+    rig.end(2)
+    with pytest.raises(AppElsewhereError, match="worker-7"):
+        settled(loop)
+    assert rig.statuses() == {0: "RUNNING", 1: "COMPLETED", 2: "COMPLETED"}
+    loop.launcher_for = None
+    rig.end(0)
+    assert settled(loop).finished is not None
+
+
+def test_progress_that_cannot_be_read_stops_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = {"type": "threshold", "metric_threshold": 0.0, "min_progression": 1, "min_curves": 0}
+    loop = rig.loop(spec={**SPEC, "early_stopping": stopping}, parallelism=2)
+    loop.early_stopping_interval = 0.0
+    settled(loop)
+    rig.report(1, 1, 5.0)
+    read_progress, list_steps = tracker.read_progress, tracker.list_steps
+
+    def unreadable(read: Any) -> Any:
+        def look(tracker_base: str, trial_index: int, *known: Any) -> Any:
+            if trial_index == 0:
+                raise TrackerUnavailableError("a folder that cannot be listed", fix="look at it")
+            return read(tracker_base, trial_index, *known)
+
+        return look
+
+    monkeypatch.setattr(tracker, "read_progress", unreadable(read_progress))
+    monkeypatch.setattr(tracker, "list_steps", unreadable(list_steps))
+    step = settled(loop)
+    assert step.error is None
+    assert rig.statuses() == {0: "RUNNING", 1: "EARLY_STOPPED", 2: "RUNNING"}
 
 
 def test_an_app_that_had_succeeded_before_its_cancellation_is_completed(rig: Rig) -> None:

@@ -79,7 +79,7 @@ async def test_a_deferred_task_is_woken_by_progress_until_its_trial_is_stopped(
     run = execute(
         TorchXSubmitTrialOperator(task_id="submit", trial=trial, component=components(PLATEAU.replace("0.1)", "0.5)")))
     )
-    sensor = TorchXTrialSensor(task_id="wait", run=run, deferrable=True, poke_interval=60, early_stopping_interval=0.05)
+    sensor = TorchXTrialSensor(task_id="wait", run=run, deferrable=True, poke_interval=3, early_stopping_interval=0.05)
     outcome, events = None, []
     try:
         outcome = execute(sensor)

@@ -241,7 +241,7 @@ def test_a_sensor_that_comes_back_after_a_clear_leaves_the_app_to_the_newer_try(
     airflow: AirflowStates,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It was stopped for so long that Airflow took it for dead; it was its last try, and a user has cleared the task."""
+    """It was stopped for so long that Airflow took it for dead, in its last try, and a user has cleared the task."""
     monkeypatch.setattr(task_state, "is_current_try", lambda ti_id: ti_id == UUID(int=2))
     airflow.state = "running"
     stopped = Task(execute, sensor(run), id=UUID(int=1), try_number=1, max_tries=0)

@@ -17,7 +17,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.errors import InvalidInputError, TrialNotFoundError
+from airflow_provider_axtx.lifecycle.ends import Ends
 from airflow_provider_axtx.lifecycle.optimize import Step
 from airflow_provider_axtx.operators import optimize
 from airflow_provider_axtx.operators.ax import AxOptimizeOperator
@@ -276,6 +277,22 @@ def test_a_component_that_does_not_fit_is_refused_before_anything_is_recorded(
     with pytest.raises(AirflowFailException, match="x2"):
         execute(operator(components(REPORT, "x1: float, trial_idx: int, tracker_base: str")))
     assert store.summaries() == []
+
+
+def test_an_error_that_no_retry_can_fix_ends_the_task_at_once(
+    execute: Execute, components: Any, store: ExperimentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def gone(self: Any, attempt: Any, seen: Any) -> None:
+        asked.append(attempt.trial_index)
+        raise TrialNotFoundError("the trial is gone", fix="look at the store")
+
+    monkeypatch.setattr(Ends, "_judge", gone)
+    with pytest.raises(AirflowFailException, match="the trial is gone"):
+        execute(operator(components(SLEEP), parallelism=1, poll_interval=30.0), max_tries=2)
+    assert asked == [0]
+    assert {trial.status for trial in store.trials("booth")} == {"ABANDONED"}
 
 
 def test_two_objectives_give_the_frontier(execute: Execute, components: Any) -> None:
