@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from numpy.linalg import LinAlgError
+
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.records import ExperimentSnapshot, Parameters, Proposal, ProposedTrial, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
@@ -205,9 +207,9 @@ def _try(spec: ExperimentSpec) -> None:
     rebuilt = rebuild(snapshot)
     try:
         _proposal(snapshot, rebuilt, _baseline_first(rebuilt), _TRIED)
-    except InvalidInputError:
-        raise
-    except Exception as error:
+    except LinAlgError:
+        raise  # numerical code failed; another try of the task may succeed
+    except (AxError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise InvalidInputError(
             f"Ax cannot generate a trial of experiment {spec.name!r} with {_summary(spec)}: "
             f"{type(error).__name__}: {error}",
