@@ -211,8 +211,8 @@ def reap(args: Namespace) -> None:
     """
     from dataclasses import asdict
 
+    from airflow_provider_axtx.lifecycle.lost_hosts import record_lost
     from airflow_provider_axtx.lifecycle.reap import reap as end
-    from airflow_provider_axtx.lifecycle.reap import record_lost
 
     if args.run_id is not None and args.dag_id is None:
         raise SystemExit("--run-id needs --dag-id, because DAG runs of several DAGs may have the same id.")

@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_axtx.core.errors import AppElsewhereError, SchedulerUnavailableError
 from airflow_provider_axtx.core.records import AttemptRecord
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
-from airflow_provider_axtx.lifecycle.reap import orphans_of, reap, record_lost
+from airflow_provider_axtx.lifecycle.lost_hosts import record_lost
+from airflow_provider_axtx.lifecycle.reap import orphans_of, reap
 from tests.lifecycle.rig import Rig, indexes, settled
 
 HOST = "worker-7"
