@@ -119,3 +119,13 @@ class TrialsPendingError(AxtxError):
     """Ax cannot propose another trial until some that are in flight have ended."""
 
     retryable = True
+
+
+class ExperimentPausedError(AxtxError):
+    """A user has paused the experiment: nothing is started until it is resumed."""
+
+    retryable = True
+
+
+class TrialStoppedError(AxtxError):
+    """A user has stopped the trial, or its experiment, before its app was started."""

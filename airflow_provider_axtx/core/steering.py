@@ -166,10 +166,19 @@ class Steering:
 
     def stop_reason_of(self, trial_index: int) -> str | None:
         """Return why the app of a trial is to be cancelled, in words, or None."""
-        if self.state == Action.STOP and self.state_change is not None:
-            return f"{STOPPED_BY_USER} with the experiment, {self.state_change.asked}"
+        if self.state == Action.STOP:
+            return self._stopped_with_experiment
         asked = self.open(Action.STOP_TRIAL, trial_index)
         return f"{STOPPED_BY_USER}, {asked[0].asked}" if asked else None
+
+    def refusal_of(self, trial_index: int) -> str | None:
+        """Return why the app of a trial will never be started, in words, or None."""
+        return self.stop_reason_of(trial_index) or (self._stopped_with_experiment if self.end_reason else None)
+
+    @property
+    def _stopped_with_experiment(self) -> str:
+        asked = "" if self.state_change is None else self.state_change.asked
+        return f"{STOPPED_BY_USER} with the experiment, {asked}"
 
 
 class Asked(NamedTuple):

@@ -19,6 +19,7 @@ from airflow_provider_axtx.core.errors import (
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.xcom import Trial
 from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
+from airflow_provider_axtx.lifecycle.steering import add_asked_trial, asked_trials, paused, read_steering
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.core.records import LoopRecord, Proposal, TaskIdentity, TrialRecord
@@ -137,7 +138,7 @@ def generate_trials(
     trials_to_follow: int | None = None,
     requested_by: TaskIdentity | None = None,
 ) -> Generation:
-    """Return ``n`` trials for the requesting task, those that it was granted before first.
+    """Return ``n`` trials for the requesting task: those granted before, those that users ask for, then Ax's.
 
     A retry, or a second run of the same task, gets the same trials again: the request key is the task instance without
     its try number.
@@ -150,12 +151,19 @@ def generate_trials(
     :param requested_by: the requesting task, recorded with the trials.
     :param trials_to_follow: how many the same DAG run will ask for after these, if known; for displays of progress.
     :raises ExperimentNotFoundError: when there is no such experiment.
+    :raises ExperimentPausedError: while a user has paused it.
     :raises TrialsPendingError: when Ax waits for results of trials in flight and no trial could be granted.
     """
     granted = store.granted(experiment, task_key)
     if len(granted) >= n:
         # The trials are already granted, so the task need not import Ax, which is slow.
         return Generation(tuple(_as_trial(experiment, record) for record in granted[:n]))
+    steering = read_steering(store, experiment)
+    if steering.end_reason is not None:
+        return Generation(tuple(_as_trial(experiment, record) for record in granted), finished=steering.end_reason)
+    if not steering.may_start:
+        raise paused(experiment, steering)
+    max_trials = steering.limits.get("max_trials", max_trials)
     with store.lease(experiment, task_key, LEASE_SECONDS):
         records, proposal = _propose_and_record(store, experiment, n, task_key, max_trials, requested_by)
     if records:
@@ -188,6 +196,10 @@ def _propose_and_record(
     if wanted <= 0:
         limit = f"max_trials={max_trials} reached" if len(granted) < n else None
         return granted, Proposal((), snapshot.generator_state, finished=limit)
+    if asked := asked_trials(store.steering(experiment), {record.index for record in granted}):
+        slot = len(granted)
+        add_asked_trial(store, snapshot, asked[0], task_key=task_key, slot=slot, requested_by=requested_by)
+        return _propose_and_record(store, experiment, n, task_key, max_trials, requested_by)
     crash_point("generate.before_propose")
     proposal = optimizer.propose(snapshot, wanted)
     crash_point("generate.after_propose")

@@ -15,14 +15,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import ExperimentExistsError, InvalidInputError, TrialsPendingError
+from airflow_provider_axtx.core.errors import (
+    ExperimentExistsError,
+    ExperimentPausedError,
+    InvalidInputError,
+    TrialsPendingError,
+)
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialRecord
-from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
+from airflow_provider_axtx.core.steering import Steering
 from airflow_provider_axtx.core.xcom import Trial
-from airflow_provider_axtx.lifecycle.attempts import cancel_attempt, end_attempt, recorded_end
+from airflow_provider_axtx.lifecycle.attempts import recorded_end
 from airflow_provider_axtx.lifecycle.ends import Ends
 from airflow_provider_axtx.lifecycle.generate import generate_trials
+from airflow_provider_axtx.lifecycle.loop_steering import SteeredLoop
+from airflow_provider_axtx.lifecycle.steering import read_steering
 from airflow_provider_axtx.lifecycle.submit import AppRequest, check_app, submit_trial
 from airflow_provider_axtx.lifecycle.task_trials import TaskTrials, read_task_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -55,6 +63,7 @@ class Step:
         app handle; None for one without.
     :param error: the first error of an attempt, or one that no further step can fix; the other attempts were dealt with
         all the same.
+    :param steering_seen: position of the last change of what users want that this step has obeyed, -1 before the first.
     """
 
     changed: bool
@@ -64,10 +73,11 @@ class Step:
     last_seconds: float | None = None
     steps_seen: Mapping[str, int] | None = None
     error: Exception | None = None
+    steering_seen: int = -1
 
 
 @dataclass
-class Loop:
+class Loop(SteeredLoop):
     """The loop of one task over one experiment.
 
     A retry goes on where the try before ended, and re-attaches to live apps. So does a user's Clear; trials whose apps
@@ -109,8 +119,10 @@ class Loop:
     _looked_at: float = field(default=0.0, init=False)
     _steps_seen: dict[str, int] | None = field(default=None, init=False)
     _read: TaskTrials | None = field(default=None, init=False)
-    #: The trials by status when Ax last had none to propose.
-    _refused_at: dict[str, int] | None = field(default=None, init=False)
+    #: The trials by status, and what users wanted, when Ax last had no trial to propose.
+    _refused_at: tuple[dict[str, int], int] | None = field(default=None, init=False)
+    #: What users want of the experiment, as this step has read it.
+    _steering: Steering = field(default_factory=Steering, init=False)
     _has_checked_app: bool = field(default=False, init=False)
     _ends: Ends = field(init=False)
 
@@ -138,19 +150,22 @@ class Loop:
         :raises ExperimentExistsError: when the trials of the experiment run another app, and no app is live any more.
         """
         self._changed, self._read = False, None
+        self._steering = read_steering(self.store, self.experiment)
         self._record_ends(ended or {})
         self._stop_early()
+        self._stop_trials_by_hand()
         reason = self._decide() or self._fill()
         if reason is not None:
             self._wind_down(reason)
         own = self._trials_of_task()
         if reason is not None and not own.live:
             return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
-        error = self._ends.error
+        error, seen = self._ends.error, self._steering.position
         live = tuple(attempt for attempt in own.live if attempt.submission_key not in self._ends.elsewhere)
         if own.live and not live and not self._changed:
             raise self._ends.elsewhere[own.live[0].submission_key]
-        return Step(self._changed, live, self._until(own, live), None, own.last_seconds, self._steps_seen, error)
+        until = self._until(own, live)
+        return Step(self._changed, live, until, None, own.last_seconds, self._steps_seen, error, seen)
 
     def progress(self) -> Progress:
         """Return how far the trials of this loop have come."""
@@ -181,7 +196,9 @@ class Loop:
             self._read = None  # a poll may have noted that its app runs now
         for trial in own.trials:
             last = own.last_attempt(trial)
-            if last is not None and not is_terminal_trial_status(trial.status):
+            # A CANDIDATE with an attempt is a FAILED trial that runs again.
+            may_end = not is_terminal_trial_status(trial.status) and trial.status != TrialStatus.CANDIDATE
+            if last is not None and may_end:
                 observed = recorded_end(last)
                 if observed is not None:
                     # The process that recorded its end came no further.
@@ -212,7 +229,10 @@ class Loop:
         recorded = self.store.loop(self.experiment, self.task_key)
         if recorded is not None and recorded.stop_reason is not None:
             return recorded.stop_reason
-        reason = self.limits.reached(self._trials_of_task().progress(self.started_at), time.time())
+        if self._steering.end_reason is not None:
+            # Recorded with the loop at the end only: until then the user may take it back.
+            return self._steering.end_reason
+        reason = self._limits.reached(self._trials_of_task().progress(self.started_at), time.time())
         return None if reason is None else self._stop(reason)
 
     def _stop(self, reason: str) -> str:
@@ -225,30 +245,11 @@ class Loop:
         """Give up what has no app yet; cancel live apps if that was asked for."""
         own = self._trials_of_task()
         why = f"{STOPPED}: {reason}"
-        for attempt in own.live if self.limits.on_stop == "cancel" else ():
+        for attempt in own.live if self._cancels_at_end else ():
             if attempt.cancel_requested_at is None:
                 self._ends.each(attempt, functools.partial(self._cancel, attempt, why))
         for trial in own.unsubmitted():
-            last = own.last_attempt(trial)
-            if last is None:
-                self.check()
-                self.store.complete(self.experiment, trial.index, status="ABANDONED", reason=why)
-            else:
-                self._ends.each(last, functools.partial(self._give_up, last, why))
-            log.warning("Trial %s is given up: %s", trial.index, why)
-            self._note_change()
-
-    def _cancel(self, attempt: AttemptRecord, why: str) -> None:
-        self.check()
-        cancel_attempt(self.store, self._launcher_of(attempt), attempt, why)
-        self._note_change()
-
-    def _give_up(self, last: AttemptRecord, why: str) -> None:
-        self.check()
-        if last.finished_at is None:
-            end_attempt(self.store, self._launcher_of(last), last, why)
-        else:
-            self.store.complete(self.experiment, last.trial_index, status="ABANDONED", reason=last.message or why)
+            self._give_up(trial, own.last_attempt(trial), why)
 
     # Trials
 
@@ -257,6 +258,9 @@ class Loop:
 
         :return: why there is no further trial, once no app is live any more.
         """
+        if not self._steering.may_start:
+            return None
+        self._run_again_by_hand()
         while True:
             own = self._trials_of_task()
             if len(own.live) >= self.limits.parallelism:
@@ -314,9 +318,10 @@ class Loop:
         """Return the next trial, or why there will be none any more; neither when Ax has to wait for results."""
         counts = self.store.summary(self.experiment).trial_counts
         total = sum(counts.values())
-        if total >= self.limits.max_trials:
+        limit = self._limits.max_trials
+        if total >= limit:
             return None, None if own.live else f"max_trials: the experiment has {total} trials"
-        if counts == self._refused_at:
+        if (counts, self._steering.position) == self._refused_at:
             # Nothing has changed since Ax had no trial to propose, so asking again would import Ax for nothing.
             return None, None
         if stop := self._global_stop(counts):
@@ -331,9 +336,11 @@ class Loop:
                     self.experiment,
                     slot + 1,
                     task_key=self.task_key,
-                    max_trials=self.limits.max_trials,
+                    max_trials=limit,
                     requested_by=self.identity,
                 )
+        except ExperimentPausedError:
+            return None, None  # since this step has read what is wanted
         except TrialsPendingError as error:
             finished, pending = None, error.message
         else:
@@ -341,7 +348,7 @@ class Loop:
                 crash_point("loop.after_generate")
                 return self.store.trial(self.experiment, generation.trials[slot].trial_index), None
             finished, pending = generation.finished, generation.pending
-        self._refused_at = counts
+        self._refused_at = counts, self._steering.position
         log.info("No trial just now: %s", finished or pending)
         in_flight = sum(number for status, number in counts.items() if not is_terminal_trial_status(status))
         if own.live or (in_flight and not finished):
@@ -361,11 +368,11 @@ class Loop:
     def _until(self, own: TaskTrials, live: Sequence[AttemptRecord]) -> float | None:
         """Return when to look again although no app has ended."""
         now = time.time()
-        times = [self.limits.look_at(own.progress(self.started_at), now)]
+        times = [self._limits.look_at(own.progress(self.started_at), now)]
         for attempt in live:
             timeout = (attempt.submitted_at or attempt.requested_at) + self.trial_timeout
             times.append(timeout if attempt.cancel_requested_at is None else now + LOOK_SECONDS)
-        if not live:
+        if not live and self._steering.may_start:
             times.append(now + LOOK_SECONDS)
         if self._ends.results_pending:
             times.append(now + RESULTS_SECONDS)

@@ -17,7 +17,7 @@ from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.core.keys import submission_key, tracker_base_for
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
-from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
 from airflow_provider_axtx.launcher.tracker import remove_results
 from airflow_provider_axtx.lifecycle.attempts import KILLED, await_end, cancel_attempt, find_app
@@ -93,6 +93,7 @@ class _Submission:
     request: AppRequest
     identity: TaskIdentity
     launcher_for: Callable[[AttemptRecord], TorchXLauncher]
+    check_start: Callable[[], None]
 
     @retry_conflicts
     def current_attempt(self) -> tuple[AttemptRecord, bool]:
@@ -101,6 +102,9 @@ class _Submission:
         last = self.store.latest_attempt(self.trial.experiment, self.trial.trial_index)
         if last is None:
             return self._begin(1, reopen=is_terminal_trial_status(record.status)), True
+        if record.status == TrialStatus.CANDIDATE:
+            # A FAILED trial that a user has asked to run again.
+            return self._begin(last.number + 1), True
         cleared = was_cleared(last.identity, self.identity)
         if is_terminal_trial_status(record.status):
             if cleared and record.status in _REOPENABLE:
@@ -146,6 +150,7 @@ class _Submission:
 
     def _begin(self, attempt: int, *, reopen: bool = False) -> AttemptRecord:
         """Check by a dry run that the app can be submitted, then commit the write-ahead row."""
+        self.check_start()
         uid = self.store.uid(self.trial.experiment)
         key = submission_key(self.trial.experiment, uid, self.trial.trial_index, attempt)
         request = self.request
@@ -229,6 +234,7 @@ def submit_trial(
     *,
     on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None,
     launcher_for: Callable[[AttemptRecord], TorchXLauncher] | None = None,
+    check_start: Callable[[], None] = lambda: None,
 ) -> SubmittedTrial:
     """Return the one live attempt of the trial: an app that is already there is adopted, else one is submitted.
 
@@ -238,11 +244,14 @@ def submit_trial(
     :param on_attempt: told of the attempt as soon as it is recorded, so that a kill signal can cancel its app.
     :param launcher_for: gives the launcher of an earlier attempt, which may have run on another scheduler; None is
         ``launcher`` for all.
+    :param check_start: called before an attempt begins; raises when nothing may be started.
     :raises ExperimentExistsError: when the experiment's trials run another app.
     :raises InvalidInputError: when the component does not fit the parameters; nothing is recorded or submitted then.
     :raises SchedulerUnavailableError: when the scheduler does not answer; the next call goes on from here.
     """
-    submission = _Submission(store, launcher, trial, request, identity, launcher_for or (lambda attempt: launcher))
+    submission = _Submission(
+        store, launcher, trial, request, identity, launcher_for or (lambda attempt: launcher), check_start
+    )
     attempt, began = submission.current_attempt()
     on_attempt(attempt)
     if attempt.app_handle is None and attempt.finished_at is None:

@@ -89,6 +89,7 @@ class WaitForTrialMixin(CancelOnKillMixin):
         self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
         self._has_early_stopping: bool | None = None
         self._steps_seen = 0
+        self._steering_seen: int | None = None
         self._follower: tuple[str, LogFollower] | None = None
         self._log_given: dict[str, int] = {}
         #: Seconds until the next poll; longer than ``poke_interval`` while the scheduler does not answer.
@@ -135,6 +136,7 @@ class WaitForTrialMixin(CancelOnKillMixin):
         try:
             observed = poll_attempt(store, self.launcher_for(attempt), attempt, self.lost_app_policy)
             if not observed.is_terminal:
+                self._stop_by_hand(attempt)
                 self._stop_early(attempt)
         except AppElsewhereError:
             raise
@@ -153,6 +155,14 @@ class WaitForTrialMixin(CancelOnKillMixin):
         if self.waits_in_process and not observed.is_terminal:
             self._show_new_lines(attempt)
         return observed
+
+    def _stop_by_hand(self, attempt: AttemptRecord) -> None:
+        """Cancel the app if a user has stopped its trial or the experiment; a later poll sees its end."""
+        from airflow_provider_axtx.lifecycle.steering import read_steering, stop_app_if_asked
+
+        steering = read_steering(self.ax_hook.store, attempt.experiment)
+        stop_app_if_asked(self.ax_hook.store, self.launcher_for(attempt), attempt, steering)
+        self._steering_seen = steering.position
 
     def _stop_early(self, attempt: AttemptRecord) -> None:
         """Cancel the app if Ax gives its trial up; a later poll sees its end."""
@@ -219,6 +229,7 @@ class WaitForTrialMixin(CancelOnKillMixin):
             grace_polls=self.grace_polls,
             early_stopping_interval=self.early_stopping_interval if self._has_early_stopping else None,
             steps_seen=self._steps_seen,
+            steering_seen=self._steering_seen,
             stream_logs=self.stream_logs,
             log_given=self._log_given,
             ax_conn_id=self.ax_conn_id,

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
-from airflow_provider_axtx.core.errors import InvalidInputError, TrialsPendingError
+from airflow_provider_axtx.core.errors import ExperimentPausedError, InvalidInputError, TrialsPendingError
 from airflow_provider_axtx.core.inputs import ComponentRef, Templated, as_choice, as_int, as_object, is_templated
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._completing import announce_best, complete_from_task
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
 from airflow_provider_axtx.operators._metrics import generation_timer
+from airflow_provider_axtx.operators._steering import reschedule_paused
 from airflow_provider_axtx.operators.analyze import AxAnalyzeOperator
 from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
 from airflow_provider_axtx.operators.base import (
@@ -181,6 +182,8 @@ class _BaseGenerateOperator(BaseAxOperator):
                     trials_to_follow=trials_to_follow,
                     requested_by=task,
                 )
+        except ExperimentPausedError as error:
+            raise reschedule_paused(self, error) from error
         except TrialsPendingError as error:
             if not store.open_trials(experiment=experiment):
                 raise

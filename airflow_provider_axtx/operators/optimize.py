@@ -391,6 +391,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
             lookups=lookups_of(step.live),
             not_before=earliest_event(),
             execution_deadline=self.execution_deadline(context),
+            steering_seen=step.steering_seen,
         )
         # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
         self.defer(trigger=trigger, method_name="execute_complete", timeout=None)

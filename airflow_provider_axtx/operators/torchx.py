@@ -30,6 +30,7 @@ from airflow_provider_axtx.operators._completing import complete_from_task
 from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._metrics import count_trial
 from airflow_provider_axtx.operators._scope import task_scope
+from airflow_provider_axtx.operators._steering import as_users_want
 from airflow_provider_axtx.operators._waiting import WaitForTrialMixin
 from airflow_provider_axtx.operators.base import (
     airflow_errors,
@@ -116,6 +117,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
 
     def submit(self, context: Context) -> SubmittedTrial:
         """Submit the app, or adopt the one that is there."""
+        from airflow_provider_axtx.lifecycle.steering import check_may_start
         from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 
         identity = self._identity or current_identity(context, self.ax_hook.store, self.torchx_conn_id)
@@ -131,15 +133,18 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         launcher = self.torchx_hook.get_launcher(
             str(self.scheduler) if is_given(self.scheduler) else None, as_object("scheduler_args", self.scheduler_args)
         )
-        submitted = submit_trial(
-            self.ax_hook.store,
-            launcher,
-            self._recorded_trial(),
-            request,
-            identity,
-            on_attempt=self.track_attempt,
-            launcher_for=self.launcher_for,
-        )
+        trial = self._recorded_trial()
+        with as_users_want(self):
+            submitted = submit_trial(
+                self.ax_hook.store,
+                launcher,
+                trial,
+                request,
+                identity,
+                on_attempt=self.track_attempt,
+                launcher_for=self.launcher_for,
+                check_start=lambda: check_may_start(self.ax_hook.store, trial.experiment, trial.trial_index),
+            )
         self.check_not_killed()
         # Visible before anything waits, so that a killed task can be traced and cancelled by hand.
         context["ti"].xcom_push(key="app_handle", value=submitted.app_handle)
@@ -166,7 +171,8 @@ class TorchXSubmitTrialOperator(_SubmitTrialMixin):
     """Submits the app of a trial; there is never more than one live app for a trial.
 
     A retry adopts the app that the try before submitted. A Clear cancels it and starts a new attempt. When the
-    task fails for good, the app is ended.
+    task fails for good, the app is ended. While a user has paused the experiment, the task is rescheduled; when a user
+    has stopped the trial or its experiment, it is skipped and the trial is ABANDONED.
 
     The parameters are those of ``_SubmitTrialMixin``.
 

@@ -24,6 +24,7 @@ from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.triggers import killing
 from airflow_provider_axtx.triggers.poller import poller_for
 from airflow_provider_axtx.triggers.progress import Reporting, progress
+from airflow_provider_axtx.triggers.steering import watcher_for
 from airflow_provider_axtx.triggers.timing import sleep_until
 from airflow_provider_axtx.triggers.trial import CANCEL_SECONDS, error_event, is_over_for_trigger, make_observe
 
@@ -37,7 +38,8 @@ log = logging.getLogger(__name__)
 class AxOptimizeTrigger(BaseTrigger):
     """Fires once: when an app has ended (``ended``), it is time to look (``due``), or polling failed (``error``).
 
-    It also fires when the task's ``execution_timeout`` has passed (``execution_timeout``).
+    It also fires when the task's ``execution_timeout`` has passed (``execution_timeout``), and when a user wants
+    something else of the experiment (``due``).
 
     All arguments are plain JSON values: they are stored in Airflow's database and survive a restart of the triggerer.
     They may have been written by another version of this package, as those of ``TorchXTrialTrigger``.
@@ -58,6 +60,8 @@ class AxOptimizeTrigger(BaseTrigger):
         ``lookups_of``.
     :param not_before: when the trigger may fire at the earliest, in seconds since the epoch (``timing``).
     :param execution_deadline: when the task's ``execution_timeout`` has passed, in seconds since the epoch.
+    :param steering_seen: position of the last change of what users want that the task has obeyed, -1 before the first;
+        None does not look for another.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class AxOptimizeTrigger(BaseTrigger):
         lookups: list[list[Any]] | None = None,
         not_before: float | None = None,
         execution_deadline: float | None = None,
+        steering_seen: int | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -93,7 +98,12 @@ class AxOptimizeTrigger(BaseTrigger):
             "reporting": reporting,
             "early_stopping_interval": early_stopping_interval,
         }
-        added = {"lookups": lookups, "not_before": not_before, "execution_deadline": execution_deadline}
+        added = {
+            "lookups": lookups,
+            "not_before": not_before,
+            "execution_deadline": execution_deadline,
+            "steering_seen": steering_seen,
+        }
         self.arguments |= {name: value for name, value in added.items() if value is not None} | unknown
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -114,8 +124,11 @@ class AxOptimizeTrigger(BaseTrigger):
         if a["reporting"]:
             apps = [Reporting(*app) for app in a["reporting"]]
             waits.append(asyncio.create_task(progress(apps, a["early_stopping_interval"])))
-        # Without an app and without a time it is due at once.
-        waits.append(asyncio.create_task(self._out_of_time(0.0 if not watching else None)))
+        if a.get("steering_seen") is not None:
+            steered = watcher_for(a["ax_conn_id"]).watch(a["experiment"], a["steering_seen"], a["poll_interval"])
+            waits.append(asyncio.create_task(steered))
+        # Without anything to wait for it is due at once.
+        waits.append(asyncio.create_task(self._out_of_time(None if waits else 0.0)))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             done = [wait for wait in waits if wait.done()]

@@ -26,6 +26,7 @@ from airflow_provider_axtx.triggers import killing
 from airflow_provider_axtx.triggers.following import Following
 from airflow_provider_axtx.triggers.poller import Observe, poller_for
 from airflow_provider_axtx.triggers.progress import Reporting, progress
+from airflow_provider_axtx.triggers.steering import watcher_for
 from airflow_provider_axtx.triggers.task_state import is_over
 from airflow_provider_axtx.triggers.timing import sleep_until
 
@@ -45,7 +46,8 @@ class TorchXTrialTrigger(BaseTrigger):
     """Fires once: when the app has ended (``observed``), its time is up (``timeout``), or polling failed (``error``).
 
     It also fires when the task's ``execution_timeout`` has passed (``execution_timeout``) and, for an experiment with
-    early stopping, when the app has reported another step (``progress``).
+    early stopping, when the app has reported another step (``progress``). A user who stops the trial or the experiment
+    wakes the task in the same way.
 
     All arguments are plain JSON values: they are stored in Airflow's database and survive a restart of the triggerer.
     They may have been written by another version of this package: each has a default, unknown ones are kept, and those
@@ -70,6 +72,8 @@ class TorchXTrialTrigger(BaseTrigger):
     :param not_before: when the trigger may fire at the earliest, in seconds since the epoch (``timing``).
     :param execution_deadline: when the task's ``execution_timeout`` has passed, in seconds since the epoch.
     :param identity: the try of the task that waits (``TaskIdentity`` as JSON).
+    :param steering_seen: position of the last change of what users want that the task has obeyed, -1 before the first;
+        None does not look for another.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class TorchXTrialTrigger(BaseTrigger):
         not_before: float | None = None,
         execution_deadline: float | None = None,
         identity: dict[str, Any] | None = None,
+        steering_seen: int | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -115,6 +120,7 @@ class TorchXTrialTrigger(BaseTrigger):
             "not_before": not_before,
             "execution_deadline": execution_deadline,
             "identity": identity,
+            "steering_seen": steering_seen,
         }
         self.arguments |= {name: value for name, value in added.items() if value is not None} | unknown
 
@@ -145,6 +151,8 @@ class TorchXTrialTrigger(BaseTrigger):
         waits = [asyncio.create_task(self._end_or_deadline())]
         if self.arguments["early_stopping_interval"] is not None:
             waits.append(asyncio.create_task(self._progressed()))
+        if self.arguments.get("steering_seen") is not None:
+            waits.append(asyncio.create_task(self._stopped()))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             # The end of the app counts more than its progress.
@@ -174,6 +182,13 @@ class TorchXTrialTrigger(BaseTrigger):
         a = self.arguments
         app = Reporting(a["run"]["tracker_base"], a["run"]["trial_index"], a["steps_seen"])
         await progress([app], a["early_stopping_interval"])
+        return {"status": "progress"}
+
+    async def _stopped(self) -> dict[str, Any]:
+        a, run = self.arguments, self.arguments["run"]
+        watcher = watcher_for(a["ax_conn_id"])
+        await watcher.watch(run["experiment"], a["steering_seen"], a["poll_interval"], run["trial_index"])
+        # Not an event of its own: a worker with the version before this one must be able to go on with it.
         return {"status": "progress"}
 
     async def on_kill(self) -> None:
