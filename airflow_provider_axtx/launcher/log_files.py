@@ -6,10 +6,11 @@ Only ``\n`` ends a line. What a progress bar overwrote with ``\r`` is left out, 
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from airflow_provider_axtx.launcher.regular_files import open_regular
 
@@ -24,29 +25,58 @@ _INTERVAL_SECONDS = 0.2
 
 
 def last_lines(path: Path, count: int, below: Path | None = None) -> list[str]:
-    """Return the last lines of a file without their ends, reading at most ``MAX_TAIL_BYTES`` from its end.
+    """Return the last lines of a log without their ends, reading at most ``MAX_TAIL_BYTES`` from its end.
 
+    :param path: its first file, see ``read_lines``.
     :param below: folder below which no link is followed, as in ``open_regular``.
     :raises OSError: it cannot be read, or is not a regular file.
     """
-    with open_regular(path, below) as file:
-        position = file.seek(0, os.SEEK_END)
-        pieces: list[bytes] = []
-        missing, budget = count + 1, MAX_TAIL_BYTES
-        while position > 0 and missing > 0 and budget > 0:
-            size = min(_CHUNK_BYTES, position, budget)
-            position -= size
-            file.seek(position)
-            pieces.append(file.read(size))
-            missing -= pieces[-1].count(b"\n")
-            budget -= size
-    data = b"".join(reversed(pieces))
-    lines = data.split(b"\n")
-    if position > 0 and len(lines) > 1:
+    chunks: list[bytes] = []
+    missing, budget, end, is_cut = count + 1, MAX_TAIL_BYTES, None, False
+    for piece in reversed(_pieces_of(path)):
+        with open_regular(piece.path, below) as file:
+            position = file.seek(0, os.SEEK_END)
+            if end is not None and piece.start + position != end:
+                break  # what was between them was removed
+            while position > 0 and missing > 0 and budget > 0:
+                size = min(_CHUNK_BYTES, position, budget)
+                position -= size
+                file.seek(position)
+                chunks.append(file.read(size))
+                missing -= chunks[-1].count(b"\n")
+                budget -= size
+        end, is_cut = piece.start, position > 0
+        if is_cut:
+            break
+    lines = b"".join(reversed(chunks)).split(b"\n")
+    if is_cut and len(lines) > 1:
         del lines[0]  # its beginning was not read
     if lines and not lines[-1]:
         del lines[-1]
     return [line_text(line[-_CHUNK_BYTES:]) for line in lines[-count:]]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One file of a log.
+
+    :param start: number of bytes of output before it.
+    """
+
+    start: int
+    path: Path
+
+    @property
+    def end(self) -> int:
+        return self.start + self.path.lstat().st_size
+
+
+def _pieces_of(path: Path) -> list[_Piece]:
+    """Return the files of a log, in order: ``path`` and those with the number of bytes before them in their names."""
+    pattern = re.compile(rf"{re.escape(path.name)}\.(\d{{16}})")
+    with os.scandir(path.parent) as entries:
+        found = [(int(name[1]), entry.path) for entry in entries if (name := pattern.fullmatch(entry.name))]
+    return [_Piece(0, path), *(_Piece(start, Path(file)) for start, file in sorted(found))]
 
 
 def read_lines(
@@ -58,13 +88,14 @@ def read_lines(
     may_skip: bool = False,
     below: Path | None = None,
 ) -> Iterator[tuple[int, str]]:
-    r"""Yield the lines of a file from a position on, each with the position behind it and its ``\n``.
+    r"""Yield the lines of a log from a position on, each with the position behind it and its ``\n``.
 
     A line of more than ``MAX_LINE_BYTES`` comes in pieces; only the last one has the ``\n``. A last line without an end
-    comes when the app has ended.
+    comes when the app has ended. Where a piece of the log was removed, a line says so.
 
-    :param path: the file; while it does not exist (the app waits in the queue) it counts as empty.
-    :param position: in bytes; one behind the end of the file (which was replaced) counts as its beginning.
+    :param path: its first file, which is the only one of a short log (see ``local_detached/output.py``); while it does
+        not exist (the app waits in the queue) it counts as empty.
+    :param position: in bytes; one behind the end of the log (which was replaced) counts as its beginning.
     :param ended: says whether the app has ended, so that nothing more can be written.
     :param should_wait: wait for further lines until the app has ended.
     :param may_skip: skip what is more than ``MAX_BACKLOG_BYTES`` behind, with a line that says so.
@@ -75,29 +106,52 @@ def read_lines(
         if not should_wait or (ended() and not path.exists()):
             return
         time.sleep(_INTERVAL_SECONDS)
-    with open_regular(path, below) as file:
-        size = os.fstat(file.fileno()).st_size
-        position = position if position <= size else 0
-        if may_skip and size - position > MAX_BACKLOG_BYTES:
-            start = size - MAX_TAIL_BYTES
-            yield start, f"[{start - position} bytes of output are left out here]\n"
-            position = start
-        file.seek(position)
-        yield from _lines_from(file, position, ended, should_wait)
+    end = _pieces_of(path)[-1].end
+    position = position if position <= end else 0
+    if may_skip and end - position > MAX_BACKLOG_BYTES:
+        start = end - MAX_TAIL_BYTES
+        yield start, _left_out(start - position)
+        position = start
+    # One that does not wait ends where the log ends now: an app may write faster than its log is read.
+    for place, line in _lines_from(path, position, ended, should_wait, below):
+        yield place, line
+        if place >= end and not should_wait:
+            return
+
+
+def _left_out(count: int) -> str:
+    return f"[{count} bytes of output are left out here]\n"
 
 
 def _lines_from(
-    file: BinaryIO, position: int, ended: Callable[[], bool], should_wait: bool
+    path: Path, position: int, ended: Callable[[], bool], should_wait: bool, below: Path | None
 ) -> Iterator[tuple[int, str]]:
     unfinished = b""
     while True:
         is_last = ended()  # Asked before reading: what was written before the end is then read below.
-        while chunk := file.read(_CHUNK_BYTES):
-            unfinished += chunk
-            while piece := _next_piece(unfinished):
-                unfinished = unfinished[len(piece) :]
-                position += len(piece)
-                yield position, line_text(piece)
+        piece, following = _piece_at(path, position + len(unfinished))
+        try:
+            file = open_regular(piece.path, below)
+        except FileNotFoundError:
+            if piece.path == path:
+                raise
+            continue  # removed since it was listed
+        with file:
+            file.seek(position + len(unfinished) - piece.start)
+            while chunk := file.read(_CHUNK_BYTES):
+                unfinished += chunk
+                while line := _next_piece(unfinished):
+                    unfinished = unfinished[len(line) :]
+                    position += len(line)
+                    yield position, line_text(line)
+        if following is not None:  # Listed before reading: this piece was complete by then.
+            if following.start > position + len(unfinished):
+                if unfinished:
+                    position += len(unfinished)
+                    yield position, line_text(unfinished)
+                yield following.start, _left_out(following.start - position)
+                position, unfinished = following.start, b""
+            continue
         if is_last:
             break
         if not should_wait:
@@ -105,6 +159,13 @@ def _lines_from(
         time.sleep(_INTERVAL_SECONDS)
     if unfinished:
         yield position + len(unfinished), line_text(unfinished)
+
+
+def _piece_at(path: Path, position: int) -> tuple[_Piece, _Piece | None]:
+    """Return the piece in which a position is, or was, and the piece that follows now."""
+    pieces = _pieces_of(path)
+    number = max(i for i, piece in enumerate(pieces) if piece.start <= position)
+    return pieces[number], pieces[number + 1] if number + 1 < len(pieces) else None
 
 
 def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:

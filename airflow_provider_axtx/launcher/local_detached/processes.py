@@ -132,31 +132,32 @@ def _carries(pid: int, token: str) -> bool:
         return False
 
 
-def start_replica(replica: dict[str, Any], gate: int, gate_keeper: int) -> int:
+def start_replica(replica: dict[str, Any], output: int, gate: int, gate_keeper: int) -> int:
     """Fork one replica, which runs its command only after it has read a byte from ``gate``.
 
     So the supervisor can record the pids before any of them does something: killed in between, it leaves children
     that read end-of-file and go.
 
-    :param replica: ``args``, ``env``, ``cwd``, ``stdout``, ``stderr`` of ``request.json``.
+    :param replica: ``args``, ``env``, ``cwd`` of ``request.json``.
+    :param output: write end of a pipe, for its standard output and standard error.
     :param gate: read end of a pipe.
     :param gate_keeper: its write end, which only the supervisor may keep open.
     :return: the pid, which is also its session and process group.
     """
     pid = os.fork()
     if pid == 0:
-        _become_replica(replica, gate, gate_keeper)
+        _become_replica(replica, output, gate, gate_keeper)
     return pid
 
 
-def _become_replica(replica: dict[str, Any], gate: int, gate_keeper: int) -> NoReturn:
+def _become_replica(replica: dict[str, Any], output: int, gate: int, gate_keeper: int) -> NoReturn:
     try:
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         os.close(gate_keeper)
         if os.read(gate, 1):
-            for descriptor, path in ((1, replica["stdout"]), (2, replica["stderr"])):
-                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), descriptor)
+            for descriptor in (1, 2):
+                os.dup2(output, descriptor)
             os.chdir(replica["cwd"] or "/")
             for number in (*SUPERVISED_SIGNALS, signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)  # Python ignores the last two, and exec would keep that.

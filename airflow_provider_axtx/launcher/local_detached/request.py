@@ -17,6 +17,8 @@ from airflow_provider_axtx.launcher.local_detached.launch import app_environment
 BACKEND = "local_detached"
 #: Seconds between SIGTERM and SIGKILL, as in TorchX's own local scheduler.
 DEFAULT_TERM_GRACE = 10
+#: Megabytes of output that are kept of an app.
+DEFAULT_LOG_LIMIT_MB = 100
 #: The number of apps that may run on this host at once, for all apps that do not say otherwise.
 HOST_LIMIT_VARIABLE = "AXTX_HOST_MAX_PARALLEL"
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -29,11 +31,13 @@ class DetachedRequest(PopenRequest):  # type: ignore[misc]
     :param max_parallel: the app starts when fewer than this many of the apps submitted before it run on the host.
     :param host_max_parallel: and when fewer than this many apps run on the host at all; None means no such limit.
     :param term_grace: seconds between SIGTERM and SIGKILL when it is stopped.
+    :param log_limit_mb: megabytes of output that are kept.
     """
 
     max_parallel: int
     host_max_parallel: int | None
     term_grace: int
+    log_limit_mb: int
 
     @classmethod
     def from_plan(cls, plan: PopenRequest, name: str, cfg: Any) -> Self:
@@ -51,6 +55,7 @@ class DetachedRequest(PopenRequest):  # type: ignore[misc]
             max_parallel=cfg.get("max_parallel") or len(os.sched_getaffinity(0)),
             host_max_parallel=cfg.get("host_max_parallel") or _host_limit(),
             term_grace=DEFAULT_TERM_GRACE if cfg.get("term_grace") is None else cfg["term_grace"],
+            log_limit_mb=cfg.get("log_limit_mb") or DEFAULT_LOG_LIMIT_MB,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -61,6 +66,7 @@ class DetachedRequest(PopenRequest):  # type: ignore[misc]
             for role, replicas in self.role_params.items()
         ]
         limits = {"max_parallel": self.max_parallel, "host_max_parallel": self.host_max_parallel}
+        limits["log_bytes"] = self.log_limit_mb * 1024 * 1024
         return {"roles": roles, **limits, "term_grace": self.term_grace}
 
 
@@ -99,7 +105,7 @@ def check_options(cfg: Any) -> None:
             f"scheduler option log_dir={cfg['log_dir']!r}: {BACKEND} keeps all apps under one root.",
             fix="set the environment variable AXTX_LOCAL_ROOT for all processes of this installation.",
         )
-    for name, least in (("max_parallel", 1), ("host_max_parallel", 1), ("term_grace", 0)):
+    for name, least in (("max_parallel", 1), ("host_max_parallel", 1), ("term_grace", 0), ("log_limit_mb", 1)):
         value = cfg.get(name)
         if value is not None and value < least:
             raise InvalidInputError(f"scheduler option {name}={value!r} is too small.", fix=f"at least {least}.")

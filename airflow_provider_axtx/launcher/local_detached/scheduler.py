@@ -13,8 +13,8 @@ file                written by                   when
 ``final.json``      the supervisor or, if it     when the app has ended and none of its processes is left
                     died, an observer
 ``supervisor.log``  the supervisor               its standard error; empty unless something went wrong
-``logs/<role>/<k>`` replica, supervisor, app     ``stdout.log`` and ``stderr.log`` (replica), ``combined.log``
-                                                 (supervisor), ``error.json`` (app)
+``logs/<role>/<k>`` supervisor, app              ``combined.log`` and its later pieces (supervisor; see ``output.py``),
+                                                 ``error.json`` (app)
 =================== ============================ ==============================================================
 
 The directory is prepared under another name and renamed, which fails when an app of that id exists. A submitter killed
@@ -45,15 +45,7 @@ from pathlib import Path
 from typing import Any
 
 from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Stream, filter_regex
-from torchx.schedulers.local_scheduler import (
-    COMBINED_LOG,
-    STDERR_LOG,
-    STDOUT_LOG,
-    CWDImageProvider,
-    ImageProvider,
-    LocalOpts,
-    LocalScheduler,
-)
+from torchx.schedulers.local_scheduler import COMBINED_LOG, CWDImageProvider, ImageProvider, LocalOpts, LocalScheduler
 from torchx.specs import NONE, AppDef, AppDryRunInfo, AppState, Role, runopts
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
@@ -69,6 +61,7 @@ from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, REQUES
 from airflow_provider_axtx.launcher.local_detached.app_state import final_of, observe
 from airflow_provider_axtx.launcher.local_detached.request import (
     BACKEND,
+    DEFAULT_LOG_LIMIT_MB,
     DEFAULT_TERM_GRACE,
     HOST_LIMIT_VARIABLE,
     DetachedRequest,
@@ -79,7 +72,6 @@ from airflow_provider_axtx.launcher.local_detached.request import (
 from airflow_provider_axtx.launcher.log_files import read_lines
 from airflow_provider_axtx.launcher.regular_files import read_regular
 
-_LOG_FILES = {None: COMBINED_LOG, Stream.COMBINED: COMBINED_LOG, Stream.STDOUT: STDOUT_LOG, Stream.STDERR: STDERR_LOG}
 #: As TorchX's local scheduler names it; in the folder of a replica's logs.
 _ERROR_FILE = "error.json"
 _MAX_ERROR_BYTES = 64 * 1024
@@ -146,6 +138,12 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
             type_=int,
             default=DEFAULT_TERM_GRACE,
             help="seconds between SIGTERM and SIGKILL when the app is stopped",
+        )
+        opts.add(
+            "log_limit_mb",
+            type_=int,
+            default=DEFAULT_LOG_LIMIT_MB,
+            help="megabytes of output that are kept of the app, its beginning and its end",
         )
         return opts
 
@@ -254,8 +252,8 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
     ) -> Iterable[str]:
         """Return the log lines of the ``k``-th replica of a role; ``since`` and ``until`` are ignored with a warning.
 
-        :param streams: stdout, stderr or combined (default: both, in the order in which they were seen).
-        :raises InvalidInputError: when there is no such app, role or replica.
+        :param streams: None or combined: standard output and standard error are kept together.
+        :raises InvalidInputError: when there is no such app, role or replica, or for another stream.
         """
         if since or until:
             warnings.warn(f"{BACKEND} ignores since and until: all log lines are returned", stacklevel=2)
@@ -271,10 +269,15 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         return filter_regex(regex, lines) if regex else lines
 
     def log_file(self, app_id: str, role_name: str, k: int, streams: Stream | None = None) -> Path:
-        """Return the file with the log of a replica; it may not exist yet.
+        """Return the file with the log of a replica; it may not exist yet, and a long log has further files.
 
-        :raises InvalidInputError: when there is no such app, role or replica.
+        :raises InvalidInputError: when there is no such app, role or replica, or for another stream than the combined.
         """
+        if streams not in (None, Stream.COMBINED):
+            raise InvalidInputError(
+                f"{BACKEND} keeps no log of {streams} alone: standard output and standard error are kept together.",
+                fix="ask for the combined log, which is the default.",
+            )
         app = self._known(app_id)
         replica = Path(app.logs, role_name, str(k)) if app else None
         if replica is None or not replica.is_dir():
@@ -282,8 +285,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
                 f"No log of replica {k} of role {role_name!r} of app {app_id!r} under {self.root}.",
                 fix="take app id, role and replica from describe(); replicas count from 0.",
             )
-        name: str = _LOG_FILES[streams]
-        return replica / name
+        return replica / str(COMBINED_LOG)
 
     # -- end
 

@@ -26,6 +26,7 @@ from airflow_provider_axtx.launcher.local_detached.app_dir import (
     try_lock,
 )
 from airflow_provider_axtx.launcher.local_detached.host_queue import Queue
+from airflow_provider_axtx.launcher.local_detached.output import Output
 from airflow_provider_axtx.launcher.local_detached.processes import (
     SUPERVISED_SIGNALS,
     adopt_orphans,
@@ -39,46 +40,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-#: Seconds between two looks at the cancel marker, the queue and the logs; an exiting child ends the wait at once.
+#: Seconds between two looks at the cancel marker and the queue; an exiting child ends the wait at once.
 _INTERVAL = 0.2
 #: Seconds between two attempts to record the end on a full disk.
 _RECORD_INTERVAL = 2.0
-_CHUNK = 1 << 16
-#: Chunks of one log copied at a look: an app that writes without end must not keep its supervisor from cancelling.
-_CHUNKS_AT_ONCE = 256
+#: Bytes of output that are kept of an app whose request does not say it.
+_DEFAULT_LOG_BYTES = 100 * 1024 * 1024
 
 End = tuple[str, str, bool]
 CANCELLED: End = ("CANCELLED", "cancelled on request", False)
 LOST_BY_SIGNAL: End = ("FAILED", "lost: its supervisor was told to stop (host shutting down?)", True)
-
-
-class CombinedLog:
-    """``combined.log`` of one replica: whole lines of its stdout and stderr in the order in which they were seen."""
-
-    def __init__(self, replica: dict[str, Any]) -> None:
-        # Created here, so that they can be read from the start; the replica opens them by name, for writing.
-        sources = (os.open(replica[name], os.O_RDONLY | os.O_CREAT, 0o600) for name in ("stdout", "stderr"))
-        self._positions = dict.fromkeys(sources, 0)
-        self._target = os.open(replica["combined"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self.trouble = ""
-
-    def copy(self, *, last: bool = False) -> None:
-        """Copy what is new; with ``last`` all of it, also an unfinished line."""
-        try:
-            for source in self._positions:
-                chunks = 0
-                while (data := self._next(source, last)) and (last or chunks < _CHUNKS_AT_ONCE):
-                    self._positions[source] += os.write(self._target, data)
-                    chunks += 1
-            self.trouble = ""
-        except OSError as error:  # A full disk may fail the app, but a mere copy must not; the next look tries again.
-            self.trouble = f" (combined.log is incomplete: {error})"
-
-    def _next(self, source: int, last: bool) -> bytes:
-        data = os.pread(source, _CHUNK, self._positions[source])
-        if last or len(data) == _CHUNK:
-            return data
-        return data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
 
 
 class Supervisor:
@@ -100,7 +71,7 @@ class Supervisor:
         self._exits: dict[str, int] = {}
         self._failure: str | None = None
         self._told_to_stop = False
-        self._logs: list[CombinedLog] = []
+        self._outputs: list[Output] = []
 
     def run(self) -> None:
         """Queue, run, record the end."""
@@ -120,7 +91,7 @@ class Supervisor:
         crash_point("supervisor.after_final")
 
     def _record(self, state: str, message: str, infrastructure: bool) -> None:
-        trouble = "".join(log.trouble for log in self._logs)
+        trouble = next((output.trouble for output in self._outputs if output.trouble), "")
         while True:
             try:
                 return self._app.write_final(state, message + trouble, infrastructure, self._exits)
@@ -155,8 +126,8 @@ class Supervisor:
         if self._live:
             self._terminate()
         self._kill()
-        for log in self._logs:
-            log.copy(last=True)
+        for output in self._outputs:
+            output.finish()
         self._queue.leave()
         return end
 
@@ -169,11 +140,19 @@ class Supervisor:
 
     def _start(self) -> None:
         gate, gate_keeper = os.pipe()
-        for role in self._request["roles"]:
-            for k, replica in enumerate(role["replicas"]):
-                self._logs.append(CombinedLog(replica))
-                self._live[start_replica(replica, gate, gate_keeper)] = f"{role['name']}/{k}"
+        every = [
+            (f"{role['name']}/{k}", replica)
+            for role in self._request["roles"]
+            for k, replica in enumerate(role["replicas"])
+        ]
+        limit = self._request.get("log_bytes", _DEFAULT_LOG_BYTES) // len(every)
+        for name, replica in every:
+            output = Output(replica["combined"], limit)
+            self._outputs.append(output)
+            self._live[start_replica(replica, output.writer, gate, gate_keeper)] = name
         crash_point("supervisor.after_fork")
+        for output in self._outputs:  # Not earlier: a fork copies no thread, but what it holds.
+            output.start()
         self._leaders = {pid: process(pid).start for pid in self._live}
         self._app.write(RUNNING, {"time": time.time(), "leaders": self._leaders})
         crash_point("supervisor.after_running")
@@ -185,9 +164,7 @@ class Supervisor:
         crash_point("supervisor.after_release")
 
     def _look(self) -> bool:
-        """Copy logs, collect what has exited; return whether any child is left."""
-        for log in self._logs:
-            log.copy()
+        """Collect what has exited; return whether any child is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

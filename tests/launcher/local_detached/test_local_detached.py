@@ -81,7 +81,7 @@ def test_a_command_that_does_not_exist_fails_the_app_and_says_so_in_its_log(apps
     apps.scheduler.submit(AppDef(name="app", roles=[role]), {"max_parallel": 100})
     assert apps.until("app") == "FAILED"
     assert apps.message("app") == "r/0: exit code 127"
-    assert "no-such-command" in "".join(apps.scheduler.log_iter("app", "r", streams=Stream.STDERR))
+    assert "no-such-command" in "".join(apps.scheduler.log_iter("app", "r"))
 
 
 def test_one_failing_replica_fails_the_app_and_ends_the_others(apps: Apps) -> None:
@@ -113,20 +113,21 @@ def test_logs(apps: Apps, tmp_path: Path) -> None:
         r"printf ' line\n\303\244 \377\nno newline'"
     )
     apps.submit("app", script)
-    lines = iter(apps.scheduler.log_iter("app", "trainer", streams=Stream.STDOUT, should_tail=True))
+    lines = iter(apps.scheduler.log_iter("app", "trainer", should_tail=True))
     assert next(lines) == "out 1\n"
     go.touch()
-    assert list(lines) == ["half line\n", "ä \ufffd\n", "no newline"]
+    # As they were written: both streams end in one log.
+    assert list(lines) == ["halferr 1\n", " line\n", "ä \ufffd\n", "no newline"]
 
     def read(**how: object) -> list[str]:
         return list(apps.scheduler.log_iter("app", "trainer", **how))
 
     assert apps.until("app") == "SUCCEEDED"
-    assert read(streams=Stream.STDERR) == ["err 1\n"]
-    everything = ["err 1\n", "half line\n", "no newline", "out 1\n", "ä \ufffd\n"]
-    assert sorted(read(streams=Stream.COMBINED)) == everything
+    assert read() == ["out 1\n", "halferr 1\n", " line\n", "ä \ufffd\n", "no newline"]
     assert read() == read(streams=Stream.COMBINED)
-    assert read(regex="^(out|err) 1") == [line for line in read() if line.startswith(("out", "err"))]
+    with pytest.raises(InvalidInputError, match="kept together"):
+        read(streams=Stream.STDERR)
+    assert read(regex="^out 1") == ["out 1\n"]
     with pytest.warns(UserWarning, match="since and until"):
         assert len(read(since=object())) == 5
 
@@ -261,6 +262,7 @@ def test_list_and_describe_many(apps: Apps) -> None:
         ("app", "r", {"log_dir": "/somewhere"}, "log_dir='/somewhere'"),
         ("app", "r", {"max_parallel": 0}, "max_parallel=0"),
         ("app", "r", {"term_grace": -1}, "term_grace=-1"),
+        ("app", "r", {"log_limit_mb": 0}, "log_limit_mb=0"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(

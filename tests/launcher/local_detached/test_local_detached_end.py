@@ -200,14 +200,6 @@ def test_a_reused_pid_is_left_alone() -> None:
         stranger.kill()
 
 
-def test_a_full_disk_does_not_stop_an_app_whose_logs_are_copied(tmp_path: Path) -> None:
-    replica = {"stdout": str(tmp_path / "out"), "stderr": str(tmp_path / "err"), "combined": "/dev/full"}
-    Path(replica["stdout"]).write_text("line\n")
-    log = supervisor.CombinedLog(replica)
-    log.copy(last=True)
-    assert log.trouble == " (combined.log is incomplete: [Errno 28] No space left on device)"
-
-
 def test_an_end_that_finds_the_disk_full_is_recorded_when_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
