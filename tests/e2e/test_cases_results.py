@@ -66,7 +66,7 @@ def test_an_error_of_a_generator_of_ones_own_leaves_no_app_running(cases: World)
     run = cases.scenario("broken_generator")
     run.await_end("failed")
     assert "this generator is broken" in run.log("optimize", -1)
-    assert run.statuses() == {0: "ABANDONED"}
+    assert run.statuses() == {0: "ABANDONED", 1: "ABANDONED", 2: "ABANDONED"}
     assert run.left_open() == []
     assert run.living() == []
 

@@ -1,4 +1,7 @@
-"""A generation strategy of a user's own, which breaks after its first trial."""
+"""A generation strategy of a user's own, which breaks after its third trial.
+
+The creation of an experiment tries three.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from ax.generation_strategy.generation_strategy import GenerationStrategy
 
 
 class Broken(ExternalGenerationNode):
-    """Proposes one trial, then raises."""
+    """Proposes three trials, then raises."""
 
     def __init__(self) -> None:
         super().__init__(name="broken", should_deduplicate=False)
@@ -22,10 +25,10 @@ class Broken(ExternalGenerationNode):
         self.trials = len(experiment.trials)
 
     def get_next_candidate(self, pending_parameters: list[Any]) -> dict[str, float]:
-        """Return the only candidate that there is."""
-        if self.trials:
+        """Return one of the three candidates that there are."""
+        if self.trials >= 3:
             raise RuntimeError("this generator is broken")
-        return {"x": 0.5}
+        return {"x": self.trials / 4}
 
 
 def broken() -> GenerationStrategy:

@@ -50,7 +50,11 @@ def two_rounds() -> None:
 
 @dag(**DAG_SETTINGS)
 def broken_generator() -> None:
-    optimize(experiment=experiment(factory="cases_strategies:broken"), allowed_factories=["cases_strategies:*"])
+    optimize(
+        experiment=experiment(factory="cases_strategies:broken"),
+        allowed_factories=["cases_strategies:*"],
+        parallelism=4,
+    )
 
 
 @dag(**DAG_SETTINGS)
