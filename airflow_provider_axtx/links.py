@@ -12,6 +12,8 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from airflow.sdk import BaseOperatorLink, conf
 
+from airflow_provider_axtx.compat import page_path
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
@@ -32,8 +34,7 @@ def page_url(experiment: str, trial_index: int | None = None, ax_conn_id: str = 
         query["trial"] = trial_index
     if ax_conn_id != _DEFAULT_CONN_ID:
         query["conn_id"] = ax_conn_id
-    # Airflow shows the page in a frame, and takes what follows the view's route as the frame's own path.
-    return urljoin(base, f"plugin/experiments{urlsplit(base).path}axtx/?{urlencode(query)}")
+    return urljoin(base, f"{page_path(urlsplit(base).path)}?{urlencode(query)}")
 
 
 def _object(value: Any) -> dict[str, Any]:

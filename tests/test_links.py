@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_axtx import compat
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink, page_url, trial_of
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
@@ -36,15 +37,21 @@ def test_the_trial_of_an_operator(arguments: dict[str, Any], expected: tuple[str
 
 
 @pytest.mark.parametrize(
-    ("base_url", "expected"),
+    ("base_url", "version", "address"),
     [
-        ("", "/plugin/experiments/axtx/?experiment=my+exp&trial=7"),
-        ("https://host:8080", "https://host:8080/plugin/experiments/axtx/?experiment=my+exp&trial=7"),
-        ("https://host/air/flow/", "https://host/air/flow/plugin/experiments/air/flow/axtx/?experiment=my+exp&trial=7"),
+        ("", (3, 3), "/plugin/experiments/axtx/"),
+        ("https://host:8080", (3, 3), "https://host:8080/plugin/experiments/axtx/"),
+        ("https://host/air/flow/", (3, 3), "https://host/air/flow/plugin/experiments/air/flow/axtx/"),
+        ("", (3, 2), "/axtx/"),
+        ("https://host/air/flow/", (3, 2), "https://host/air/flow/axtx/"),
     ],
 )
-def test_the_address_of_a_trial(base_url: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_of_a_trial(
+    base_url: str, version: tuple[int, int], address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compat, "AIRFLOW", version)
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    expected = f"{address}?experiment=my+exp&trial=7"
     assert page_url("my exp", 7) == expected
     key: Any = None
     assert TrialLink().get_link(SimpleNamespace(run=TRIAL), ti_key=key) == expected  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ import uuid
 
 from airflow.sdk import Variable, conf
 
+from airflow_provider_axtx.compat import variable_exists
 from airflow_provider_axtx.core.errors import InvalidInputError
 
 log = logging.getLogger(__name__)
@@ -96,9 +97,9 @@ def _read() -> str:
 
 
 def _create() -> str:
-    # `Variable.get` also finds nothing when the API server fails to answer; `Variable.keys` raises then. Without asking
-    # it, one failed request would give the deployment a new identity.
-    if VARIABLE not in Variable.keys(prefix=VARIABLE):
+    # `Variable.get` also finds nothing when the API server fails to answer; `variable_exists` raises then. Without
+    # asking it, one failed request would give the deployment a new identity.
+    if not variable_exists(VARIABLE):
         Variable.set(VARIABLE, str(uuid.uuid4()), description=_DESCRIPTION)
         time.sleep(_PAUSE_SECONDS)
         log.info("Made the Airflow Variable %s, the identity of this deployment: %s", VARIABLE, _read())

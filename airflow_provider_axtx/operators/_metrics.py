@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow.sdk.observability import stats
+from airflow.sdk.observability import stats as stats_module
+
+from airflow_provider_axtx.compat import stats_functions
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
+
+stats = stats_functions(stats_module)
 
 
 def count_trial(operator: BaseOperator, status: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
+from airflow_provider_axtx.compat import end_after_cancellation
 from airflow_provider_axtx.core.app_observation import (
     DEFAULT_GRACE_POLLS,
     DEFAULT_GRACE_SECONDS,
@@ -112,7 +113,11 @@ class AxOptimizeTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the shared poller of the scheduler to see the end of an app."""
-        event = await self._wait()
+        try:
+            event = await self._wait()
+        except asyncio.CancelledError:
+            end_after_cancellation(self)
+            raise
         await sleep_until(self.arguments.get("not_before"))
         crash_point("trigger.before_event")
         yield TriggerEvent(event)

@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 # The triggerer's: it sets up this module, not the one of the Task SDK.
-from airflow.observability import stats
+from airflow.observability import stats as stats_module
 
+from airflow_provider_axtx.compat import stats_functions
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation, LostAppPolicy
 from airflow_provider_axtx.core.errors import AppElsewhereError, SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.patience import Patience
 
 log = logging.getLogger(__name__)
+stats = stats_functions(stats_module)
 
 #: Seconds for which a wait whose time was up from the beginning still waits for its first poll. A scheduler that hangs
 #: must not keep a deadline from being honoured.

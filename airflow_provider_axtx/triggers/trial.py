@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
+from airflow_provider_axtx.compat import end_after_cancellation
 from airflow_provider_axtx.core.app_observation import (
     DEFAULT_GRACE_POLLS,
     DEFAULT_GRACE_SECONDS,
@@ -131,7 +132,11 @@ class TorchXTrialTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the shared poller of the scheduler to see the end of the app."""
         waiting = self._wait_and_follow() if self.arguments.get("stream_logs") else self._wait()
-        event = {"run": self.arguments["run"], **await waiting}
+        try:
+            event = {"run": self.arguments["run"], **await waiting}
+        except asyncio.CancelledError:
+            end_after_cancellation(self)
+            raise
         await sleep_until(self.arguments.get("not_before"))
         crash_point("trigger.before_event")
         yield TriggerEvent(event)

@@ -6,6 +6,9 @@ import socket
 import threading
 import time
 from types import TracebackType
+from typing import Any
+
+from airflow_provider_axtx.compat import AIRFLOW, stats_functions
 
 STOP = b"stop"
 
@@ -60,3 +63,12 @@ class StatsdServer:
             "metrics.statsd_port": str(self.port),
             "metrics.statsd_prefix": "airflow",
         }
+
+
+def set_up(stats_module: Any, get_factory: Any) -> None:
+    """Set up Airflow's stats anew from its options, as the start of a process does."""
+    stats = stats_functions(stats_module)
+    if AIRFLOW >= (3, 3):
+        stats.initialize(factory=get_factory(), export_legacy_names=True)
+    else:
+        stats.initialize(factory=get_factory(stats))

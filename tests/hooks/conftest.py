@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
-from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time import comms, task_runner
 from airflow.sdk.execution_time.comms import (
     ConnectionResult,
     ErrorResponse,
     GetConnection,
     GetVariable,
-    GetVariableKeys,
     OKResponse,
     PutVariable,
-    VariableKeysResult,
     VariableResult,
 )
+
+#: Airflow 3.2 cannot list the keys of Variables.
+GetVariableKeys = getattr(comms, "GetVariableKeys", GetVariable)
 
 
 class FakeChannel:
@@ -37,9 +38,6 @@ class FakeChannel:
         self.requests += 1
         if type(message) in self.failing:
             return self._fail(message)
-        if isinstance(message, GetVariableKeys):
-            keys = [key for key in self.variables if key.startswith(message.prefix or "")]
-            return VariableKeysResult(keys=keys, total_entries=len(keys))
         if isinstance(message, PutVariable):
             self.variables[message.key] = str(message.value)
             self.written.append(str(message.value))
@@ -49,6 +47,9 @@ class FakeChannel:
             if message.key not in self.variables:
                 return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
             return VariableResult(key=message.key, value=self.variables[message.key])
+        if isinstance(message, GetVariableKeys):
+            keys = [key for key in self.variables if key.startswith(message.prefix or "")]
+            return comms.VariableKeysResult(keys=keys, total_entries=len(keys))
         if isinstance(message, GetConnection):
             return self.connections.get(message.conn_id, ErrorResponse(error=ErrorType.CONNECTION_NOT_FOUND))
         return None

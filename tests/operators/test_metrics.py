@@ -16,7 +16,7 @@ from airflow_provider_axtx.operators.ax import (
     AxOptimizeOperator,
 )
 from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator, TorchXRunTrialOperator
-from tests.fakes.statsd import StatsdServer
+from tests.fakes.statsd import StatsdServer, set_up
 from tests.operators.conftest import BOOTH, Execute
 
 
@@ -26,10 +26,10 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdServer]:
     with StatsdServer() as server:
         for name, value in server.options().items():
             monkeypatch.setenv(f"AIRFLOW__{name.replace('.', '__').upper()}", value)
-        stats.initialize(factory=get_stats_factory(), export_legacy_names=True)
+        set_up(stats, get_stats_factory)
         yield server
         monkeypatch.undo()
-        stats.initialize(factory=get_stats_factory(), export_legacy_names=True)
+        set_up(stats, get_stats_factory)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from airflow.observability.metrics.stats_utils import get_stats_factory
 
 from airflow_provider_axtx.core.app_observation import LostAppPolicy
 from airflow_provider_axtx.triggers.poller import poller_for
-from tests.fakes.statsd import StatsdServer
+from tests.fakes.statsd import StatsdServer, set_up
 from tests.triggers.test_poller import Apps, seen
 
 
@@ -22,10 +22,10 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdServer]:
     with StatsdServer() as server:
         for name, value in server.options().items():
             monkeypatch.setenv(f"AIRFLOW__{name.replace('.', '__').upper()}", value)
-        stats.initialize(factory=get_stats_factory(), export_legacy_names=True)
+        set_up(stats, get_stats_factory)
         yield server
         monkeypatch.undo()
-        stats.initialize(factory=get_stats_factory(), export_legacy_names=True)
+        set_up(stats, get_stats_factory)
 
 
 async def test_apps_in_flight_and_the_time_of_each_observation(statsd: StatsdServer) -> None:
