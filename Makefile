@@ -1,12 +1,14 @@
 # Everything needs only Python 3.11 or newer with its venv module, and make.
 PYTHON ?= python3
 VENV ?= .venv
+# Pins every package, Airflow included; `make matrix` names others.
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow test-cases test-browser screenshots docs docs-test faults \
+.PHONY: help install demo serve test test-quick test-airflow test-cases test-versions matrix test-browser screenshots docs docs-test faults \
 	bench bench-quick bench-guard lint wheel-check clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
@@ -14,6 +16,7 @@ help:
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
 	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
 	@echo "make test-cases   of these, DAGs as strangers write them, interrupted at awkward moments"
+	@echo "make matrix       the tests that depend on versions, on each Airflow and Python that is supported; prints the table"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
 	@echo "make screenshots  the pictures in docs/images, from the running product"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
@@ -30,11 +33,11 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
 	@echo "Installing into $(VENV) (some minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -qq -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -54,6 +57,14 @@ test-airflow: $(STAMP)
 # The shapes and moments in which users' DAGs once lost something: half an hour on two cores.
 test-cases: $(STAMP)
 	$(PYTEST) -m cases
+
+# What depends on the versions of Airflow and Python: a part of the tests, without other engines.
+test-versions: $(STAMP)
+	$(PYTEST) -n auto tests/operators tests/triggers tests/hooks tests/plugin tests/notifications tests/test_*.py
+	$(PYTEST) tests/e2e/test_dags.py tests/e2e/test_faults_airflow.py
+
+matrix:
+	$(PYTHON) scripts/matrix.py $(CELLS)
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -111,4 +122,4 @@ wheel-check: $(STAMP)
 	scripts/wheel_check.sh $(BIN)/python
 
 clean:
-	rm -rf $(VENV) .airflow build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .matrix .airflow build dist .pytest_cache .mypy_cache .ruff_cache

@@ -23,6 +23,7 @@ from airflow_provider_axtx.core.records import Observation, TaskIdentity
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.fakes.airflow_output import json_printed
 from tests.store.material import begin, experiment, proposal
 
 SPEC = {
@@ -68,13 +69,13 @@ def test_it_reads_the_store_of_a_connection_in_airflows_database(home: Home, tmp
     add = ("connections", "add", "team", "--conn-type", "ax", "--conn-schema", str(tmp_path / "team.db"))
     home.run("-m", "airflow", *add)
     done = home.run("-m", "airflow", "ax", "experiments", "--ax-conn-id", "team", "--output", "json")
-    assert [row["experiment"] for row in json.loads(done.stdout)] == ["digits"]
+    assert [row["experiment"] for row in json_printed(done.stdout)] == ["digits"]
     assert f"Experiment store: sqlite:///{tmp_path / 'team.db'} (connection team)" in done.stderr
 
 
 def test_without_a_connection_it_makes_no_store_and_warns_where_airflow_runs_on_several_machines(home: Home) -> None:
     done = home.run("-m", "airflow", "ax", "experiments", "-o", "json", AIRFLOW__CORE__EXECUTOR="CeleryExecutor")
-    assert json.loads(done.stdout) == []
+    assert json_printed(done.stdout) == []
     assert "the embedded store of this machine: the connection ax_default is not defined" in done.stderr
     assert "There is no experiment store" in done.stderr
     assert "may run on several machines" in done.stderr

@@ -17,6 +17,7 @@ from airflow_provider_axtx.core.records import AttemptRecord, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.launcher.local_detached.scheduler import LocalDetachedScheduler
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.fakes.airflow_output import json_printed
 
 #: Seconds; a wait ends as soon as what it waits for is there, so that a slow machine only makes the tests slower.
 LONG = 300.0
@@ -198,7 +199,7 @@ class World:
 
     def airflow_json(self, *arguments: str) -> Any:
         """Run an ``airflow`` command with ``-o json`` and return what it printed."""
-        return json.loads(self.env.airflow(*arguments, "-o", "json"))
+        return json_printed(self.env.airflow(*arguments, "-o", "json"))
 
 
 @contextmanager
