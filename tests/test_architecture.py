@@ -43,11 +43,11 @@ ALLOWED: dict[str, set[str]] = {
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "ax": ("optimizer/", "hooks/ax.py"),
     "torchx": ("launcher/",),
-    "sqlalchemy": ("store/", "hooks/ax.py", "hooks/store_url.py", "cli.py"),
+    "sqlalchemy": ("store/", "hooks/ax.py", "hooks/store_url.py", "cli/common.py"),
     "alembic": ("store/",),
     "airflow": (
         *("hooks/", "triggers/", "operators/", "sensors/", "notifications/", "plugin/"),
-        *("assets.py", "compat.py", "lineage.py", "links.py", "task_groups.py", "cli.py", "preload.py"),
+        *("assets.py", "compat.py", "lineage.py", "links.py", "task_groups.py", "cli/", "preload.py"),
     ),
     "openlineage": (),
 }

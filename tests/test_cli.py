@@ -18,7 +18,7 @@ import pytest
 import yaml
 from airflow.cli import cli_parser
 
-from airflow_provider_axtx import cli
+from airflow_provider_axtx.cli import reap
 from airflow_provider_axtx.core.records import Observation, TaskIdentity
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -212,8 +212,8 @@ def left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentSt
             )
         begin(store, name, 0, identity=task)
     read(monkeypatch, tmp_path / "left.db")
-    monkeypatch.setattr(cli, "installation_id_in_database", lambda: ours)
-    monkeypatch.setattr(cli, "_active_dag_runs", lambda task=None: {("a", "2")})
+    monkeypatch.setattr(reap, "installation_id_in_database", lambda: ours)
+    monkeypatch.setattr(reap, "active_dag_runs", lambda task=None: {("a", "2")})
     return store
 
 
@@ -245,7 +245,7 @@ def test_a_run_id_without_its_dag_is_an_error(ax: Ax) -> None:
 def test_a_dag_run_that_became_active_again_keeps_its_trials(
     ax: Ax, left_behind: ExperimentStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_active_dag_runs", lambda task=None: {("b", "1")} if task else set())
+    monkeypatch.setattr(reap, "active_dag_runs", lambda task=None: {("b", "1")} if task else set())
     assert json.loads(ax("reap", "--dag-id", "b", "--output", "json")[0]) == []
     assert [trial.status for trial in left_behind.trials("b1")] == ["STAGED", "CANDIDATE"]
 
@@ -255,7 +255,7 @@ def on_a_gone_host(left_behind: ExperimentStore, tmp_path: Path, monkeypatch: py
     """Each of these experiments has one attempt on a host that is not this one, and another trial."""
     active = {("a", "2")}
     monkeypatch.setattr(
-        cli, "_active_dag_runs", lambda task=None: active & ({(task.dag_id, task.run_id)} if task else active)
+        reap, "active_dag_runs", lambda task=None: active & ({(task.dag_id, task.run_id)} if task else active)
     )
     for attempt in left_behind.open_attempts():
         left_behind.finish_attempt(attempt, "FAILED", "replaced")
@@ -313,11 +313,11 @@ with create_session() as session:
                 triggered_by=DagRunTriggeredByType.CLI,
             )
             session.add(run)
-from airflow_provider_axtx.cli import _active_dag_runs
+from airflow_provider_axtx.cli.common import active_dag_runs
 from airflow_provider_axtx.core.records import TaskIdentity
-assert _active_dag_runs(TaskIdentity("present", "running")) == {("present", "running")}
-assert not _active_dag_runs(TaskIdentity("gone", "running"))
-print(sorted(_active_dag_runs()))
+assert active_dag_runs(TaskIdentity("present", "running")) == {("present", "running")}
+assert not active_dag_runs(TaskIdentity("gone", "running"))
+print(sorted(active_dag_runs()))
 """
 
 
