@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "task_groups": {"core", "spec", "lifecycle", "hooks", "operators", "sensors"},
     "notifications": {"core", "spec", "store", "hooks", "assets"},
     "plugin": {"core", "spec", "store", "hooks", "plugin"},
-    "cli": {"core", "spec", "store", "launcher", "lifecycle", "hooks"},
+    "cli": {"cli", "core", "spec", "store", "launcher", "lifecycle", "hooks"},
 }
 #: Library -> the only areas or modules that may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {
