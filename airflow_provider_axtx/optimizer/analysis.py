@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
@@ -29,15 +29,16 @@ with quiet_import():
     from airflow_provider_axtx.optimizer.rebuild import rebuild
 
 
-def analyse(snapshot: ExperimentSnapshot) -> list[AnalysisCard]:
+def analyse(snapshot: ExperimentSnapshot, *, allowed_factories: Sequence[str] | None = None) -> list[AnalysisCard]:
     """Return the analyses that Ax chooses for the state of an experiment, in Ax's order.
 
     Fits a model when there is enough data, and takes as long as several generations. An analysis that fails becomes a
     card of the kind ``error``.
 
-    :raises InvalidInputError: when the snapshot is not usable.
+    :param allowed_factories: see ``rebuild``.
+    :raises InvalidInputError: when the snapshot is not usable, or its factory is not allowed.
     """
-    rebuilt = rebuild(snapshot)
+    rebuilt = rebuild(snapshot, allowed_factories=allowed_factories)
     with without_stale_build_lock(), with_rng_seed(rebuilt.spec.generation.random_seed):
         cards = rebuilt.client.compute_analyses(display=False)
     return [card for top in cards for card in _flattened(top, ())]

@@ -15,7 +15,7 @@ with quiet_import():
     from ax.core.parameter import ChoiceParameter, Parameter
     from ax.exceptions.core import AxError
 
-    from airflow_provider_axtx.optimizer.rebuild import Rebuilt, rebuild
+    from airflow_provider_axtx.optimizer.rebuild import RebuiltFacts, rebuild_without_strategy
 
 
 def attach(snapshot: ExperimentSnapshot, attachments: Sequence[Attachment]) -> Proposal:
@@ -24,11 +24,11 @@ def attach(snapshot: ExperimentSnapshot, attachments: Sequence[Attachment]) -> P
     :param attachments: already checked by ``ExperimentSpec``, because Ax accepts values out of bounds.
     :raises InvalidInputError: when Ax refuses one, or the experiment has a baseline already.
     """
-    rebuilt = rebuild(snapshot)
+    rebuilt = rebuild_without_strategy(snapshot)
     return Proposal(tuple(attach_one(rebuilt, attachment) for attachment in attachments), snapshot.generator_state)
 
 
-def attach_one(rebuilt: Rebuilt, attachment: Attachment) -> ProposedTrial:
+def attach_one(rebuilt: RebuiltFacts, attachment: Attachment) -> ProposedTrial:
     """Attach one trial to a rebuilt experiment.
 
     :raises InvalidInputError: when Ax refuses it, or it would be a second baseline.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_axtx.core.completed import completed_trials
 from airflow_provider_axtx.core.errors import TrialNotFoundError
 from airflow_provider_axtx.core.records import ExperimentSnapshot
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
+from airflow_provider_axtx.optimizer.combined import ax_definition
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.ranking import Standing, goals, standing, undominated
 
@@ -26,7 +28,12 @@ _log = logging.getLogger(__name__)
 _Metrics = dict[str, dict[str, float | None]]
 
 
-def best(snapshot: ExperimentSnapshot, *, use_model_predictions: bool = False) -> list[dict[str, Any]]:
+def best(
+    snapshot: ExperimentSnapshot,
+    *,
+    use_model_predictions: bool = False,
+    allowed_factories: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
     """Return the best trial, or the Pareto frontier when there are several objectives.
 
     Only completed trials that satisfy the outcome constraints are considered, as ``spec.ranking`` judges them.
@@ -34,6 +41,7 @@ def best(snapshot: ExperimentSnapshot, *, use_model_predictions: bool = False) -
     :param use_model_predictions: rank by the model's predictions instead of the observations; takes as long as a
         generation. The observations decide while there is no model, when the model fits badly, and when it names a
         trial that was observed to violate a constraint.
+    :param allowed_factories: see ``rebuild``; only a model needs the definition's strategy.
     :return: ``[{trial_index, arm_name, parameters, metrics: {name: {mean, sem}}}]`` in order of trial index; ``sem``
         is None when it is unknown.
     :raises TrialNotFoundError: when no trial qualifies yet.
@@ -46,7 +54,7 @@ def best(snapshot: ExperimentSnapshot, *, use_model_predictions: bool = False) -
             fix="wait for a trial to complete, or look at the reasons of those that failed.",
         )
     ranked = standing(spec, list(completed.values()))
-    predicted = _predicted(snapshot, ranked) if use_model_predictions else {}
+    predicted = _predicted(snapshot, ranked, allowed_factories) if use_model_predictions else {}
     found = sorted(predicted) or ranked.best_trials
     if not found:
         raise _none_feasible(spec, ranked, len(completed))
@@ -76,11 +84,13 @@ def _none_feasible(spec: ExperimentSpec, ranked: Standing, completed: int) -> Tr
     )
 
 
-def _predicted(snapshot: ExperimentSnapshot, ranked: Standing) -> dict[int, _Metrics]:
+def _predicted(
+    snapshot: ExperimentSnapshot, ranked: Standing, allowed_factories: Sequence[str] | None
+) -> dict[int, _Metrics]:
     """Return the predicted metrics of the best trials by the model, by trial index; empty when it cannot decide."""
     if not ranked.feasible:
         return {}
-    rebuilt = rebuild(snapshot)
+    rebuilt = rebuild(snapshot, allowed_factories=allowed_factories)
     with readable_errors(snapshot.name), with_rng_seed(rebuilt.spec.generation.random_seed):
         with contextlib.suppress(OptimizationComplete, *PENDING):
             # Without a fitted model Ax judges by the observations.
@@ -100,11 +110,13 @@ def _best_of_ax(rebuilt: Rebuilt) -> dict[int, _Metrics]:
             found = [rebuilt.client.get_best_parameterization(use_model_predictions=True)]
         except AssertionError:  # Ax has no better error for "there is none".
             found = []
+    combined = ax_definition(rebuilt.spec).combined_names
     return {
         index: {
             # Beside a predicted mean Ax returns the variance, although it calls it SEM.
             name: {"mean": float(mean), "sem": None if math.isnan(variance) else math.sqrt(variance)}
             for name, (mean, variance) in metrics.items()
+            if name not in combined
         }
         for _, metrics, index, _ in found
     }

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.records import ExperimentSnapshot, Parameters, Proposal, ProposedTrial, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
+from airflow_provider_axtx.optimizer.combined import ax_definition
 from airflow_provider_axtx.spec.attachment import Attachment
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.parameterization import read_parameterization
@@ -63,7 +65,7 @@ _TRIED = 3
 __all__ = ["best", "client", "early_stop", "export_json", "global_stop", "propose", "validate"]
 
 
-def propose(snapshot: ExperimentSnapshot, n: int) -> Proposal:
+def propose(snapshot: ExperimentSnapshot, n: int, *, allowed_factories: Sequence[str] | None = None) -> Proposal:
     """Ask Ax for the next trials.
 
     With ``random_seed``, the answer equals that of an uninterrupted Ax client bit for bit. It takes from a tenth of a
@@ -71,6 +73,7 @@ def propose(snapshot: ExperimentSnapshot, n: int) -> Proposal:
 
     :param snapshot: the experiment, read from the store.
     :param n: how many trials, at least 1.
+    :param allowed_factories: see ``rebuild``.
     :return: at most ``n`` trials, the reason when they are fewer, and the state to be stored with them.
     :raises InvalidInputError: when Ax cannot work with the definition; a retry cannot help.
     """
@@ -78,7 +81,7 @@ def propose(snapshot: ExperimentSnapshot, n: int) -> Proposal:
         raise InvalidInputError(
             f"n must be a whole number of at least 1, not {n!r}.", fix="ask for one or more trials."
         )
-    rebuilt = rebuild(snapshot)
+    rebuilt = rebuild(snapshot, allowed_factories=allowed_factories)
     first = _baseline_first(rebuilt)
     _require_baseline(rebuilt)
     return _proposal(snapshot, rebuilt, first, n - len(first))
@@ -180,7 +183,7 @@ def validate(spec: ExperimentSpec) -> None:
             f"Ax refuses experiment {spec.name!r} with {_summary(spec)}: {type(error).__name__}: {error}",
             fix="change the field that Ax names.",
         ) from error
-    known = set(experiment.optimization_config.metric_names)
+    known = _known_metrics(spec, experiment)
     if known != set(spec.required_metrics):
         raise InvalidInputError(
             f"Ax reads the metrics {sorted(known)} from objective {spec.objective!r} and outcome_constraints "
@@ -188,6 +191,12 @@ def validate(spec: ExperimentSpec) -> None:
             fix="put spaces around + - *, and use plain metric names (letters, digits, underscores).",
         )
     _try(spec)
+
+
+def _known_metrics(spec: ExperimentSpec, experiment: Experiment) -> set[str]:
+    """Return the metrics that Ax reads from objective and outcome constraints, combined ones as what they stand for."""
+    combined = {metric.name: metric.weights for metric in ax_definition(spec).combined}
+    return {part for name in experiment.optimization_config.metric_names for part in combined.get(name, {name: 1.0})}
 
 
 def _try(spec: ExperimentSpec) -> None:

@@ -11,7 +11,7 @@ import importlib
 import logging
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,10 @@ from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
+from airflow_provider_axtx.optimizer.combined import ax_definition
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.expressions import for_ax
+from airflow_provider_axtx.spec.generation import check_factory
 from airflow_provider_axtx.spec.parameters import ChoiceParameter, DerivedParameter, ParameterSpec, RangeParameter
 
 with quiet_import():
@@ -51,34 +53,54 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rebuilt:
-    """A live client, and the two objects inside it that the client itself keeps private."""
+class RebuiltFacts:
+    """A live client without a generation strategy, and the experiment inside it that the client keeps private."""
 
     spec: ExperimentSpec
     client: Client
     experiment: Experiment
+
+
+@dataclass(frozen=True)
+class Rebuilt(RebuiltFacts):
+    """A live client that can generate trials."""
+
     strategy: GenerationStrategy
 
 
-def rebuild(snapshot: ExperimentSnapshot) -> Rebuilt:
+def rebuild(snapshot: ExperimentSnapshot, *, allowed_factories: Sequence[str] | None = None) -> Rebuilt:
     """Return a client that holds everything in the snapshot, as if the client had made the experiment itself.
 
     Trials that have not ended are RUNNING in it, also those that the store calls CANDIDATE or STAGED: Ax's client marks
     a trial RUNNING when it hands the trial out.
 
-    :raises InvalidInputError: when the snapshot is not usable.
+    :param allowed_factories: patterns of what a stored ``generation.factory`` may name, which is imported; None allows
+        all, for users who have opened the store themselves.
+    :raises InvalidInputError: when the snapshot is not usable, or its factory is not allowed.
     """
     spec = ExperimentSpec.from_store(snapshot.spec)
+    rebuilt = rebuild_without_strategy(snapshot, spec)
+    check_factory(spec.generation.factory, allowed_factories)
+    strategy = _strategy(spec, rebuilt.experiment, snapshot.generator_state)
+    rebuilt.client.set_generation_strategy(strategy)
+    return Rebuilt(spec, rebuilt.client, rebuilt.experiment, strategy)
+
+
+def rebuild_without_strategy(snapshot: ExperimentSnapshot, spec: ExperimentSpec | None = None) -> RebuiltFacts:
+    """Return the same without a generation strategy, which takes code of a user (``generation.factory``).
+
+    :param spec: the snapshot's definition, if it was read already.
+    :raises InvalidInputError: when the snapshot is not usable.
+    """
+    spec = spec or ExperimentSpec.from_store(snapshot.spec)
     client, experiment = configured_client(spec, snapshot.name)
     cast = _Cast(experiment.search_space.parameters)
     for record in snapshot.trials:
         _add_trial(experiment, record, cast)
-    _add_observations(client, experiment, snapshot.observations)
+    _add_observations(client, experiment, _with_combined(spec, snapshot.observations))
     for record in snapshot.trials:
         _set_status(experiment.trials[record.index], record)
-    strategy = _strategy(spec, experiment, snapshot.generator_state)
-    client.set_generation_strategy(strategy)
-    return Rebuilt(spec, client, experiment, strategy)
+    return RebuiltFacts(spec, client, experiment)
 
 
 def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experiment]:
@@ -97,12 +119,14 @@ def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experime
         experiment = experiment_from_struct(struct)
     client = Client(random_seed=spec.generation.random_seed)
     client.set_experiment(experiment)
+    definition = ax_definition(spec)
     client.configure_optimization(
-        objective=for_ax(spec.objective),
-        outcome_constraints=[for_ax(text) for text in spec.outcome_constraints] or None,
+        objective=definition.objective,
+        outcome_constraints=list(definition.outcome_constraints) or None,
         pruning_target_parameterization=spec.pruning_target_parameterization,
     )
-    client.configure_tracking_metrics(list(spec.tracking_metrics))
+    parts = [name for metric in definition.combined for name in metric.weights if name not in experiment.metrics]
+    client.configure_tracking_metrics([*dict.fromkeys(parts), *spec.tracking_metrics])
     return client, experiment
 
 
@@ -111,6 +135,7 @@ def new_strategy(spec: ExperimentSpec) -> GenerationStrategy:
 
     :raises InvalidInputError: when its factory cannot be used.
     """
+    # Whether the factory is allowed was checked before: it is imported here.
     generation = spec.generation
     if generation.factory is not None:
         return _strategy_from(generation.factory)
@@ -300,6 +325,11 @@ def _set_status(trial: Trial, record: TrialRecord) -> None:
     if is_terminal_trial_status(record.status):
         # Unsafe: otherwise Ax looks up the data, which costs time, and refuses an early-stopped trial without data.
         trial.mark_as(TrialStatus[record.status], unsafe=True, reason=record.reason)
+
+
+def _with_combined(spec: ExperimentSpec, observations: Sequence[Observation]) -> list[Observation]:
+    computed = [value for metric in ax_definition(spec).combined for value in metric.observed(observations)]
+    return [*observations, *computed]
 
 
 def _add_observations(client: Client, experiment: Experiment, observations: Iterable[Observation]) -> None:

@@ -25,7 +25,7 @@ with quiet_import():
     )
     from ax.global_stopping.strategies.improvement import ImprovementGlobalStoppingStrategy
 
-    from airflow_provider_axtx.optimizer.rebuild import Rebuilt, rebuild
+    from airflow_provider_axtx.optimizer.rebuild import RebuiltFacts, rebuild_without_strategy
 
 
 def early_stop(snapshot: ExperimentSnapshot) -> dict[int, str]:
@@ -40,7 +40,7 @@ def early_stop(snapshot: ExperimentSnapshot) -> dict[int, str]:
     with_progress = in_flight & {o.trial_index for o in progress}
     if not with_progress:
         return {}
-    rebuilt = rebuild(replace(snapshot, observations=progress))
+    rebuilt = rebuild_without_strategy(replace(snapshot, observations=progress))
     if rebuilt.spec.early_stopping is None:
         return {}
     strategy = early_stopping_strategy(rebuilt.spec.early_stopping, rebuilt.experiment)
@@ -69,10 +69,10 @@ def global_stop(snapshot: ExperimentSnapshot) -> str | None:
 
     :raises InvalidInputError: when the snapshot is not usable.
     """
-    return improvement_stop(rebuild(snapshot))
+    return improvement_stop(rebuild_without_strategy(snapshot))
 
 
-def improvement_stop(rebuilt: Rebuilt) -> str | None:
+def improvement_stop(rebuilt: RebuiltFacts) -> str | None:
     """Return why a rebuilt experiment ends, or None while it continues."""
     spec = rebuilt.spec.global_stopping
     if spec is None or not any(trial.status.is_completed for trial in rebuilt.experiment.trials.values()):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.numbers import Whole
 from airflow_provider_axtx.spec.model import Frozen
 from airflow_provider_axtx.spec.problems import Problem
@@ -17,6 +19,21 @@ DEFAULT_INITIALIZATION_BUDGET = 5
 
 _Count = Annotated[Whole, Field(ge=1)]
 _Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
+
+
+def check_factory(factory: str | None, allowed: Sequence[str] | None) -> None:
+    """Refuse a factory that the DAG's code does not allow: it is code, and a form or the store may name it.
+
+    :param factory: the definition's ``generation.factory``; None is always allowed.
+    :param allowed: patterns (``fnmatch``); None allows all.
+    :raises InvalidInputError: when no pattern matches.
+    """
+    if factory is None or allowed is None or any(fnmatch.fnmatchcase(factory, pattern) for pattern in allowed):
+        return
+    raise InvalidInputError(
+        f"generation.factory {factory!r} is not allowed; allowed_factories are {list(allowed)}.",
+        fix=f"if it is to run, pass allowed_factories=[{factory!r}] to each operator of the experiment.",
+    )
 
 
 class GenerationSpec(Frozen):
