@@ -13,6 +13,8 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from airflow.sdk import BaseOperatorLink, conf
 
 from airflow_provider_axtx.compat import page_path
+from airflow_provider_axtx.core.experiment_name import fitted_name
+from airflow_provider_axtx.core.inputs import given_or
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -57,13 +59,13 @@ def trial_of(operator: BaseOperator) -> tuple[str | None, int | None]:
         given = getattr(operator, argument, None)
         name = given if argument == "experiment_name" else _object(given).get("name")
         if name:
-            return str(name), None
+            return fitted_name(str(name)), None
     return None, None
 
 
 def conn_id_of(operator: BaseOperator) -> str:
     """Return the connection of the experiment store that an operator works on."""
-    return getattr(operator, "ax_conn_id", None) or _DEFAULT_CONN_ID
+    return str(given_or(_DEFAULT_CONN_ID, getattr(operator, "ax_conn_id", None)))
 
 
 class ExperimentLink(BaseOperatorLink):

@@ -18,7 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "get_provider_info": set(),
     "preload": set(),
     "lineage": set(),
-    "links": {"compat"},
+    "links": {"compat", "core"},
     "compat": set(),
     "core": {"core"},
     "spec": {"core", "spec"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 #: Characters of a name; the store's columns are as wide.
@@ -13,6 +14,21 @@ EXPERIMENT_NAME_FIX = (
 )
 # Everything that Airflow allows in a run id, so that a name may hold one; nothing that changes a path or an address.
 _NAME = re.compile(r"\w(?:[\w .:+@=,~-]*[\w.:+@=,~-])?")
+
+
+_HASH_CHARACTERS = 16
+
+
+def fitted_name(name: str) -> str:
+    """Return a name that is at most ``MAX_EXPERIMENT_NAME`` long: a longer one is cut and made unique by a hash.
+
+    For names that a template makes: a run id alone may have 250 characters, and the same text gives the same name in
+    every task.
+    """
+    if len(name) <= MAX_EXPERIMENT_NAME:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:_HASH_CHARACTERS]
+    return f"{name[: MAX_EXPERIMENT_NAME - _HASH_CHARACTERS - 1]}~{digest}"
 
 
 def is_experiment_name(name: str) -> bool:

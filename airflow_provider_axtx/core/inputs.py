@@ -8,9 +8,14 @@ from datetime import timedelta
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.experiment_name import EXPERIMENT_NAME_FIX, fitted_name, is_experiment_name
 from airflow_provider_axtx.core.numbers import as_number, as_whole
 
 _T = TypeVar("_T")
+
+
+#: Texts that are booleans.
+FLAGS = {"true": True, "false": False}
 
 
 class Resolvable(Protocol):
@@ -107,6 +112,36 @@ def is_given(value: object) -> bool:
     return not (value is None or (isinstance(value, str) and value.strip() in ("", "None")))
 
 
+def given_or(default: _T, value: object) -> Any:
+    """Return an argument, or its default when it is not given (``is_given``)."""
+    return value if is_given(value) else default
+
+
+def as_text(field: str, value: object) -> str:
+    """Return ``value`` as text; a number or a boolean, as a template may give it, is written out.
+
+    :param field: the argument's name, for the error.
+    :raises InvalidInputError: when it is not given, or neither text nor a number.
+    """
+    if not is_given(value):
+        raise InvalidInputError(f"{field} is not given ({value!r}).", fix=f"set {field}.")
+    if not isinstance(value, (str, int, float)):
+        raise InvalidInputError(f"{field} must be text, not {shorten(value)}.", fix=f"set {field} to a text.")
+    return str(value)
+
+
+def as_experiment_name(field: str, value: object) -> str:
+    """Return the name of an experiment as an operator was given it; one that is too long is cut (``fitted_name``).
+
+    :param field: the argument's name, for the error.
+    :raises InvalidInputError: when no experiment can have this name.
+    """
+    name = fitted_name(as_text(field, value))
+    if not is_experiment_name(name):
+        raise InvalidInputError(f"{field} cannot be {shorten(value)}.", fix=EXPERIMENT_NAME_FIX)
+    return name
+
+
 def as_flag(field: str, value: object) -> bool:
     """Return ``value`` as a boolean; the texts ``true`` and ``false`` are read, in capitals too.
 
@@ -114,7 +149,7 @@ def as_flag(field: str, value: object) -> bool:
     :raises InvalidInputError: when it is neither.
     """
     if isinstance(value, str):
-        value = {"true": True, "false": False}.get(value.strip().lower(), value)
+        value = FLAGS.get(value.strip().lower(), value)
     if not isinstance(value, bool):
         raise InvalidInputError(f"{field} must be True or False, not {shorten(value)}.", fix=f"set {field} to either.")
     return value

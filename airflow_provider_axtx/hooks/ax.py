@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 
 from airflow_provider_axtx.core.errors import InvalidInputError, StoreNotFoundError
+from airflow_provider_axtx.core.experiment_name import fitted_name
+from airflow_provider_axtx.core.inputs import given_or
 from airflow_provider_axtx.hooks.connections import afind_connection, find_connection
 from airflow_provider_axtx.hooks.embedded import (
     embedded_store_path,
@@ -44,7 +46,7 @@ class AxHook(BaseHook):
 
     def __init__(self, ax_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.ax_conn_id = ax_conn_id
+        self.ax_conn_id: str = given_or(self.default_conn_name, ax_conn_id)
 
     @cached_property
     def store(self) -> ExperimentStore:
@@ -129,7 +131,7 @@ class AxHook(BaseHook):
         """
         from airflow_provider_axtx.optimizer import engine as optimizer
 
-        return optimizer.client(self.existing_store.snapshot(experiment_name))
+        return optimizer.client(self.existing_store.snapshot(fitted_name(experiment_name)))
 
     def get_best(self, experiment_name: str, *, use_model_predictions: bool = False) -> list[dict[str, Any]]:
         """Return the best trial of an experiment, or its Pareto frontier when it has several objectives.
@@ -142,7 +144,7 @@ class AxHook(BaseHook):
         """
         from airflow_provider_axtx.optimizer import engine as optimizer
 
-        snapshot = self.existing_store.snapshot(experiment_name)
+        snapshot = self.existing_store.snapshot(fitted_name(experiment_name))
         return optimizer.best(snapshot, use_model_predictions=use_model_predictions)
 
     def export(self, experiment_name: str, path: str | Path) -> None:
@@ -155,7 +157,7 @@ class AxHook(BaseHook):
         """
         from airflow_provider_axtx.optimizer import engine as optimizer
 
-        optimizer.export_json(self.existing_store.snapshot(experiment_name), path)
+        optimizer.export_json(self.existing_store.snapshot(fitted_name(experiment_name)), path)
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the store, without creating it; for the Test button of the connection form."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow.sdk import BaseHook
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import given_or
 from airflow_provider_axtx.hooks.connections import find_connection
 from airflow_provider_axtx.hooks.home import axtx_home
 from airflow_provider_axtx.launcher.typecheck import shown
@@ -72,7 +73,7 @@ class TorchXHook(BaseHook):
 
     def __init__(self, torchx_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.torchx_conn_id = torchx_conn_id
+        self.torchx_conn_id: str = given_or(self.default_conn_name, torchx_conn_id)
 
     @cached_property
     def settings(self) -> TorchXSettings:

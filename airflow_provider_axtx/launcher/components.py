@@ -17,6 +17,8 @@ from typing import Any
 from torchx.specs import AppDef
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import FLAGS
+from airflow_provider_axtx.core.numbers import as_number, as_whole
 from airflow_provider_axtx.core.records import ParameterValue
 from airflow_provider_axtx.launcher.component_loading import load_function, resolved_signature
 from airflow_provider_axtx.launcher.macros import keep_verbatim
@@ -27,8 +29,7 @@ RESERVED = ("trial_idx", "experiment_name", "tracker_base")
 
 _FIX = (
     "use the names and types of the component's arguments for the experiment's parameters, and pass the constant "
-    "arguments in component_args "
-    "(a value that Jinja rendered is a string unless the DAG has render_template_as_native_obj=True)."
+    "arguments in component_args."
 )
 
 
@@ -52,7 +53,7 @@ class Component:
         :param component_args: the constant arguments.
         :raises InvalidInputError: one error that lists everything that does not fit, and both sides.
         """
-        constants = _constants(component_args)
+        constants = self._constants(component_args)
         samples = {name: SAMPLES.get(kind) for name, kind in parameter_types.items()}
         problems = self._name_problems(samples, constants)
         problems += [
@@ -84,7 +85,7 @@ class Component:
         :raises InvalidInputError: the values do not fit the signature (one error that lists everything and both
             sides), or the component raised, or it returned something else than an AppDef.
         """
-        constants = _constants(component_args)
+        constants = self._constants(component_args)
         reserved = dict(zip(RESERVED, (trial_index, experiment, tracker_base), strict=True))
         problems = self._name_problems(parameters, constants)
         problems += self._value_problems(parameters, "the experiment gives")
@@ -130,6 +131,18 @@ class Component:
         # Defaults in front of ``*args`` have to be given explicitly, or its values would take their places.
         bound.apply_defaults()
         return bound
+
+    def _constants(self, component_args: object) -> dict[str, object]:
+        """Return the constant arguments; text that a template or a form gave is read as the declared type."""
+        constants = _constants(component_args)
+        return {name: self._read(name, value) for name, value in constants.items()}
+
+    def _read(self, name: str, given: object) -> object:
+        if not isinstance(given, str) or self._problem(name, given) is None:
+            return given
+        read = (as_whole(given), as_number(given), FLAGS.get(given.strip().lower()))
+        fitting = (value for value in read if value is not None and self._problem(name, value) is None)
+        return next(fitting, given)
 
     # -- what does not fit ------------------------------------------------------------------------------------------
 

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from airflow_provider_axtx.core.errors import AxtxError
-from airflow_provider_axtx.core.inputs import is_templated
+from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
+from airflow_provider_axtx.core.experiment_name import EXPERIMENT_NAME_FIX, is_experiment_name
+from airflow_provider_axtx.core.inputs import as_choice, given_or, is_templated, shorten
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.installation import installation_id
 from airflow_provider_axtx.links import ExperimentLink
+from airflow_provider_axtx.operators._templates import TypedTemplatesMixin
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
-#: What ``if_exists`` may be.
-IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
+_IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -65,7 +66,7 @@ def as_given(value: Any) -> Any:
     return value.function if isinstance(value, Uncalled) else value
 
 
-class LineageMixin(BaseOperator):
+class LineageMixin(TypedTemplatesMixin):
     """Base of the operators that report to OpenLineage, where it is installed, which trials they worked on."""
 
     ax_conn_id: str
@@ -131,6 +132,23 @@ def check_experiment_at_parse(experiment: object) -> None:
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         ExperimentSpec.load(experiment)
+
+
+def as_if_exists(value: object) -> Literal["resume", "fail"]:
+    """Return what happens when an experiment exists already; ``resume`` when it is not given.
+
+    :raises InvalidInputError: when it is something else.
+    """
+    return as_choice("if_exists", given_or("resume", value), _IF_EXISTS)
+
+
+def check_name_at_parse(field: str, name: object) -> None:
+    """Check the name of an experiment that the DAG file itself gives.
+
+    :raises InvalidInputError: when no experiment can have it.
+    """
+    if not is_templated(name) and (not isinstance(name, str) or not is_experiment_name(name)):
+        raise InvalidInputError(f"{field} cannot be {shorten(name)}.", fix=EXPERIMENT_NAME_FIX)
 
 
 def current_identity(context: Context, store: ExperimentStore, torchx_conn_id: str = "") -> TaskIdentity:

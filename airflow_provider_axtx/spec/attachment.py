@@ -12,6 +12,7 @@ from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.core.records import Parameters
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.problems import closest
+from airflow_provider_axtx.spec.reported import with_numbers
 
 _KEYS = ("parameters", "results", "baseline")
 #: Column of a table that marks the baseline's row.
@@ -66,7 +67,7 @@ def read_rows(spec: ExperimentSpec, rows: Sequence[Mapping[str, Any]]) -> list[A
             )
         entry = {
             "parameters": {name: cells[name] for name in parameters if name in cells},
-            "results": {name: _number(cells[name]) for name in metrics if name in cells},
+            "results": {name: cells[name] for name in metrics if name in cells},
             "baseline": _MARKS.get(str(mark).strip().lower(), mark),
         }
         attachments.append(_attachment(spec, entry, path))
@@ -105,7 +106,7 @@ def _attachment(spec: ExperimentSpec, entry: Mapping[str, Any], path: str) -> At
         raise InvalidInputError(f"{path}.baseline must be true or false, not {baseline!r}.", fix="write true or false.")
     parameters = spec.read_parameters(entry["parameters"], f"{path}.parameters")
     try:
-        return Attachment(parameters, None if results is None else spec.check_results(results), baseline)
+        return Attachment(parameters, None if results is None else spec.check_results(with_numbers(results)), baseline)
     except InvalidResultError as error:
         raise InvalidInputError(f"{path}.results: {error.message}", fix=error.fix) from error
 
@@ -114,11 +115,3 @@ def _with_one_baseline(attachments: list[Attachment]) -> list[Attachment]:
     if sum(attachment.baseline for attachment in attachments) > 1:
         raise InvalidInputError("Two trials are marked as the baseline.", fix="mark one of them.")
     return attachments
-
-
-def _number(cell: object) -> object:
-    """Return a table's cell as a number. Other text stays as it is: the check of the results names it."""
-    try:
-        return float(cell) if isinstance(cell, str) else cell
-    except ValueError:
-        return cell

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from airflow_provider_axtx.core.inputs import is_templated, seconds_in
+from airflow_provider_axtx.core.inputs import is_given, is_templated, seconds_in
 from airflow_provider_axtx.core.numbers import Number, Whole
 from airflow_provider_axtx.spec.model import Frozen
 from airflow_provider_axtx.spec.problems import Problem, raise_for
@@ -94,7 +94,7 @@ class _KnownLimits(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _without_empty(cls, given: dict[str, Any]) -> dict[str, Any]:
-        empty = [name for name, value in given.items() if value is None or value in ("", "None")]
+        empty = [name for name, value in given.items() if not is_given(value)]
         kept = {name: value for name, value in given.items() if name not in empty}
         # Given as "no limit", which is more than not given yet.
         return kept | {name: None for name in empty if cls.model_fields[name].default is None}
