@@ -49,6 +49,8 @@ def ax_trial_loop(
     results: Results | Templated[Mapping[str, Any]] = None,
     outlets: Sequence[Asset] = (),
     allowed_factories: Sequence[str] = (),
+    allowed_components: Sequence[str] = (),
+    shared_with: Sequence[str] = (),
     tracker_base_shared: bool = False,
     allow_app_change: bool = False,
     default_args: Mapping[str, Any] | None = None,
@@ -85,6 +87,8 @@ def ax_trial_loop(
     :param results: see ``AxCompleteTrialOperator``.
     :param outlets: of the completing tasks, see ``AxCompleteTrialOperator``.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
+    :param allowed_components: see ``TorchXSubmitTrialOperator``.
+    :param shared_with: see ``AxCreateExperimentOperator``.
     :param allow_app_change: see ``TorchXSubmitTrialOperator``.
     :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
         may be repeated at any time, and a worker that dies must not end the experiment.
@@ -95,7 +99,7 @@ def ax_trial_loop(
         check_trials_per_round(trials_per_round)
     as_int("trial_retries", trial_retries, minimum=0)
     connections = {"ax_conn_id": ax_conn_id, "torchx_conn_id": torchx_conn_id}
-    app = {"component": component, "component_args": component_args}
+    app = {"component": component, "component_args": component_args, "allowed_components": allowed_components}
     submit = {
         **app,
         "scheduler": scheduler,
@@ -123,6 +127,7 @@ def ax_trial_loop(
             trials_per_round=trials_per_round,
             if_exists=if_exists,
             allowed_factories=allowed_factories,
+            shared_with=shared_with,
             **app,
             **connections,
         )
@@ -137,6 +142,7 @@ def ax_trial_loop(
                 n=trials_per_round,
                 round_number=number,
                 rounds=rounds,
+                allowed_factories=allowed_factories,
                 ax_conn_id=ax_conn_id,
                 # A round without trials is skipped, and that alone must not skip the rounds after it.
                 trigger_rule=TriggerRule.NONE_FAILED if number else TriggerRule.ALL_SUCCESS,

@@ -160,6 +160,8 @@ def tune_from_ui() -> None:
         "tune",
         experiment=EXPERIMENT,
         component="{{ params.component }}",
+        # A template may name only these: a component is code.
+        allowed_components=COMPONENTS,
         component_args="{{ params.component_args | tojson }}",
         scheduler="{{ params.scheduler }}",
         rounds="{{ params.rounds }}",

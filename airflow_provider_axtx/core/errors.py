@@ -52,6 +52,10 @@ class ExperimentExistsError(AxtxError):
     """The experiment exists already, and ``if_exists`` is ``fail`` or the stored definition differs."""
 
 
+class ForeignExperimentError(AxtxError):
+    """The experiment belongs to another DAG, whose author does not share it with this one."""
+
+
 class TrialNotFoundError(AxtxError):
     """The experiment has no such trial or attempt."""
 

@@ -39,9 +39,8 @@ def check_allowed(reference: str, kind: Kind, forms: Sequence[tuple[str, str]], 
     name = forms[0][1]
     named = f" {name} runs whatever its caller names, so it has to be named in full." if name in RUN_ANYTHING else ""
     raise InvalidInputError(
-        f"component {reference!r} is not allowed by the torchx connection (allowed_components: "
-        f"{', '.join(allowed) or 'none'}).{named}",
-        fix="use an allowed component, or have a pattern for it added to the connection.",
+        f"component {reference!r} is not allowed (allowed_components: {', '.join(allowed) or 'none'}).{named}",
+        fix="use an allowed component, or have a pattern for it added to the operator or the torchx connection.",
     )
 
 

@@ -137,7 +137,7 @@ def _end_of(
     store: ExperimentStore, attempt: AttemptRecord, reported: Mapping[str, Any] | InvalidResultError
 ) -> TrialEnd:
     """Return how the trial of an app that has succeeded ends, given what the app reported."""
-    spec = ExperimentSpec.load(store.spec(attempt.experiment))
+    spec = ExperimentSpec.from_store(store.spec(attempt.experiment))
     steps: list[Observation] = []
     if spec.early_stopping is not None:
         # Ax compares the curve of a running trial with those of all completed trials.

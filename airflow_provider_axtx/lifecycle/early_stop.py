@@ -97,4 +97,4 @@ def _cancel(
 
 def has_early_stopping(store: ExperimentStore, experiment: str) -> bool:
     """Return whether trials of the experiment may be stopped early."""
-    return ExperimentSpec.load(store.spec(experiment)).early_stopping is not None
+    return ExperimentSpec.from_store(store.spec(experiment)).early_stopping is not None

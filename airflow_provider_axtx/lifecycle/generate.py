@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_axtx.core.errors import (
     ExperimentExistsError,
     ExperimentNotFoundError,
-    InvalidInputError,
     TrialsPendingError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.xcom import Trial
 from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
+from airflow_provider_axtx.lifecycle.ownership import require_own, share
 from airflow_provider_axtx.lifecycle.steering import add_asked_trial, asked_trials, paused, read_steering
 
 if TYPE_CHECKING:
@@ -54,25 +53,26 @@ def create_experiment(
     if_exists: Literal["resume", "fail"],
     allowed_factories: Sequence[str] = (),
     created_by: TaskIdentity | None = None,
+    shared_with: tuple[str, ...] = (),
 ) -> bool:
     """Put an experiment into the store, checked by Ax itself.
 
     :param if_exists: ``resume`` or ``fail``.
     :param allowed_factories: patterns (``fnmatch``) of what ``generation.factory`` may name: it is code, and the
         definition may come from a form.
-    :param created_by: the task that creates it.
+    :param created_by: the task that creates it, and so the DAG whose experiment it is.
+    :param shared_with: patterns (``fnmatch``) of the DAG ids that may use it too.
     :return: True when it was created, False when it was there with the same definition.
     :raises InvalidInputError: when Ax refuses the definition, or its factory is not allowed.
+    :raises ForeignExperimentError: when it belongs to another DAG that does not share it.
     :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
     """
-    factory = spec.generation.factory
-    if factory is not None and not any(fnmatch.fnmatchcase(factory, pattern) for pattern in allowed_factories):
-        raise InvalidInputError(
-            f"generation.factory {factory!r} is not allowed; allowed are {list(allowed_factories)}.",
-            fix=f"pass allowed_factories=[{factory!r}] in the DAG's code, if it is to run.",
-        )
+    from airflow_provider_axtx.spec.generation import check_factory
+
+    check_factory(spec.generation.factory, allowed_factories)
     definition = spec.to_json()
     try:
+        require_own(store, spec.name, created_by)
         stored = store.spec(spec.name)
     except ExperimentNotFoundError:
         # Only a new experiment is checked: a resumed one was checked when it was created, and importing Ax is slow.
@@ -83,9 +83,19 @@ def create_experiment(
         if if_exists == "resume":
             _refuse_another_definition(stored, spec)
             definition = stored
-    return store.create(
-        spec.name, definition, if_exists=if_exists, ax_version=version("ax-platform"), created_by=created_by
+    created = store.create(
+        spec.name,
+        definition,
+        if_exists=if_exists,
+        ax_version=version("ax-platform"),
+        created_by=created_by,
+        shared_with=shared_with,
     )
+    if not created:
+        # Another DAG may have created it since.
+        require_own(store, spec.name, created_by)
+        share(store, spec.name, created_by, shared_with)
+    return created
 
 
 def _refuse_another_definition(stored: dict[str, Any], spec: ExperimentSpec) -> None:
@@ -107,15 +117,20 @@ def start_loop(
     max_tries: int,
     allowed_factories: Sequence[str] = (),
     created_by: TaskIdentity | None = None,
+    shared_with: tuple[str, ...] = (),
 ) -> LoopRecord:
     """Create the experiment and record that the task's loop over it begins, or goes on.
 
     :param if_exists: ``fail`` refuses an experiment that this task has not created itself.
     :param max_tries: Airflow's; another one than before means that a user has cleared the task.
     :param allowed_factories: see ``create_experiment``.
+    :param shared_with: see ``create_experiment``.
+    :raises ForeignExperimentError: when it belongs to another DAG that does not share it.
     :raises InvalidInputError: when Ax refuses the definition.
     :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
     """
+    with contextlib.suppress(ExperimentNotFoundError):
+        require_own(store, spec.name, created_by)
     known = store.loop(spec.name, task_key)
     if known is None and if_exists == "fail":
         with contextlib.suppress(ExperimentNotFoundError):
@@ -124,7 +139,14 @@ def start_loop(
     # First: a retry after a crash between the two must not take the experiment for somebody else's.
     record = store.start_loop(spec.name, task_key, max_tries, spec.to_json())
     resumed: Literal["resume", "fail"] = "resume" if known is not None else if_exists
-    create_experiment(store, spec, if_exists=resumed, allowed_factories=allowed_factories, created_by=created_by)
+    create_experiment(
+        store,
+        spec,
+        if_exists=resumed,
+        allowed_factories=allowed_factories,
+        created_by=created_by,
+        shared_with=shared_with,
+    )
     return record
 
 
@@ -137,6 +159,7 @@ def generate_trials(
     max_trials: int | None = None,
     trials_to_follow: int | None = None,
     requested_by: TaskIdentity | None = None,
+    allowed_factories: Sequence[str] | None = None,
 ) -> Generation:
     """Return ``n`` trials for the requesting task: those granted before, those that users ask for, then Ax's.
 
@@ -150,6 +173,7 @@ def generate_trials(
     :param max_trials: no further trial when the experiment has this many.
     :param requested_by: the requesting task, recorded with the trials.
     :param trials_to_follow: how many the same DAG run will ask for after these, if known; for displays of progress.
+    :param allowed_factories: patterns of what a stored ``generation.factory`` may name; None allows all.
     :raises ExperimentNotFoundError: when there is no such experiment.
     :raises ExperimentPausedError: while a user has paused it.
     :raises TrialsPendingError: when Ax waits for results of trials in flight and no trial could be granted.
@@ -165,7 +189,9 @@ def generate_trials(
         raise paused(experiment, steering)
     max_trials = steering.limits.get("max_trials", max_trials)
     with store.lease(experiment, task_key, LEASE_SECONDS):
-        records, proposal = _propose_and_record(store, experiment, n, task_key, max_trials, requested_by)
+        records, proposal = _propose_and_record(
+            store, experiment, n, task_key, max_trials, requested_by, allowed_factories
+        )
     if records:
         _record_plan(store, experiment, records[-1].index + 1, max_trials, trials_to_follow)
     if not records and proposal.pending:
@@ -184,6 +210,7 @@ def _propose_and_record(
     task_key: str,
     max_trials: int | None,
     requested_by: TaskIdentity | None,
+    allowed_factories: Sequence[str] | None,
 ) -> tuple[list[TrialRecord], Proposal]:
     from airflow_provider_axtx.core.records import Proposal
     from airflow_provider_axtx.optimizer import engine as optimizer
@@ -199,9 +226,9 @@ def _propose_and_record(
     if asked := asked_trials(store.steering(experiment), {record.index for record in granted}):
         slot = len(granted)
         add_asked_trial(store, snapshot, asked[0], task_key=task_key, slot=slot, requested_by=requested_by)
-        return _propose_and_record(store, experiment, n, task_key, max_trials, requested_by)
+        return _propose_and_record(store, experiment, n, task_key, max_trials, requested_by, allowed_factories)
     crash_point("generate.before_propose")
-    proposal = optimizer.propose(snapshot, wanted)
+    proposal = optimizer.propose(snapshot, wanted, allowed_factories=allowed_factories)
     crash_point("generate.after_propose")
     if not proposal.trials:
         return granted, proposal

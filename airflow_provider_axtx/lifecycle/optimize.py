@@ -92,6 +92,7 @@ class Loop(SteeredLoop):
     :param early_stopping_interval: seconds between two looks at progressive results.
     :param launcher_for: gives the launcher of an attempt; None is ``launcher`` for all.
     :param refusal: why no further trial can be submitted; raised once no app is live any more.
+    :param allowed_factories: patterns of what a stored ``generation.factory`` may name; None allows all.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
     :param on_attempt: told of each attempt as soon as it is recorded.
     :param on_finalized: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
@@ -111,6 +112,7 @@ class Loop(SteeredLoop):
     policy: LostAppPolicy = field(default_factory=LostAppPolicy)
     launcher_for: Callable[[AttemptRecord], TorchXLauncher] | None = None
     refusal: InvalidInputError | None = None
+    allowed_factories: Sequence[str] | None = None
     check: Callable[[], None] = lambda: None
     on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None
     on_finalized: Callable[[str], None] = lambda status: None
@@ -208,7 +210,7 @@ class Loop(SteeredLoop):
 
     @functools.cached_property
     def _spec(self) -> ExperimentSpec:
-        return ExperimentSpec.load(self.store.spec(self.experiment))
+        return ExperimentSpec.from_store(self.store.spec(self.experiment))
 
     def _stop_early(self) -> None:
         live, now = self._trials_of_task().live, time.time()
@@ -338,6 +340,7 @@ class Loop(SteeredLoop):
                     task_key=self.task_key,
                     max_trials=limit,
                     requested_by=self.identity,
+                    allowed_factories=self.allowed_factories,
                 )
         except ExperimentPausedError:
             return None, None  # since this step has read what is wanted

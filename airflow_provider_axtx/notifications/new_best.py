@@ -74,7 +74,7 @@ class NewBestTrialNotifier(BaseNotifier):
             return
         trial = snapshot.trials[new[-1]]
         metrics = {name: {"mean": mean} for name, mean in final_means(snapshot.observations)[trial.index].items()}
-        spec = ExperimentSpec.load(snapshot.spec)
+        spec = ExperimentSpec.from_store(snapshot.spec)
         fields = {"trial_index": trial.index, "arm_name": trial.arm_name, "parameters": trial.parameters}
         new_best = trial_extra(spec, {**fields, "metrics": metrics})
         # Airflow's type of the context does not allow further keys.
@@ -97,4 +97,4 @@ def _trials_of(store: ExperimentStore, result: Mapping[str, Any], ti: Any) -> se
 def best_trials(snapshot: ExperimentSnapshot) -> tuple[int, ...]:
     """Return the index of the best trial, or those of the Pareto frontier; empty while no trial is feasible."""
     completed = completed_trials(snapshot.trials, snapshot.observations)
-    return standing(ExperimentSpec.load(snapshot.spec), completed).best_trials
+    return standing(ExperimentSpec.from_store(snapshot.spec), completed).best_trials

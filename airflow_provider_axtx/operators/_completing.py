@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.assets import best_extra, fill_outlets, is_experiment_asset, trial_extra
-from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.inputs import as_object, is_given
 from airflow_provider_axtx.core.xcom import TrialOutcome
 from airflow_provider_axtx.operators._metrics import count_trial
-from airflow_provider_axtx.operators.base import LineageMixin, as_given
+from airflow_provider_axtx.operators.base import LineageMixin, as_given, current_identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,10 +28,12 @@ def complete_from_task(
     :return: the run with ``metrics`` and the final ``trial_status``.
     """
     from airflow_provider_axtx.lifecycle.complete import complete_trial
+    from airflow_provider_axtx.lifecycle.ownership import require_own
 
     outcome = TrialOutcome.from_json(run)
+    require_own(store, outcome.experiment, current_identity(context, store))
     results = as_given(results)
-    given = results if results is None or callable(results) else as_object("results", results)
+    given = None if not is_given(results) else results if callable(results) else as_object("results", results)
     completed = complete_trial(store, outcome, given)
     if outcome.trial_status == "COMPLETED":
         # Any other one was counted by the task that saw its app end.
@@ -51,7 +53,7 @@ def _fill_outlets(task: LineageMixin, context: Context, store: ExperimentStore, 
     if completed["trial_status"] == "COMPLETED":
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        spec = ExperimentSpec.load(store.spec(completed["experiment"]))
+        spec = ExperimentSpec.from_store(store.spec(completed["experiment"]))
         fill_outlets(context, task.outlets, trial_extra(spec, completed))
     else:
         drop_outlets(task)

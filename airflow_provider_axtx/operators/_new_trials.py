@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.inputs import as_object, is_given
 from airflow_provider_axtx.core.records import TaskIdentity
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def launcher_of_new_trials(
     :raises InvalidInputError: when they do not fit, and no app of the task is live.
     """
     try:
-        name = str(scheduler) if scheduler else None
+        name = str(scheduler) if is_given(scheduler) else None
         return task.torchx_hook.get_launcher(name, as_object("scheduler_args", scheduler_args)), None
     except InvalidInputError as error:
         open_attempts = task.ax_hook.store.open_attempts(dag_id=identity.dag_id, run_id=identity.run_id)

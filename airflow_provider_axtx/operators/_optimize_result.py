@@ -58,4 +58,4 @@ def _best(
         task.log.warning("%s", error)
         drop_outlets(task)
         return None
-    return announce_best(task, context, ExperimentSpec.load(snapshot.spec), best)
+    return announce_best(task, context, ExperimentSpec.from_store(snapshot.spec), best)

@@ -65,7 +65,8 @@ class TypedTemplatesMixin(BaseOperator):
         return _native_value(environment.from_string(content), context)
 
     def _renders_native(self) -> bool:
-        dag, own = self.get_dag(), self.render_template_as_native_obj
+        # The operator's own setting is younger than Airflow 3.2.
+        dag, own = self.get_dag(), getattr(self, "render_template_as_native_obj", None)
         return bool(own if own is not None else dag is not None and dag.render_template_as_native_obj)
 
 

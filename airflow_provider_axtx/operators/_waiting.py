@@ -111,7 +111,11 @@ class WaitForTrialMixin(CancelOnKillMixin):
         When the submit task was cleared meanwhile, it is the attempt that followed: the one waited for was cancelled.
         """
         from airflow_provider_axtx.lifecycle.attempts import find_attempt
+        from airflow_provider_axtx.lifecycle.ownership import require_own
 
+        if self._live_attempt is None:
+            # An XCom can be edited: this task may end the app that it names.
+            require_own(self.ax_hook.store, trial.experiment, self._identity)
         attempt = find_attempt(self.ax_hook.store, trial)
         self.track_attempt(attempt)
         return attempt

@@ -6,16 +6,30 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import Templated, shorten
-from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors, current_identity
+from airflow_provider_axtx.core.inputs import Templated, is_given, is_templated, shorten
+from airflow_provider_axtx.operators._foreign import own_experiment, readable_experiment
+from airflow_provider_axtx.operators.base import (
+    BaseAxOperator,
+    airflow_errors,
+    check_name_at_parse,
+    current_identity,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_axtx.core.records import TaskIdentity
     from airflow_provider_axtx.spec.attachment import Attachment
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 _SOURCES = ("trials", "table", "from_experiment")
+
+
+def _not_one(given: Sequence[str]) -> InvalidInputError:
+    return InvalidInputError(
+        f"{len(given)} of {', '.join(_SOURCES)} are given{': ' if given else ''}{', '.join(given)}.",
+        fix=f"give one of {', '.join(_SOURCES)}: it says which trials are attached.",
+    )
 
 
 class AxAttachTrialsOperator(BaseAxOperator):
@@ -32,7 +46,8 @@ class AxAttachTrialsOperator(BaseAxOperator):
     :param table: rows as a list of objects, or the path or fsspec URL of a CSV file: a column for each parameter and
         each known metric, and optionally ``baseline`` (templated).
     :param from_experiment: another experiment of the store, whose completed trials that fit the search space are
-        attached with their results: a warm start (templated).
+        attached with their results: a warm start (templated). The DAG file may name one of another DAG; a template may
+        not, unless its author shares it (``shared_with``).
     :param ax_conn_id: connection of the experiment store.
     :return: the trials that are to be run, ready for ``expand(trial=...)``; those with results are not among them.
     """
@@ -54,14 +69,18 @@ class AxAttachTrialsOperator(BaseAxOperator):
         self.trials = trials
         self.table = table
         self.from_experiment = from_experiment
-        given = [
-            name for name, value in zip(_SOURCES, (trials, table, from_experiment), strict=True) if value is not None
-        ]
-        if len(given) != 1:
-            raise InvalidInputError(
-                f"{len(given)} of {', '.join(_SOURCES)} are given{': ' if given else ''}{', '.join(given)}.",
-                fix=f"give one of {', '.join(_SOURCES)}: it says which trials are attached.",
-            )
+        check_name_at_parse("experiment_name", experiment_name)
+        self.note_template("from_experiment", from_experiment)
+        given = self._given_sources()
+        known = [name for name in given if not is_templated(getattr(self, name))]
+        # A template may turn out not to be given.
+        if not given or len(known) > 1 or (known and len(given) > 1):
+            raise _not_one(given)
+        if known == ["from_experiment"]:
+            check_name_at_parse("from_experiment", from_experiment)
+
+    def _given_sources(self) -> list[str]:
+        return [name for name in _SOURCES if is_given(getattr(self, name))]
 
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -69,28 +88,33 @@ class AxAttachTrialsOperator(BaseAxOperator):
         from airflow_provider_axtx.lifecycle.attach import attach_trials
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        store, experiment = self.ax_hook.store, str(self.experiment_name)
-        spec = ExperimentSpec.load(store.spec(experiment))
-        attachments = self._attachments(spec)
+        store = self.ax_hook.store
         task = current_identity(context, store)
+        experiment = own_experiment(self, store, task)
+        spec = ExperimentSpec.from_store(store.spec(experiment))
+        attachments = self._attachments(spec, task)
         to_run = attach_trials(store, experiment, attachments, task_key=task.task_key, requested_by=task)
         self.log.info("%s trials attached to %r, %s are to be run.", len(attachments), spec.name, len(to_run))
         return [trial.to_json() for trial in to_run]
 
-    def _attachments(self, spec: ExperimentSpec) -> list[Attachment]:
+    def _attachments(self, spec: ExperimentSpec, task: TaskIdentity) -> list[Attachment]:
         from airflow_provider_axtx.lifecycle.attach import trials_of
         from airflow_provider_axtx.spec.attachment import read_rows, read_trials
 
-        if self.trials is not None:
+        given = self._given_sources()
+        if len(given) != 1:
+            raise _not_one(given)
+        if given == ["trials"]:
             return read_trials(spec, self.trials)
-        if self.table is not None:
+        if given == ["table"]:
             return read_rows(spec, self._rows())
-        if self.from_experiment == self.experiment_name:
+        source = readable_experiment(self, self.ax_hook.store, task, "from_experiment")
+        if source == spec.name:
             raise InvalidInputError(
-                f"from_experiment and experiment_name are both {self.experiment_name!r}.",
+                f"from_experiment and experiment_name are both {source!r}.",
                 fix="name another experiment as from_experiment.",
             )
-        return trials_of(self.ax_hook.store, str(self.from_experiment), spec)
+        return trials_of(self.ax_hook.store, source, spec)
 
     def _rows(self) -> Sequence[Mapping[str, Any]]:
         from airflow_provider_axtx.lifecycle.attach import read_csv

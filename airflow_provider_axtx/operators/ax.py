@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
-from airflow_provider_axtx.core.errors import ExperimentPausedError, InvalidInputError, TrialsPendingError
-from airflow_provider_axtx.core.inputs import ComponentRef, Templated, as_choice, as_int, as_object, is_templated
+from airflow_provider_axtx.core.errors import ExperimentPausedError, TrialsPendingError
+from airflow_provider_axtx.core.inputs import (
+    ComponentRef,
+    Templated,
+    as_flag,
+    as_int,
+    as_object,
+    given_or,
+    is_given,
+    is_templated,
+)
+from airflow_provider_axtx.core.ownership import as_dag_ids
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._completing import announce_best, complete_from_task
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
+from airflow_provider_axtx.operators._definition import read_definition
+from airflow_provider_axtx.operators._foreign import allowed_component, own_experiment, readable_experiment
 from airflow_provider_axtx.operators._metrics import generation_timer
 from airflow_provider_axtx.operators._steering import reschedule_paused
 from airflow_provider_axtx.operators.analyze import AxAnalyzeOperator
 from airflow_provider_axtx.operators.attach import AxAttachTrialsOperator
 from airflow_provider_axtx.operators.base import (
-    IF_EXISTS,
     BaseAxOperator,
     airflow_errors,
-    as_given,
+    as_if_exists,
     check_experiment_at_parse,
+    check_name_at_parse,
     current_identity,
     uncalled,
 )
@@ -66,9 +78,12 @@ class AxCreateExperimentOperator(BaseAxOperator):
     :param component: when given, its signature is compared with the experiment's parameters before anything runs.
     :param component_args: the component's constant arguments (templated).
     :param torchx_conn_id: connection whose ``allowed_components`` the component must match.
+    :param allowed_components: see ``TorchXSubmitTrialOperator``.
     :param allowed_factories: patterns (``fnmatch``) of what the experiment's ``generation.factory`` may name, for
         example ``["my_pkg.strategies:*"]``; none by default. Not templated: it is code, and only the DAG file may name
         code.
+    :param shared_with: patterns (``fnmatch``) of the ids of other DAGs that may resume and read this experiment. It
+        belongs to the DAG that creates it; only that DAG's code may share it. Not templated.
     :param ax_conn_id: connection of the experiment store.
     :return: the experiment's name.
     """
@@ -93,28 +108,32 @@ class AxCreateExperimentOperator(BaseAxOperator):
         component_args: Templated[Mapping[str, Any]] | None = None,
         torchx_conn_id: str = TorchXHook.default_conn_name,
         allowed_factories: Sequence[str] = (),
+        allowed_components: Sequence[str] = (),
+        shared_with: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.experiment = experiment
         self.allowed_factories = tuple(allowed_factories)
+        self.allowed_components = tuple(allowed_components)
+        self.shared_with = as_dag_ids("shared_with", shared_with)
+        self.note_template("component", component)
         self.torchx_conn_id = torchx_conn_id
         self.if_exists = if_exists
         self.component = uncalled(component)
         self.component_args = component_args
         check_experiment_at_parse(experiment)
         if not is_templated(if_exists):
-            as_choice("if_exists", if_exists, IF_EXISTS)
+            as_if_exists(if_exists)
 
     @airflow_errors
     def execute(self, context: Context) -> str:
         """Create the experiment, or find that it is there."""
         from airflow_provider_axtx.lifecycle.generate import create_experiment
-        from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        spec = ExperimentSpec.load(self.experiment)
-        if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
-        if self.component is not None:
+        spec = read_definition(self.experiment)
+        if_exists = as_if_exists(self.if_exists)
+        if is_given(self.component):
             self._check_component(spec)
         created = create_experiment(
             self.ax_hook.store,
@@ -122,6 +141,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
             if_exists=if_exists,
             allowed_factories=self.allowed_factories,
             created_by=current_identity(context, self.ax_hook.store, self.torchx_conn_id),
+            shared_with=self.shared_with,
         )
         self.note_lineage(spec.name)
         self.log.info("Experiment %r %s.", spec.name, "created" if created else "exists and is resumed")
@@ -130,9 +150,9 @@ class AxCreateExperimentOperator(BaseAxOperator):
     def _check_component(self, spec: ExperimentSpec) -> None:
         from airflow_provider_axtx.launcher.components import load_component
 
-        component = load_component(
-            as_given(self.component), TorchXHook(self.torchx_conn_id).settings.allowed_components
-        )
+        hook = TorchXHook(self.torchx_conn_id)
+        given = allowed_component(self, self.component, self.allowed_components, hook)
+        component = load_component(given, hook.settings.allowed_components)
         parameters = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
         component.check(parameters, as_object("component_args", self.component_args))
 
@@ -146,17 +166,25 @@ class _BaseGenerateOperator(BaseAxOperator):
 
     :param experiment_name: the experiment (templated).
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
+    :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.
     """
 
     lineage_writes = True
 
     def __init__(
-        self, *, experiment_name: Templated[str], max_trials: Templated[int] | None = None, **kwargs: Any
+        self,
+        *,
+        experiment_name: Templated[str],
+        max_trials: Templated[int] | None = None,
+        allowed_factories: Sequence[str] = (),
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.experiment_name = experiment_name
         self.max_trials = max_trials
-        if max_trials is not None and not is_templated(max_trials):
+        self.allowed_factories = tuple(allowed_factories)
+        check_name_at_parse("experiment_name", experiment_name)
+        if is_given(max_trials) and not is_templated(max_trials):
             as_int("max_trials", max_trials, minimum=1)
 
     def _generate(self, context: Context, n: int, trials_to_follow: int | None = None) -> Generation:
@@ -166,11 +194,12 @@ class _BaseGenerateOperator(BaseAxOperator):
         """
         from airflow_provider_axtx.lifecycle.generate import generate_trials
 
-        store, experiment = self.ax_hook.store, str(self.experiment_name)
+        store = self.ax_hook.store
         task = current_identity(context, store)
+        experiment = own_experiment(self, store, task)
         if not store.granted(experiment, task.task_key):
             settle_what_ended_dag_runs_left(store, _launcher_for, experiment, task, context["ti"])
-        limit = None if self.max_trials in (None, "", "None") else as_int("max_trials", self.max_trials, minimum=1)
+        limit = as_int("max_trials", self.max_trials, minimum=1) if is_given(self.max_trials) else None
         try:
             with generation_timer(self):
                 generation = generate_trials(
@@ -181,6 +210,7 @@ class _BaseGenerateOperator(BaseAxOperator):
                     max_trials=limit,
                     trials_to_follow=trials_to_follow,
                     requested_by=task,
+                    allowed_factories=self.allowed_factories,
                 )
         except ExperimentPausedError as error:
             raise reschedule_paused(self, error) from error
@@ -207,6 +237,7 @@ class AxGenerateTrialsOperator(_BaseGenerateOperator):
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
     :param round_number: number of this round in an unrolled loop, from 0.
     :param rounds: how many rounds this DAG run asks for (templated); a round beyond it generates nothing.
+    :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.
     :param ax_conn_id: connection of the experiment store.
     :return: a list of trials, ready for ``expand(trial=...)``; empty when the experiment is finished.
     """
@@ -221,16 +252,16 @@ class AxGenerateTrialsOperator(_BaseGenerateOperator):
         self.round_number = round_number
         self.rounds = rounds
         if not is_templated(n):
-            as_int("n", n, minimum=1)
+            as_int("n", given_or(1, n), minimum=1)
 
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Generate the trials, or return those that this task was granted before."""
-        rounds = None if self.rounds is None else as_int("rounds", self.rounds, minimum=1)
+        rounds = as_int("rounds", self.rounds, minimum=1) if is_given(self.rounds) else None
         if rounds is not None and self.round_number >= rounds:
             self.log.info("This DAG run asks for %s rounds: no trial in round %s.", rounds, self.round_number)
             return []
-        n = as_int("n", self.n, minimum=1)
+        n = as_int("n", given_or(1, self.n), minimum=1)
         to_follow = None if rounds is None else n * (rounds - self.round_number - 1)
         return [trial.to_json() for trial in self._generate(context, n, to_follow).trials]
 
@@ -240,6 +271,7 @@ class AxGenerateTrialOperator(_BaseGenerateOperator):
 
     :param experiment_name: the experiment (templated).
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
+    :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.
     :param ax_conn_id: connection of the experiment store.
     :return: the trial.
     """
@@ -295,8 +327,10 @@ class AxBestTrialOperator(BaseAxOperator):
 
     Its default trigger rule is ``none_failed``.
 
-    :param experiment_name: the experiment (templated).
+    :param experiment_name: the experiment (templated). The DAG file may name one of another DAG; a template may not,
+        unless its author shares it (``shared_with``).
     :param use_model_predictions: judge by the model's prediction instead of the observation; fits a model.
+    :param allowed_factories: see ``AxCreateExperimentOperator``; a model of a stored strategy needs it.
     :param ax_conn_id: connection of the experiment store.
     :param outlets: an ``assets.experiment_asset(...)`` among them gets an event with the result.
     :return: ``{trial_index, arm_name, parameters, metrics}``, or a list of them for several objectives.
@@ -304,15 +338,21 @@ class AxBestTrialOperator(BaseAxOperator):
 
     template_fields: Sequence[str] = ("experiment_name", "ax_conn_id")
 
-    def __init__(self, *, experiment_name: Templated[str], use_model_predictions: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        experiment_name: Templated[str],
+        use_model_predictions: bool = False,
+        allowed_factories: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         # Behind a loop whose last rounds were skipped (it was finished early) there is a best trial all the same.
         super().__init__(**{"trigger_rule": TriggerRule.NONE_FAILED, **kwargs})
         self.experiment_name = experiment_name
-        self.use_model_predictions = use_model_predictions
-        if not isinstance(use_model_predictions, bool):
-            raise InvalidInputError(
-                f"use_model_predictions must be True or False, not {use_model_predictions!r}.", fix="set it to either."
-            )
+        self.use_model_predictions = as_flag("use_model_predictions", use_model_predictions)
+        self.allowed_factories = tuple(allowed_factories)
+        check_name_at_parse("experiment_name", experiment_name)
+        self.note_template("experiment_name", experiment_name)
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
@@ -320,6 +360,9 @@ class AxBestTrialOperator(BaseAxOperator):
         from airflow_provider_axtx.optimizer import engine as optimizer
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        facts = self.ax_hook.store.snapshot(str(self.experiment_name))
-        best = optimizer.best(facts, use_model_predictions=self.use_model_predictions)
-        return announce_best(self, context, ExperimentSpec.load(facts.spec), best)
+        store = self.ax_hook.store
+        facts = store.snapshot(readable_experiment(self, store, current_identity(context, store)))
+        best = optimizer.best(
+            facts, use_model_predictions=self.use_model_predictions, allowed_factories=self.allowed_factories
+        )
+        return announce_best(self, context, ExperimentSpec.from_store(facts.spec), best)

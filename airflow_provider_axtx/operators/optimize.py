@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowException
@@ -25,26 +25,27 @@ from airflow_provider_axtx.core.errors import (
 from airflow_provider_axtx.core.inputs import (
     ComponentRef,
     Templated,
-    as_choice,
     as_flag,
     as_int,
     as_object,
     as_seconds,
+    is_given,
     is_templated,
 )
+from airflow_provider_axtx.core.ownership import as_dag_ids
 from airflow_provider_axtx.core.patience import Patience
 from airflow_provider_axtx.links import ExperimentLink
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
 from airflow_provider_axtx.operators._definition import definition_of_task
 from airflow_provider_axtx.operators._ending import CancelOnKillMixin
+from airflow_provider_axtx.operators._foreign import allowed_component
 from airflow_provider_axtx.operators._metrics import count_trial, generation_timer
 from airflow_provider_axtx.operators._new_trials import launcher_of_new_trials
 from airflow_provider_axtx.operators._optimize_result import result_of
 from airflow_provider_axtx.operators._retries import with_retries
 from airflow_provider_axtx.operators.base import (
-    IF_EXISTS,
     airflow_errors,
-    as_given,
+    as_if_exists,
     check_experiment_at_parse,
     push_links,
     uncalled,
@@ -59,19 +60,7 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.lifecycle.optimize import Loop, Step
     from airflow_provider_axtx.spec.inputs import ExperimentInput
 
-_LIMITS = (
-    "max_trials",
-    "parallelism",
-    "max_failed_trials",
-    "max_failure_rate",
-    "min_trials_for_rate",
-    "deadline",
-    "max_seconds",
-    "max_resource_hours",
-    "resource",
-    "on_trial_failure",
-    "on_stop",
-)
+_LIMITS: tuple[str, ...] = tuple(Limits.model_fields)
 
 
 class AxOptimizeOperator(CancelOnKillMixin):
@@ -117,6 +106,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
     :param poll_interval: seconds between two looks at the apps.
     :param early_stopping_interval: seconds between two looks at progressive results, if the experiment stops early.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
+    :param allowed_components: see ``TorchXSubmitTrialOperator``.
+    :param shared_with: see ``AxCreateExperimentOperator``.
     :param deferrable: wait in the triggerer instead of in a worker slot.
     :param grace_seconds: how long after submission an app that the scheduler does not know may still turn up.
     :param grace_polls: consecutive observations without the app before it is lost.
@@ -176,9 +167,14 @@ class AxOptimizeOperator(CancelOnKillMixin):
         grace_polls: int = DEFAULT_GRACE_POLLS,
         tracker_base_shared: bool = False,
         allow_app_change: bool = False,
+        allowed_components: Sequence[str] = (),
+        shared_with: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**with_retries(kwargs))
+        self.note_template("component", component)
+        self.allowed_components = tuple(allowed_components)
+        self.shared_with = as_dag_ids("shared_with", shared_with)
         self.experiment = experiment
         self.component = uncalled(component)
         self.component_args = component_args
@@ -214,7 +210,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         check_experiment_at_parse(self.experiment)
         check_at_parse(**{name: getattr(self, name) for name in _LIMITS})
         if not is_templated(self.if_exists):
-            as_choice("if_exists", self.if_exists, IF_EXISTS)
+            as_if_exists(self.if_exists)
         for name in ("component_args", "scheduler_args"):
             if not is_templated(getattr(self, name)):
                 as_object(name, getattr(self, name))
@@ -274,21 +270,22 @@ class AxOptimizeOperator(CancelOnKillMixin):
 
         spec = definition_of_task(self.ax_hook.store, self.experiment, identity)
         limits = Limits.load(**{name: getattr(self, name) for name in _LIMITS})
-        if_exists: Literal["resume", "fail"] = as_choice("if_exists", self.if_exists, IF_EXISTS)
+        component = allowed_component(self, self.component, self.allowed_components, self.torchx_hook)
         component_args = as_object("component_args", self.component_args)
         launcher, refusal = launcher_of_new_trials(self, identity, self.scheduler, self.scheduler_args)
         store, task_key = self.ax_hook.store, identity.task_key
         if store.loop(spec.name, task_key) is None:
             types = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
-            launcher.check(as_given(self.component), types, component_args)
+            launcher.check(component, types, component_args)
         record = start_loop(
             store,
             spec,
-            if_exists=if_exists,
+            if_exists=as_if_exists(self.if_exists),
             task_key=task_key,
             max_tries=identity.max_tries,
             allowed_factories=self.allowed_factories,
             created_by=identity,
+            shared_with=self.shared_with,
         )
         return Loop(
             store=store,
@@ -298,9 +295,9 @@ class AxOptimizeOperator(CancelOnKillMixin):
             identity=identity,
             started_at=record.started_at,
             request=AppRequest(
-                component=as_given(self.component),
+                component=component,
                 component_args=component_args,
-                tracker_base=self.tracker_base or None,
+                tracker_base=str(self.tracker_base) if is_given(self.tracker_base) else None,
                 tracker_base_shared=self.tracker_base_shared,
                 tracker_root=self.torchx_hook.settings.tracker_root,
                 trial_retries=self.trial_retries,
@@ -312,6 +309,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
             policy=self.lost_app_policy,
             launcher_for=self.launcher_for,
             refusal=refusal,
+            allowed_factories=self.allowed_factories,
             check=self.check_not_killed,
             on_finalized=lambda status: count_trial(self, status),
             generating=lambda: generation_timer(self),

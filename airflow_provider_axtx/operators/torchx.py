@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, conf, get_current_context
+from airflow.sdk import conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
@@ -19,6 +19,8 @@ from airflow_provider_axtx.core.inputs import (
     as_int,
     as_object,
     as_seconds,
+    as_text,
+    given_or,
     is_given,
     is_templated,
 )
@@ -28,13 +30,14 @@ from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._completing import complete_from_task
 from airflow_provider_axtx.operators._ending import CancelOnKillMixin
+from airflow_provider_axtx.operators._foreign import allowed_component
 from airflow_provider_axtx.operators._metrics import count_trial
 from airflow_provider_axtx.operators._scope import task_scope
 from airflow_provider_axtx.operators._steering import as_users_want
+from airflow_provider_axtx.operators._templates import TypedTemplatesMixin
 from airflow_provider_axtx.operators._waiting import WaitForTrialMixin
 from airflow_provider_axtx.operators.base import (
     airflow_errors,
-    as_given,
     current_identity,
     push_links,
     uncalled,
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.app_observation import AppObservation
-    from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.lifecycle.complete import Results
     from airflow_provider_axtx.lifecycle.reap import TaskScope
@@ -60,6 +63,8 @@ _APP_FIELDS: tuple[str, ...] = (
     "torchx_conn_id",
     "ax_conn_id",
 )
+#: The reason of trials that a reap has ended, unless it is given another one.
+REAPED = "reaped: its tasks have ended and none waits for it"
 _APP_RENDERERS = {"trial": "json", "component_args": "json", "scheduler_args": "json"}
 
 
@@ -80,6 +85,9 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         each experiment another one then: apps report under the trial's index.
     :param allow_app_change: let the trial run another component, with other constant arguments or on another scheduler
         than the other trials of its experiment. Without it that is an error: their results would not compare.
+    :param allowed_components: patterns of the components that a template in ``component`` may name, for example
+        ``["utils.booth", "my_pkg.components:train"]``. One that a template names is refused unless this or the
+        connection's ``allowed_components`` is set; the connection's list holds in any case. Not templated.
     :param torchx_conn_id: connection of the scheduler.
     :param ax_conn_id: connection of the experiment store.
     """
@@ -100,9 +108,12 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         tracker_base: Templated[str] | None = None,
         tracker_base_shared: bool = False,
         allow_app_change: bool = False,
+        allowed_components: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.note_template("component", component)
+        self.allowed_components = tuple(allowed_components)
         self.trial = trial
         self.component = uncalled(component)
         self.component_args = component_args
@@ -122,7 +133,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
 
         identity = self._identity or current_identity(context, self.ax_hook.store, self.torchx_conn_id)
         request = AppRequest(
-            component=as_given(self.component),
+            component=allowed_component(self, self.component, self.allowed_components, self.torchx_hook),
             component_args=as_object("component_args", self.component_args),
             tracker_base=str(self.tracker_base) if is_given(self.tracker_base) else None,
             tracker_base_shared=self.tracker_base_shared,
@@ -133,7 +144,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         launcher = self.torchx_hook.get_launcher(
             str(self.scheduler) if is_given(self.scheduler) else None, as_object("scheduler_args", self.scheduler_args)
         )
-        trial = self._recorded_trial()
+        trial = self._recorded_trial(identity)
         with as_users_want(self):
             submitted = submit_trial(
                 self.ax_hook.store,
@@ -153,9 +164,12 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         push_links(self, context)
         return submitted
 
-    def _recorded_trial(self) -> Trial:
+    def _recorded_trial(self, task: TaskIdentity) -> Trial:
         """Return the trial as the store has it: an XCom can be edited, and parameters become arguments of an app."""
+        from airflow_provider_axtx.lifecycle.ownership import require_own
+
         given = Trial.from_json(as_object("trial", self.trial))
+        require_own(self.ax_hook.store, given.experiment, task)
         record = self.ax_hook.store.trial(given.experiment, given.trial_index)
         return Trial(given.experiment, record.index, record.arm_name, record.parameters)
 
@@ -270,7 +284,7 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
         return complete_from_task(self, get_current_context(), self.ax_hook.store, answer, self.results)
 
 
-class TorchXReapTrialsOperator(BaseOperator):
+class TorchXReapTrialsOperator(TypedTemplatesMixin):
     """Ends what tasks of this DAG run have left behind; to be used as a teardown.
 
     It ends only what its own group submitted or generated. In a task group these are the tasks of the group, those of
@@ -295,7 +309,7 @@ class TorchXReapTrialsOperator(BaseOperator):
     def __init__(
         self,
         *,
-        reason: str = "reaped: its tasks have ended and none waits for it",
+        reason: str = REAPED,
         fail_with_tasks: bool = False,
         torchx_conn_id: str = TorchXHook.default_conn_name,
         ax_conn_id: str = AxHook.default_conn_name,
@@ -320,7 +334,8 @@ class TorchXReapTrialsOperator(BaseOperator):
         task = current_identity(context, self.store)
         scope = task_scope(self, task.map_index)
         self.log.info("Reaping what these tasks have left: %s", scope)
-        reaped = reap(self.store, self._launcher_for, orphans_of(self.store, task, scope), self.reason)
+        reason = as_text("reason", given_or(REAPED, self.reason))
+        reaped = reap(self.store, self._launcher_for, orphans_of(self.store, task, scope), reason)
         for one in reaped:
             self.log.warning("Reaped %s", one)
             count_trial(self, one.trial_status)

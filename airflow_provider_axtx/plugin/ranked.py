@@ -62,7 +62,7 @@ class RankedExperiments:
 
 def _rank(store: ExperimentViews, line: ExperimentLine) -> Ranked:
     try:
-        spec = ExperimentSpec.load(json.loads(line.definition))
+        spec = ExperimentSpec.from_store(json.loads(line.definition))
         wanted = tuple(goals(spec))
         found = standing(spec, store.completed(line.summary.name))
         return Ranked(spec, wanted, found, found.best_value)

@@ -16,6 +16,7 @@ from airflow_provider_axtx.core.errors import (
     InvalidInputError,
 )
 from airflow_provider_axtx.core.experiment_name import EXPERIMENT_NAME_FIX, is_experiment_name
+from airflow_provider_axtx.core.ownership import Ownership
 from airflow_provider_axtx.store.tables import experiments, trials
 
 _SHOWN_CHARACTERS = 300
@@ -113,6 +114,26 @@ def _refuse_another_spec(name: str, stored: dict[str, Any], given: dict[str, Any
 def _shown(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def ownership(connection: sa.Connection, name: str) -> Ownership:
+    """Return whose the experiment is."""
+    row = connection.execute(sa.select(experiments.c.created_by).where(experiments.c.name == name)).one_or_none()
+    if row is None:
+        raise not_found(name)
+    return Ownership.from_json(row.created_by)
+
+
+def share(connection: sa.Connection, name: str, shared_with: tuple[str, ...]) -> None:
+    """Record with which DAGs the experiment is shared."""
+    query = sa.select(experiments.c.created_by).where(experiments.c.name == name).with_for_update()
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise not_found(name)
+    owner = Ownership.from_json(row.created_by)
+    kept = {key: value for key, value in (row.created_by or {}).items() if key not in owner.to_json()}
+    changed = {**kept, **Ownership(owner.dag_id, shared_with).to_json()}
+    connection.execute(sa.update(experiments).where(experiments.c.name == name).values(created_by=changed or None))
 
 
 def record_app(connection: sa.Connection, name: str, app: dict[str, Any], replace: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import InvalidInputError, StoreConflictError
+from airflow_provider_axtx.core.ownership import Ownership
 from airflow_provider_axtx.core.records import (
     ExperimentSnapshot,
     Observation,
@@ -77,12 +78,14 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
         if_exists: Literal["resume", "fail"] = "resume",
         ax_version: str = "",
         created_by: TaskIdentity | None = None,
+        shared_with: tuple[str, ...] = (),
     ) -> bool:
         """Create an experiment, or accept the existing one of the same definition.
 
         :param name: at most 100 printable characters without slashes.
         :param spec: the ``ExperimentSpec`` as a JSON object.
         :param created_by: the task that creates it, and so the DAG whose experiment it is.
+        :param shared_with: patterns (``fnmatch``) of the DAG ids that may use it too.
         :return: True when it was created, False when it was there.
         :raises InvalidInputError: for a name or an ``if_exists`` that cannot be used.
         :raises ExperimentExistsError: with ``if_exists="fail"``, or when the stored definition differs.
@@ -100,7 +103,9 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
                 spec,
                 if_exists=if_exists,
                 ax_version=ax_version,
-                created_by=None if created_by is None else created_by.to_json(),
+                created_by=None
+                if created_by is None
+                else {**created_by.to_json(), **Ownership(shared_with=shared_with).to_json()},
             )
 
         try:
@@ -135,6 +140,17 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
         """Return the ``ExperimentSpec`` as a JSON object."""
         spec: dict[str, Any] = self._db.read(lambda connection: _experiment_rows.require(connection, name)).spec
         return spec
+
+    def ownership(self, name: str) -> Ownership:
+        """Return which DAG the experiment belongs to, and with which DAGs it is shared."""
+        return self._db.read(lambda connection: _experiment_rows.ownership(connection, name))
+
+    def share(self, name: str, shared_with: tuple[str, ...]) -> None:
+        """Record with which DAGs the experiment is shared, in place of what is recorded.
+
+        :param shared_with: patterns (``fnmatch``) of DAG ids.
+        """
+        self._db.write("share", lambda connection: _experiment_rows.share(connection, name, shared_with))
 
     def record_app(self, name: str, app: dict[str, Any], *, replace: bool = False) -> dict[str, Any]:
         """Record what the experiment's trials run (component, its arguments, scheduler); the first one stays.
