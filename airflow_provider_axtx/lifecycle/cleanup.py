@@ -159,7 +159,8 @@ class _Cleaning:
         if not self.retention.keep_best:
             return ()
         facts = self.store.snapshot(name)
-        return standing(ExperimentSpec.load(facts.spec), completed_trials(facts.trials, facts.observations)).best_trials
+        spec = ExperimentSpec.from_store(facts.spec)
+        return standing(spec, completed_trials(facts.trials, facts.observations)).best_trials
 
     def _remove_files(self, attempts: Iterable[AttemptRecord]) -> tuple[list[str], list[str]]:
         """Remove the files of attempts.

@@ -225,7 +225,7 @@ def change_definition(store: ExperimentStore, name: str, text: str) -> None:
 UNREADABLE_DEFINITIONS = {
     "not JSON": "{",
     "not an object": "[1]",
-    "of a newer version": json.dumps({**SINGLE, "quantum": True}),
+    "a parameter of a newer version": json.dumps({**SINGLE, "parameters": [{"type": "quantum", "name": "q"}]}),
     "no objective": json.dumps({**SINGLE, "objective": "()"}),
     "a number too large": json.dumps({**SINGLE, "objective": f"{10**400}*accuracy"}),
 }
@@ -247,6 +247,18 @@ def test_an_experiment_that_cannot_be_read_does_not_hide_the_others(
     found = get(client, "experiment", name="digits")
     assert (found["problem"], len(found["trial_list"])) == (UNREADABLE, 3)
     assert caplog.text.count("The experiment 'digits' cannot be shown.") == 1
+
+
+def test_a_definition_of_a_newer_version_is_shown_without_what_is_not_known(
+    client: TestClient, store: ExperimentStore
+) -> None:
+    fill(store, SINGLE, 3)
+    parameters = [{**SINGLE["parameters"][0], "unit": "kg"}, *SINGLE["parameters"][1:]]
+    newer = {**SINGLE, "quantum": True, "parameters": parameters, "generation": {"method": "fast", "qubits": 3}}
+    change_definition(store, "digits", json.dumps(newer))
+    (line,) = get(client, "experiments")["experiments"]
+    assert (line["problem"], line["best"]["trial_index"]) == (None, 2)
+    assert get(client, "experiment", name="digits")["problem"] is None
 
 
 def test_numbers_that_json_does_not_have_become_null(client: TestClient, store: ExperimentStore) -> None:
