@@ -143,4 +143,4 @@ def _asked_parameters(snapshot: ExperimentSnapshot, change: Change) -> Parameter
         if trial.status != TrialStatus.FAILED:
             raise InvalidInputError(f"trial {trial.index} is {trial.status} already", fix="leave it.")
         given = trial.parameters
-    return ExperimentSpec.load(snapshot.spec).read_parameters(given)
+    return ExperimentSpec.from_store(snapshot.spec).read_parameters(given)
