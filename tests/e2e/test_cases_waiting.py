@@ -83,15 +83,16 @@ def test_an_interrupted_wait_loses_no_trial(interrupted: dict[str, Scenario], da
 
 
 def test_a_task_that_is_resumed_at_once_after_its_deferral_goes_on(cases: World) -> None:
-    """Three times each, as soon as Airflow says that the task is deferred: its supervisor does not know yet."""
+    """Six times each, as soon as Airflow says that the task is deferred: its supervisor does not know yet."""
     loops = [cases.scenario("deferred_loop_without_retries") for _ in range(3)]
-    for loop in loops:
-        for index in range(3):
-            loop.await_task("tune.round_0.wait", "deferred", map_index=index)
-            loop.let_go(index)
+    for number in range(2):
+        for loop in loops:
+            for index in range(3):
+                loop.await_task(f"tune.round_{number}.wait", "deferred", map_index=index)
+                loop.let_go(3 * number + index)
     for loop in loops:
         loop.await_end()
-        loop.assert_completed(3)
+        loop.assert_completed(6)
 
 
 def test_an_optimize_task_that_is_resumed_at_once_after_each_deferral_goes_on(cases: World) -> None:

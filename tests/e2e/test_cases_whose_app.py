@@ -109,7 +109,7 @@ def test_a_cleared_task_whose_experiment_has_another_name_leaves_nothing_of_the_
     assert run.living() == []
 
 
-@pytest.mark.parametrize("dag_id", ["scheduler_of_connection"])
+@pytest.mark.parametrize("dag_id", ["scheduler_with_arguments", "scheduler_of_connection"])
 def test_apps_outlive_a_change_of_the_scheduler(cases: World, dag_id: str) -> None:
     """The third trial cannot be submitted to the new scheduler; what runs on the old one is not touched by that."""
     api = cases.env.api

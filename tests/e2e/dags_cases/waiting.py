@@ -61,7 +61,7 @@ def poking_optimize() -> None:
 
 @dag(**DAG_SETTINGS)
 def deferred_loop_without_retries() -> None:
-    loop(deferrable=True, trials_per_round=3, default_args=NO_RETRY)
+    loop(deferrable=True, rounds=2, trials_per_round=3, poke_interval=1, default_args=NO_RETRY)
 
 
 @dag(**DAG_SETTINGS)
