@@ -27,8 +27,8 @@ from tests.faults.world import Findings, World, passages
 _MOST_PASSAGES = 2
 #: Kills at random moments of a supervisor's life lie within so many seconds.
 _SUPERVISOR_SECONDS = 0.4
-#: A task that submits and waits runs about so many lines of the product before it polls for the third time.
-_LINES_OF_A_RUN = 2800
+#: A task runs about so many lines of the product before it polls for the third time, by its name.
+_LINES_UNTIL_IT_WAITS = {"run": 2800, "wait": 2000, "optimize": 6000}
 #: Airflow gives a task 5 s between SIGTERM and SIGKILL.
 _WARNING_SECONDS = 3.0
 
@@ -207,14 +207,14 @@ def supervisor_cases(number: int, chance: random.Random) -> list[Case]:
 
 
 def stopping_cases(number: int, chance: random.Random) -> list[Case]:
-    """Return cases in which a worker is asked to stop at a random line of its submission or of its wait.
+    """Return cases in which a worker is asked to stop at a random line before or during its wait.
 
     As many for each state in which Airflow may say that its task is then.
     """
     return [
-        Case(stopped, Injection(line=chance.randint(1, _LINES_OF_A_RUN), warning=_WARNING_SECONDS), "a random line")
+        Case(stopped, Injection(line=chance.randint(1, lines), warning=_WARNING_SECONDS), "a random line")
         for stopped in STOPPED
-        for _ in range(number)
+        for lines in [_LINES_UNTIL_IT_WAITS[stopped.victim]] * number
     ]
 
 

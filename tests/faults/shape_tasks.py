@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -11,6 +12,7 @@ from airflow_provider_axtx.hooks import installation
 from airflow_provider_axtx.operators.ax import AxGenerateTrialsOperator, AxOptimizeOperator
 from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator
 from airflow_provider_axtx.triggers import task_state
+from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
 from tests.faults import tasks
 from tests.faults.tasks import TaskInstance
 from tests.faults.world import EXPERIMENT, SPEC
@@ -48,8 +50,7 @@ def optimize_deferred(ti: TaskInstance, max_trials: int) -> Any:
         experiment=SPEC,
         max_trials=max_trials,
         parallelism=1,
-        # Longer than the time for which a task waits before it defers.
-        poll_interval=4.0,
+        poll_interval=tasks.POLL_SECONDS,
         deferrable=True,
         **tasks.app(ti),
     )
@@ -58,8 +59,20 @@ def optimize_deferred(ti: TaskInstance, max_trials: int) -> Any:
 
 def optimize_to_end(ti: TaskInstance) -> Any:
     """Go on with the experiment in the worker, as a task does that Airflow starts again."""
-    ti.try_number += 1
+    ti.task_id, ti.try_number = "optimize", ti.try_number + 1
     return tasks.optimize(ti, {})
+
+
+def optimize_till_ended(ti: TaskInstance, state: str | None) -> Any:
+    """Run the experiment; when the process is asked to stop, Airflow says that the task is in this state."""
+    task_state.read_state = lambda identity: state
+    return tasks.optimize(ti, {})
+
+
+def user_ends_optimize(ti: TaskInstance, state: str | None, deferred: dict[str, Any]) -> Any:
+    """What the triggerer does when a user has brought the deferred optimize task into this state."""
+    task_state.read_state = lambda identity: state
+    asyncio.run(AxOptimizeTrigger(**deferred).on_kill())
 
 
 def of_another_deployment(ti: TaskInstance, name: str, *inputs: Any) -> Any:
@@ -71,6 +84,18 @@ def of_another_deployment(ti: TaskInstance, name: str, *inputs: Any) -> Any:
 
 def defer_with_deadline(ti: TaskInstance, run: dict[str, Any]) -> Any:
     return tasks.defer(ti, run, _DEADLINE_SECONDS)
+
+
+def wait_till_ended(ti: TaskInstance, state: str | None, run: dict[str, Any]) -> Any:
+    """Wait; when the process is asked to stop, Airflow says that the task is in this state."""
+    task_state.read_state = lambda identity: state
+    return tasks.wait(ti, run)
+
+
+def wait_again(ti: TaskInstance, run: dict[str, Any]) -> Any:
+    """Wait in the next try of the task ``wait``."""
+    ti.task_id, ti.try_number = "wait", ti.try_number + 1
+    return tasks.wait(ti, run)
 
 
 def run_till_ended(ti: TaskInstance, state: str | None, trial: dict[str, Any], mode: str) -> Any:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from tests.faults import shape_tasks, tasks
 from tests.faults.play import Play
 from tests.faults.scenarios import KILLED, REAPED, Scenario, end_all, submitted
-from tests.faults.world import until
+from tests.faults.world import EXPERIMENT, until
 
 #: States of a task instance after which no try follows, and those in which one does.
 OVER = ("failed", "success", "skipped", "removed")
@@ -28,11 +27,13 @@ def _two_loops(play: Play) -> None:
     play.task("finish", tasks.finish, [run])
     result = play.task("optimize", shape_tasks.optimize_to_end)
     assert result["n_trials"] == 3, result
-    play.trials = [_as_requested(trial) for trial in play.world.store.trials(result["experiment"])]
+    _request_all(play)
 
 
-def _as_requested(trial: Any) -> dict[str, Any]:
-    return {"trial_index": trial.index, "parameters": trial.parameters}
+def _request_all(play: Play) -> None:
+    """Take every trial of the store for one that was asked for: an optimize task asks for its trials itself."""
+    trials = play.world.store.trials(EXPERIMENT)
+    play.trials = [{"trial_index": trial.index, "parameters": trial.parameters} for trial in trials]
 
 
 def _two_deployments(play: Play) -> None:
@@ -67,6 +68,40 @@ def _ended_while_deferred(state: str | None, play: Play) -> None:
     end_all(play, runs[1:] if state in OVER else runs)
 
 
+def _optimize_ended_while_deferred(state: str | None, play: Play) -> None:
+    """What is over is settled by the trigger alone, without a reap; else the next try goes on to the end."""
+    deferred = play.task("optimize", shape_tasks.optimize_deferred, 3)
+    play.once("user", shape_tasks.user_ends_optimize, state, deferred["deferred"])
+    if state not in OVER:
+        play.world.let_finish()
+        assert play.task("optimize", shape_tasks.optimize_to_end)["trials"] == {"COMPLETED": 3}
+    _request_all(play)
+
+
+def _optimize_stopped(state: str | None, play: Play) -> None:
+    """The process of an optimize task is asked to stop while its apps run, and killed a little later."""
+    play.once("optimize", shape_tasks.optimize_till_ended, state)
+    if state in OVER:
+        # Airflow kills it after some seconds, possibly before all was ended.
+        play.task("reap", tasks.reap)
+    else:
+        play.world.let_finish()
+        assert play.task("optimize again", shape_tasks.optimize_to_end)["trials"] == {"COMPLETED": 3}
+    _request_all(play)
+
+
+def _wait_stopped(state: str | None, play: Play) -> None:
+    """The process of a sensor is asked to stop, and killed a little later; another task has submitted the app."""
+    (run,) = submitted(play, "sleep" if state in OVER else "")
+    play.once("wait", shape_tasks.wait_till_ended, state, run)
+    play.world.let_finish()
+    if state not in OVER:
+        play.task("complete", tasks.complete, play.task("wait again", shape_tasks.wait_again, run))
+    play.task("rest", tasks.rest, play.trials[1:])
+    # It ends the app of a sensor that was stopped before it had found the app.
+    play.task("reap", tasks.reap)
+
+
 def _stopped(state: str | None, play: Play) -> None:
     """The process of a running task is asked to stop: what is over is ended by it, anything else is tried again."""
     if state not in OVER:
@@ -84,9 +119,20 @@ def _stopped(state: str | None, play: Play) -> None:
     play.task("reap", tasks.reap)
 
 
-def _of_each_state(name: str, victim: str, plot: Callable[[str | None, Play], None]) -> list[Scenario]:
+def _of_each_state(
+    name: str,
+    victim: str,
+    plot: Callable[[str | None, Play], None],
+    template: str = "generated",
+    ended: tuple[int, ...] = (0,),
+) -> list[Scenario]:
+    """Return a scenario for each state.
+
+    :param ended: the trials that are ABANDONED when no try follows.
+    """
+    over = dict.fromkeys(ended, KILLED)
     return [
-        Scenario(f"{name} {state}", victim, partial(plot, state), expected={0: KILLED} if state in OVER else {})
+        Scenario(f"{name} {state}", victim, partial(plot, state), template, over if state in OVER else {})
         for state in (*OVER, *GOES_ON)
     ]
 
@@ -98,6 +144,11 @@ SHAPES = [
     Scenario("triggerer away over a deadline", "triggerer", _away_over_deadline),
     Scenario("resuming after a deadline", "resume_0", _away_over_deadline),
     *_of_each_state("deferred, then", "nothing", _ended_while_deferred),
+    *_of_each_state("deferred optimize, then", "nothing", _optimize_ended_while_deferred, "created", (0, 1, 2)),
 ]
 #: Asked to stop at a random line, and killed a little later.
-STOPPED = _of_each_state("asked to stop (SIGTERM), then", "run", _stopped)
+STOPPED = [
+    *_of_each_state("run task asked to stop (SIGTERM), then", "run", _stopped),
+    *_of_each_state("sensor asked to stop (SIGTERM), then", "wait", _wait_stopped),
+    *_of_each_state("optimize task asked to stop (SIGTERM), then", "optimize", _optimize_stopped, "created", (0, 1, 2)),
+]

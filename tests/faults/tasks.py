@@ -32,7 +32,7 @@ from airflow_provider_axtx.operators.torchx import (
     TorchXSubmitTrialOperator,
 )
 from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
-from airflow_provider_axtx.triggers import task_state
+from airflow_provider_axtx.triggers import task_state, timing
 from airflow_provider_axtx.triggers import trial as trial_triggers
 from airflow_provider_axtx.triggers.poller import Observe
 from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
@@ -72,6 +72,8 @@ def execute(operator: Any, ti: TaskInstance, method: str = "execute", **argument
     """Call the operator as Airflow does; a deferral is returned as ``{"deferred": {"kwargs": ..., "method": ...}}``."""
     attempts.CLAIM_SECONDS = reap_module.CLAIM_SECONDS = _CLAIM_SECONDS
     complete_module.RESULT_PATIENCE_SECONDS = _PATIENCE_SECONDS
+    # No scheduler reads the end of a deferred task's process here.
+    timing._MARGIN_SECONDS = 0.0
     context: Any = {"ti": ti}
     # As Airflow's task process has it: the task runs on after on_kill, until it is killed.
     signal.signal(signal.SIGTERM, lambda number, frame: operator.on_kill())
