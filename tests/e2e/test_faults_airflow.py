@@ -147,6 +147,19 @@ def restart_scheduler(world: World) -> None:
     world.env.wait_ready("scheduler")
 
 
+def test_apps_outlive_a_restart_of_the_api_server(world: World) -> None:
+    waiting = {"deferred": world.scenario("deferred_loop"), "running": world.scenario("poking_loop")}
+    for state, scenario in waiting.items():
+        scenario.await_starts(1)
+        scenario.await_task("tune.round_0.wait", state)
+    world.env.kill("api-server")
+    world.env.start("api-server")
+    for scenario in waiting.values():
+        scenario.let_go()
+        scenario.await_end()
+        assert_each_ran_once(scenario, 1)
+
+
 # What a user does
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,18 @@ def test_killed_after_the_decision(world: Callable[..., World], point: str) -> N
     assert w.settle(0)["trial_status"] == "EARLY_STOPPED"
     assert (w.status(0), w.live_apps(), w.steps(0)) == ("EARLY_STOPPED", 0, [(1.0, 9.0), (2.0, 9.0)])
     assert w.cluster.calls("schedule") == 1
+
+
+def test_the_end_of_a_cancelled_app_is_not_awaited(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = world(3)
+    for index in range(3):
+        w.curve(index, [9.0, 9.0])
+    monkeypatch.setattr(TorchXLauncher, "cancel", lambda self, handle: None)  # they take their time
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited"))
+    assert w.stop_early() == [0, 1, 2]
+    assert [w.status(index) for index in range(3)] == ["RUNNING"] * 3
 
 
 def test_a_scheduler_that_does_not_take_one_cancellation_holds_up_no_other(world: Callable[..., World]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -480,6 +481,36 @@ def test_the_end_of_the_resource_budget_is_waited_for(rig: Rig) -> None:
     step = settled(rig.loop(parallelism=2, max_resource_hours=1.0))
     assert step.until is not None
     assert before + 1795 < step.until < time.time() + 1800  # two cores
+
+
+def test_time_in_a_queue_and_after_the_end_is_no_resource_hour(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.cluster.submit_as("PENDING")
+    loop = rig.loop(parallelism=1)
+    settled(loop)
+    (attempt,) = rig.store.open_attempts()
+    assert loop.progress().hours == {"cpu": 0.0, "gpu": 0.0}
+    rig.cluster.set_state(rig.app_of(0)[0], "RUNNING")
+    loop.step()
+    (attempt,) = rig.store.open_attempts()
+    assert attempt.started_at is not None
+    ran = AppObservation("FAILED", "exit code 1", started_at=attempt.started_at, ended_at=attempt.started_at + 36.0)
+    rig.store.end_attempt(attempt, ran)
+    assert loop.progress().hours == {"cpu": pytest.approx(0.01, abs=1e-6), "gpu": 0.0}
+
+
+def test_another_app_is_refused_unless_it_is_asked_for(rig: Rig) -> None:
+    settled(rig.loop())
+    rig.end(0)
+    changed = rig.loop(max_trials=2, try_number=2)
+    changed.request = replace(changed.request, component_args={"folder": str(rig.root / "other")})
+    with pytest.raises(ExperimentExistsError, match=r"component_args: recorded .*, given .*other"):
+        settled(changed)
+    assert rig.statuses() == {0: "COMPLETED"}
+    changed = rig.loop(max_trials=2, try_number=3)
+    changed.request = replace(
+        changed.request, component_args={"folder": str(rig.root / "other")}, allow_app_change=True
+    )
+    assert indexes(settled(changed)) == [1]
 
 
 def test_the_reason_to_stop_survives_a_restart_and_a_clear_takes_it_back(rig: Rig) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSkipException,
+    TaskDeferred,
+)
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.operators.ax import (
     AxBestTrialOperator,
@@ -105,13 +112,35 @@ def test_results_need_a_task_that_completes() -> None:
         TorchXRunTrialOperator(task_id="run", trial={}, component="utils.booth", results={"a": 1.0})
 
 
-def test_a_generate_task_that_is_retried_gets_its_own_trials_again(execute: Execute, store: ExperimentStore) -> None:
+def test_a_generate_task_that_is_retried_or_cleared_gets_its_own_trials_again(
+    execute: Execute, store: ExperimentStore
+) -> None:
     execute(AxCreateExperimentOperator(task_id="create", experiment=BOOTH))
     generate = AxGenerateTrialsOperator(task_id="generate", experiment_name="booth", n=2)
     first = execute(generate)
     assert execute(generate, try_number=2) == first
+    assert execute(generate, try_number=2, max_tries=1) == first  # after a user's Clear
     assert [trial["trial_index"] for trial in execute(generate, run_id="another")] == [2, 3]
     assert len(store.trials("booth")) == 4
+
+
+def test_while_ax_waits_for_trials_in_flight_a_generate_task_is_rescheduled(
+    execute: Execute, store: ExperimentStore
+) -> None:
+    young = {"initialization_budget": 2, "initialization_random_seed": 1, "random_seed": 1}
+    execute(AxCreateExperimentOperator(task_id="create", experiment={**BOOTH, "generation": young}))
+    execute(AxGenerateTrialsOperator(task_id="generate", experiment_name="booth", n=2))
+    for chain in (
+        AxGenerateTrialsOperator(task_id="another", experiment_name="booth", n=2),
+        AxGenerateTrialOperator(task_id="one", experiment_name="booth"),
+    ):
+        with pytest.raises(AirflowRescheduleException) as again:
+            execute(chain)
+        assert 0 < (again.value.reschedule_date - datetime.now(UTC)).total_seconds() <= 20
+    assert len(store.trials("booth")) == 2
+    for index in range(2):
+        store.complete("booth", index, status="COMPLETED", observations=[Observation(index, "booth_eval", index)])
+    assert len(execute(AxGenerateTrialsOperator(task_id="another", experiment_name="booth", n=1))) == 1
 
 
 def test_max_trials_and_rounds_end_the_generation(execute: Execute) -> None:
@@ -144,6 +173,17 @@ def test_a_clear_cancels_the_live_app_and_starts_a_new_attempt(
     execute(TorchXReapTrialsOperator(task_id="reap"))
     assert app_state(second["app_handle"]) == "CANCELLED"
     assert store.open_attempts() == []
+
+
+def test_a_cleared_complete_task_changes_nothing_of_the_same_outcome(
+    execute: Execute, trial: dict[str, Any], components: Callable[..., str], store: ExperimentStore
+) -> None:
+    component = components(REPORT + "(p / a['trial_idx']).write_text('{\"booth_eval\": 1.5}')")
+    run = execute(TorchXRunTrialOperator(task_id="run", trial=trial, component=component, poke_interval=0.05))
+    complete = AxCompleteTrialOperator(task_id="complete", run=run)
+    first, before = execute(complete), store.snapshot("booth")
+    assert execute(complete, try_number=2, max_tries=1) == first
+    assert store.snapshot("booth") == before
 
 
 def test_a_cleared_submit_never_runs_a_completed_trial_again(

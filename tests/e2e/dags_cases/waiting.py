@@ -7,7 +7,14 @@ from datetime import timedelta
 from airflow.sdk import dag
 from cases_common import COMPONENT, DAG_SETTINGS, RETRY_SOON, app_args, experiment
 
-from airflow_provider_axtx.operators.ax import AxOptimizeOperator
+from airflow_provider_axtx.operators.ax import (
+    AxCompleteTrialOperator,
+    AxCreateExperimentOperator,
+    AxGenerateTrialOperator,
+    AxOptimizeOperator,
+)
+from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
+from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
 from airflow_provider_axtx.task_groups import ax_trial_loop
 
 #: Seconds since its submission after which an app is cancelled, shorter than the absence of the triggerer.
@@ -60,6 +67,18 @@ def poking_optimize() -> None:
 
 
 @dag(**DAG_SETTINGS)
+def sensor_without_retries() -> None:
+    """Nothing ends the app but its sensor: there is no reap."""
+    create = AxCreateExperimentOperator(task_id="create", experiment=experiment())
+    trial = AxGenerateTrialOperator(task_id="generate", experiment_name=create.output)
+    run = TorchXSubmitTrialOperator(
+        task_id="submit", trial=trial.output, component=COMPONENT, component_args=app_args()
+    )
+    wait = TorchXTrialSensor(task_id="wait", run=run.output, poke_interval=1, **NO_RETRY)
+    AxCompleteTrialOperator(task_id="complete", run=wait.output)
+
+
+@dag(**DAG_SETTINGS)
 def deferred_loop_without_retries() -> None:
     loop(deferrable=True, rounds=2, trials_per_round=3, poke_interval=1, default_args=NO_RETRY)
 
@@ -90,6 +109,7 @@ poking_loop()
 deferred_loop()
 fused_loop()
 poking_optimize()
+sensor_without_retries()
 deferred_loop_without_retries()
 deferred_optimize_without_retries()
 timed_run_with_loop()
