@@ -95,8 +95,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
     :param min_trials_for_rate: trials that must have ended before the rate counts, 5 by default (templated).
     :param deadline: ends at this point in time, a ``datetime`` or ISO text with a time zone (templated).
     :param max_seconds: ends so long after the first start of the task (templated).
-    :param max_resource_hours: ends when the apps' core-hours or GPU-hours, from submission to end, reach this; an app
-        that names no cores counts as one for each replica (templated).
+    :param max_resource_hours: ends when the apps' core-hours or GPU-hours, from start to end, reach this; an app that
+        names no cores counts as one for each replica (templated).
     :param resource: ``cpu`` or ``gpu``: which hours ``max_resource_hours`` limits (templated).
     :param on_stop: what a limit does to the apps that still run: ``drain`` lets them end, ``cancel`` cancels them.
     :param on_trial_failure: ``continue``, since a failed trial is data for Ax; or ``fail``, which ends the experiment

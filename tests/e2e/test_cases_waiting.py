@@ -82,13 +82,19 @@ def test_an_interrupted_wait_loses_no_trial(interrupted: dict[str, Scenario], da
     run.assert_completed(trials)
 
 
+def await_deferred(run: Scenario, task_id: str, map_index: int) -> None:
+    """Wait until the task is deferred; when its DAG run has failed, tell why."""
+    if run.await_task(task_id, "deferred", "upstream_failed", map_index=map_index)["state"] != "deferred":
+        run.await_end()
+
+
 def test_a_task_that_is_resumed_at_once_after_its_deferral_goes_on(cases: World) -> None:
     """Six times each, as soon as Airflow says that the task is deferred: its supervisor does not know yet."""
     loops = [cases.scenario("deferred_loop_without_retries") for _ in range(3)]
     for number in range(2):
         for loop in loops:
             for index in range(3):
-                loop.await_task(f"tune.round_{number}.wait", "deferred", map_index=index)
+                await_deferred(loop, f"tune.round_{number}.wait", index)
                 loop.let_go(3 * number + index)
     for loop in loops:
         loop.await_end()

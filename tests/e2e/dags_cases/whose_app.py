@@ -123,7 +123,7 @@ def optimize_on(scheduler: str, **settings: object) -> None:
         max_trials=3,
         parallelism=2,
         scheduler=scheduler,
-        poll_interval=5,
+        poll_interval=11,  # longer than a deferral, so that it always defers and renders its arguments anew
         deferrable=True,
         **RETRY_SOON,
         **settings,
