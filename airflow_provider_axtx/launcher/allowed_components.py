@@ -17,8 +17,10 @@ from airflow_provider_axtx.core.errors import InvalidInputError
 
 Kind = Literal["registered", "module", "file"]
 
-#: Components of TorchX that run a command, module or script of the caller's choice: no wildcard allows them.
-RUN_ANYTHING = frozenset({"utils.sh", "utils.python", "utils.binary", "dist.ddp", "dist.spmd"})
+#: Components that run a command, module or script of the caller's choice: no wildcard allows them.
+RUN_ANYTHING = frozenset(
+    {"utils.sh", "utils.python", "utils.binary", "dist.ddp", "dist.spmd", "axtx.command", "axtx.script", "axtx.ddp"}
+)
 
 
 def is_file(place: str) -> bool:

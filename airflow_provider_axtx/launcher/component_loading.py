@@ -22,6 +22,7 @@ from torchx.specs.finder import ComponentNotFoundException, get_component, get_c
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.launcher.allowed_components import check_allowed, check_own, is_file
+from airflow_provider_axtx.launcher.shipped import SHIPPED
 
 _HOW = (
     "name a registered component (utils.booth), a file and function (components.py:trainer), an import path and "
@@ -105,10 +106,12 @@ def _function_name(function: Callable[..., Any]) -> str:
 
 
 def _registered(name: str) -> Callable[..., Any]:
+    if name in SHIPPED:
+        return SHIPPED[name]
     try:
         function: Callable[..., Any] = get_component(name).fn
     except ComponentNotFoundException as error:
-        known = sorted(get_components())
+        known = sorted({*get_components(), *SHIPPED})
         near = difflib.get_close_matches(name, known, n=3) or known
         raise InvalidInputError(
             f"There is no component {name!r}.", fix=f"one of {', '.join(near)}; or {_HOW}"

@@ -16,12 +16,14 @@ from typing import Any
 
 from torchx.specs import AppDef
 
+from airflow_provider_axtx.core import shipped
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import FLAGS
 from airflow_provider_axtx.core.numbers import as_number, as_whole
 from airflow_provider_axtx.core.records import ParameterValue
 from airflow_provider_axtx.launcher.component_loading import load_function, resolved_signature
 from airflow_provider_axtx.launcher.macros import keep_verbatim
+from airflow_provider_axtx.launcher.shipped import SHIPPED
 from airflow_provider_axtx.launcher.typecheck import SAMPLES, shown, type_name, type_problem
 
 #: Arguments that are passed to every component that declares them.
@@ -62,6 +64,7 @@ class Component:
             if value is not None and self._problem(name, value, value_matters=False)
         ]
         problems += self._constant_problems(constants)
+        problems += shipped.problems(self._shipped, parameter_types, constants)
         if problems:
             raise self._misfit(problems, parameter_types, constants)
 
@@ -91,6 +94,7 @@ class Component:
         problems += self._value_problems(parameters, "the experiment gives")
         problems += self._value_problems({n: v for n, v in reserved.items() if self._declares(n)}, "it is passed as")
         problems += self._constant_problems(constants)
+        problems += shipped.problems(self._shipped, parameters, constants)
         if problems:
             raise self._misfit(problems, {n: type(v).__name__ for n, v in parameters.items()}, constants)
         values = {
@@ -100,8 +104,16 @@ class Component:
             **{name: value for name, value in reserved.items() if self._declares(name)},
         }
         app = self._call(values)
-        keep_verbatim(app, [value for value in (*parameters.values(), *reserved.values()) if isinstance(value, str)])
+        if self._shipped is None:
+            keep_verbatim(
+                app, [value for value in (*parameters.values(), *reserved.values()) if isinstance(value, str)]
+            )
         return app
+
+    @property
+    def _shipped(self) -> str | None:
+        """The reference, if it is a component of this package."""
+        return next((name for name, function in SHIPPED.items() if function is self.function), None)
 
     def _call(self, values: Mapping[str, object]) -> AppDef:
         bound = self._bind(values)

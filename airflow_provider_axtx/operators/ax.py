@@ -122,7 +122,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
         self.if_exists = if_exists
         self.component = uncalled(component)
         self.component_args = component_args
-        check_experiment_at_parse(experiment)
+        check_experiment_at_parse(experiment, component, component_args)
         if not is_templated(if_exists):
             as_if_exists(if_exists)
 

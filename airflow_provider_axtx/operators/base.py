@@ -14,6 +14,7 @@ from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.experiment_name import EXPERIMENT_NAME_FIX, is_experiment_name
 from airflow_provider_axtx.core.inputs import as_choice, given_or, is_templated, shorten
 from airflow_provider_axtx.core.records import TaskIdentity
+from airflow_provider_axtx.core.shipped import check_at_parse
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.installation import installation_id
 from airflow_provider_axtx.links import ExperimentLink
@@ -116,11 +117,13 @@ def push_links(operator: BaseOperator, context: Context) -> None:
         ti.xcom_push(key=link.xcom_key, value=link.get_link(operator, ti_key=ti))
 
 
-def check_experiment_at_parse(experiment: object) -> None:
+def check_experiment_at_parse(experiment: object, component: object = None, component_args: object = None) -> None:
     """Check what is known of an experiment in the DAG file, so that a mistake shows as an import error of the DAG.
 
     Fields that hold a template wait for the task's start.
 
+    :param component: what its trials run; one that this package ships is checked against the search space.
+    :param component_args: its constant arguments.
     :raises InvalidInputError: lists every mistake.
     """
     # Building its models takes 30 ms, which a DAG file without a literal experiment need not pay.
@@ -132,6 +135,7 @@ def check_experiment_at_parse(experiment: object) -> None:
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         ExperimentSpec.load(experiment)
+    check_at_parse(component, experiment, component_args)
 
 
 def as_if_exists(value: object) -> Literal["resume", "fail"]:
