@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -170,3 +170,31 @@ def shorten(value: object, length: int = 200) -> str:
     """Return ``repr(value)``, cut to ``length`` characters: an error message must not hold a whole search space."""
     text = repr(value)
     return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
+
+
+def differing(before: Mapping[str, Any], given: Mapping[str, Any], what: str) -> list[str]:
+    """Return what differs between two JSON objects, one line for each field: ``bounds: stored [0, 1], given [0, 2]``.
+
+    Only the parts of nested objects and of lists that differ are named.
+
+    :param before: the one that is known.
+    :param what: what is said of its values: ``stored``, ``recorded``.
+    """
+    return list(_differing(before, given, what, ""))
+
+
+def _differing(before: Any, given: Any, what: str, path: str) -> Iterator[str]:
+    if before == given:
+        return
+    if isinstance(before, Mapping) and isinstance(given, Mapping):
+        for name in dict.fromkeys((*before, *given)):
+            yield from _differing(before.get(name), given.get(name), what, f"{path}.{name}" if path else name)
+    elif isinstance(before, list) and isinstance(given, list) and len(before) == len(given) > 3:
+        for i, (one, other) in enumerate(zip(before, given, strict=True)):
+            yield from _differing(one, other, what, f"{path}[{i}]")
+    else:
+        yield f"{path}: {what} {_json_text(before)}, given {_json_text(given)}"
+
+
+def _json_text(value: Any) -> str:
+    return "nothing" if value is None else shorten(value) if isinstance(value, str) else json.dumps(value)[:200]

@@ -97,7 +97,9 @@ def rebuild_without_strategy(snapshot: ExperimentSnapshot, spec: ExperimentSpec 
     cast = _Cast(experiment.search_space.parameters)
     for record in snapshot.trials:
         _add_trial(experiment, record, cast)
-    _add_observations(client, experiment, _with_combined(spec, snapshot.observations))
+    # Curves of an experiment that stops nothing early are for people; the model sees what it would see without them.
+    seen = [o for o in snapshot.observations if o.step is None or spec.early_stopping is not None]
+    _add_observations(client, experiment, _with_combined(spec, seen))
     for record in snapshot.trials:
         _set_status(experiment.trials[record.index], record)
     return RebuiltFacts(spec, client, experiment)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.core.inputs import differing
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 #: Fields that may change: they do not influence which trials follow.
@@ -22,7 +21,7 @@ def differences(stored: Mapping[str, Any], given: ExperimentSpec) -> list[str]:
     :param stored: a definition as the store holds it.
     :raises InvalidInputError: when it cannot be read.
     """
-    return list(_differing(_comparable(ExperimentSpec.from_store(stored)), _comparable(given), ""))
+    return differing(_comparable(ExperimentSpec.from_store(stored)), _comparable(given), "stored")
 
 
 def _comparable(spec: ExperimentSpec) -> dict[str, Any]:
@@ -31,18 +30,3 @@ def _comparable(spec: ExperimentSpec) -> dict[str, Any]:
     for name in ("parameter_constraints", "outcome_constraints", "tracking_metrics"):
         fields[name] = sorted(fields.get(name, ()))
     return fields
-
-
-def _differing(stored: Mapping[str, Any], given: Mapping[str, Any], path: str) -> Iterator[str]:
-    for name in dict.fromkeys((*stored, *given)):
-        one, other = stored.get(name), given.get(name)
-        if one == other:
-            continue
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _differing(one, other, f"{path}{name}.")
-        else:
-            yield f"{path}{name}: stored {_shown(one)}, given {_shown(other)}"
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else shorten(value) if isinstance(value, str) else json.dumps(value)[:200]
