@@ -53,6 +53,7 @@ def ax_trial_loop(
     shared_with: Sequence[str] = (),
     tracker_base_shared: bool = False,
     allow_app_change: bool = False,
+    metrics: Mapping[str, Any] | None = None,
     default_args: Mapping[str, Any] | None = None,
     ax_conn_id: str = AxHook.default_conn_name,
     torchx_conn_id: str = TorchXHook.default_conn_name,
@@ -90,6 +91,7 @@ def ax_trial_loop(
     :param allowed_components: see ``TorchXSubmitTrialOperator``.
     :param shared_with: see ``AxCreateExperimentOperator``.
     :param allow_app_change: see ``TorchXSubmitTrialOperator``.
+    :param metrics: where the metrics are read of a program that reports nothing, see ``TorchXSubmitTrialOperator``.
     :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
         may be repeated at any time, and a worker that dies must not end the experiment.
     :raises InvalidInputError: at DAG parse, for what is a literal.
@@ -107,6 +109,7 @@ def ax_trial_loop(
         "tracker_base": tracker_base,
         "tracker_base_shared": tracker_base_shared,
         "allow_app_change": allow_app_change,
+        "metrics": metrics,
     }
     complete = {"results": results, "outlets": list(outlets), "ax_conn_id": ax_conn_id}
     wait = {

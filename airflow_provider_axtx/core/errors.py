@@ -106,6 +106,10 @@ class SchedulerUnavailableError(AxtxError):
     retryable = True
 
 
+class OutputLostError(AxtxError):
+    """There is no log of the app any more: the scheduler has forgotten the app, or its log files are gone."""
+
+
 class AppElsewhereError(SchedulerUnavailableError):
     """The app belongs to another host, or to files that this machine does not have: nothing can be said about it here.
 

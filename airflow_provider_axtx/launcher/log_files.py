@@ -123,6 +123,35 @@ def _left_out(count: int) -> str:
     return f"[{count} bytes of output are left out here]\n"
 
 
+def read_chunks(path: Path, most: int, below: Path | None = None) -> Iterator[bytes]:
+    """Yield what is in a log now, of more than ``most`` bytes the end; lines on both sides of a gap are kept apart.
+
+    :param path: its first file, see ``read_lines``.
+    :param below: folder below which no link is followed, as in ``open_regular``.
+    :raises OSError: it cannot be read, or is not a regular file.
+    """
+    pieces = [(piece, piece.end) for piece in _pieces_of(path)]
+    position, first = max(0, pieces[-1][1] - most), True
+    for piece, end in pieces:
+        if end < position or (end == position and not first):
+            continue
+        try:
+            file = open_regular(piece.path, below)
+        except FileNotFoundError:
+            if first:
+                raise
+            continue  # removed since it was listed
+        if piece.start > position and not first:
+            yield b"\n"
+        first = False
+        with file:
+            file.seek(max(0, position - piece.start))
+            position = max(position, piece.start)
+            while position < end and (chunk := file.read(min(_CHUNK_BYTES, end - position))):
+                position += len(chunk)
+                yield chunk
+
+
 def _lines_from(
     path: Path, position: int, ended: Callable[[], bool], should_wait: bool, below: Path | None
 ) -> Iterator[tuple[int, str]]:

@@ -32,6 +32,14 @@ class LogSource(abc.ABC):
         :param has_ended: says whether the app has ended, so that an unfinished line will not be continued.
         """
 
+    @abc.abstractmethod
+    def chunks(self, most: int) -> Iterator[bytes]:
+        """Yield all output that there is now, as the app has written it, and end.
+
+        :param most: bytes of a file, counted from its end.
+        :raises FileNotFoundError: the app has left no output.
+        """
+
 
 class FileLog(LogSource):
     """Output in a file; positions are bytes.
@@ -52,6 +60,9 @@ class FileLog(LogSource):
     def after(self, position: int, has_ended: Callable[[], bool]) -> Iterator[tuple[int, str]]:
         return log_files.read_lines(self._path, position, ended=has_ended, may_skip=True, below=self._below)
 
+    def chunks(self, most: int) -> Iterator[bytes]:
+        return log_files.read_chunks(self._path, most, self._below)
+
 
 class TimedLog(LogSource):
     """Output that a server gives with a time in front of each line; positions are times, in nanoseconds.
@@ -69,8 +80,15 @@ class TimedLog(LogSource):
     def after(self, position: int, has_ended: Callable[[], bool]) -> Iterator[tuple[int, str]]:
         return ((time, line) for time, line in _timed(self._fetch(position, None)) if time > position)
 
+    def chunks(self, most: int) -> Iterator[bytes]:
+        return (piece for _, piece in _timed_pieces(self._fetch(0, None)))
+
 
 def _timed(chunks: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+    return ((time, log_files.line_text(piece)) for time, piece in _timed_pieces(chunks))
+
+
+def _timed_pieces(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     time, is_start = 0, True
     for piece in log_files.split_lines(chunks):
         if is_start:
@@ -79,7 +97,7 @@ def _timed(chunks: Iterable[bytes]) -> Iterator[tuple[int, str]]:
         else:
             rest = piece  # of a long line
         is_start = piece.endswith(b"\n")
-        yield time, log_files.line_text(rest)
+        yield time, rest
 
 
 def _nanoseconds(stamp: str, before: int) -> int:
@@ -106,3 +124,6 @@ class LinesLog(LogSource):
 
     def after(self, position: int, has_ended: Callable[[], bool]) -> Iterator[tuple[int, str]]:
         return ((number, line) for number, line in enumerate(self._read(), start=1) if number > position)
+
+    def chunks(self, most: int) -> Iterator[bytes]:
+        return (line.rstrip("\n").encode() + b"\n" for line in self._read())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,3 +160,15 @@ def _make_own_folder(folder: Path) -> None:
         raise ValueError(f"{folder} exists and is not a folder")
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise ValueError(f"{folder} exists and belongs to another user, or others may write to it")
+
+
+def check_command(command: str) -> None:
+    """Check that a client command of Slurm is installed.
+
+    :raises InvalidInputError: it is not.
+    """
+    if shutil.which(command) is None:
+        raise InvalidInputError(
+            f"There is no command {command} on this machine.",
+            fix="install Slurm's client commands on every Airflow worker, or choose another scheduler.",
+        )

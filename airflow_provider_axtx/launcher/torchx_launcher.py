@@ -7,7 +7,6 @@ an app that another one submitted.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -20,6 +19,7 @@ from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import ParameterValue
 from airflow_provider_axtx.launcher import kubernetes, lookup, slurm
 from airflow_provider_axtx.launcher.components import Component, check_component, load_component
+from airflow_provider_axtx.launcher.log_sources import LogSource
 from airflow_provider_axtx.launcher.logs import LogFollower, last_lines
 from airflow_provider_axtx.launcher.lookup import SchedulerFactory
 from airflow_provider_axtx.launcher.observers.base import Observer
@@ -287,6 +287,15 @@ class TorchXLauncher:
         app_id = self.app_id(handle)
         return LogFollower(lambda: self._observer.observe([app_id])[app_id], lambda: self._observer.logs(app_id), given)
 
+    def output(self, handle: str) -> list[LogSource]:
+        """Return the logs of an app's replicas, to be read from their beginning.
+
+        :raises OutputLostError: the scheduler does not know the app any more, or has no log of it on this machine.
+        :raises SchedulerUnavailableError: the scheduler did not answer.
+        """
+        with self._scheduler_errors(f"read the output of {handle}"):
+            return self._observer.output(self.app_id(handle))
+
     def remove_files(self, submission_key: str) -> bool:
         """Remove the folder, with the logs, of an ended app of ``local_detached``, or of a Slurm job below ``job_dir``.
 
@@ -351,7 +360,7 @@ class TorchXLauncher:
             kubernetes.fit_names(app, key)
         is_slurm = self.scheduler == "slurm"
         if is_slurm:
-            _check_command("sbatch")
+            slurm.check_command("sbatch")
             slurm.check_options(options)
             slurm.check_submission(app)
             # TorchX would work in the folder itself: see ``slurm.work_in``.
@@ -388,12 +397,4 @@ def _check_tracker_base(tracker_base: object) -> None:
         raise InvalidInputError(
             f"tracker_base must be an absolute path or a URL, not {tracker_base!r}.",
             fix="for example /shared/trackers or s3://bucket/trackers.",
-        )
-
-
-def _check_command(command: str) -> None:
-    if shutil.which(command) is None:
-        raise InvalidInputError(
-            f"There is no command {command} on this machine.",
-            fix="install Slurm's client commands on every Airflow worker, or choose another scheduler.",
         )

@@ -14,14 +14,22 @@ from airflow_provider_axtx.core.app_observation import STOPPED_EARLY, AppObserva
 from airflow_provider_axtx.core.errors import (
     InvalidResultError,
     ResultsPendingError,
+    SchedulerUnavailableError,
+    TrackerUnavailableError,
     TrialStateError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.core.inputs import as_object, shorten
+from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialEnd, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import TrialOutcome
-from airflow_provider_axtx.spec import reported as reports
+from airflow_provider_axtx.lifecycle.reading import (
+    RESULT_PATIENCE_SECONDS,
+    Reading,
+    given_results,
+    new_steps,
+    read_results,
+)
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
@@ -29,9 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds after the end of an app for which its results are still waited for: NFS shows another host's file up to some
-#: seconds later, and an object store lists it later still.
-RESULT_PATIENCE_SECONDS = 15.0
 _PAUSE_SECONDS = 1.0
 
 #: What ``AxCompleteTrialOperator(results=...)`` takes: None reads the tracker.
@@ -47,8 +52,9 @@ def finalize(store: ExperimentStore, attempt: AttemptRecord, observed: AppObserv
     :return: what travels on to ``AxCompleteTrialOperator``.
     :raises TrackerUnavailableError: when the steps of an early-stopped trial cannot be read.
     """
-    if _is_stopped_early(attempt):
-        record_progress(store, attempt)
+    if trial_status_of(attempt.app_state or observed.app_state, attempt.cancel_reason) != "COMPLETED":
+        # Those of one that has succeeded are recorded with its results.
+        _record_last_steps(store, attempt)
     attempt, trial = store.end_attempt(attempt, observed)
     crash_point("finalize.after_end_attempt")
     return outcome_of(attempt, trial)
@@ -61,13 +67,16 @@ def conclude(store: ExperimentStore, attempt: AttemptRecord, observed: AppObserv
     :return: the outcome as JSON, with ``metrics`` ({name: {mean, sem}}) and the final ``trial_status``.
     :raises ResultsPendingError: when the app has only just ended and no results are visible yet; nothing is recorded.
     :raises TrackerUnavailableError: when the tracker cannot be read; nothing is recorded.
+    :raises SchedulerUnavailableError: when the output cannot be read that holds its metrics; nothing is recorded.
     """
     state = attempt.app_state or observed.app_state
     if trial_status_of(state, attempt.cancel_reason) != "COMPLETED":
         outcome = finalize(store, attempt, observed)
         return {**outcome.to_json(), "metrics": _last_values(store, outcome)}
     ended_at = attempt.finished_at or observed.ended_at or time.time()
-    end = _end_of(store, attempt, _reported(attempt, None, {}, ended_at + RESULT_PATIENCE_SECONDS))
+    spec = ExperimentSpec.from_store(store.spec(attempt.experiment))
+    read = read_results(store, attempt, spec.required_metrics, ended_at + RESULT_PATIENCE_SECONDS)
+    end = _end_of(store, attempt, spec, read)
     crash_point("complete.before_record")
     attempt, trial = store.end_attempt(attempt, observed, end)
     crash_point("complete.after_record")
@@ -108,9 +117,13 @@ def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Resul
         outcome = outcome_of(attempt, trial)
         return {**outcome.to_json(), "metrics": _last_values(store, outcome)}
     outcome = outcome_of(attempt, replace(trial, status="COMPLETED") if trial.status == "FAILED" else trial)
-    until = (attempt.finished_at or time.time()) + RESULT_PATIENCE_SECONDS
-    reported = _while_results_are_pending(_reported, attempt, results, outcome.to_json(), until)
-    end = _end_of(store, attempt, reported)
+    spec = ExperimentSpec.from_store(store.spec(attempt.experiment))
+    if results is None:
+        until = (attempt.finished_at or time.time()) + RESULT_PATIENCE_SECONDS
+        read = _while_results_are_pending(read_results, store, attempt, spec.required_metrics, until)
+    else:
+        read = given_results(results, outcome.to_json())
+    end = _end_of(store, attempt, spec, read)
     crash_point("complete.before_record")
     if trial.status not in ("ABANDONED", "EARLY_STOPPED"):
         # A FAILED trial of an app that has succeeded has failed for its results, which may be there now.
@@ -133,60 +146,35 @@ _while_results_are_pending = tenacity.Retrying(
 )
 
 
-def _end_of(
-    store: ExperimentStore, attempt: AttemptRecord, reported: Mapping[str, Any] | InvalidResultError
-) -> TrialEnd:
-    """Return how the trial of an app that has succeeded ends, given what the app reported."""
-    spec = ExperimentSpec.from_store(store.spec(attempt.experiment))
-    steps: list[Observation] = []
-    if spec.early_stopping is not None:
-        # Ax compares the curve of a running trial with those of all completed trials.
-        steps = _new_steps(store, attempt)
+def _end_of(store: ExperimentStore, attempt: AttemptRecord, spec: ExperimentSpec, read: Reading) -> TrialEnd:
+    """Return how the trial of an app that has succeeded ends, given what was read of its results."""
+    steps = new_steps(store, attempt, read)
     try:
-        if isinstance(reported, InvalidResultError):
-            raise reported
-        for left_out in spec.unusable_results(reported):
+        read.check(spec.required_metrics)
+        for left_out in spec.unusable_results(read.values):
             log.warning("Trial %s: %s", attempt.trial_index, left_out)
-        metrics = spec.check_results(reported)
+        metrics = spec.check_results(read.values)
     except InvalidResultError as error:
         if attempt.cancel_reason is not None:
             # It was cancelled and exited as if it had succeeded, but without its results: it had not.
             return TrialEnd("ABANDONED", tuple(steps), reason=attempt.cancel_reason)
-        kept = reported if isinstance(reported, Mapping) else {}
-        evidence = {"reported": shorten(dict(kept), 2000)} if kept else None
+        evidence = {"reported": shorten(dict(read.values), 2000)} if read.values else None
         return TrialEnd("FAILED", tuple(steps), reason=str(error), evidence=evidence)
     values = [Observation(attempt.trial_index, name, mean, sem) for name, (mean, sem) in sorted(metrics.items())]
     return TrialEnd("COMPLETED", (*steps, *values))
 
 
-def _reported(
-    attempt: AttemptRecord, results: Results, outcome: dict[str, Any], until: float
-) -> Mapping[str, Any] | InvalidResultError:
-    """Return what the app reported, or why that cannot be read as results.
+def _record_last_steps(store: ExperimentStore, attempt: AttemptRecord) -> None:
+    """Record the rest of the curve of a trial that has no results. It must not keep the end from being recorded.
 
-    :param until: when "nothing is there" becomes final, in seconds since the epoch.
+    :raises TrackerUnavailableError: when it cannot be read, and the trial was stopped early: its last step counts.
     """
-    from airflow_provider_axtx.launcher.tracker import read_results
-
-    if callable(results):
-        return as_object("results", results(outcome))
-    if results is not None:
-        # They are templated, and a template gives text.
-        return reports.with_numbers(as_object("results", results))
     try:
-        found = read_results(attempt.tracker_base, attempt.trial_index)
-    except InvalidResultError as error:
-        return error
-    if found is not None:
-        return found
-    message = (
-        f"The app succeeded but reported nothing for trial {attempt.trial_index} under {attempt.tracker_base} "
-        f"within {RESULT_PATIENCE_SECONDS:g} s of its end."
-    )
-    fix = "let the app write FsspecResultTracker(tracker_base)[trial_idx] = {metric: value} before it exits."
-    if time.time() < until:
-        raise ResultsPendingError(message, fix=fix)
-    return InvalidResultError(message, fix=fix)
+        record_progress(store, attempt)
+    except (TrackerUnavailableError, SchedulerUnavailableError) as error:
+        if _is_stopped_early(attempt):
+            raise
+        log.warning("The curve of trial %s is not complete: %s", attempt.trial_index, error)
 
 
 def record_progress(store: ExperimentStore, attempt: AttemptRecord) -> bool:
@@ -196,24 +184,12 @@ def record_progress(store: ExperimentStore, attempt: AttemptRecord) -> bool:
 
     :return: whether there were any.
     :raises TrackerUnavailableError: when the tracker cannot be read just now.
+    :raises SchedulerUnavailableError: when the output cannot be read just now.
     """
-    new = _new_steps(store, attempt)
+    new = new_steps(store, attempt)
     if new:
         store.record_progress(attempt.experiment, attempt.trial_index, new)
     return bool(new)
-
-
-def _new_steps(store: ExperimentStore, attempt: AttemptRecord) -> list[Observation]:
-    from airflow_provider_axtx.launcher.tracker import read_progress
-
-    recorded = store.observations(attempt.experiment, attempt.trial_index)
-    known = {o.step for o in recorded if o.step is not None}
-    found = read_progress(attempt.tracker_base, attempt.trial_index, known)
-    return [
-        Observation(attempt.trial_index, name, mean, sem, step)
-        for step, reported in found.items()
-        for name, (mean, sem) in reports.read(reported, required=()).items()
-    ]
 
 
 def fail_unreadable(

@@ -7,8 +7,8 @@ with the trial's next progressive result; a recorded one is carried out by which
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.app_observation import STOPPED_EARLY
 from airflow_provider_axtx.core.errors import (
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
+
+_UNREADABLE = (TrackerUnavailableError, SchedulerUnavailableError, InvalidInputError)
 
 
 def stop_early(
@@ -65,13 +67,16 @@ def stop_early(
     return stopped
 
 
-def count_steps(attempt: AttemptRecord) -> int:
-    """Return for how many steps an app has written progressive results; 0 when they cannot be listed just now."""
-    from airflow_provider_axtx.launcher.tracker import list_steps
+def count_steps(attempt: AttemptRecord, curve_source: Mapping[str, Any] | None = None) -> int:
+    """Return for how many steps an app has written progressive results; 0 when they cannot be listed just now.
+
+    :param curve_source: where they are read besides the tracker, see ``reading.curve_source``.
+    """
+    from airflow_provider_axtx.launcher import metric_reader
 
     try:
-        return len(list_steps(attempt.tracker_base, attempt.trial_index))
-    except (TrackerUnavailableError, InvalidInputError) as error:
+        return metric_reader.count_steps(attempt.tracker_base, attempt.trial_index, curve_source)
+    except _UNREADABLE as error:
         log.warning("The progress of %s cannot be read: %s", attempt, error)
         return 0
 
@@ -79,7 +84,7 @@ def count_steps(attempt: AttemptRecord) -> int:
 def _record_progress(store: ExperimentStore, attempt: AttemptRecord) -> bool:
     try:
         return record_progress(store, attempt)
-    except (TrackerUnavailableError, InvalidInputError) as error:
+    except _UNREADABLE as error:
         # Its trial is not stopped early meanwhile. The others are, and the end of each app is recorded all the same.
         log.warning("The progress of %s cannot be read: %s", attempt, error)
         return False

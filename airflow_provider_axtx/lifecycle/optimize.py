@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
 from airflow_provider_axtx.core.errors import (
@@ -30,6 +30,7 @@ from airflow_provider_axtx.lifecycle.attempts import recorded_end
 from airflow_provider_axtx.lifecycle.ends import Ends
 from airflow_provider_axtx.lifecycle.generate import generate_trials
 from airflow_provider_axtx.lifecycle.loop_steering import SteeredLoop
+from airflow_provider_axtx.lifecycle.reading import curve_metrics, curve_source
 from airflow_provider_axtx.lifecycle.steering import read_steering
 from airflow_provider_axtx.lifecycle.submit import AppRequest, check_app, submit_trial
 from airflow_provider_axtx.lifecycle.task_trials import TaskTrials, read_task_trials
@@ -59,8 +60,8 @@ class Step:
     :param until: when to look again even if none has ended, in seconds since the epoch; None is never.
     :param finished: why the experiment has ended, or None while it goes on.
     :param last_seconds: how long the app that ended last took, in seconds; None before the first.
-    :param steps_seen: for an experiment with early stopping, how many steps of each app were there at the last look, by
-        app handle; None for one without.
+    :param reporting: for an experiment with early stopping, where each live app reports: tracker base, trial index, how
+        many steps were there at the last look, and where else they are read if they are; None for one without.
     :param error: the first error of an attempt, or one that no further step can fix; the other attempts were dealt with
         all the same.
     :param steering_seen: position of the last change of what users want that this step has obeyed, -1 before the first.
@@ -71,7 +72,7 @@ class Step:
     until: float | None
     finished: str | None
     last_seconds: float | None = None
-    steps_seen: Mapping[str, int] | None = None
+    reporting: list[list[Any]] | None = None
     error: Exception | None = None
     steering_seen: int = -1
 
@@ -167,7 +168,7 @@ class Loop(SteeredLoop):
         if own.live and not live and not self._changed:
             raise self._ends.elsewhere[own.live[0].submission_key]
         until = self._until(own, live)
-        return Step(self._changed, live, until, None, own.last_seconds, self._steps_seen, error, seen)
+        return Step(self._changed, live, until, None, own.last_seconds, self._reporting(live), error, seen)
 
     def progress(self) -> Progress:
         """Return how far the trials of this loop have come."""
@@ -221,8 +222,9 @@ class Loop(SteeredLoop):
             return
         from airflow_provider_axtx.lifecycle.early_stop import count_steps, stop_early
 
+        metrics = curve_metrics(self.store, self.experiment)
         # Counted before they are read: what is written in between wakes a deferred task again.
-        self._steps_seen = {str(attempt.app_handle): count_steps(attempt) for attempt in live}
+        self._steps_seen = {str(one.app_handle): count_steps(one, curve_source(one, metrics)) for one in live}
         if stop_early(self.store, self._launcher_of, self.experiment, live):
             self._note_change()
 
@@ -367,6 +369,19 @@ class Loop(SteeredLoop):
         return reason and f"global_stopping: {reason}"
 
     # Waiting
+
+    def _reporting(self, live: Sequence[AttemptRecord]) -> list[list[Any]] | None:
+        if (seen := self._steps_seen) is None:
+            return None
+        metrics = curve_metrics(self.store, self.experiment)
+        return [
+            [
+                *(one.tracker_base, one.trial_index, seen.get(str(one.app_handle), 0)),
+                # A triggerer of the version before knows three values.
+                *([curve_source(one, metrics)] if metrics else []),
+            ]
+            for one in live
+        ]
 
     def _until(self, own: TaskTrials, live: Sequence[AttemptRecord]) -> float | None:
         """Return when to look again although no app has ended."""

@@ -28,8 +28,9 @@ from airflow_provider_axtx.lifecycle.attempts import (
     poll_attempt,
     recorded_end,
 )
-from airflow_provider_axtx.lifecycle.complete import RESULT_PATIENCE_SECONDS, conclude, fail_unreadable
+from airflow_provider_axtx.lifecycle.complete import conclude, fail_unreadable
 from airflow_provider_axtx.lifecycle.launchers import LauncherFor, cached_launchers
+from airflow_provider_axtx.lifecycle.reading import RESULT_PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import DuplicateAppError, ExperimentExistsError, TrialStateError
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.core.inputs import differing
 from airflow_provider_axtx.core.keys import submission_key, tracker_base_for
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
 from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
@@ -45,6 +45,8 @@ class AppRequest:
     :param tracker_root: folder or fsspec URL.
     :param tracker_base_shared: pass ``tracker_base`` to the app as it is: all attempts share it.
     :param trial_retries: how many attempts that ended by an infrastructure failure are followed by another.
+    :param metrics: where the metrics of a program are read that reports nothing by itself, see
+        ``core.metric_sources``.
     :param allow_app_change: whether trials may run another component, with other constant arguments or on another
         scheduler than the experiment's trials before.
     """
@@ -56,6 +58,7 @@ class AppRequest:
     tracker_base_shared: bool = False
     trial_retries: int = 0
     allow_app_change: bool = False
+    metrics: Mapping[str, Any] | None = None
 
     def to_json(self, scheduler: str) -> dict[str, Any]:
         """Return what the trials of an experiment have in common, as it is recorded with the experiment."""
@@ -63,7 +66,8 @@ class AppRequest:
         if not isinstance(component, str):
             component = f"{component.__module__}:{getattr(component, '__qualname__', type(component).__qualname__)}"
         constant: dict[str, Any] = json.loads(json.dumps(dict(self.component_args), default=str))
-        return {"component": component, "component_args": constant, "scheduler": scheduler}
+        app = {"component": component, "component_args": constant, "scheduler": scheduler}
+        return {**app, "metrics": json.loads(json.dumps(self.metrics))} if self.metrics else app
 
 
 def check_app(store: ExperimentStore, experiment: str, request: AppRequest, scheduler: str) -> None:
@@ -74,9 +78,8 @@ def check_app(store: ExperimentStore, experiment: str, request: AppRequest, sche
     """
     app = request.to_json(scheduler)
     recorded = store.record_app(experiment, app, replace=request.allow_app_change)
-    differing = [name for name in app if recorded.get(name) != app[name]]
-    if differing:
-        lines = [f"{name}: recorded {shorten(recorded.get(name))}, given {shorten(app[name])}" for name in differing]
+    lines = differing(recorded, {"metrics": None, **app}, "recorded")
+    if lines:
         raise ExperimentExistsError(
             f"The trials of experiment {experiment!r} run another app: {'; '.join(lines)}.",
             fix="set it back, choose another experiment name, or pass allow_app_change=True to mix their results.",

@@ -90,6 +90,7 @@ class WaitForTrialMixin(CancelOnKillMixin):
         self._has_early_stopping: bool | None = None
         self._steps_seen = 0
         self._steering_seen: int | None = None
+        self._curve_source: dict[str, Any] | None = None
         self._follower: tuple[str, LogFollower] | None = None
         self._log_given: dict[str, int] = {}
         #: Seconds until the next poll; longer than ``poke_interval`` while the scheduler does not answer.
@@ -176,8 +177,11 @@ class WaitForTrialMixin(CancelOnKillMixin):
             self._has_early_stopping = has_early_stopping(self.ax_hook.store, attempt.experiment)
         if not self._has_early_stopping:
             return
+        from airflow_provider_axtx.lifecycle.reading import curve_metrics, curve_source
+
         # Counted before they are read: what is written in between wakes the task again.
-        self._steps_seen = count_steps(attempt)
+        self._curve_source = curve_source(attempt, curve_metrics(self.ax_hook.store, attempt.experiment))
+        self._steps_seen = count_steps(attempt, self._curve_source)
         stop_early(self.ax_hook.store, self.launcher_for, attempt.experiment, [attempt])
 
     def wait_in_process(self, trial: SubmittedTrial) -> dict[str, Any]:
@@ -234,6 +238,7 @@ class WaitForTrialMixin(CancelOnKillMixin):
             early_stopping_interval=self.early_stopping_interval if self._has_early_stopping else None,
             steps_seen=self._steps_seen,
             steering_seen=self._steering_seen,
+            curve_source=self._curve_source,
             stream_logs=self.stream_logs,
             log_given=self._log_given,
             ax_conn_id=self.ax_conn_id,

@@ -32,6 +32,7 @@ from airflow_provider_axtx.core.inputs import (
     is_given,
     is_templated,
 )
+from airflow_provider_axtx.core.metric_sources import check_metrics
 from airflow_provider_axtx.core.ownership import as_dag_ids
 from airflow_provider_axtx.core.patience import Patience
 from airflow_provider_axtx.links import ExperimentLink
@@ -113,6 +114,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
     :param grace_polls: consecutive observations without the app before it is lost.
     :param allow_app_change: let trials run another component, with other constant arguments or on another scheduler
         than the experiment's earlier trials. Without it such a change is an error once the live apps have ended.
+    :param metrics: where the metrics are read of a program that reports nothing, see ``TorchXSubmitTrialOperator``.
     :param torchx_conn_id: connection of the scheduler.
     :param ax_conn_id: connection of the experiment store.
     :return: ``{experiment, best, trials: {status: n}, n_trials, stop_reason, resource_hours: {cpu, gpu}}``; ``best``
@@ -169,6 +171,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         allow_app_change: bool = False,
         allowed_components: Sequence[str] = (),
         shared_with: Sequence[str] = (),
+        metrics: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**with_retries(kwargs))
@@ -201,13 +204,14 @@ class AxOptimizeOperator(CancelOnKillMixin):
         self.deferrable = as_flag("deferrable", deferrable)
         self.tracker_base_shared = as_flag("tracker_base_shared", tracker_base_shared)
         self.allow_app_change = as_flag("allow_app_change", allow_app_change)
+        self.metrics = check_metrics(metrics, tracker_base_shared=self.tracker_base_shared)
         self.lost_app_policy = LostAppPolicy(
             as_seconds("grace_seconds", grace_seconds), as_int("grace_polls", grace_polls, minimum=1)
         )
         self._check_at_parse()
 
     def _check_at_parse(self) -> None:
-        check_experiment_at_parse(self.experiment)
+        check_experiment_at_parse(self.experiment, self.component, self.component_args)
         check_at_parse(**{name: getattr(self, name) for name in _LIMITS})
         if not is_templated(self.if_exists):
             as_if_exists(self.if_exists)
@@ -302,6 +306,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
                 tracker_root=self.torchx_hook.settings.tracker_root,
                 trial_retries=self.trial_retries,
                 allow_app_change=self.allow_app_change,
+                metrics=self.metrics,
             ),
             limits=limits,
             trial_timeout=self.trial_timeout,
@@ -365,13 +370,6 @@ class AxOptimizeOperator(CancelOnKillMixin):
         from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger, lookups_of
 
         submitted = {str(attempt.app_handle): attempt.submitted_at or attempt.requested_at for attempt in step.live}
-        reporting = None
-        if step.steps_seen is not None:
-            seen = step.steps_seen
-            reporting = [
-                [attempt.tracker_base, attempt.trial_index, seen.get(str(attempt.app_handle), 0)]
-                for attempt in step.live
-            ]
         # Visible while it waits, so that a killed task can be traced and cancelled by hand.
         context["ti"].xcom_push(key="app_handles", value=list(submitted))
         trigger = AxOptimizeTrigger(
@@ -384,7 +382,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
             grace_seconds=self.lost_app_policy.seconds,
             grace_polls=self.lost_app_policy.polls,
             ax_conn_id=self.ax_conn_id,
-            reporting=reporting,
+            reporting=step.reporting,
             early_stopping_interval=self.early_stopping_interval,
             lookups=lookups_of(step.live),
             not_before=earliest_event(),

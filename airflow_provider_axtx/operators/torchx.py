@@ -24,6 +24,7 @@ from airflow_provider_axtx.core.inputs import (
     is_given,
     is_templated,
 )
+from airflow_provider_axtx.core.metric_sources import check_metrics
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial, TrialOutcome
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
@@ -88,6 +89,10 @@ class _SubmitTrialMixin(CancelOnKillMixin):
     :param allowed_components: patterns of the components that a template in ``component`` may name, for example
         ``["utils.booth", "my_pkg.components:train"]``. One that a template names is refused unless this or the
         connection's ``allowed_components`` is set; the connection's list holds in any case. Not templated.
+    :param metrics: where the metrics are read of a program that reports nothing by itself, by metric:
+        ``{"accuracy": {"regex": r"val_acc=([0-9.eE+-]+)"}}`` in its output, or ``{"json": "results.json", "key":
+        "val.acc"}`` (``csv``, ``tensorboard``) in files in its tracker base. ``take`` is ``last``, ``max``, ``min`` or
+        a step. What the app reports to its tracker counts first.
     :param torchx_conn_id: connection of the scheduler.
     :param ax_conn_id: connection of the experiment store.
     """
@@ -109,6 +114,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         tracker_base_shared: bool = False,
         allow_app_change: bool = False,
         allowed_components: Sequence[str] = (),
+        metrics: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -122,6 +128,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         self.tracker_base = tracker_base
         self.tracker_base_shared = as_flag("tracker_base_shared", tracker_base_shared)
         self.allow_app_change = as_flag("allow_app_change", allow_app_change)
+        self.metrics = check_metrics(metrics, tracker_base_shared=self.tracker_base_shared)
         for name, value in (("component_args", component_args), ("scheduler_args", scheduler_args)):
             if not is_templated(value):
                 as_object(name, value)
@@ -140,6 +147,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
             tracker_root=self.torchx_hook.settings.tracker_root,
             trial_retries=self.trial_retries,
             allow_app_change=self.allow_app_change,
+            metrics=self.metrics,
         )
         launcher = self.torchx_hook.get_launcher(
             str(self.scheduler) if is_given(self.scheduler) else None, as_object("scheduler_args", self.scheduler_args)

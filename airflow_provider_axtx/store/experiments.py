@@ -152,6 +152,11 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
         """
         self._db.write("share", lambda connection: _experiment_rows.share(connection, name, shared_with))
 
+    def app(self, name: str) -> dict[str, Any] | None:
+        """Return what the experiment's trials run, as the first submission recorded it; None before it."""
+        app: dict[str, Any] | None = self._db.read(lambda connection: _experiment_rows.require(connection, name)).app
+        return app
+
     def record_app(self, name: str, app: dict[str, Any], *, replace: bool = False) -> dict[str, Any]:
         """Record what the experiment's trials run (component, its arguments, scheduler); the first one stays.
 

@@ -54,8 +54,8 @@ class AxOptimizeTrigger(BaseTrigger):
     :param grace_seconds: how long after submission an unknown app may still turn up.
     :param grace_polls: consecutive polls without the app before it is lost.
     :param ax_conn_id: connection of the experiment store.
-    :param reporting: for an experiment with early stopping, where each live app reports: tracker base, trial index, and
-        how many steps the task has seen. Another step is a time to look (``due``).
+    :param reporting: for an experiment with early stopping, where each live app reports: tracker base, trial index, how
+        many steps the task has seen, and where else they are read. Another step is a time to look (``due``).
     :param early_stopping_interval: seconds between two looks for further steps.
     :param lookups: ``[scheduler, lookup options, [app handles]]`` of the apps that are found in the same way, see
         ``lookups_of``.

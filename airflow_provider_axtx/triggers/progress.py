@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from airflow_provider_axtx.core.errors import InvalidInputError, TrackerUnavailableError
+from airflow_provider_axtx.core.errors import (
+    InvalidInputError,
+    SchedulerUnavailableError,
+    TrackerUnavailableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -18,11 +22,13 @@ class Reporting(NamedTuple):
     :param tracker_base: folder or URL where the app reports.
     :param trial_index: index of the trial that the app runs.
     :param steps_seen: number of steps that the waiting task had read before it deferred.
+    :param curve_source: where else its steps are read, see ``launcher.metric_reader.count_steps``.
     """
 
     tracker_base: str
     trial_index: int
     steps_seen: int
+    curve_source: dict[str, Any] | None = None
 
 
 async def progress(apps: Sequence[Reporting], interval: float) -> None:
@@ -42,10 +48,10 @@ def _any_has_more(apps: Sequence[Reporting]) -> bool:
 
 
 def _has_more(app: Reporting) -> bool:
-    from airflow_provider_axtx.launcher.tracker import list_steps
+    from airflow_provider_axtx.launcher.metric_reader import count_steps
 
     try:
-        return len(list_steps(app.tracker_base, app.trial_index)) > app.steps_seen
-    except (TrackerUnavailableError, InvalidInputError) as error:
+        return count_steps(app.tracker_base, app.trial_index, app.curve_source) > app.steps_seen
+    except (TrackerUnavailableError, SchedulerUnavailableError, InvalidInputError) as error:
         log.warning("The progressive results of trial %s cannot be read just now: %s", app.trial_index, error)
         return False

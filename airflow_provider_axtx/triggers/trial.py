@@ -75,6 +75,7 @@ class TorchXTrialTrigger(BaseTrigger):
     :param identity: the try of the task that waits (``TaskIdentity`` as JSON).
     :param steering_seen: position of the last change of what users want that the task has obeyed, -1 before the first;
         None does not look for another.
+    :param curve_source: where the app's steps are read besides its tracker.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class TorchXTrialTrigger(BaseTrigger):
         execution_deadline: float | None = None,
         identity: dict[str, Any] | None = None,
         steering_seen: int | None = None,
+        curve_source: dict[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -122,6 +124,7 @@ class TorchXTrialTrigger(BaseTrigger):
             "execution_deadline": execution_deadline,
             "identity": identity,
             "steering_seen": steering_seen,
+            "curve_source": curve_source,
         }
         self.arguments |= {name: value for name, value in added.items() if value is not None} | unknown
 
@@ -185,7 +188,8 @@ class TorchXTrialTrigger(BaseTrigger):
 
     async def _progressed(self) -> dict[str, Any]:
         a = self.arguments
-        app = Reporting(a["run"]["tracker_base"], a["run"]["trial_index"], a["steps_seen"])
+        run = a["run"]
+        app = Reporting(run["tracker_base"], run["trial_index"], a["steps_seen"], a.get("curve_source"))
         await progress([app], a["early_stopping_interval"])
         return {"status": "progress"}
 

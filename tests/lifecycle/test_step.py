@@ -135,14 +135,14 @@ def test_a_trial_that_is_stopped_early_keeps_its_data_and_frees_its_slot(rig: Ri
     stopping = {"type": "threshold", "metric_threshold": 1.0, "min_progression": 2, "min_curves": 0}
     spec = {**SPEC, "early_stopping": stopping}
     step = settled(rig.loop(spec=spec, parallelism=2))
-    assert step.steps_seen == {str(run.app_handle): 0 for run in step.live}
+    assert step.reporting == [[run.tracker_base, run.trial_index, 0] for run in step.live]
     assert step.until is not None and step.until > time.time() + 60  # progress wakes it, not the clock
     for number in (1, 2):
         rig.report(0, number, 0.1)
         rig.report(1, number, 2.0)
     step = settled(rig.loop(spec=spec, parallelism=2))
     assert indexes(step) == [0, 2]
-    assert step.steps_seen is not None and step.steps_seen[str(step.live[0].app_handle)] == 2
+    assert step.reporting is not None and step.reporting[0][2] == 2
     assert rig.app_of(1)[1]["state"] == "CANCELLED"
     assert rig.statuses() == {0: "RUNNING", 1: "EARLY_STOPPED", 2: "RUNNING"}
     assert [(seen.step, seen.mean) for seen in rig.store.observations("loop", 1)] == [(1.0, 2.0), (2.0, 2.0)]

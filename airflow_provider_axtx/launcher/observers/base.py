@@ -21,7 +21,7 @@ from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Schedule
 from torchx.specs import NONE, AppState
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
-from airflow_provider_axtx.core.errors import SchedulerUnavailableError
+from airflow_provider_axtx.core.errors import OutputLostError, SchedulerUnavailableError
 from airflow_provider_axtx.launcher.log_sources import LinesLog, LogSource
 from airflow_provider_axtx.launcher.scheduler_registry import describe_error
 
@@ -108,6 +108,21 @@ class Observer:
             for role, replica in replicas_of(answer)
         ]
 
+    def output(self, app_id: str) -> list[LogSource]:
+        """Return the log of each replica of an app that the scheduler knows.
+
+        :raises OutputLostError: it knows the app no more, or has no log of it here.
+        """
+        # Asked first: some schedulers' log iterators wait for ever for an app that they do not know.
+        seen = self.observe([app_id])[app_id]
+        try:
+            found = [] if seen.app_state == "UNKNOWN" else self.logs(app_id)
+        except FileNotFoundError as error:
+            raise _lost(str(error)) from error
+        if not found:
+            raise _lost(seen.message if seen.app_state == "UNKNOWN" else "its scheduler names no replica")
+        return found
+
     def _look(self, app_id: str) -> AppObservation:
         try:
             answer = self.scheduler.describe(app_id)
@@ -147,6 +162,12 @@ def first_found(found: Sequence[str], submission_key: str, scheduler: str) -> st
     if len(found) > 1:
         log.warning("Scheduler %s has %d apps for %s: %s", scheduler, len(found), submission_key, ", ".join(found))
     return found[0] if found else None
+
+
+def _lost(reason: str) -> OutputLostError:
+    return OutputLostError(
+        f"The output of the app is lost: {reason}.", fix="keep the logs of apps until their trials are completed."
+    )
 
 
 def look_again(reason: str) -> AppObservation:

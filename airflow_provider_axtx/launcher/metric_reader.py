@@ -1,0 +1,215 @@
+"""Reads the metrics of a program that reports nothing by itself, from the output of its app or from its files.
+
+It runs on the worker's side: the image of an app needs nothing of this package. What cannot be found is "no metric"
+with its reason, never a value.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+
+from airflow_provider_axtx.core.command_line import filled
+from airflow_provider_axtx.core.errors import (
+    AxtxError,
+    OutputLostError,
+    SchedulerUnavailableError,
+    TrackerUnavailableError,
+)
+from airflow_provider_axtx.core.metric_sources import MetricSource, load_metrics
+from airflow_provider_axtx.core.records import AttemptRecord
+from airflow_provider_axtx.launcher.log_sources import LogSource
+from airflow_provider_axtx.launcher.metric_files import NoMetricError, read_file
+from airflow_provider_axtx.launcher.output_scan import PatternMetric, search_output
+from airflow_provider_axtx.launcher.scheduler_registry import describe_error
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+from airflow_provider_axtx.launcher.tracker import list_steps
+
+_T = TypeVar("_T")
+
+#: Reading that takes longer has failed: a dead file server would hold the caller for ever.
+DEADLINE_SECONDS = 60.0
+#: Of a longer log file only the end is read.
+MAX_LOG_BYTES = 256 * 1024 * 1024
+
+
+@dataclass
+class Measured:
+    """What was read.
+
+    :param values: the final value of each metric that was found; NaN and infinity are values here.
+    :param steps: by step, the value of each metric.
+    :param missing: why there is no value, for each metric without one.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    steps: dict[float, dict[str, float]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MeasuredApp:
+    """What has to be known of an app to read its metrics.
+
+    :param lookup_options: what its scheduler needs to find it, as recorded with its attempt.
+    """
+
+    experiment: str
+    trial_index: int
+    tracker_base: str
+    scheduler: str
+    lookup_options: Mapping[str, Any] | None
+    app_handle: str | None
+
+    @classmethod
+    def of(cls, attempt: AttemptRecord) -> Self:
+        """Return the app of an attempt."""
+        return cls(
+            attempt.experiment,
+            attempt.trial_index,
+            attempt.tracker_base,
+            attempt.scheduler,
+            attempt.lookup_options,
+            attempt.app_handle,
+        )
+
+    def __str__(self) -> str:
+        return f"trial {self.trial_index} of {self.experiment!r}"
+
+
+def count_steps(tracker_base: str, trial_index: int, curve_source: Mapping[str, Any] | None) -> int:
+    """Return for how many steps there are progressive results now.
+
+    :param tracker_base: where the app reports.
+    :param trial_index: the trial.
+    :param curve_source: where else its steps are read (``lifecycle.reading.curve_source``); None is nowhere.
+    :raises TrackerUnavailableError: or SchedulerUnavailableError, when they cannot be read just now.
+    """
+    steps = list_steps(tracker_base, trial_index)
+    if curve_source is not None:
+        place = {name: curve_source.get(name) for name in ("lookup_options", "app_handle")}
+        app = MeasuredApp(curve_source["experiment"], trial_index, tracker_base, curve_source["scheduler"], **place)
+        steps |= read_metrics(app, load_metrics(curve_source["metrics"])).steps.keys()
+    return len(steps)
+
+
+def read_metrics(app: MeasuredApp, metrics: Mapping[str, MetricSource]) -> Measured:
+    """Read metrics of an app, while its app runs or after its end.
+
+    :param metrics: a source for each metric.
+    :raises SchedulerUnavailableError: the output cannot be read just now.
+    :raises AppElsewhereError: the output is on another host.
+    :raises TrackerUnavailableError: the files cannot be read just now.
+    """
+    measured = Measured()
+    patterns = {name: source for name, source in metrics.items() if source.kind == "regex"}
+    if patterns:
+        _read_output(app, patterns, measured)
+    for name, source in metrics.items():
+        if source.kind != "regex":
+            _read_file(app, name, source, measured)
+    measured.steps = dict(sorted(measured.steps.items()))
+    return measured
+
+
+def _read_file(app: MeasuredApp, name: str, source: MetricSource, measured: Measured) -> None:
+    path = filled(source.place, {"trial_idx": str(app.trial_index), "experiment_name": app.experiment})
+    try:
+        series = _in_time(lambda: read_file(source, app.tracker_base, path))
+    except NoMetricError as error:
+        measured.missing[name] = str(error)
+        return
+    except AxtxError:
+        raise
+    except Exception as error:
+        raise TrackerUnavailableError(
+            f"{path} in the tracker base {app.tracker_base} cannot be read: {describe_error(error)}.",
+            fix="it is tried again; if it stays so, check that this machine reaches it and may read it.",
+        ) from error
+    _take(measured, name, series.final(), series.curve)
+
+
+def _read_output(app: MeasuredApp, sources: Mapping[str, MetricSource], measured: Measured) -> None:
+    try:
+        found, lines = _in_time(lambda: _searched(app, sources))
+    except NoMetricError as error:
+        measured.missing |= dict.fromkeys(sources, str(error))
+        return
+    except AxtxError:
+        raise
+    except Exception as error:
+        raise SchedulerUnavailableError(
+            f"The output of {app} cannot be read: {describe_error(error)}.",
+            fix="it is tried again; if it stays so, check that this machine reaches the scheduler and its log files.",
+        ) from error
+    for name, metric in found.items():
+        if metric.is_too_slow or metric.series.final() is None:
+            measured.missing[name] = metric.problem or _no_match(sources[name], metric, lines)
+        else:
+            _take(measured, name, metric.series.final(), metric.series.curve)
+
+
+def _no_match(source: MetricSource, metric: PatternMetric, lines: int) -> str:
+    if metric.series.count:
+        return f"the output has no value at step {source.take}"
+    return f"no line of the output ({lines} lines) matches {source.place!r}"
+
+
+def _searched(app: MeasuredApp, sources: Mapping[str, MetricSource]) -> tuple[dict[str, PatternMetric], int]:
+    """Search the output replica by replica; the first one that has a value of a metric counts for it."""
+    searches = {name: PatternMetric(source) for name, source in sources.items()}
+    lines, problems = 0, []
+    for log in _logs(app):
+        open_ones = {name: search for name, search in searches.items() if not search.series.count}
+        if not open_ones:
+            break
+        try:
+            lines += search_output(open_ones, log.chunks(MAX_LOG_BYTES))
+        except FileNotFoundError as error:
+            problems.append(f"{log.label}: {describe_error(error)}")
+    if problems and not lines:
+        raise NoMetricError(f"The output of the app is lost: {'; '.join(problems)}")
+    return searches, lines
+
+
+def _logs(app: MeasuredApp) -> list[LogSource]:
+    if app.app_handle is None:
+        raise NoMetricError("no app was submitted")
+    try:
+        return TorchXLauncher.for_attempt(app.scheduler, app.lookup_options).output(app.app_handle)
+    except OutputLostError as error:
+        raise NoMetricError(error.message) from error
+
+
+def _take(measured: Measured, name: str, value: float | None, curve: Mapping[float, float]) -> None:
+    if value is not None:
+        measured.values[name] = value
+    for step, at_step in curve.items():
+        measured.steps.setdefault(step, {})[name] = at_step
+
+
+def _in_time(call: Callable[[], _T]) -> _T:
+    """Call a function in a thread and return its result.
+
+    :raises TimeoutError: it took longer than ``DEADLINE_SECONDS``.
+    """
+    outcome: list[_T] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
+            errors.append(error)
+
+    # A daemon: one that hangs must not keep the process alive.
+    thread = threading.Thread(target=run, name="axtx-metrics", daemon=True)
+    thread.start()
+    thread.join(DEADLINE_SECONDS)
+    if errors:
+        raise errors[0]
+    if not outcome:
+        raise TimeoutError(f"there was no answer within {DEADLINE_SECONDS:g} s")
+    return outcome[0]

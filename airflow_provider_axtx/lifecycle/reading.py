@@ -1,0 +1,170 @@
+"""What an app has reported: to its tracker, and what the experiment's ``metrics`` find in its output and its files.
+
+The tracker counts first: of a metric that the app has reported there, nothing else is read into its final value.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_axtx.core.errors import InvalidResultError, ResultsPendingError
+from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.metric_sources import MetricSource, load_metrics
+from airflow_provider_axtx.core.records import AttemptRecord, Observation
+from airflow_provider_axtx.spec import reported as reports
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.launcher.metric_reader import Measured
+    from airflow_provider_axtx.store.experiments import ExperimentStore
+
+log = logging.getLogger(__name__)
+
+#: Seconds after the end of an app for which its results are still waited for: NFS shows another host's file up to some
+#: seconds later, and an object store lists it later still.
+RESULT_PATIENCE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Results as they were found, unchecked.
+
+    :param values: names and values.
+    :param missing: for each metric that was looked for and not found, why.
+    :param steps: progressive results by step that were found together with the values.
+    :param error: why the values cannot be read; there are none then.
+    """
+
+    values: Mapping[str, Any]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    steps: Mapping[float, Mapping[str, Any]] | None = None
+    error: InvalidResultError | None = None
+
+    def check(self, required: Collection[str]) -> None:
+        """Raise why there is no usable result at all, or why a required metric was not found.
+
+        :raises InvalidResultError: with the reason.
+        """
+        if self.error is not None:
+            raise self.error
+        found = reports.names_in(self.values)
+        reasons = [f"metric {name!r}: {self.missing[name]}" for name in required if name in self.missing]
+        if reasons:
+            raise InvalidResultError(
+                f"{'; '.join(reasons)}. The app reported: {', '.join(found) or 'nothing'}.",
+                fix="correct metrics, or let the program write what they look for before it exits.",
+            )
+
+
+def metrics_of(store: ExperimentStore, experiment: str) -> dict[str, MetricSource]:
+    """Return where the metrics of an experiment's trials are read, as it was recorded with their app."""
+    return load_metrics((store.app(experiment) or {}).get("metrics"))
+
+
+def given_results(given: object, outcome: dict[str, Any]) -> Reading:
+    """Return results that a task was given: as they are, or by a callable that gets the outcome."""
+    if callable(given):
+        return Reading(as_object("results", given(outcome)))
+    # They may be templated, and a template gives text.
+    return Reading(reports.with_numbers(as_object("results", given)))
+
+
+def read_results(store: ExperimentStore, attempt: AttemptRecord, required: Collection[str], until: float) -> Reading:
+    """Read the results of an app that has succeeded.
+
+    :param required: metrics without which the trial fails.
+    :param until: when "nothing is there" becomes final, in seconds since the epoch.
+    :raises ResultsPendingError: nothing, or not every required metric, is there yet.
+    :raises TrackerUnavailableError: tracker or files cannot be read just now.
+    :raises SchedulerUnavailableError: the output cannot be read just now.
+    """
+    from airflow_provider_axtx.launcher import tracker
+
+    metrics = metrics_of(store, attempt.experiment)
+    try:
+        written = tracker.read_results(attempt.tracker_base, attempt.trial_index)
+    except InvalidResultError as error:
+        return Reading({}, error=error)
+    if written is None and not metrics:
+        return _nothing(attempt, until)
+    reported = reports.names_in(written or {})
+    measured = _measure(attempt, {name: source for name, source in metrics.items() if name not in reported})
+    if set(measured.missing) & set(required) and time.time() < until:
+        raise ResultsPendingError(f"The results of {attempt} are not complete yet.", fix="read them again in a moment.")
+    for name, reason in measured.missing.items():
+        log.warning("Trial %s has no metric %r: %s", attempt.trial_index, name, reason)
+    return Reading({**measured.values, **(written or {})}, measured.missing, measured.steps)
+
+
+def _nothing(attempt: AttemptRecord, until: float) -> Reading:
+    message = (
+        f"The app succeeded but reported nothing for trial {attempt.trial_index} under {attempt.tracker_base} "
+        f"within {RESULT_PATIENCE_SECONDS:g} s of its end."
+    )
+    fix = "let the app write FsspecResultTracker(tracker_base)[trial_idx] = {metric: value} before it exits."
+    if time.time() < until:
+        raise ResultsPendingError(message, fix=fix)
+    return Reading({}, error=InvalidResultError(message, fix=fix))
+
+
+def new_steps(store: ExperimentStore, attempt: AttemptRecord, read: Reading | None = None) -> list[Observation]:
+    """Return the progressive results of an attempt that are not recorded yet.
+
+    Entries that are not finite numbers are left out.
+
+    :param read: what was read together with the results, so that it is not read again.
+    :raises TrackerUnavailableError: they cannot be read just now.
+    :raises SchedulerUnavailableError: the output cannot be read just now.
+    """
+    from airflow_provider_axtx.launcher.tracker import read_progress
+
+    recorded = store.observations(attempt.experiment, attempt.trial_index)
+    known = {o.step for o in recorded if o.step is not None}
+    found: dict[float, Mapping[str, Any]] = dict(read_progress(attempt.tracker_base, attempt.trial_index, known))
+    if read is not None and read.steps is not None:
+        measured = read.steps
+    else:
+        metrics = metrics_of(store, attempt.experiment)
+        measured = _measure(attempt, {n: source for n, source in metrics.items() if source.has_steps}).steps
+    for step, values in measured.items():
+        if step not in known:
+            found[step] = {**values, **found.get(step, {})}
+    return [
+        Observation(attempt.trial_index, name, mean, sem, step)
+        for step, reported in sorted(found.items())
+        for name, (mean, sem) in reports.read(reported, required=()).items()
+    ]
+
+
+def curve_metrics(store: ExperimentStore, experiment: str) -> dict[str, Any]:
+    """Return the recorded sources of an experiment's metrics that may give a curve, as plain JSON."""
+    recorded = (store.app(experiment) or {}).get("metrics") or {}
+    return {name: recorded[name] for name, source in load_metrics(recorded).items() if source.has_steps}
+
+
+def curve_source(attempt: AttemptRecord, metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return where the steps of an attempt are read besides its tracker, as plain JSON; None where nothing is.
+
+    It is what ``launcher.metric_reader.count_steps`` takes.
+
+    :param metrics: what ``curve_metrics`` returned.
+    """
+    if not metrics:
+        return None
+    return {
+        "experiment": attempt.experiment,
+        "scheduler": attempt.scheduler,
+        "lookup_options": attempt.lookup_options,
+        "app_handle": attempt.app_handle,
+        "metrics": dict(metrics),
+    }
+
+
+def _measure(attempt: AttemptRecord, metrics: Mapping[str, MetricSource]) -> Measured:
+    # With TorchX, so only when there is something to read.
+    from airflow_provider_axtx.launcher.metric_reader import Measured, MeasuredApp, read_metrics
+
+    return read_metrics(MeasuredApp.of(attempt), metrics) if metrics else Measured()
