@@ -31,7 +31,7 @@ class Following:
     """
 
     def __init__(
-        self, scheduler: str, lookup_options: Mapping[str, Any] | None, handle: str, given: Mapping[str, int]
+        self, scheduler: str, lookup_options: Mapping[str, Any], handle: str, given: Mapping[str, int]
     ) -> None:
         #: How much has been shown so far. A poll that was cancelled has shown nothing, so it does not count.
         self.given = dict(given)

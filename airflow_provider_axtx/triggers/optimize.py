@@ -23,6 +23,7 @@ from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.triggers import killing
+from airflow_provider_axtx.triggers.lookup import lookup_options_for
 from airflow_provider_axtx.triggers.poller import poller_for
 from airflow_provider_axtx.triggers.progress import Reporting, progress
 from airflow_provider_axtx.triggers.steering import watcher_for
@@ -168,7 +169,8 @@ class AxOptimizeTrigger(BaseTrigger):
         }
         for handle, submitted_at in a["submitted"].items():
             scheduler, options = lookup.get(handle, (a["scheduler"], None))
-            yield handle, _watch(scheduler, options, a["poll_interval"], handle, submitted_at, policy)
+            conn_id = a["identity"].get("torchx_conn_id") or TorchXHook.default_conn_name
+            yield handle, _watch(scheduler, options, conn_id, a["poll_interval"], handle, submitted_at, policy)
 
     async def on_kill(self) -> None:
         """End all apps when the task is over: a user marked the deferred task, or removed it.
@@ -190,13 +192,15 @@ class AxOptimizeTrigger(BaseTrigger):
 
 async def _watch(
     scheduler: str,
-    lookup_options: Mapping[str, Any] | None,
+    recorded: Mapping[str, Any] | None,
+    torchx_conn_id: str,
     interval: float,
     handle: str,
     submitted_at: float,
     policy: LostAppPolicy,
 ) -> AppObservation:
-    poller = poller_for(scheduler, lookup_options, interval, make_observe)
+    options = await lookup_options_for(scheduler, recorded, torchx_conn_id)
+    poller = poller_for(scheduler, options, interval, make_observe)
     return await poller.watch(handle, submitted_at=submitted_at, policy=policy)
 
 

@@ -31,7 +31,7 @@ FIRST_POLL_SECONDS = 60.0
 #: Polls many apps at once; blocking. Raises SchedulerUnavailableError when the scheduler does not answer.
 Observe = Callable[[Sequence[str]], Mapping[str, AppObservation]]
 #: Gives the polling function for a scheduler and its lookup options (``AttemptRecord.lookup_options``).
-MakeObserve = Callable[[str, Mapping[str, Any] | None], Observe]
+MakeObserve = Callable[[str, Mapping[str, Any]], Observe]
 
 _NOT_POLLED = AppObservation("PENDING", "the scheduler has not answered yet")
 
@@ -182,9 +182,7 @@ class _Key(NamedTuple):
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Poller]] = WeakKeyDictionary()
 
 
-def poller_for(
-    scheduler: str, lookup_options: Mapping[str, Any] | None, interval: float, make_observe: MakeObserve
-) -> Poller:
+def poller_for(scheduler: str, lookup_options: Mapping[str, Any], interval: float, make_observe: MakeObserve) -> Poller:
     """Return this event loop's poller for the apps of a scheduler; it goes away when no trigger waits any more.
 
     Call its ``watch`` at once, without awaiting anything between.

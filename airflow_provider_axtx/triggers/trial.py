@@ -25,6 +25,7 @@ from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.triggers import killing
 from airflow_provider_axtx.triggers.following import Following
+from airflow_provider_axtx.triggers.lookup import lookup_options_for
 from airflow_provider_axtx.triggers.poller import Observe, poller_for
 from airflow_provider_axtx.triggers.progress import Reporting, progress
 from airflow_provider_axtx.triggers.steering import watcher_for
@@ -69,7 +70,8 @@ class TorchXTrialTrigger(BaseTrigger):
     :param stream_logs: write the app's output to the task's log. A triggerer that is restarted begins again where the
         task began to wait.
     :param log_given: how much of the output the task's log has already, as in ``LogFollower``.
-    :param lookup_options: what the scheduler needs to find the app (``AttemptRecord.lookup_options``).
+    :param lookup_options: what the scheduler needs to find the app (``AttemptRecord.lookup_options``); None, for an
+        attempt of schema 0001, takes the connection's.
     :param not_before: when the trigger may fire at the earliest, in seconds since the epoch (``timing``).
     :param execution_deadline: when the task's ``execution_timeout`` has passed, in seconds since the epoch.
     :param identity: the try of the task that waits (``TaskIdentity`` as JSON).
@@ -134,9 +136,8 @@ class TorchXTrialTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the shared poller of the scheduler to see the end of the app."""
-        waiting = self._wait_and_follow() if self.arguments.get("stream_logs") else self._wait()
         try:
-            event = {"run": self.arguments["run"], **await waiting}
+            event = {"run": self.arguments["run"], **await self._wait_for_app()}
         except asyncio.CancelledError:
             end_after_cancellation(self)
             raise
@@ -144,19 +145,27 @@ class TorchXTrialTrigger(BaseTrigger):
         crash_point("trigger.before_event")
         yield TriggerEvent(event)
 
-    async def _wait_and_follow(self) -> dict[str, Any]:
+    async def _wait_for_app(self) -> dict[str, Any]:
         a = self.arguments
-        following = Following(a["scheduler"], a.get("lookup_options"), a["run"]["app_handle"], a.get("log_given") or {})
+        try:
+            options = await lookup_options_for(a["scheduler"], a.get("lookup_options"), a["torchx_conn_id"])
+        except Exception as error:  # noqa: BLE001 - as in _wait
+            return error_event(error)
+        return await (self._wait_and_follow(options) if a.get("stream_logs") else self._wait(options))
+
+    async def _wait_and_follow(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        a = self.arguments
+        following = Following(a["scheduler"], options, a["run"]["app_handle"], a.get("log_given") or {})
         showing = asyncio.create_task(following.show(log, a["poll_interval"]))
         try:
-            event = await self._wait()
+            event = await self._wait(options)
         finally:
             showing.cancel()
             await asyncio.gather(showing, return_exceptions=True)
         return {**event, "log_given": following.given}
 
-    async def _wait(self) -> dict[str, Any]:
-        waits = [asyncio.create_task(self._end_or_deadline())]
+    async def _wait(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        waits = [asyncio.create_task(self._end_or_deadline(options))]
         if self.arguments["early_stopping_interval"] is not None:
             waits.append(asyncio.create_task(self._progressed()))
         if self.arguments.get("steering_seen") is not None:
@@ -172,10 +181,10 @@ class TorchXTrialTrigger(BaseTrigger):
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    async def _end_or_deadline(self) -> dict[str, Any]:
+    async def _end_or_deadline(self, options: Mapping[str, Any]) -> dict[str, Any]:
         a = self.arguments
         times = [at for at in (a["deadline"], a.get("execution_deadline")) if at is not None]
-        observed = await poller_for(a["scheduler"], a.get("lookup_options"), a["poll_interval"], make_observe).watch(
+        observed = await poller_for(a["scheduler"], options, a["poll_interval"], make_observe).watch(
             a["run"]["app_handle"],
             submitted_at=a["submitted_at"],
             policy=LostAppPolicy(a["grace_seconds"], a["grace_polls"]),
@@ -247,7 +256,7 @@ def error_event(error: Exception) -> dict[str, Any]:
     return {"status": "error", "message": str(error), **elsewhere}
 
 
-def make_observe(scheduler: str, lookup_options: Mapping[str, Any] | None) -> Observe:
+def make_observe(scheduler: str, lookup_options: Mapping[str, Any]) -> Observe:
     """Return what polls the apps of a scheduler for its poller."""
     launcher: TorchXLauncher | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from typing import Any
@@ -170,6 +171,49 @@ async def test_apps_with_other_lookup_options_are_polled_by_launchers_of_their_o
     )
     assert list(event["apps"]) == [second.app_handle]
     assert ("fake", {"queue": "day"}) in made
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize(
+    ("conn_id", "expected"), [("torchx_default", {"queue": "night"}), ("of_another_scheduler", {}), ("missing", None)]
+)
+async def test_an_attempt_of_schema_0001_is_polled_with_the_options_of_the_connection(
+    cluster: FakeCluster,
+    attempt: AttemptRecord,
+    monkeypatch: pytest.MonkeyPatch,
+    conn_id: str,
+    expected: dict[str, str] | None,
+    optimize: bool,
+) -> None:
+    extra = {"scheduler": "fake", "scheduler_args": {"queue": "night"}}
+    monkeypatch.setenv("AIRFLOW_CONN_TORCHX_DEFAULT", json.dumps({"conn_type": "torchx", "extra": extra}))
+    monkeypatch.setenv("AIRFLOW_CONN_OF_ANOTHER_SCHEDULER", json.dumps({"conn_type": "torchx", "extra": {}}))
+    polled: list[Any] = []
+    original = TorchXLauncher.observe
+
+    def observe(launcher: TorchXLauncher, handles: Any) -> Any:
+        polled.append(launcher.lookup_options())
+        return original(launcher, handles)
+
+    monkeypatch.setattr(TorchXLauncher, "observe", observe)
+    cluster.set_state(app_id(attempt), "SUCCEEDED")
+    trigger: TorchXTrialTrigger | AxOptimizeTrigger
+    if optimize:
+        trigger = AxOptimizeTrigger(
+            experiment="e",
+            submitted={str(attempt.app_handle): 0.0},
+            identity={**WAITER.to_json(), "torchx_conn_id": conn_id},
+            lookups=[["fake", None, [attempt.app_handle]]],
+            poll_interval=0.02,
+        )
+    else:
+        trigger = trigger_of(attempt, lookup_options=None, torchx_conn_id=conn_id)
+    event = await fired(trigger)
+    if expected is None:
+        assert (event["status"], "'missing'" in event["message"]) == ("error", True)
+    else:
+        assert event["status"] in ("observed", "ended")
+        assert polled[0] == expected
 
 
 async def test_an_app_of_another_host_is_told_with_the_name_of_the_host(
