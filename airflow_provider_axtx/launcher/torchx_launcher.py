@@ -22,7 +22,7 @@ from airflow_provider_axtx.launcher.components import Component, check_component
 from airflow_provider_axtx.launcher.log_sources import LogSource
 from airflow_provider_axtx.launcher.logs import LogFollower, last_lines
 from airflow_provider_axtx.launcher.lookup import SchedulerFactory
-from airflow_provider_axtx.launcher.observers.base import Observer
+from airflow_provider_axtx.launcher.observers.base import Observer, until_now
 from airflow_provider_axtx.launcher.observers.docker import DockerObserver, complete_request
 from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesMCADObserver, KubernetesObserver
 from airflow_provider_axtx.launcher.observers.local import LocalDetachedObserver
@@ -244,7 +244,7 @@ class TorchXLauncher:
             seen = {}
         else:
             with self._scheduler_errors(f"report the state of {len(known)} app(s)"):
-                seen = self._observer.observe(known)
+                seen = until_now(self._observer.observe(known))
         foreign = AppObservation("UNKNOWN", f"it is not an app handle of scheduler {self.scheduler}")
         return {handle: foreign if app_id is None else seen[app_id] for handle, app_id in app_ids.items()}
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.kubernetes_api import FakeKubernetes
+from tests.fakes.kubernetes_api import FakeKubernetes, status_in_phase
 
 _POD_LOG = re.compile(r"/api/v1/namespaces/([^/]+)/pods/([^/]+)/log")
 _GRACE_SECONDS = 1.0
@@ -113,13 +113,14 @@ class KubernetesCluster(FakeKubernetes):
 
     def _refresh(self, job: tuple[str, str]) -> None:
         pods = self._pods.get(job)
+        before = self.jobs[job].get("status")
         if pods is None:
-            self.jobs[job]["status"] = {"state": {"phase": "Pending"}}
+            self.jobs[job]["status"] = status_in_phase(before, "Pending")
             return
         phases = [pod.phase() for pod in pods]
         phase = "Failed" if "Failed" in phases else "Running" if "Running" in phases else "Completed"
         counts = {pod.task: {"phase": dict(Counter([pod.phase()]))} for pod in pods}
-        self.jobs[job]["status"] = {"state": {"phase": phase}, "taskStatusCount": counts}
+        self.jobs[job]["status"] = {**status_in_phase(before, phase), "taskStatusCount": counts}
 
     def _log(self, namespace: str, name: str) -> tuple[int, Any]:
         for (space, _), pods in self._pods.items():

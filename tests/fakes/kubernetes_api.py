@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,16 @@ class FakeKubernetes:
         self._server.shutdown()
         self._server.server_close()
 
-    def add(self, name: str, phase: str | None, namespace: str = "default") -> None:
-        """Add a job, or change its phase; None is a job without a status."""
-        status = {} if phase is None else {"status": {"state": {"phase": phase}}}
-        before = self.jobs.get((namespace, name), {}).get("metadata", {})
-        self.jobs[namespace, name] = {"metadata": {**before, "name": name, "namespace": namespace}, **status}
+    def add(self, name: str, phase: str | None, namespace: str = "default", at: str | None = None) -> None:
+        """Add a job, or change its phase; None is a job without a status.
+
+        :param at: when it came into this phase; None is now.
+        """
+        before = self.jobs.get((namespace, name), {})
+        metadata = {**before.get("metadata", {}), "name": name, "namespace": namespace}
+        self.jobs[namespace, name] = {**before, "metadata": metadata}
+        if phase is not None:
+            self.jobs[namespace, name]["status"] = status_in_phase(before.get("status"), phase, at)
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         """Return status and body of a request."""
@@ -77,6 +83,19 @@ class FakeKubernetes:
             self.deleted.append(name)
             return 200, self.jobs.pop((namespace, name))
         return 200, self.jobs[namespace, name]
+
+
+def status_in_phase(before: dict[str, Any] | None, phase: str, at: str | None = None) -> dict[str, Any]:
+    """Return a job's status as Volcano keeps it: the phase with its time, and a condition for each phase before.
+
+    :param before: the status so far.
+    :param at: when the job came into the phase; None is now.
+    """
+    if before and before["state"]["phase"] == phase:
+        return before
+    at = at or datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    conditions = [*(before or {}).get("conditions", []), {"status": phase, "lastTransitionTime": at}]
+    return {**(before or {}), "state": {"phase": phase, "lastTransitionTime": at}, "conditions": conditions}
 
 
 def timed(text: str, tail: int = 0) -> bytes:

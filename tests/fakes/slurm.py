@@ -39,6 +39,13 @@ def options(flags, valued):
             fail("unknown option " + word)
     return found
 
+def shown(moment):
+    if moment is None:
+        return "Unknown"
+    if os.environ.get("SLURM_TIME_FORMAT") != "%s":
+        fail("times are asked for in another format")
+    return str(moment)
+
 if state["errors"].get(command):
     fail(state["errors"][command])
 
@@ -58,10 +65,11 @@ if command == "sacct":
                 "JobID": number + ("+%d" % i if len(job["parts"]) > 1 else ""),
                 "JobName": part["name"], "State": part["accounted"] or part["state"], "ExitCode": part["exit_code"],
                 "WorkDir": job["work_dir"], "Comment": job["comment"] if state["keeps_comments"] else "",
+                "Start": shown(job.get("start")), "End": shown(job.get("end")),
             }}
             print("|".join(row[column] for column in given["-o"].split(",")))
 elif command == "squeue":
-    given = options({{"-h"}}, {{"-t", "-j", "-o", "--name"}})
+    given = options({{"-h"}}, {{"-t", "-j", "-o", "--name", "-u"}})
     wanted = given["-j"].split(",") if "-j" in given else list(state["jobs"])
     there = [n for n in wanted if n in state["jobs"] and state["jobs"][n]["queued"]]
     if "-j" in given and len(wanted) == 1 and not there:
@@ -74,6 +82,7 @@ elif command == "squeue":
             fields = {{
                 "i": number + ("+%d" % i if len(job["parts"]) > 1 else ""), "j": part["name"], "T": part["state"],
                 "Z": job["work_dir"], "k": job["comment"] or "(null)",
+                "S": shown(job.get("start")), "e": shown(job.get("end")),
             }}
             print(re.sub("%(.)", lambda m: fields[m[1]], given["-o"]))
 elif command == "scancel":
@@ -137,6 +146,8 @@ class FakeSlurm:
         work_dir: str = "/nowhere",
         name: str = "",
         user: str = "airflow",
+        start: int | None = None,
+        end: int | None = None,
     ) -> str:
         """Add a job and return its id.
 
@@ -144,6 +155,8 @@ class FakeSlurm:
         :param queued: whether squeue (still) knows it.
         :param unaccounted: whether sacct does not know it (yet).
         :param name: the name of its first part.
+        :param start: when it started, or is expected to, in seconds since the epoch; None is unknown.
+        :param end: when it ended, or will have to.
         :param user: its user; the commands are called by ``airflow``.
         :param accounted: the state that sacct shows when it is another than squeue's.
         """
@@ -165,6 +178,8 @@ class FakeSlurm:
                 "work_dir": work_dir,
                 "queued": queued,
                 "unaccounted": unaccounted,
+                "start": start,
+                "end": end,
             },
         )
         return str(number)

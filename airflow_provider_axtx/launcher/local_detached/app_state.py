@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,4 +119,4 @@ def _record(app: AppDir, end: AppObservation) -> AppObservation:
     except OSError as error:
         # The observation holds all the same; the next observer tries to record it again.
         log.warning("Cannot record that app %s is %s: %s", app.app_id, end.app_state, error)
-    return end
+    return replace(end, started_at=app.written_at(RUNNING), ended_at=app.written_at(FINAL))

@@ -1,9 +1,12 @@
 """Observers: the state of an app as the scheduler really reports it.
 
-TorchX's raw answer is wrong somewhere on every engine: a cancelled Slurm job raises for ever, a removed container has
-SUCCEEDED, an unknown Ray job raises, a deleted Kubernetes job is "not found". An observer returns the same for
+TorchX's raw answer is wrong somewhere on every engine: a cancelled Slurm job raises at every call, a removed container
+has SUCCEEDED, an unknown Ray job raises, a deleted Kubernetes job is "not found". An observer returns the same for
 all of them: the app's state, or ``UNKNOWN`` when the scheduler does not know the app. ``LostAppPolicy`` decides whether
 an unknown app has not appeared yet or is lost.
+
+TorchX reports no times. The observers of Slurm, Docker, Kubernetes and ``local_detached`` read from the scheduler
+itself when the app began to run and when it ended.
 """
 
 from __future__ import annotations
@@ -13,8 +16,11 @@ import inspect
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from torchx.schedulers.api import DescribeAppResponse, ListAppResponse, Scheduler
@@ -168,6 +174,43 @@ def _lost(reason: str) -> OutputLostError:
     return OutputLostError(
         f"The output of the app is lost: {reason}.", fix="keep the logs of apps until their trials are completed."
     )
+
+
+def seconds_of(moment: object) -> float | None:
+    """Return a moment as schedulers write it (RFC 3339, in UTC) in seconds since the epoch; None for any other text."""
+    if not isinstance(moment, str):
+        return None
+    try:
+        # Docker writes nanoseconds, of which Python reads the first six digits.
+        seconds = datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    # Docker writes the year 1 for a container that has not started, or not ended.
+    return seconds if seconds > 0 else None
+
+
+def with_times_of(parts: Iterable[AppObservation], whole: AppObservation) -> AppObservation:
+    """Return the observation of an app of several parts, with the first start and, once it has ended, the last end."""
+    parts = list(parts)
+    starts = [part.started_at for part in parts if part.started_at is not None]
+    ends = [part.ended_at for part in parts if part.ended_at is not None] if whole.is_terminal else []
+    return replace(whole, started_at=min(starts, default=None), ended_at=max(ends, default=None))
+
+
+def until_now(seen: Mapping[str, AppObservation]) -> dict[str, AppObservation]:
+    """Return the observations with no time in the future: the scheduler's clock may be ahead of ours.
+
+    Results are waited for until some seconds after the end, which must not become hours.
+    """
+    now = time.time()
+
+    def at_most_now(at: float | None) -> float | None:
+        return None if at is None else min(at, now)
+
+    return {
+        app_id: replace(one, started_at=at_most_now(one.started_at), ended_at=at_most_now(one.ended_at))
+        for app_id, one in seen.items()
+    }
 
 
 def look_again(reason: str) -> AppObservation:

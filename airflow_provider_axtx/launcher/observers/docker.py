@@ -9,12 +9,13 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.launcher.log_sources import LogSource, TimedLog
 from airflow_provider_axtx.launcher.lookup import check_docker_host
-from airflow_provider_axtx.launcher.observers.base import Observer, first_found, names
+from airflow_provider_axtx.launcher.observers.base import Observer, first_found, names, seconds_of, with_times_of
 
 _TIMEOUT_SECONDS = 30
 _LIVE = {"running": "RUNNING", "paused": "RUNNING", "removing": "RUNNING", "restarting": "RUNNING"}
@@ -102,23 +103,30 @@ class DockerObserver(Observer):
         for state in ("RUNNING", "FAILED", "PENDING"):
             for part in parts:
                 if part.app_state == state:
-                    return part
+                    return with_times_of(parts, part)
         wanted = int(containers[0]["Labels"].get(_REPLICAS_LABEL, 0))
         if len(parts) < wanted:
-            return AppObservation(
-                "FAILED", f"only {len(parts)} of {wanted} containers are there", is_infrastructure_failure=True
-            )
-        return parts[0]
+            missing = f"only {len(parts)} of {wanted} containers are there"
+            return with_times_of(parts, AppObservation("FAILED", missing, is_infrastructure_failure=True))
+        return with_times_of(parts, parts[0])
 
     def _replica(self, container: dict[str, Any]) -> AppObservation | None:
         if container["State"] in _LIVE:
-            return AppObservation(_LIVE[container["State"]])
+            # Docker has no queue: a container starts when it is created. The list does not contain the exact time.
+            return AppObservation(_LIVE[container["State"]], started_at=container["Created"])
         from docker.errors import NotFound
 
         try:
             state = self._client.inspect_container(container["Id"])["State"]
         except NotFound:
             return None  # removed since it was listed
+        ended = self._not_running(container, state)
+        return replace(
+            ended, started_at=seconds_of(state.get("StartedAt")), ended_at=seconds_of(state.get("FinishedAt"))
+        )
+
+    @staticmethod
+    def _not_running(container: dict[str, Any], state: dict[str, Any]) -> AppObservation:
         label = container.get("Names", ["?"])[0].lstrip("/")
         if state.get("OOMKilled"):
             return AppObservation("FAILED", f"{label}: out of memory (OOM-killed), exit code {state['ExitCode']}")

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torchx.schedulers.api import DescribeAppResponse
 from torchx.specs import AppState
 from torchx.util.strings import normalize_str
 
-from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.launcher.kubernetes import KEY_LABEL
 from airflow_provider_axtx.launcher.log_sources import LogSource, TimedLog
 from airflow_provider_axtx.launcher.lookup import known_kube_context
-from airflow_provider_axtx.launcher.observers.base import Observer, first_found, replicas_of
+from airflow_provider_axtx.launcher.observers.base import Observer, first_found, replicas_of, says_unknown, seconds_of
 
 _REQUEST_TIMEOUT_SECONDS = 30
 _CLOCK_DIFFERENCE_SECONDS = 120
 _CHUNK_BYTES = 64 * 1024
+_NO_STATUS = "the job has no status yet"
 
 
 class _KubernetesObserver(Observer):
@@ -56,12 +58,38 @@ class _KubernetesObserver(Observer):
     def _read(self, answer: DescribeAppResponse | None) -> AppObservation:
         if answer is not None and answer.state == AppState.UNKNOWN:
             # It exists, or TorchX would have raised "not found".
-            return AppObservation("PENDING", "the job has no status yet")
+            return AppObservation("PENDING", _NO_STATUS)
         return super()._read(answer)
 
 
 class KubernetesObserver(_KubernetesObserver):
-    """Volcano jobs."""
+    """Volcano jobs. TorchX reads the same status of a job, and returns neither its times nor its message."""
+
+    def _look(self, app_id: str) -> AppObservation:
+        from kubernetes import client
+        from torchx.schedulers.kubernetes_scheduler import JOB_STATE
+
+        namespace, _, name = app_id.partition(":")
+        try:
+            job = client.CustomObjectsApi(self._client).get_namespaced_custom_object_status(
+                *(self._GROUP, self._VERSION, namespace, self._PLURAL, name), _request_timeout=_REQUEST_TIMEOUT_SECONDS
+            )
+        except client.ApiException as error:
+            if says_unknown(error):
+                return UNSEEN
+            raise
+        status = job.get("status") or {}
+        phase = (status.get("state") or {}).get("phase")
+        if not phase:
+            return AppObservation("PENDING", _NO_STATUS)
+        if phase not in JOB_STATE:
+            # A phase that this version does not know must never end a trial.
+            return AppObservation("PENDING", f"unknown phase {phase!r} of the job")
+        state = JOB_STATE[phase]
+        if state == AppState.UNKNOWN:
+            return AppObservation("PENDING", f"the job is in phase {phase}")
+        told = AppObservation(state.name, str(status["state"].get("message") or ""))
+        return replace(told, started_at=_started_at(status), ended_at=_ended_at(status) if told.is_terminal else None)
 
     def logs(self, app_id: str) -> list[LogSource]:
         """Return the output of each pod. TorchX would read all of it, from the beginning, at each look."""
@@ -94,3 +122,16 @@ class KubernetesMCADObserver(_KubernetesObserver):
     """AppWrappers of the multi-cluster app dispatcher."""
 
     _GROUP, _VERSION, _PLURAL = "workload.codeflare.dev", "v1beta1", "appwrappers"
+
+
+def _started_at(status: Mapping[str, Any]) -> float | None:
+    """Return when the job became Running; Volcano keeps the time of each phase as a condition."""
+    conditions = status.get("conditions") or ()
+    began = [seconds_of(c.get("lastTransitionTime")) for c in conditions if c.get("status") == "Running"]
+    if not began and status["state"]["phase"] == "Running":
+        began = [seconds_of(status["state"].get("lastTransitionTime"))]
+    return min((at for at in began if at is not None), default=None)
+
+
+def _ended_at(status: Mapping[str, Any]) -> float | None:
+    return seconds_of(status["state"].get("lastTransitionTime"))

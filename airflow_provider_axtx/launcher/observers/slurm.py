@@ -1,23 +1,30 @@
 """Slurm through its own commands.
 
-TorchX's Slurm scheduler submits well, but its ``describe`` raises for ever on a cancelled job ("CANCELLED by 1000"),
-fails while slurmdbd is down, and does not know a new job until accounting caught up (5 s); its ``log_iter`` never ends
-for an unknown job, and only finds logs from the folder in which the job was submitted.
+TorchX's Slurm scheduler submits well, but its ``describe`` raises at every call for a cancelled job ("CANCELLED by
+1000"), fails while slurmdbd is down, and does not know a new job until accounting has caught up (5 s). Its ``log_iter``
+never ends for an unknown job, and only finds logs from the folder in which the job was submitted.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
-from airflow_provider_axtx.launcher.observers.base import Observer, first_found, look_again, unavailable
+from airflow_provider_axtx.launcher.observers.base import (
+    Observer,
+    first_found,
+    look_again,
+    unavailable,
+    with_times_of,
+)
 from airflow_provider_axtx.launcher.removal import remove_in
 
 _TIMEOUT_SECONDS = 60
@@ -25,6 +32,11 @@ _TIMEOUT_SECONDS = 60
 _SACCT = ("sacct", "-a", "-X", "-P", "-n")
 #: How far back ``find`` looks for a job by its name; without a start, sacct only knows the jobs of today.
 _FIND_SINCE = "now-30days"
+#: What ``observe`` asks for, in the same order of both commands; ``squeue`` has no exit code.
+_ACCOUNTED = "JobID,JobName,State,ExitCode,Start,End"
+_QUEUED = "%i|%j|%T||%S|%e"
+#: Times in seconds since the epoch, so that they do not depend on the time zone of a machine.
+_TIME_FORMAT = {"SLURM_TIME_FORMAT": "%s"}
 
 _RUNNING = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "SUSPENDED", "STOPPED"}
 _PENDING = {
@@ -64,11 +76,11 @@ class SlurmObserver(Observer):
         if not jobs:
             return dict.fromkeys(app_ids, UNSEEN)
         ids = ",".join(sorted(set(jobs.values())))
-        accounting = _ask([*_SACCT, "-j", ids, "-o", "JobID,JobName,State,ExitCode"], columns=4)
+        accounting = _ask([*_SACCT, "-j", ids, "-o", _ACCOUNTED], columns=6)
         known = {job: _merged(parts) for job, parts in accounting.parts().items()}
         # A job that lost its node, or was preempted, is requeued: accounting says NODE_FAIL while it waits again.
         doubtful = sorted(j for j in set(jobs.values()) if j not in known or known[j].is_infrastructure_failure)
-        queue = _queue(["-j", ",".join(doubtful)], "%i|%j|%T") if doubtful else _Source()
+        queue = _queue(["-j", ",".join(doubtful)], _QUEUED, columns=6) if doubtful else _Source()
         live = {job: _merged(parts) for job, parts in queue.parts().items()}
         seen = {job: _combined_observation(job, known, live, accounting, queue) for job in jobs.values()}
         if all(observation is None for observation in seen.values()):
@@ -87,7 +99,19 @@ class SlurmObserver(Observer):
         if not found and (queue.error or (accounting.error and not accounting.is_off)):
             # "Not found" by half of the sources is not an answer: the job would be submitted a second time.
             raise unavailable(self.name, _reasons(accounting, queue))
-        return first_found(found, submission_key, self.name)
+        return first_found(found or self._find_of_version_before(submission_key), submission_key, self.name)
+
+    def _find_of_version_before(self, submission_key: str) -> list[str]:
+        """Return the jobs of this user that the version before named otherwise: their comment begins with the key.
+
+        A job whose handle was not recorded before the upgrade would otherwise be submitted a second time.
+        """
+        queue = _queue(["-u", str(os.getuid())], "%i|%k", columns=2)
+        accounting = _ask(["sacct", "-X", "-P", "-n", "-S", _FIND_SINCE, "-o", "JobID,Comment"], columns=2)
+        if queue.error or (accounting.error and not accounting.is_off):
+            raise unavailable(self.name, _reasons(accounting, queue))
+        rows = [row for row in (*queue.rows, *accounting.rows) if row[1].split()[:1] == [submission_key]]
+        return sorted(_Source(rows).parts(), key=int)
 
     def cancel(self, app_id: str) -> None:
         """Cancel the job with all its parts. TorchX would ask its own ``describe`` first, which raises."""
@@ -142,6 +166,7 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=_TIMEOUT_SECONDS,
+            env={**os.environ, **_TIME_FORMAT},
         )
     except FileNotFoundError as error:
         raise SchedulerUnavailableError(
@@ -162,7 +187,7 @@ def _ask(command: Sequence[str], *, columns: int) -> _Source:
     return _Source([row for row in rows if len(row) == columns])
 
 
-def _queue(which: Sequence[str], what: str, columns: int = 3) -> _Source:
+def _queue(which: Sequence[str], what: str, columns: int) -> _Source:
     source = _ask(["squeue", "-h", "-t", "all", *which, "-o", what], columns=columns)
     # So squeue answers for one number that it does not know; for several it just leaves them out.
     if source.error and "invalid job id" in source.error.lower():
@@ -191,15 +216,23 @@ def _combined_observation(
 
 def _merged(parts: Sequence[Sequence[str]]) -> AppObservation:
     """Return the state of a job from its parts: it runs while one does, and failed if one failed."""
-    observed = [_observation(*part[1:4]) for part in parts]
+    observed = [_timed(_observation(*part[1:4]), *part[4:]) for part in parts]
     for wanted in ("RUNNING", "PENDING", "FAILED", "CANCELLED"):
         of_state = [o for o in observed if o.app_state == wanted]
         if of_state:
-            return next((o for o in of_state if o.is_infrastructure_failure), of_state[0])
-    return observed[0]
+            decisive = next((o for o in of_state if o.is_infrastructure_failure), of_state[0])
+            return with_times_of(observed, decisive)
+    return with_times_of(observed, observed[0])
 
 
-def _observation(name: str, state: str, exit_code: str = "") -> AppObservation:
+def _timed(seen: AppObservation, start: str, end: str) -> AppObservation:
+    """Add the times of a job; one that has not happened is a forecast of Slurm's, or a word."""
+    started = float(start) if start.isdecimal() and (seen.is_terminal or seen.app_state == "RUNNING") else None
+    ended = float(end) if end.isdecimal() and seen.is_terminal else None
+    return replace(seen, started_at=started or None, ended_at=ended or None)
+
+
+def _observation(name: str, state: str, exit_code: str) -> AppObservation:
     word = state.split()[0].rstrip("+") if state.split() else ""
     code, _, signal_number = exit_code.partition(":")
     # Parts behind the first have names with the replica: see ``launcher.slurm.name_job``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from torchx.schedulers.api import DescribeAppResponse, ListAppResponse
 from torchx.specs import AppState, ReplicaStatus, Role, RoleStatus
 
-from airflow_provider_axtx.core.app_observation import UNSEEN
+from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.launcher.observers.base import (
     Observer,
@@ -18,9 +19,11 @@ from airflow_provider_axtx.launcher.observers.base import (
     names,
     replicas_of,
     says_unknown,
+    seconds_of,
+    until_now,
 )
 from airflow_provider_axtx.launcher.observers.docker import DockerObserver
-from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesObserver
+from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesMCADObserver
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.fakes.docker_daemon import FakeDocker
 from tests.fakes.scheduler import FakeCluster, FakeScheduler
@@ -110,10 +113,34 @@ def test_an_ended_app_is_not_cancelled_again(tmp_path: Path) -> None:
     assert scheduler.cancelled == ["b"]
 
 
-def test_a_kubernetes_job_without_status_is_there(tmp_path: Path) -> None:
+def test_a_job_of_mcad_without_status_is_there(tmp_path: Path) -> None:
     scheduler = Scripted(tmp_path, a=response(AppState.UNKNOWN), b=ApiException(404), c=response(AppState.RUNNING))
-    seen = KubernetesObserver("kubernetes", scheduler).observe(["a", "b", "c"])
+    seen = KubernetesMCADObserver("kubernetes_mcad", scheduler).observe(["a", "b", "c"])
     assert [seen[a].app_state for a in "abc"] == ["PENDING", "UNKNOWN", "RUNNING"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026-01-02T03:04:05Z", 1767323045.0),
+        ("2026-01-02T03:04:05.123456789Z", 1767323045.123456),
+        ("2026-01-02T04:04:05+01:00", 1767323045.0),
+        ("0001-01-01T00:00:00Z", None),
+        ("", None),
+        (None, None),
+        ("soon", None),
+    ],
+)
+def test_times_as_schedulers_write_them(text: str | None, seconds: float | None) -> None:
+    assert seconds_of(text) == seconds
+
+
+def test_a_scheduler_whose_clock_is_ahead_reports_no_time_in_the_future() -> None:
+    before = time.time()
+    seen = until_now({"a": AppObservation("SUCCEEDED", started_at=before - 9, ended_at=before + 3600)})["a"]
+    assert seen.started_at == before - 9
+    assert seen.ended_at is not None
+    assert before <= seen.ended_at <= time.time()
 
 
 @pytest.mark.parametrize(
@@ -214,6 +241,21 @@ def test_docker_replicas_are_one_app(daemon: FakeDocker) -> None:
     assert seen_in_docker(daemon).app_state == "FAILED"
     daemon.add("app", "exited", replica=0)
     assert seen_in_docker(daemon).app_state == "SUCCEEDED"
+
+
+def test_docker_times(daemon: FakeDocker) -> None:
+    """Of an app with replicas: from the first start to the last end."""
+    never = "0001-01-01T00:00:00Z"
+    daemon.add("app", "running", replica=0, age=100.0)
+    seen = seen_in_docker(daemon)
+    assert (seen.started_at, seen.ended_at) == (pytest.approx(time.time() - 100, abs=3), None)
+    daemon.add("app", "exited", replica=0, StartedAt="2026-01-02T03:04:05.5Z", FinishedAt="2026-01-02T03:04:09.25Z")
+    daemon.add("app", "exited", replica=1, StartedAt="2026-01-02T03:04:06Z", FinishedAt="2026-01-02T03:04:08Z")
+    seen = seen_in_docker(daemon)
+    assert (seen.started_at, seen.ended_at) == (1767323045.5, 1767323049.25)
+    daemon.add("app", "created", replica=0, ExitCode=127, Error="no such file", StartedAt=never, FinishedAt=never)
+    seen = seen_in_docker(daemon)
+    assert (seen.app_state, seen.started_at) == ("FAILED", 1767323046.0)
 
 
 def test_docker_looks_once_at_all_containers(daemon: FakeDocker, docker: TorchXLauncher) -> None:

@@ -80,6 +80,35 @@ def test_states(server: FakeKubernetes, launcher: TorchXLauncher, phase: str | N
     assert launcher.observe([handle])[handle].app_state == app_state
 
 
+def test_times_are_those_of_the_phases_of_the_job(server: FakeKubernetes, launcher: TorchXLauncher) -> None:
+    handle = submit(launcher)
+    server.add(name(launcher, handle), "Pending", NAMESPACE, at="2026-01-02T03:04:00Z")
+    seen = launcher.observe([handle])[handle]
+    assert (seen.app_state, seen.started_at, seen.ended_at) == ("PENDING", None, None)
+    server.add(name(launcher, handle), "Running", NAMESPACE, at="2026-01-02T03:04:05Z")
+    seen = launcher.observe([handle])[handle]
+    assert (seen.app_state, seen.started_at, seen.ended_at) == ("RUNNING", 1767323045.0, None)
+    server.add(name(launcher, handle), "Failed", NAMESPACE, at="2026-01-02T03:04:09Z")
+    seen = launcher.observe([handle])[handle]
+    assert (seen.app_state, seen.started_at, seen.ended_at) == ("FAILED", 1767323045.0, 1767323049.0)
+
+
+def test_server_that_keeps_no_conditions_still_says_since_when_a_job_runs(
+    server: FakeKubernetes, launcher: TorchXLauncher
+) -> None:
+    handle = submit(launcher)
+    server.add(name(launcher, handle), "Running", NAMESPACE, at="2026-01-02T03:04:05Z")
+    del server.jobs[NAMESPACE, name(launcher, handle)]["status"]["conditions"]
+    assert launcher.observe([handle])[handle].started_at == 1767323045.0
+
+
+def test_phase_that_this_version_does_not_know_ends_no_trial(server: FakeKubernetes, launcher: TorchXLauncher) -> None:
+    handle = submit(launcher)
+    server.add(name(launcher, handle), "Hibernating", NAMESPACE)
+    seen = launcher.observe([handle])[handle]
+    assert (seen.app_state, seen.message) == ("PENDING", "unknown phase 'Hibernating' of the job")
+
+
 def test_cancelled_job_is_deleted_and_then_unknown(server: FakeKubernetes, launcher: TorchXLauncher) -> None:
     handle = submit(launcher)
     server.add(name(launcher, handle), "Running", NAMESPACE)

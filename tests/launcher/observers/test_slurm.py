@@ -123,8 +123,33 @@ def test_one_sacct_for_all_jobs_and_no_squeue_when_that_knows_them(
     assert [seen[handle(n)].app_state for n in numbers] == ["RUNNING" if int(n) % 2 else "SUCCEEDED" for n in numbers]
     (call,) = cluster.calls("sacct")
     assert call[:4] == ["-a", "-X", "-P", "-n"]
-    assert call[-2:] == ["-o", "JobID,JobName,State,ExitCode"]
+    assert call[-2:] == ["-o", "JobID,JobName,State,ExitCode,Start,End"]
     assert not cluster.calls("squeue")
+
+
+@pytest.mark.parametrize("unaccounted", [False, True])
+@pytest.mark.parametrize(
+    ("state", "start", "end", "times"),
+    [
+        ("RUNNING", 1767323045, 1767330000, (1767323045.0, None)),  # its end is its time limit
+        ("COMPLETED", 1767323045, 1767323049, (1767323045.0, 1767323049.0)),
+        ("CANCELLED by 0", None, 1767323049, (None, 1767323049.0)),
+        ("PENDING", 1767323045, 1767330000, (None, None)),  # the start is Slurm's forecast
+        ("FAILED", None, None, (None, None)),
+    ],
+)
+def test_times(
+    cluster: FakeSlurm,
+    launcher: TorchXLauncher,
+    state: str,
+    start: int | None,
+    end: int | None,
+    times: tuple[float | None, float | None],
+    unaccounted: bool,
+) -> None:
+    number = cluster.add(12, state, start=start, end=end, queued=unaccounted, unaccounted=unaccounted)
+    seen = observe(launcher, number)
+    assert (seen.started_at, seen.ended_at) == times
 
 
 def test_a_job_that_accounting_does_not_know_yet_is_seen_in_the_queue(
@@ -219,6 +244,15 @@ def test_job_is_found_without_comment_and_folder_and_by_any_user(
     assert observe(launcher, number).app_state == "RUNNING"
     (job,) = [job for n, job in cluster.state()["jobs"].items() if n == number]
     assert not job["comment"]
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_job_that_the_version_before_submitted_is_found_by_its_comment(
+    cluster: FakeSlurm, launcher: TorchXLauncher, queued: bool
+) -> None:
+    cluster.add(6, "RUNNING", name="torchx-trainer", comment=f"{KEY}1", queued=True)
+    number = cluster.add(7, "RUNNING", name="torchx-trainer", comment=f"{KEY} mine", queued=queued, unaccounted=queued)
+    assert launcher.find(KEY) == handle(number)
 
 
 def test_job_of_another_user_that_may_not_be_cancelled_is_an_error(
