@@ -77,12 +77,16 @@ def fake_rig(tmp_path: Path) -> FakeRig:
     return FakeRig(tmp_path / "shared")
 
 
-@pytest.fixture
-def rig(request: pytest.FixtureRequest) -> Rig:
-    """The scheduler that the test is parametrized with."""
-    name = request.param
-    case = request.node.originalname.removeprefix("test_")
-    request.node.user_properties.append((PLACE, f"{case}/{name}"))
+def rig_named(name: str, request: pytest.FixtureRequest) -> Rig:
+    """Return the rig of a scheduler for one test."""
     fixture = {"local_detached": "local_rig", "local_docker": "docker_rig"}.get(name, f"{name}_rig")
     built: Rig = request.getfixturevalue(fixture)
     return built
+
+
+@pytest.fixture
+def rig(request: pytest.FixtureRequest) -> Rig:
+    """The scheduler that the test is parametrized with."""
+    case = request.node.originalname.removeprefix("test_")
+    request.node.user_properties.append((PLACE, f"{case}/{request.param}"))
+    return rig_named(request.param, request)

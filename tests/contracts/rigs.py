@@ -1,6 +1,6 @@
 """One scheduler each, with the means by which a test rules it: submit a probe app, let it end, fill the queue, cut off.
 
-The probe is the same everywhere: a shell script (``app.sh``) that starts, notes its arguments, waits for its release.
+The probe is the same everywhere, see ``apps``.
 """
 
 from __future__ import annotations
@@ -14,63 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torchx.specs import AppDef, BindMount, Resource, Role, macros
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.keys import submission_key
 from airflow_provider_axtx.launcher.plan import SubmissionPlan
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+from tests.contracts.apps import SCRIPT, probe
 from tests.engines.docker import HOST_FOLDERS, DockerEngine
 from tests.engines.kubernetes import KubernetesCluster
 from tests.engines.slurm import SlurmCluster
 from tests.fakes.scheduler import FakeCluster
 
-SCRIPT = Path(__file__).parent / "app.sh"
 DEADLINE_SECONDS = 60.0
 #: Seconds that each kind of call took, by scheduler.
 TIMES: dict[tuple[str, str], list[float]] = defaultdict(list)
-
-
-def probe(
-    value: str,
-    folder: str,
-    key: str,
-    mode: str = "wait",
-    image: str = "",
-    mounts: str = "",
-    replicas: int = 1,
-    number: float = 0.5,
-    count: int = 1,
-    flag: bool = False,
-    retries: int = 0,
-) -> AppDef:
-    """An app that does what the test says.
-
-    Args:
-        value: a text that must arrive as it is
-        folder: where it meets the test
-        key: its submission key
-        mode: wait, stubborn (ignores TERM), sleep, now (ends at once)
-        image: the image
-        mounts: folders of the host that it needs, separated by colons
-        replicas: number of replicas
-        number: a number that must arrive as it is
-        count: likewise
-        flag: likewise
-        retries: restarts by the scheduler
-    """
-    values = [value, repr(number), str(count), str(flag)]
-    role = Role(
-        name="probe",
-        image=image,
-        entrypoint="/bin/sh",
-        args=[str(SCRIPT), folder, key, macros.replica_id, mode, *values],
-        num_replicas=replicas,
-        max_retries=retries,
-        resource=Resource(cpu=1, gpu=0, memMB=64),
-        mounts=[BindMount(m, m, read_only=m != folder) for m in mounts.split(":") if m],
-    )
-    return AppDef("probe", [role])
 
 
 class Rig:
@@ -87,6 +44,11 @@ class Rig:
     #: What the app's end after a cancellation may look like before the recorded intent is applied.
     after_cancel: frozenset[str] = frozenset({"CANCELLED"})
     tells_exit_code = True
+    #: Whether the scheduler tells when an app began to run, and when it ended.
+    tells_times = True
+    #: Options that lead to another place than those with which apps are submitted, and environment variables that do.
+    other_args: Mapping[str, Any] = {}
+    other_environment: Mapping[str, str] = {}
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -176,10 +138,18 @@ class Rig:
         (self.folder / f"{key}.tmp").write_text(str(exit_code))
         (self.folder / f"{key}.tmp").rename(self.folder / f"{key}.release")
 
+    def plateau(self, key: str) -> None:
+        """Let the app of a trial report progressive results that do not get better."""
+        (self.folder / f"{key}.plateau").touch()
+
     def starts(self, key: str, replica: int = 0) -> int:
         """Return how often a replica was started."""
         file = self.folder / f"{key}.{replica}.started"
         return len(file.read_text().splitlines()) if file.exists() else 0
+
+    def submissions(self, key: str) -> int:
+        """Return how often an app has run, or was submitted where the scheduler tells that."""
+        return self.starts(key)
 
     def values(self, key: str) -> list[str]:
         """Return the arguments that arrived at an app."""
@@ -220,6 +190,11 @@ class LocalRig(Rig):
     name = "local_detached"
     scheduler_args = {"max_parallel": 4, "term_grace": 1}
     cannot = {"outage": "no server"}
+    other_args = {"max_parallel": 1}
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.other_environment = {"AXTX_LOCAL_ROOT": str(folder / "apps of another Airflow")}
 
     def new_launcher(self) -> TorchXLauncher:
         return TorchXLauncher(self.name, scheduler_args=self.scheduler_args)
@@ -250,6 +225,7 @@ class SlurmRig(Rig):
     def __init__(self, folder: Path, cluster: SlurmCluster) -> None:
         self.cluster = cluster
         self.scheduler_args = {"job_dir": str(folder / "jobs")}
+        self.other_args = {"job_dir": str(folder / "other jobs")}
         super().__init__(folder)
 
     def unknown_handle(self) -> str:
@@ -276,6 +252,7 @@ class DockerRig(Rig):
     name = "local_docker"
     cannot = {"queue": "docker has no queue", "cancel_queued": "docker has no queue"}
     after_cancel = frozenset({"FAILED", "SUCCEEDED"})
+    other_environment = {"DOCKER_HOST": "unix:///no/such/docker.sock"}
 
     def __init__(self, folder: Path, docker: DockerEngine) -> None:
         self.docker = docker
@@ -314,6 +291,7 @@ class KubernetesRig(Rig):
     def __init__(self, folder: Path, cluster: KubernetesCluster) -> None:
         self.cluster = cluster
         self.scheduler_args = {"queue": "trials", "namespace": "contract"}
+        self.other_args = {"queue": "other", "namespace": "elsewhere"}
         super().__init__(folder)
 
     def new_launcher(self) -> TorchXLauncher:
@@ -347,7 +325,9 @@ class FakeRig(Rig):
 
     name = "fake"
     scheduler_args = {"queue": "trials"}
+    other_args = {"queue": "other"}
     tells_exit_code = False
+    tells_times = False
 
     def __init__(self, folder: Path) -> None:
         self.cluster = FakeCluster(folder / "cluster", required=("queue",))
@@ -370,11 +350,30 @@ class FakeRig(Rig):
         return handle
 
     def _apps(self, key: str) -> dict[str, dict[str, Any]]:
-        return {app_id: app for app_id, app in self.cluster.apps().items() if app["name"] == key}
+        return {app_id: app for app_id, app in self.cluster.apps().items() if app["roles"][0]["args"][2] == key}
 
     def release(self, key: str, exit_code: int = 0) -> None:
-        for app_id in self._apps(key):
+        for app_id, app in self._apps(key).items():
+            if exit_code == 0:
+                self._report(app, "{index}", lambda x: x)
             self.cluster.set_state(app_id, "FAILED" if exit_code else "SUCCEEDED")
+
+    def plateau(self, key: str) -> None:
+        for app in self._apps(key).values():
+            for step in range(3):
+                self._report(app, f"{{index}}.steps/{step}", lambda _: "50")
+
+    def _report(self, app: Mapping[str, Any], file: str, value: Callable[[str], str]) -> None:
+        """Do what the app of a trial would do; nothing for any other app."""
+        mode, *values = app["roles"][0]["args"][4:]
+        if mode == "trial":
+            tracker, index, x = values
+            path = Path(tracker, file.format(index=index))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f'{{"loss": {value(x)}}}')
+
+    def submissions(self, key: str) -> int:
+        return len(self._apps(key))
 
     def starts(self, key: str, replica: int = 0) -> int:
         return sum(app["state"] not in ("SUBMITTED", "PENDING", "CANCELLED") for app in self._apps(key).values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -64,6 +65,30 @@ def test_queue(rig: Rig) -> None:
         assert not rig.starts(rig.key)
         assert rig.find(rig.key) == handle
     rig.await_running(rig.key, handle)
+
+
+def test_times(rig: Rig) -> None:
+    """When an app ran, without its time in the queue; schedulers that count in seconds cut the rest off."""
+    waiting = nullcontext() if "queue" in rig.cannot else rig.full()
+    with waiting:
+        handle = rig.submit(rig.key)
+        queued = rig.observe(handle)
+        time.sleep(2 if "queue" not in rig.cannot else 0)
+        let_go = time.time()
+    rig.await_running(rig.key, handle)
+    running, released = rig.observe(handle), time.time()
+    rig.release(rig.key)
+    ended = rig.await_state(handle, "SUCCEEDED")
+    now = time.time()
+    if not rig.tells_times:
+        assert {seen.started_at for seen in (queued, running, ended)} == {ended.ended_at} == {None}
+        return
+    assert queued.ended_at is running.ended_at is None
+    for seen in (running, ended):
+        assert seen.started_at is not None
+        assert int(let_go) - 1 <= seen.started_at <= released
+    assert ended.ended_at is not None
+    assert int(released) <= ended.ended_at <= now
 
 
 def test_find(rig: Rig) -> None:
