@@ -1,4 +1,8 @@
-"""The table scheduler x case at the end of a run: what passed, what failed, what cannot be, what was not asked for."""
+"""The tables at the end of a run: what passed, what failed, what cannot be, what was not asked for.
+
+One has a row for each case of the contract and a column for each scheduler; the other one a row for each scheduler and
+way of waiting, and a column for each way of ending.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,26 @@ from typing import Any
 
 import pytest
 
+from tests.contracts.matrix import ENDS, WAITS, Place, reason_against
 from tests.contracts.rigs import RIGS, TIMES
 
 #: Name under which a test's report carries its place in the table (reports travel between pytest-xdist's processes).
 PLACE = "contract"
+#: The same for a cell of the matrix, see ``matrix.Place``.
+MATRIX_PLACE = "matrix"
 _RESULTS: dict[tuple[str, str], str] = {}
+_CELLS: dict[str, str] = {}
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note one outcome."""
-    place = dict(report.user_properties).get(PLACE)
+    properties = dict(report.user_properties)
+    if (cell := properties.get(MATRIX_PLACE)) is not None:
+        if report.failed:
+            _CELLS[str(cell)] = "FAILED"
+        elif report.when == "call":
+            _CELLS[str(cell)] = "passed"
+    place = properties.get(PLACE)
     if place is None:
         return
     case, scheduler = str(place).split("/")
@@ -30,9 +44,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print the table. A scheduler that was not asked for is named with the command that runs it."""
-    if not _RESULTS:
-        return
+    """Print the tables. A scheduler that was not asked for is named with the command that runs it."""
+    if _RESULTS:
+        _write_contracts(terminalreporter)
+    if _CELLS:
+        _write_matrix(terminalreporter)
+
+
+def _write_contracts(terminalreporter: Any) -> None:
     write = terminalreporter.write_line
     cases = list(dict.fromkeys(case for case, _ in _RESULTS))
     width = max(map(len, cases)) + 2
@@ -44,10 +63,33 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for (case, name), result in _RESULTS.items():
         if result.startswith("n/a"):
             write(f"{name} has no {case}: {result.removeprefix('n/a: ')}")
-    for name, marker in RIGS.items():
-        if not any(scheduler == name for _, scheduler in _RESULTS):
-            write(f"{name} was not asked for in this run: make {f'engines-{marker}' if marker else 'test-quick'}")
+    _write_missing(write, {scheduler for _, scheduler in _RESULTS})
     _write_times(write)
+
+
+def _write_matrix(terminalreporter: Any) -> None:
+    write = terminalreporter.write_line
+    terminalreporter.section("every way of waiting, every way of ending")
+    write(f"{'':<38}" + "".join(f"{end:>13}" for end in ENDS))
+    reasons: dict[str, int] = {}
+    for scheduler in RIGS:
+        for wait in WAITS:
+            places = [Place(scheduler, wait, end) for end in ENDS]
+            against = {place: reason for place in places if (reason := reason_against(place))}
+            for reason in against.values():
+                reasons[reason] = reasons.get(reason, 0) + 1
+            cells = ["n/a" if place in against else _CELLS.get(str(place), "-") for place in places]
+            write(f"{scheduler:<16}{wait!s:<22}" + "".join(f"{cell:>13}" for cell in cells))
+    for reason, number in reasons.items():
+        write(f"n/a in {number} cells: {reason}")
+    write(f"{sum(result == 'passed' for result in _CELLS.values())} of {len(_CELLS)} cells of this run passed")
+    _write_missing(write, {cell.partition("/")[0] for cell in _CELLS})
+
+
+def _write_missing(write: Any, asked_for: set[str]) -> None:
+    for name, marker in RIGS.items():
+        if name not in asked_for:
+            write(f"{name} was not asked for in this run: make {f'engines-{marker}' if marker else 'test-quick'}")
 
 
 def _write_times(write: Any) -> None:

@@ -1,0 +1,77 @@
+"""The cells of the matrix: every scheduler, every way of waiting for a trial's app, every way of ending."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.contracts.rigs import RIGS
+
+
+class Wait(NamedTuple):
+    """A way of waiting.
+
+    :param task: ``sensor``, ``run`` (submit and wait in one task), ``fused`` (and complete, too) or ``optimize``.
+    :param mode: ``poke`` (in a worker), ``reschedule`` or ``deferrable``.
+    """
+
+    task: str
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{self.task}, {self.mode}"
+
+
+WAITS = (
+    *(Wait("sensor", mode) for mode in ("poke", "reschedule", "deferrable")),
+    *(Wait(task, mode) for task in ("run", "fused", "optimize") for mode in ("poke", "deferrable")),
+)
+
+SUCCESS, FAILURE, TIMEOUT, EARLY_STOP = "success", "failure", "timeout", "early stop"
+TASK_KILL, TRIGGER_KILL = "task kill", "trigger kill"
+REAP, CLI_REAP = "reap", "CLI reap"
+ENDS = (SUCCESS, FAILURE, TIMEOUT, TASK_KILL, TRIGGER_KILL, REAP, CLI_REAP, EARLY_STOP)
+
+#: By way of ending: the status of the trial, the state of the app, and the start of the trial's reason.
+EXPECTED = {
+    SUCCESS: ("COMPLETED", "SUCCEEDED", ""),
+    FAILURE: ("FAILED", "FAILED", ""),
+    TIMEOUT: ("ABANDONED", "CANCELLED", "timeout: still running"),
+    TASK_KILL: ("ABANDONED", "CANCELLED", "task killed: wait was ended"),
+    TRIGGER_KILL: ("ABANDONED", "CANCELLED", "task killed: marked or removed"),
+    REAP: ("ABANDONED", "CANCELLED", "reaped: its tasks have ended"),
+    CLI_REAP: ("ABANDONED", "CANCELLED", "reaped: no active DAG run"),
+    EARLY_STOP: ("EARLY_STOPPED", "CANCELLED", "stopped early"),
+}
+
+
+class Place(NamedTuple):
+    """One cell."""
+
+    scheduler: str
+    wait: Wait
+    end: str
+
+    def __str__(self) -> str:
+        return f"{self.scheduler}/{self.wait}/{self.end}"
+
+
+PRODUCT = tuple(Place(*cell) for cell in itertools.product(RIGS, WAITS, ENDS))
+
+
+def reason_against(place: Place) -> str | None:
+    """Return why there is no such cell, or None. This is the only rule that takes a cell out of the matrix."""
+    if place.end == TRIGGER_KILL and place.wait.mode != "deferrable":
+        return "a task that does not defer has no trigger"
+    return None
+
+
+def cell_parameters() -> list[Any]:
+    """Return the parameters of the test that plays a cell, with the markers of the schedulers."""
+    return [
+        pytest.param(place, id=str(place), marks=[getattr(pytest.mark, marker)] if (marker := RIGS[place[0]]) else [])
+        for place in PRODUCT
+        if reason_against(place) is None
+    ]
