@@ -53,7 +53,7 @@ from tests.operators.conftest import AirflowStates, FakeTaskInstance
 DAG_ID = "matrix"
 HOUR = 3600.0
 _POLL_SECONDS = 0.02
-_DEADLINE_SECONDS = 120
+_DEADLINE_SECONDS = 50
 _CONNECTION = "AIRFLOW_CONN_TORCHX_DEFAULT"
 
 
@@ -364,6 +364,8 @@ class Cell:
         trial = self.store.trial(self.name, 0)
         assert trial.status == status, trial
         assert (trial.reason or "").startswith(reason), trial
+        if self.place.end == FAILURE and self.rig.tells_exit_code:
+            assert "exit code 3" in str(trial.reason)
         assert [t.index for t in self.store.trials(self.name)] == [0]
         [attempt] = self.store.attempts(self.name)
         assert attempt.finished_at is not None, attempt
