@@ -99,6 +99,7 @@ class Cell:
     run: dict[str, Any] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        self._until = time.monotonic() + _DEADLINE_SECONDS
         self.name = self.rig.key
         self.connect(self.rig.scheduler_args)
         for module in (_waiting, optimize, airflow_sensor):
@@ -120,8 +121,7 @@ class Cell:
     def connect_elsewhere(self) -> None:
         """Let the connection, and what this process has in its environment, lead to another place."""
         self.connect(self.rig.other_args, "another tracker")
-        for variable, value in self.rig.other_environment.items():
-            self.patch.setenv(variable, value)
+        self.rig.lead_elsewhere(self.patch)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -202,8 +202,7 @@ class Cell:
     def wait(self, **identity: Any) -> Any:
         """Let the task wait to its end, in as many processes as that takes; return its result."""
         event: dict[str, Any] | None = None
-        deadline = time.monotonic() + _DEADLINE_SECONDS
-        while time.monotonic() < deadline:
+        while True:
             self.operator = operator = self.waiting_operator()
             if self.place.end == TASK_KILL and hasattr(operator, "poll"):
                 # The only moment at which a task that reschedules or defers is in a worker; as good as any for others.
@@ -216,7 +215,6 @@ class Cell:
                 self.pause()
             except TaskDeferred as deferred:
                 event = self.fire(deferred.trigger)
-        raise AssertionError(f"{self.place} waits for more than {_DEADLINE_SECONDS} s")
 
     def _pausing_before(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def paused(*arguments: Any) -> Any:
@@ -255,6 +253,8 @@ class Cell:
 
     def pause(self) -> None:
         """Take the cell's turn while the task waits."""
+        if time.monotonic() > self._until:
+            pytest.fail(f"still waiting {_DEADLINE_SECONDS} s after the beginning")
         if self.acted:
             time.sleep(_POLL_SECONDS)
             return
@@ -373,8 +373,8 @@ class Cell:
         assert attempt.lookup_options is not None
         assert self.store.open_attempts(experiment=self.name) == []
         if self.rig.tells_times and app_state != "CANCELLED":
-            assert attempt.started_at is not None
-            assert attempt.ended_at is not None
+            assert attempt.started_at is not None, attempt
+            assert attempt.ended_at is not None, attempt
             assert attempt.started_at <= attempt.ended_at <= time.time()
 
     def check_scheduler(self) -> None:

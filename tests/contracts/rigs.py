@@ -5,6 +5,7 @@ The probe is the same everywhere, see ``apps``.
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections import defaultdict
@@ -170,6 +171,11 @@ class Rig:
         """Return the handle of an app that never was."""
         return f"{self.name}://torchx/never-was-0123456789-t0-a1"
 
+    def lead_elsewhere(self, patch: pytest.MonkeyPatch) -> None:
+        """Let this process's surroundings lead to another place than the one to which apps were submitted."""
+        for variable, value in self.other_environment.items():
+            patch.setenv(variable, value)
+
     @contextmanager
     def full(self) -> Iterator[None]:
         """Let new apps wait for room, for the time of a block."""
@@ -306,6 +312,13 @@ class KubernetesRig(Rig):
 
     def unknown_handle(self) -> str:
         return f"{self.name}://{self._session()}/contract:never-was-0123456789-t0-a1-abcdef"
+
+    def lead_elsewhere(self, patch: pytest.MonkeyPatch) -> None:
+        """Do what ``kubectl config use-context`` does, to a cluster that does not answer."""
+        config = json.loads(self.cluster.kubeconfig.read_text())
+        config["clusters"].append({"name": "other", "cluster": {"server": "http://127.0.0.1:9"}})
+        config["contexts"].append({"name": "other", "context": {"cluster": "other", "user": "u"}})
+        self.cluster.kubeconfig.write_text(json.dumps({**config, "current-context": "other"}))
 
     @contextmanager
     def full(self) -> Iterator[None]:

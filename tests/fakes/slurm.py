@@ -65,7 +65,8 @@ if command == "sacct":
                 "JobID": number + ("+%d" % i if len(job["parts"]) > 1 else ""),
                 "JobName": part["name"], "State": part["accounted"] or part["state"], "ExitCode": part["exit_code"],
                 "WorkDir": job["work_dir"], "Comment": job["comment"] if state["keeps_comments"] else "",
-                "Start": shown(job.get("start")), "End": shown(job.get("end")),
+                "Start": shown(None if job.get("start_unaccounted") else job.get("start")),
+                "End": shown(job.get("end")),
             }}
             print("|".join(row[column] for column in given["-o"].split(",")))
 elif command == "squeue":

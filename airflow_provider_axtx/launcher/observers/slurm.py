@@ -78,8 +78,7 @@ class SlurmObserver(Observer):
         ids = ",".join(sorted(set(jobs.values())))
         accounting = _ask([*_SACCT, "-j", ids, "-o", _ACCOUNTED], columns=6)
         known = {job: _merged(parts) for job, parts in accounting.parts().items()}
-        # A job that lost its node, or was preempted, is requeued: accounting says NODE_FAIL while it waits again.
-        doubtful = sorted(j for j in set(jobs.values()) if j not in known or known[j].is_infrastructure_failure)
+        doubtful = sorted(j for j in set(jobs.values()) if j not in known or _is_doubtful(known[j]))
         queue = _queue(["-j", ",".join(doubtful)], _QUEUED, columns=6) if doubtful else _Source()
         live = {job: _merged(parts) for job, parts in queue.parts().items()}
         seen = {job: _combined_observation(job, known, live, accounting, queue) for job in jobs.values()}
@@ -204,7 +203,7 @@ def _combined_observation(
 ) -> AppObservation | None:
     """Combine what accounting and the queue report about a job; None when that is not enough to decide."""
     if job in known and not known[job].is_infrastructure_failure:
-        return known[job]
+        return replace(known[job], started_at=known[job].started_at or _started(live.get(job)))
     if job in live:
         return live[job]
     if queue.error:
@@ -212,6 +211,20 @@ def _combined_observation(
     if job in known:
         return known[job]
     return None if accounting.error and not accounting.is_off else UNSEEN
+
+
+def _is_doubtful(accounted: AppObservation) -> bool:
+    """Return whether the queue may know better than accounting.
+
+    A job that lost its node, or was preempted, is requeued: accounting says NODE_FAIL while it waits again. The end of
+    a brief job may be accounted before its start.
+    """
+    has_run = accounted.app_state in ("SUCCEEDED", "FAILED")
+    return accounted.is_infrastructure_failure or (has_run and accounted.started_at is None)
+
+
+def _started(queued: AppObservation | None) -> float | None:
+    return None if queued is None else queued.started_at
 
 
 def _merged(parts: Sequence[Sequence[str]]) -> AppObservation:

@@ -118,7 +118,7 @@ def test_parts_of_a_heterogeneous_job(
 def test_one_sacct_for_all_jobs_and_no_squeue_when_that_knows_them(
     cluster: FakeSlurm, launcher: TorchXLauncher
 ) -> None:
-    numbers = [cluster.add(n, "RUNNING" if n % 2 else "COMPLETED") for n in range(1, 50)]
+    numbers = [cluster.add(n, "RUNNING" if n % 2 else "COMPLETED", start=1767323045) for n in range(1, 50)]
     seen = launcher.observe([handle(n) for n in numbers])
     assert [seen[handle(n)].app_state for n in numbers] == ["RUNNING" if int(n) % 2 else "SUCCEEDED" for n in numbers]
     (call,) = cluster.calls("sacct")
@@ -150,6 +150,19 @@ def test_times(
     number = cluster.add(12, state, start=start, end=end, queued=unaccounted, unaccounted=unaccounted)
     seen = observe(launcher, number)
     assert (seen.started_at, seen.ended_at) == times
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_a_start_that_is_not_accounted_yet_is_asked_of_the_queue(
+    cluster: FakeSlurm, launcher: TorchXLauncher, queued: bool
+) -> None:
+    number = cluster.add(12, "COMPLETED", start=1767323045, end=1767323049, queued=queued)
+    cluster.update(number, {"start_unaccounted": True})
+    seen = observe(launcher, number)
+    assert (seen.app_state, seen.started_at) == ("SUCCEEDED", 1767323045.0 if queued else None)
+    assert seen.ended_at == 1767323049.0
+    cluster.break_command("squeue")
+    assert observe(launcher, number).app_state == "SUCCEEDED"
 
 
 def test_a_job_that_accounting_does_not_know_yet_is_seen_in_the_queue(
