@@ -15,7 +15,7 @@ from pathlib import Path
 from airflow_provider_axtx.launcher.regular_files import open_regular
 
 _CHUNK_BYTES = 64 * 1024
-#: A longer line is given in pieces of this size, none of which is cut when it is shown.
+#: A longer line is returned in pieces of this size, so that none of them is cut when it is shown.
 MAX_LINE_BYTES = 2000
 #: How far from the end of a file its last lines are looked for.
 MAX_TAIL_BYTES = 1024 * 1024
@@ -90,8 +90,8 @@ def read_lines(
 ) -> Iterator[tuple[int, str]]:
     r"""Yield the lines of a log from a position on, each with the position behind it and its ``\n``.
 
-    A line of more than ``MAX_LINE_BYTES`` comes in pieces; only the last one has the ``\n``. A last line without an end
-    comes when the app has ended. Where a piece of the log was removed, a line says so.
+    A line of more than ``MAX_LINE_BYTES`` is yielded in pieces, of which only the last one has the ``\n``. A last line
+    without an end is yielded when the app has ended. Where a piece of the log was removed, a line says so.
 
     :param path: its first file, which is the only one of a short log (see ``local_detached/output.py``); while it does
         not exist (the app waits in the queue) it counts as empty.

@@ -22,11 +22,11 @@ class LogSource(abc.ABC):
 
     @abc.abstractmethod
     def tail(self, count: int) -> Iterable[str]:
-        """Return the last lines that there are now; of more lines than ``count`` the last ones count."""
+        """Return the last lines that exist now. Of more than ``count`` lines the caller keeps the last ones."""
 
     @abc.abstractmethod
     def after(self, position: int, has_ended: Callable[[], bool]) -> Iterator[tuple[int, str]]:
-        """Yield the lines behind a position, each with its own position, and end at the last line that there is now.
+        """Yield the lines behind a position, each with its own position, up to the last line that exists now.
 
         :param position: 0, or one that came with a line.
         :param has_ended: says whether the app has ended, so that an unfinished line will not be continued.
@@ -65,9 +65,10 @@ class FileLog(LogSource):
 
 
 class TimedLog(LogSource):
-    """Output that a server gives with a time in front of each line; positions are times, in nanoseconds.
+    """Output that a server sends with a time in front of each line; positions are times, in nanoseconds.
 
-    :param fetch: opens the output: the last ``count`` lines (None: all) since a time in nanoseconds, or earlier.
+    :param fetch: opens the output: the last ``count`` lines (None: all) since a time in nanoseconds; it may return
+        earlier lines too.
     """
 
     def __init__(self, label: str, fetch: Callable[[int, int | None], Iterable[bytes]]) -> None:

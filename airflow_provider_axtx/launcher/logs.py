@@ -1,4 +1,4 @@
-"""An app's output: the last lines, or what is new since the last look; never waiting for more."""
+"""An app's output: the last lines, or the lines since the last call. No call waits for output to be written."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def last_lines(
 ) -> list[str]:
     """Return the last lines of each replica, each with the replica's name in front.
 
-    Some schedulers' log iterators wait for an app that will never write again, or for ever. So the status is asked
-    first, all reading happens in a thread, and what was read by the deadline is returned.
+    The log iterators of some schedulers never end, or wait for an app that does not write any more. The status is
+    therefore asked first, the logs are read in a thread, and what was read by the deadline is returned.
 
     :param status: looks at the app.
     :param sources: returns the logs of its replicas.
@@ -91,14 +91,14 @@ class LogFollower:
         :param deadline_seconds: seconds after which reading ends; what is left comes with the next call.
         """
         if self._reader is not None and self._reader.is_alive():
-            return []  # the scheduler has not answered the last time yet
+            return []  # the scheduler has not answered the previous call yet
         found: list[str] = []
         reader = _Reader(self._status, self._sources, lambda source: self._give(source, reader, found, most))
         self._reader = reader
         reader.start()
         reader.join(deadline_seconds)
         with self._lock:
-            # From here on a late reader adds nothing, so no line is lost with it.
+            # A reader that is late adds nothing after this, so that its lines come with the next call.
             reader.stopped.set()
             return found
 
@@ -113,7 +113,7 @@ class LogFollower:
 
 
 def shown(line: str) -> str:
-    """Return a line without its end, cut to a length that a log can bear."""
+    """Return a line without its end, cut to ``_MAX_LINE`` characters."""
     return line.rstrip("\r\n")[:_MAX_LINE]
 
 

@@ -36,7 +36,7 @@ _SECRET = re.compile(r"token|secret|password|passwd|credential|key|auth", re.IGN
 def lookup_options(name: str, scheduler: Scheduler, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what reaches an app that is submitted with these options, as a JSON object.
 
-    Of a scheduler that is not known here: its required options, but those whose name sounds like a secret.
+    For a scheduler that is not listed here these are its required options, except those whose name suggests a secret.
 
     :param name: the scheduler's name.
     :param options: its options, checked.
@@ -53,7 +53,7 @@ def lookup_options(name: str, scheduler: Scheduler, options: Mapping[str, Any]) 
 
 
 def connection_place(name: str, recorded: Mapping[str, Any]) -> str | None:
-    """Return the place to which a scheduler has to be connected to reach an app, or None where every place will do.
+    """Return the place to which a scheduler has to be connected to reach an app, or None if it need not be.
 
     :param recorded: what ``lookup_options`` returned at the submission.
     """
@@ -68,9 +68,9 @@ def connecting_factories(name: str, place: str) -> dict[str, SchedulerFactory]:
 
 
 def check_docker_host(recorded: Mapping[str, Any]) -> None:
-    """Check that a Docker engine that was reached through a local socket is this host's.
+    """Check that an app on a Docker engine behind a local socket belongs to this host.
 
-    :raises AppElsewhereError: it is another's.
+    :raises AppElsewhereError: it belongs to another host.
     """
     if recorded.get("host") and not local_root.is_this_host(recorded):
         local_root.check_host("container", recorded, "it was submitted to that host's own Docker engine")

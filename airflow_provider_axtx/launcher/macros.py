@@ -35,7 +35,7 @@ def keep_verbatim(app: AppDef, values: Iterable[str]) -> None:
 
 
 def _is_changed(value: str) -> bool:
-    # One that ends with the sign could become a macro together with what the component writes behind it.
+    # A value that ends with ``$`` could become a macro together with what the component writes behind it.
     return _NOTHING.substitute(value) != value or (len(value) > 1 and value.endswith("$"))
 
 

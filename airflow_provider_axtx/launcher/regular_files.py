@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class IrregularFileError(OSError):
-    """Something else than a regular file stands where one is expected."""
+    """A link, FIFO, device or socket was found where a regular file was expected."""
 
 
 def open_regular(
@@ -25,7 +25,7 @@ def open_regular(
 
     :param path: the file.
     :param below: folder that holds it, at any depth; links on the way from that folder to the file are not followed
-        either. The folder itself, and what leads to it, is chosen by people who are trusted.
+        either. Links in the path of the folder itself are followed: an administrator has chosen it.
     :param same_owner: whether the file has to belong to the owner of its folder; only with ``below``.
     :raises IrregularFileError: it is a link, a FIFO, a device or a socket, or belongs to another user.
     :raises FileNotFoundError: there is no such file.
@@ -77,7 +77,7 @@ def _enter(folder: int, part: str, path: object) -> int:
 
 def _open(name: str, path: object, folder: int | None) -> int:
     try:
-        # O_NONBLOCK: a FIFO without a writer would be waited for without end.
+        # O_NONBLOCK: opening a FIFO without a writer would otherwise block.
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         if error.errno == errno.ELOOP:

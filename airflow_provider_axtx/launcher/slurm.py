@@ -49,7 +49,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def check_submission(app: AppDef) -> None:
-    """Check what only Slurm cannot do.
+    """Check that an app has nothing that Slurm, unlike other schedulers, cannot run.
 
     :raises InvalidInputError: the name of a role or a variable that would become part of the batch script, an
         environment variable that Slurm would corrupt, or an argument that TorchX would.
@@ -87,7 +87,7 @@ def _check_names(role: Role) -> None:
 
 
 def withhold_secrets(request: Any) -> None:
-    """Let ``sbatch``, which passes its environment on to the job, not see Airflow's own variables.
+    """Hide Airflow's own variables from ``sbatch``, which passes its environment on to the job.
 
     :param request: TorchX's ``SlurmBatchRequest``.
     """
@@ -130,7 +130,7 @@ def work_in(request: Any, job_dir: str | None, key: str) -> None:
     that cannot be written, although the job has been submitted by then. Hence ``--chdir`` on the request itself.
 
     :param request: TorchX's ``SlurmBatchRequest``.
-    :param job_dir: absolute path on a file system that the cluster shares; None leaves all as it is.
+    :param job_dir: absolute path on a file system that the cluster shares; None does not change the request.
     :raises InvalidInputError: not absolute, or the folder cannot be made.
     """
     if job_dir is None:
@@ -150,7 +150,7 @@ def work_in(request: Any, job_dir: str | None, key: str) -> None:
 
 
 def _make_own_folder(folder: Path) -> None:
-    """Make a folder for this user only. One that exists may have been made by another user, who guessed its name."""
+    """Make a folder for this user only. A folder that exists may belong to another user, who guessed its name."""
     try:
         folder.mkdir(mode=0o700)
         return

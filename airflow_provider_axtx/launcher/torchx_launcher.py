@@ -1,7 +1,7 @@
 """Apps on a TorchX scheduler: plan, submit, find, observe, cancel, logs. The only user of TorchX's Runner.
 
-Nothing here is remembered between calls but clients: every method can be called by any process, on any machine, about
-an app that another one submitted.
+Only clients are kept between calls. Any process on any machine can call each method for an app that another process
+submitted.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ _BAD_APP = (
     InvalidRunConfigException,
 )
 
-#: HTTP statuses with which Kubernetes refuses a job for what is in it: it was not created, and never will be.
+#: HTTP statuses with which Kubernetes rejects the content of a job: a retry would be rejected too.
 _REFUSED = (400, 422)
 
-#: Schedulers that have no page for an app: so asking for it would be a wasted call.
+#: Schedulers without a web page for an app: asking them for one would be a wasted call.
 _WITHOUT_PAGES = (LOCAL_DETACHED, "local_docker", "slurm", "kubernetes")
 
 
@@ -197,7 +197,7 @@ class TorchXLauncher:
         )
 
     def submit(self, plan: SubmissionPlan) -> str:
-        """Submit a planned app and return its handle. A plan is good for one submission.
+        """Submit a planned app and return its handle. A plan can be submitted once.
 
         :return: the TorchX app handle, ``scheduler://session/app_id``.
         :raises InvalidInputError: Kubernetes refuses what is in the job; nothing was submitted.

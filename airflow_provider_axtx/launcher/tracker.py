@@ -1,4 +1,4 @@
-"""Results of a trial, from where its app left them: the files of TorchX's ``FsspecResultTracker``."""
+"""Reads the results of a trial from the files that its app wrote with TorchX's ``FsspecResultTracker``."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from airflow_provider_axtx.launcher.removal import remove_in
 
 _Result = TypeVar("_Result")
 
-#: A result is a handful of numbers; a larger file is something else.
+#: A result consists of a few numbers; a larger file is not a result.
 MAX_RESULT_BYTES = 1024 * 1024
 #: Progressive results of one trial; further ones, in order of the step, are ignored.
 MAX_STEPS = 10_000
-#: A file system that takes longer is unavailable: a dead NFS server would hold the caller for ever.
+#: Seconds after which a file system counts as unavailable: a dead NFS server would block the caller without limit.
 DEADLINE_SECONDS = 60.0
 _MAX_EVIDENCE = 200
 
@@ -38,7 +38,7 @@ _MAX_EVIDENCE = 200
 def read_results(tracker_base: str, trial_index: int) -> dict[str, Any] | None:
     """Return what an app reported for a trial, unchecked.
 
-    :param tracker_base: folder or fsspec URL, as the app was given it.
+    :param tracker_base: folder or fsspec URL, as it was passed to the app.
     :param trial_index: the trial.
     :return: the reported names and values, NaN and infinity as floats; None when the app reported nothing.
     :raises InvalidResultError: there is a file, but no JSON object in it; the message shows how it begins.
@@ -59,7 +59,7 @@ def remove_results(tracker_base: str, trial_index: int) -> None:
 
 
 def remove_tracker(tracker_base: str, submission_key: str, *, root_must_exist: bool = False) -> bool:
-    """Remove the whole tracker base of one attempt: results, progress and whatever else its app has put there.
+    """Remove the whole tracker base of one attempt: results, progress and every other file that its app has put there.
 
     :param submission_key: the attempt's key, after which its own tracker base is named. A base of another name is
         shared, and stays.
@@ -105,7 +105,7 @@ def list_steps(tracker_base: str, trial_index: int) -> set[float]:
 def read_progress(tracker_base: str, trial_index: int, known: Collection[float] = ()) -> dict[float, dict[str, Any]]:
     """Return the progressive results of a trial by step, unchecked.
 
-    A file without a JSON object is left out: the app may be writing it, and the next look takes it.
+    A file without a JSON object is left out: the app may be writing it, and the next call reads it.
 
     :param known: steps that need not be read again.
     :raises TrackerUnavailableError: they cannot be read just now.
@@ -127,7 +127,7 @@ def _remove(tracker_base: str, trial_index: int) -> None:
         remove_in(Path(path).parent, tracker_key(trial_index), tracker_step_key(trial_index, "").rstrip("/"))
         return
     files.invalidate_cache()
-    # Never ``rm``: it takes ``*`` and ``[`` in a path for patterns.
+    # Not ``rm``, which treats ``*`` and ``[`` in a path as patterns.
     for stale in [path, *files.find(f"{path}.steps")]:
         with contextlib.suppress(FileNotFoundError):
             files.rm_file(stale)

@@ -89,7 +89,7 @@ def test_all_replicas_are_stopped_at_the_same_time(docker_rig: DockerRig) -> Non
     assert _seconds(max(ended)) - _seconds(min(ended)) < 5
 
 
-def test_cut_name_that_begins_with_a_dash_is_mended(docker_rig: DockerRig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cut_name_that_begins_with_a_dash_is_corrected(docker_rig: DockerRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """TorchX keeps 30 characters of an app's id, whose random end has 12 to 14."""
     key = docker_rig.key
     assert f"{key}-m4601rvst4p2"[-30] == "-"

@@ -1,7 +1,7 @@
-"""One app's directory: every file name in it, atomic writes, and the lock that says "a supervisor is alive".
+"""One app's directory: the names of its files, atomic writes, and the lock that a living supervisor holds.
 
-Standard library only, like every module here whose name starts with an underscore and that the supervisor loads: it
-runs under ``python -I -S``, once for each app, and dataclasses and pathlib alone would cost it 2.5 MB.
+Standard library only, like every module that the supervisor loads: it runs under ``python -I -S``, once for each app,
+and dataclasses and pathlib alone would cost it 2.5 MB.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TOKEN_VARIABLE = "AXTX_APP_TOKEN"
 
 
 class AppDir:
-    """Names and files of one app's directory ``<root>/<app_id>``; the table is in ``local.py``.
+    """Names and files of one app's directory ``<root>/<app_id>``; the table is in ``scheduler.py``.
 
     :param root: directory of all apps of this scheduler, absolute.
     :param app_id: the app id, already checked to be one safe path component.
@@ -76,7 +76,7 @@ class AppDir:
             return None
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return the JSON object in the state file ``name``, or None when there is none that can be believed.
+        """Return the JSON object in the state file ``name``, or None when there is no valid one.
 
         An app may write anything into its own directory. What is not a regular file of the directory's owner, is too
         large, is not a JSON object, or does not have the token of the request, counts as absent.
@@ -102,7 +102,7 @@ class AppDir:
         try:
             write_file(path, text)
         except IsADirectoryError:
-            # The app has put a folder there. It must not keep its end from being recorded.
+            # The app has put a folder there, which must not prevent its end from being recorded.
             os.rename(path, f"{path}.{os.urandom(8).hex()}")
             write_file(path, text)
 

@@ -1,8 +1,8 @@
 """The queue of a host: of the apps that may start, the one that was submitted first starts.
 
 An app may start while fewer apps run on the host than the host's limit, and fewer of those submitted before it than its
-own limit ``max_parallel``. Apps with larger limits overtake it. They do not count against its own limit: it would wait
-for ever if they kept coming.
+own limit ``max_parallel``. Apps with larger limits overtake it. They do not count against its own limit, or it would
+wait for as long as such apps keep coming.
 
 Everything is a file that its owner holds with ``flock``, so the kernel takes a dead supervisor out of the queue::
 
@@ -63,7 +63,7 @@ class Queue:
             return False
         with self._guard():
             ahead = {name: self._limit(name) for name in self._living("waiting") if name < self._name}
-            # With a limit as large as ours it may start whenever we may.
+            # An app whose limit is as large as this one's may start whenever this one may.
             self._ahead = max((name for name, limit in ahead.items() if limit >= self._max_parallel), default=None)
             if self._ahead is not None or not self._may_start(ahead):
                 return False
@@ -82,7 +82,7 @@ class Queue:
         return fits(self._name, self._max_parallel) and len(running) + reserved < self._host_max_parallel
 
     def _limit(self, name: str) -> int:
-        """Return the limit of a waiting app; an older version did not write it, and had all others wait behind it."""
+        """Return the limit of a waiting app. An older version did not write it, and let all others wait behind it."""
         with open(self._path("waiting", name), encoding="ascii") as file:
             return int(file.read() or sys.maxsize)
 
@@ -114,7 +114,7 @@ class Queue:
 
     def _is_waiting(self, name: str) -> bool:
         try:
-            # Shared, so that two followers who look at once do not take each other for the owner.
+            # Shared, so that two processes that ask at the same time do not take each other for the owner.
             descriptor = try_lock(self._path("waiting", name), shared=True)
         except FileNotFoundError:
             return False

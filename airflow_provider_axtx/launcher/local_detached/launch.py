@@ -1,4 +1,4 @@
-"""The two steps of a submission: commit the request, start a supervisor for it. Each can be killed anywhere."""
+"""The two steps of a submission: commit the request, then start a supervisor. Each may be killed at any point."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def start(app: AppDir) -> bool:
         inherited[ARMED_VARIABLE] = os.environ[ARMED_VARIABLE]
     command = [sys.executable, "-I", "-S", str(supervisor.__file__), app.path]
     try:
-        # The standard streams are all that it inherits: an open socket of a task process would be kept open with it.
+        # It inherits only the standard streams: otherwise it would keep open sockets of a task process open.
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,

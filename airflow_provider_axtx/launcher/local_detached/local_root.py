@@ -1,4 +1,4 @@
-"""Whose files are under a root: the same path is another folder on another machine, or in another container."""
+"""Which host's apps a root folder holds. The same path may be another folder on another machine or in a container."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def place(root: Path) -> dict[str, str]:
 def check_root(root: Path, recorded: Mapping[str, Any]) -> None:
     """Check that the files under a root are those that an attempt was recorded with.
 
-    A host that was restarted, or a container made anew, under its old name may have lost them: what ran there has
-    ended with it, so an observation is safe.
+    A host that was restarted, or a container that was made anew, under its old name may have lost them. The apps that
+    ran there have ended with it, so that it may be observed.
 
     :param recorded: what ``place`` returned at the submission.
     :raises AppElsewhereError: they are not.

@@ -1,4 +1,4 @@
-"""Processes of an app: starting them so that they die with their supervisor, and finding every last one."""
+"""Processes of an app: starting them so that they die with their supervisor, and finding all of them."""
 
 from __future__ import annotations
 
@@ -85,8 +85,9 @@ def signal_children(number: int) -> None:
 def kill_app(token: str, leaders: dict[int, int], owner: int) -> list[int]:
     """Kill every process of an app whose supervisor is dead.
 
-    A pid alone proves nothing after a crash. Ours is what carries the token in its environment, what is in the session
-    of a replica that still has its recorded start time, and what shares a replica's session with one of those.
+    After a crash a pid alone does not identify a process. A process belongs to the app when it has the token in its
+    environment, when it is in the session of a replica that still has its recorded start time, or when it shares a
+    replica's session with one of those.
 
     :param token: the app's token, from ``request.json``.
     :param leaders: pid -> start time of its replicas, from ``running.json``.
@@ -96,7 +97,7 @@ def kill_app(token: str, leaders: dict[int, int], owner: int) -> list[int]:
     deadline = time.monotonic() + _DYING_SECONDS
     while victims := {pid for pid in _processes_of(token, leaders) if owner == 0 or _user_of(pid) == owner}:
         for pid in victims:
-            # One that has changed its user may not be ours to kill: it is reported.
+            # This user may not kill a process that has changed its user: it is reported.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
@@ -135,8 +136,8 @@ def _carries(pid: int, token: str) -> bool:
 def start_replica(replica: dict[str, Any], output: int, gate: int, gate_keeper: int) -> int:
     """Fork one replica, which runs its command only after it has read a byte from ``gate``.
 
-    So the supervisor can record the pids before any of them does something: killed in between, it leaves children
-    that read end-of-file and go.
+    The supervisor can thus record the pids before any replica does something. When it is killed in between, its
+    children read end-of-file and exit.
 
     :param replica: ``args``, ``env``, ``cwd`` of ``request.json``.
     :param output: write end of a pipe, for its standard output and standard error.
@@ -166,5 +167,5 @@ def _become_replica(replica: dict[str, Any], output: int, gate: int, gate_keeper
     except (OSError, ValueError) as error:  # ValueError: a zero byte in an argument or a variable.
         os.write(2, f"cannot run {replica['args']} in {replica['cwd']}: {error}\n".encode())
     finally:
-        # Whatever happened, the forked copy of the supervisor must not go on as a second one.
+        # In any case, the forked copy of the supervisor must not go on as a second supervisor.
         os._exit(127)

@@ -32,9 +32,9 @@ def remove_app(root: Path, app_id: str) -> bool:
         return False
     trash, removed = f"{launch.TRASH_PREFIX}{app_id}", False
     with contextlib.suppress(FileNotFoundError):  # Another process may remove it as well.
-        removed = remove_in(root, trash)  # What a process that was killed has left of it.
+        removed = remove_in(root, trash)  # A process that was killed may have left a part of it.
         if final_of(AppDir(str(root), app_id)) is not None:
-            # Renamed first: half removed it could be taken for an app that never ended.
+            # Renamed first: a directory that is half removed could look like an app that has not ended.
             (root / app_id).rename(root / trash)
             crash_point("local.after_trash")
             removed = remove_in(root, trash)

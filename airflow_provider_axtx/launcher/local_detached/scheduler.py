@@ -87,7 +87,7 @@ def default_root() -> Path:
 
 
 class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
-    """TorchX's local scheduler with apps that live on their own; see the module for how.
+    """TorchX's local scheduler with apps that do not depend on the process that submitted them; see the module.
 
     Any number of instances in any number of processes may use one root. The app id is the ``AppDef``'s name, so that
     a name can be submitted only once. There is one root for all apps and no ``log_dir`` option, because state and
@@ -307,7 +307,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         _state(app)
 
     def close(self) -> None:
-        """Do nothing: apps live on."""
+        """Do nothing: the apps go on running."""
 
     def __del__(self) -> None:
         """Do nothing: LocalScheduler would terminate its apps."""
@@ -352,7 +352,7 @@ def _structured_error(app: AppDir, roles: builtins.list[dict[str, Any]]) -> str:
     paths = [Path(app.logs, name, str(k), _ERROR_FILE) for name, k in replicas]
     written = [path for path in paths if path.is_file()]
     for path in sorted(written, key=lambda path: path.stat().st_mtime):
-        with contextlib.suppress(OSError):  # a link, or unreadable: the app's own doing
+        with contextlib.suppress(OSError):  # the app has made it a link, or a file that cannot be read
             text = read_regular(path, _MAX_ERROR_BYTES, below=app.root).decode(errors="replace")
             try:
                 return json.dumps(json.loads(text))

@@ -181,21 +181,21 @@ class Supervisor:
             self._failure = f"{name}: {f'killed by {_signal_name(-code)}' if code < 0 else f'exit code {code}'}"
 
     def _terminate(self) -> None:
-        """Ask what is left to stop and give it the grace; orphans too, because a shell may die before its child."""
+        """Send SIGTERM to all processes, orphans included, and wait for the grace: a shell may die before its child."""
         signal_children(signal.SIGTERM)
         deadline = time.monotonic() + self._request["term_grace"]
         while self._look() and (left := deadline - time.monotonic()) > 0:
             self._pause(min(left, _INTERVAL))
 
     def _kill(self) -> None:
-        """Kill until no descendant is left: each one killed hands its own children to this process."""
+        """Kill descendants until none is left; the children of a killed process become children of this one."""
         if not self._adopts:
             kill_app(self._request["token"], self._leaders, os.getuid())
         pause = 0.01
         while self._look():
             signal_children(signal.SIGKILL)
             self._pause(pause)
-            pause = min(2 * pause, 1.0)  # One stuck in the kernel may stay for long.
+            pause = min(2 * pause, 1.0)  # A process that hangs in the kernel may take long.
 
     def _pause(self, seconds: float) -> None:
         received = signal.sigtimedwait(SUPERVISED_SIGNALS, seconds)
@@ -249,7 +249,8 @@ def main(path: str) -> None:
     """Detach and supervise the app in the directory ``path``; the calling process returns at once."""
     if os.fork():
         os._exit(0)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # Inherited as "ignore", it would reap the replicas behind our back.
+    # Inherited as "ignore", it would let the kernel reap the replicas and discard their exit codes.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, SUPERVISED_SIGNALS)
     app = AppDir(*os.path.split(path))
     crash_point("supervisor.before_lock")

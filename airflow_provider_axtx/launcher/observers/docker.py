@@ -131,7 +131,7 @@ class DockerObserver(Observer):
         if state.get("OOMKilled"):
             return AppObservation("FAILED", f"{label}: out of memory (OOM-killed), exit code {state['ExitCode']}")
         if state["ExitCode"] != 0 or state.get("Error"):
-            # Also a container that is only "created": its start failed, and it would be waited for without end.
+            # Also a container that is only "created": its start has failed, and it will never run.
             reason = " ".join(filter(None, [f"exit code {state['ExitCode']}", state.get("Error")]))
             return AppObservation("FAILED", f"{label}: {reason}")
         if container["State"] != "created":
