@@ -105,7 +105,7 @@ class Cell:
         for module in (_waiting, optimize, airflow_sensor):
             self.patch.setattr(module, "time", _Clock(self.pause))
         # A killed task is killed in its worker, where this operator waits at first; else it defers at once.
-        self.patch.setattr(optimize, "DEFERRAL_SECONDS", 60.0 if self.place.end == TASK_KILL else 0.0)
+        self.patch.setattr(optimize, "deferral_seconds", lambda: 60.0 if self.place.end == TASK_KILL else 0.0)
 
     # -- what there is before the wait
 

@@ -12,7 +12,7 @@ import pytest
 from airflow.cli import cli_parser
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-from airflow_provider_axtx import cli
+from airflow_provider_axtx.cli import reap
 from airflow_provider_axtx.hooks import installation
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -23,6 +23,7 @@ from tests.contracts.conftest import rig_named
 from tests.contracts.matrix import ENDS, EXPECTED, PRODUCT, WAITS, Place, cell_parameters, reason_against
 from tests.contracts.rigs import RIGS, FakeRig
 from tests.contracts.table import MATRIX_PLACE
+from tests.fakes.airflow_output import json_printed
 from tests.operators.conftest import AirflowStates
 
 
@@ -53,13 +54,13 @@ def airflow(monkeypatch: pytest.MonkeyPatch, store_file: Path) -> AirflowStates:
 def ax(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Run ``airflow ax`` while no DAG run is active; return the rows that it prints."""
     monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")  # which the command sets, and the test has to restore
-    monkeypatch.setattr(cli, "_active_dag_runs", lambda task=None: set())
+    monkeypatch.setattr(reap, "active_dag_runs", lambda task=None: set())
 
     def run(*arguments: str) -> Any:
         capsys.readouterr()
         args = cli_parser.get_parser().parse_args(["ax", *arguments, "--output", "json"])
         args.func(args)
-        return json.loads(capsys.readouterr().out)
+        return json_printed(capsys.readouterr().out)
 
     return run
 
