@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import yaml
 from airflow.cli import cli_parser
 
-from airflow_provider_axtx.cli import reap
+from airflow_provider_axtx.cli import cleanup, reap
 from airflow_provider_axtx.core.records import Observation, TaskIdentity
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -112,7 +113,9 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", [("experiments",), ("reap",), ("reap", "--dry-run")])
+@pytest.mark.parametrize(
+    "command", [("experiments",), ("reap",), ("reap", "--dry-run"), ("cleanup", "--older-than", "90d")]
+)
 def test_without_a_store_there_is_nothing_to_list_and_none_is_made(
     ax: Ax, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,3 +328,64 @@ def test_dag_runs_of_dags_that_are_gone_are_over(home: Home) -> None:
     done = home.run("-c", DAG_RUNS)
     active = [(dag_id, state) for dag_id in ("broken", "present") for state in ("queued", "running")]
     assert done.stdout.splitlines()[-1] == str(active)
+
+
+@pytest.fixture
+def ended(digits: Path, monkeypatch: pytest.MonkeyPatch) -> ExperimentStore:
+    """The store with ``digits``, and an experiment of a DAG run that has left an app behind."""
+    store = ExperimentStore(f"sqlite:///{digits / 'digits.db'}")
+    experiment(store, 1, "open")
+    begin(store, "open", 0)
+    monkeypatch.setattr(cleanup, "installation_id_in_database", lambda: "")
+    monkeypatch.setattr(cleanup, "active_dag_runs", lambda: set())
+    return store
+
+
+def test_cleanup_removes_what_is_old_and_tells_why_it_left_the_rest(ax: Ax, ended: ExperimentStore) -> None:
+    assert json.loads(ax("cleanup", "--older-than", "90d", "--output", "json")[0]) == []
+    time.sleep(1.0)  # the shortest age that can be given in whole seconds
+    listed = json.loads(ax("cleanup", "--older-than", "0.5", "--dry-run", "--output", "json")[0])
+    assert [(row["experiment"], row["result"]) for row in listed] == [("digits", "to be removed"), ("open", "left")]
+    assert "trial 0 (STAGED)" in listed[1]["reason"]
+    keep_best = ("--keep-best", "--experiment", "digits")
+    assert json.loads(ax("cleanup", "--older-than", "0.5", *keep_best, "--output", "json")[0]) == []
+    assert len(ended.summaries()) == 2
+    removed = yaml.safe_load(ax("cleanup", "--older-than", "0.5", "--output", "yaml")[0])
+    assert [(row["experiment"], row["result"]) for row in removed] == [("digits", "removed"), ("open", "left")]
+    assert [summary.name for summary in ended.summaries()] == ["open"]
+
+
+@pytest.mark.usefixtures("ended")
+@pytest.mark.parametrize("age", ["soon", "-1d", "0"])
+def test_an_age_that_is_none_is_an_error(ax: Ax, age: str) -> None:
+    with pytest.raises(SystemExit, match="--older-than must be a duration"):
+        ax("cleanup", f"--older-than={age}")
+
+
+def test_cleanup_needs_an_age(ax: Ax) -> None:
+    with pytest.raises(SystemExit):
+        ax("cleanup")
+
+
+def test_delete_asks_and_is_refused_while_a_trial_is_open(
+    ax: Ax, ended: ExperimentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def no_terminal(question: str) -> str:
+        asked.append(question)
+        raise EOFError
+
+    for answer in (lambda question: "n", no_terminal):
+        monkeypatch.setattr("builtins.input", answer)
+        with pytest.raises(SystemExit, match="Nothing was removed"):
+            ax("delete", "digits")
+    assert "'digits' with 2 trials" in asked[0]
+    with pytest.raises(SystemExit, match=r"'open' is left: 1 of its trials are open"):
+        ax("delete", "open", "--yes")
+    with pytest.raises(SystemExit, match="nothing"):
+        ax("delete", "nothing", "--yes")
+    assert len(ended.summaries()) == 2
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    assert "Removed digits" in ax("delete", "digits")[1]
+    assert [summary.name for summary in ended.summaries()] == ["open"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from airflow.cli.cli_config import ARG_OUTPUT, ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
+from airflow.cli.cli_config import ARG_OUTPUT, ARG_YES, ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
 
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
@@ -38,6 +38,17 @@ _LOST_HOST = Arg(
     default=[],
 )
 _DRY_RUN = Arg(("--dry-run",), help="List what would be ended, and end nothing", action="store_true")
+_OLDER_THAN = Arg(
+    ("--older-than",),
+    help="Only experiments without any activity for so long: 90d (days), PT12H (hours) or 3600 (seconds)",
+    required=True,
+)
+_KEEP_BEST = Arg(
+    ("--keep-best",),
+    help="Keep the records of all trials, and the files of the best one; remove the files of the others",
+    action="store_true",
+)
+_NOTHING_REMOVED = Arg(("--dry-run",), help="List what would be removed, and remove nothing", action="store_true")
 
 
 def get_commands() -> list[CLICommand]:
@@ -79,6 +90,21 @@ def get_commands() -> list[CLICommand]:
                     "Cancel the apps of DAG runs that are over, and settle their trials",
                     _of("reap.reap"),
                     (_ONLY_EXPERIMENT, _DAG_ID, _RUN_ID, _LOST_HOST, _DRY_RUN, _CONN_ID, _TORCHX_CONN_ID, ARG_OUTPUT),
+                ),
+                ActionCommand(
+                    "cleanup",
+                    "Remove ended experiments that have not been used for a time, with their files",
+                    _of("cleanup.clean_up"),
+                    (
+                        *(_OLDER_THAN, _KEEP_BEST, _ONLY_EXPERIMENT, _LOST_HOST, _NOTHING_REMOVED),
+                        *(_CONN_ID, _TORCHX_CONN_ID, ARG_OUTPUT),
+                    ),
+                ),
+                ActionCommand(
+                    "delete",
+                    "Remove one ended experiment with its files",
+                    _of("cleanup.delete"),
+                    (_EXPERIMENT, _LOST_HOST, ARG_YES, _CONN_ID, _TORCHX_CONN_ID),
                 ),
             ),
         )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Protocol, TypeAlias, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.experiment_name import EXPERIMENT_NAME_FIX, fitted_name, is_experiment_name
 from airflow_provider_axtx.core.numbers import as_number, as_whole
 
 _T = TypeVar("_T")
+_DURATION: TypeAdapter[timedelta] = TypeAdapter(timedelta)
 
 
 #: Texts that are booleans.
@@ -105,6 +109,24 @@ def seconds_in(value: object) -> float | None:
     """Return a duration (a number of seconds, its text, or a ``timedelta``) in seconds; None unless it is above 0."""
     seconds = as_number(value.total_seconds() if isinstance(value, timedelta) else value)
     return seconds if seconds is not None and seconds > 0 else None
+
+
+def as_duration(field: str, value: object) -> float:
+    """Return a duration above 0 in seconds, also of a text such as ``90d``, ``12:00:00`` or ``PT12H`` (ISO 8601).
+
+    :param field: the argument's name, for the error.
+    :raises InvalidInputError: when it is not one, or not above 0.
+    """
+    seconds = seconds_in(value)
+    if seconds is None and isinstance(value, str):
+        with contextlib.suppress(ValidationError):
+            seconds = seconds_in(_DURATION.validate_python(value.strip()))
+    if seconds is None:
+        raise InvalidInputError(
+            f"{field} must be a duration above 0, not {shorten(value)}.",
+            fix=f"set {field}, for example to 90d (days), PT12H (hours) or 3600 (seconds).",
+        )
+    return seconds
 
 
 def is_given(value: object) -> bool:

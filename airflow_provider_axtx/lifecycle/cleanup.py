@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.completed import completed_trials
 from airflow_provider_axtx.core.errors import (
+    AppElsewhereError,
     AxtxError,
     ExperimentNotFoundError,
     TrackerUnavailableError,
@@ -178,11 +179,7 @@ class _Cleaning:
         return removed, left
 
     def _remove_files_of(self, attempt: AttemptRecord) -> None:
-        from airflow_provider_axtx.launcher.scheduler_registry import leaves_files
-
-        if attempt.host in self.retention.lost_hosts:
-            return
-        if leaves_files(attempt.scheduler) and not self.launcher_for(attempt).remove_files(attempt.submission_key):
+        if not self._remove_app(attempt):
             raise TrialStateError(
                 f"the app {attempt.app_handle or attempt.submission_key} has not ended",
                 fix="cancel it, or wait until it has ended.",
@@ -190,6 +187,19 @@ class _Cleaning:
         crash_point("cleanup.after_app")
         self._remove_tracker(attempt)
         crash_point("cleanup.after_tracker")
+
+    def _remove_app(self, attempt: AttemptRecord) -> bool:
+        """Remove the folder of an app; return False when the app has not ended."""
+        from airflow_provider_axtx.launcher.scheduler_registry import leaves_files
+
+        if not leaves_files(attempt.scheduler):
+            return True
+        try:
+            return self.launcher_for(attempt).remove_files(attempt.submission_key)
+        except AppElsewhereError:
+            if attempt.host in self.retention.lost_hosts:
+                return True
+            raise
 
     def _remove_tracker(self, attempt: AttemptRecord) -> None:
         from airflow_provider_axtx.launcher.tracker import remove_tracker

@@ -31,7 +31,7 @@ def settle_what_ended_dag_runs_left(
     :param ti: the running task instance, which asks Airflow for the states of the DAG runs.
     """
     try:
-        settled = settle_ended_dag_runs(store, launcher_for, experiment, task, lambda owner: _is_active(ti, owner))
+        settled = settle_ended_dag_runs(store, launcher_for, experiment, task, lambda owner: is_active(ti, owner))
     except SchedulerUnavailableError as error:
         # What another DAG run has left, for example on a host that is gone, must not fail this one.
         log.warning("A DAG run that is over has left trials open: %s", error)
@@ -40,7 +40,7 @@ def settle_what_ended_dag_runs_left(
         log.warning("A DAG run that is over had left trial %s open: %s (%s)", one.trial_index, one.trial_status, one)
 
 
-def _is_active(ti: Any, owner: TaskIdentity) -> bool:
+def is_active(ti: Any, owner: TaskIdentity) -> bool:
     """Return whether the DAG run of a task is queued or running; one that Airflow does not know is not."""
     try:
         return ti.get_dagrun_state(owner.dag_id, owner.run_id) in _ACTIVE

@@ -40,6 +40,7 @@ from airflow_provider_axtx.operators.base import (
     current_identity,
     uncalled,
 )
+from airflow_provider_axtx.operators.maintenance import AxCleanupOperator, AxReapOperator
 from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 
 if TYPE_CHECKING:
@@ -56,11 +57,13 @@ __all__ = [
     "AxAnalyzeOperator",
     "AxAttachTrialsOperator",
     "AxBestTrialOperator",
+    "AxCleanupOperator",
     "AxCompleteTrialOperator",
     "AxCreateExperimentOperator",
     "AxGenerateTrialOperator",
     "AxGenerateTrialsOperator",
     "AxOptimizeOperator",
+    "AxReapOperator",
 ]
 
 

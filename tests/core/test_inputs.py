@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import as_choice, as_int, as_object, as_seconds, is_templated
+from airflow_provider_axtx.core.inputs import as_choice, as_duration, as_int, as_object, as_seconds, is_templated
 
 
 @pytest.mark.parametrize("value", ["{{ run_id }}", {"a": ["{% if x %}"]}, ["{# c #}"], {"{{ k }}": 1}])
@@ -26,6 +27,10 @@ def test_a_literal_is_known_at_parse(value: object) -> None:
         (lambda v: as_object("f", v), None, {}),
         (lambda v: as_int("f", v, minimum=1), " 7 ", 7),
         (lambda v: as_seconds("f", v), "1.5", 1.5),
+        (lambda v: as_duration("f", v), "90d", 90 * 86400.0),
+        (lambda v: as_duration("f", v), " PT12H ", 12 * 3600.0),
+        (lambda v: as_duration("f", v), "3600", 3600.0),
+        (lambda v: as_duration("f", v), timedelta(days=1), 86400.0),
     ],
 )
 def test_what_a_form_or_template_gives_is_read(read: Callable[[Any], Any], value: object, expected: object) -> None:
@@ -62,3 +67,9 @@ def test_scheduler_options_may_hold_a_secret_and_are_not_shown(value: object) ->
     with pytest.raises(InvalidInputError, match="scheduler_args") as caught:
         as_object("scheduler_args", value)
     assert "Ohw4" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "soon", "90x", "-90d", "0d", 0, "0", None, "nan", "inf", True, "1e400", "P1X"])
+def test_what_is_not_a_duration_is_refused(value: object) -> None:
+    with pytest.raises(InvalidInputError, match="field_x must be a duration"):
+        as_duration("field_x", value)

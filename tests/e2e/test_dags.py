@@ -83,6 +83,7 @@ def test_every_dag_is_imported(world: World) -> None:
         "tune_from_ui",
         "nightly_tuning",
         "tune_on_slurm",
+        "axtx_maintenance",
     } <= EXAMPLES
 
 
@@ -221,3 +222,25 @@ def test_tasks_find_ax_imported_and_no_other_process_loads_it(world: World) -> N
     assert world.env.api.xcom("warm", run_id, "look") == ["ax", "torchx"]
     mapped = {name: Path(f"/proc/{world.env.pid(name)}/maps").read_text() for name in COMPONENTS}
     assert [name for name, libraries in mapped.items() if "libtorch" in libraries] == ["scheduler"]
+
+
+def test_the_nightly_maintenance_removes_what_has_ended_and_leaves_what_is_used(world: World) -> None:
+    """The last test: it removes the experiments of the others."""
+    used = world.scenario("deferred_loop")
+    used.await_starts(1)
+    used.await_task("tune.round_0.wait", "deferred")
+    before = {summary.name for summary in world.store.summaries()}
+    assert len(before) > 3
+    api = world.env.api
+    api.wait_for_dag("axtx_maintenance", LONG)
+    run_id = api.trigger("axtx_maintenance", {"older_than": "1"}, timeout=LONG)
+    api.wait_for_run("axtx_maintenance", run_id, LONG)
+    lines = {line["experiment"]: line for line in api.xcom("axtx_maintenance", run_id, "cleanup")}
+    assert lines[used.experiment]["result"] == "left"
+    assert "open" in lines[used.experiment]["reason"]
+    assert {name for name, line in lines.items() if line["result"] == "removed"} >= {"from-ui", "nightly-digits"}
+    left = {summary.name for summary in world.store.summaries()}
+    assert left == before - {name for name, line in lines.items() if line["result"] == "removed"}
+    used.let_go()
+    used.await_end()
+    assert used.statuses() == {0: "COMPLETED"}

@@ -246,8 +246,11 @@ def test_what_was_on_a_lost_host_is_gone_with_it(machine: Machine) -> None:
     experiment(machine.store, 1, "old")
     options = {**place(machine.apps), "host": "lost", "boot_id": "x", "root_id": "x"}
     machine.run("old", 0, 0.5, lookup_options=options, host="lost")
+    (key,) = machine.keys("old")
+    (machine.apps / key).rename(machine.folder / "with the host")
     assert [line.result for line in machine.clean()] == ["left"]
     assert machine.clean(Retention(installation="ours", lost_hosts=["lost"])) == [CleanedUp("old", "removed", 1)]
+    assert machine.files() == []  # also the tracker, which this machine reaches
 
 
 def test_trackers_of_a_cluster_that_are_not_mounted_here_are_not_forgotten(machine: Machine) -> None:

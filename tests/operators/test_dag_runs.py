@@ -28,7 +28,7 @@ class _Airflow:
 )
 def test_a_dag_run_is_active_while_it_is_queued_or_running(state: str, is_active: bool) -> None:
     owner = TaskIdentity(dag_id="dag", run_id="run", task_id="task")
-    assert _dag_runs._is_active(_Airflow(state), owner) is is_active
+    assert _dag_runs.is_active(_Airflow(state), owner) is is_active
 
 
 def test_what_another_dag_run_has_left_on_a_host_that_is_gone_fails_no_task(
