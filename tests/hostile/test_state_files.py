@@ -149,7 +149,7 @@ def test_observer_with_more_rights_kills_only_processes_of_the_owner(
 ) -> None:
     """The app of an ordinary user names a process of root, and root's triggerer looks at the app."""
     forge(apps, time=1.0, leaders={str(stranger.pid): process(stranger.pid).start}, token="TOKEN")
-    for path in [apps.root / "app", *(apps.root / "app").rglob("*")]:
+    for path in [apps.root, apps.root / "app", *(apps.root / "app").rglob("*")]:
         os.chown(path, NOBODY, NOBODY)
     assert apps.until("app") == "FAILED"
     assert stranger.poll() is None

@@ -7,9 +7,11 @@ and dataclasses and pathlib alone would cost it 2.5 MB.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import stat
 import time
 
 from airflow_provider_axtx.launcher.regular_files import IrregularFileError, read_regular
@@ -51,6 +53,21 @@ class AppDir:
     def exists(self) -> bool:
         """Return whether a submission under this id was committed."""
         return os.path.isdir(self.path)
+
+    def check_owner(self) -> None:
+        """Check that the directory, if there is one, is this user's: its name can be guessed, and made by another one.
+
+        That of the root's owner is accepted, too: root may look at a user's apps, and some file systems show one owner
+        for all files.
+
+        :raises PermissionError: it is another user's, or a link.
+        """
+        try:
+            found = os.lstat(self.path)
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), os.stat(self.root).st_uid):
+            raise PermissionError(errno.EPERM, "it is not a directory of this user", self.path)
 
     def has(self, name: str) -> bool:
         """Return whether there is anything of that name in the directory, also a link to nothing."""

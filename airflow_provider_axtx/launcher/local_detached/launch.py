@@ -37,8 +37,10 @@ def commit(app: AppDir, request: dict[str, Any]) -> bool:
     :param request: ``roles`` (each with ``name`` and ``replicas``), ``max_parallel``, ``term_grace``; each replica has
         ``args``, ``env``, ``cwd``, ``stdout``, ``stderr``, ``combined``.
     :return: False when an app of this id exists.
-    :raises OSError: when it cannot be written; then nothing was.
+    :raises OSError: when it cannot be written; then nothing was. Also when another user has made a directory of its
+        name.
     """
+    app.check_owner()
     if app.exists():
         return False
     token = uuid.uuid4().hex
@@ -51,6 +53,7 @@ def commit(app: AppDir, request: dict[str, Any]) -> bool:
         Path(staged.path).rename(app.path)
     except OSError:
         shutil.rmtree(staged.path, ignore_errors=True)
+        app.check_owner()
         if app.exists():
             return False
         raise

@@ -226,8 +226,8 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         """
         seen: dict[str, AppObservation | AppElsewhereError | OSError] = {}
         for app_id in app_ids:
-            app = self._known(app_id)
             try:
+                app = self._known(app_id)
                 seen[app_id] = (observe(app) if app else None) or UNSEEN
             except (AppElsewhereError, OSError) as error:
                 seen[app_id] = error
@@ -236,7 +236,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
     def list(self, *_: object) -> builtins.list[ListAppResponse]:
         """Return all apps under the root, in order of their ids. Newer TorchX passes a configuration; it is ignored."""
         names = sorted(entry.name for entry in self.root.iterdir()) if self.root.is_dir() else []
-        seen = {name: _state(app) for name in names if (app := self._known(name))}
+        seen = {name: _state(app) for name in names if (app := self._own(name))}
         return [ListAppResponse(app_id=name, state=AppState[s.app_state]) for name, s in seen.items() if s]
 
     def log_iter(
@@ -316,9 +316,21 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         return AppDir(str(self.root), app_id)
 
     def _known(self, app_id: str) -> AppDir | None:
-        """Return the directory of a committed app; None for any other id, also one that is not a safe file name."""
+        """Return the directory of a committed app; None for any other id, also one that is not a safe file name.
+
+        :raises PermissionError: there is one that another user has made.
+        """
         app = self._directory(app_id)
-        return app if is_safe_name(app_id) and app.has(REQUEST) else None
+        if not is_safe_name(app_id):
+            return None
+        app.check_owner()
+        return app if app.has(REQUEST) else None
+
+    def _own(self, app_id: str) -> AppDir | None:
+        """Do the same, and return None for a directory of another user."""
+        with contextlib.suppress(PermissionError):
+            return self._known(app_id)
+        return None
 
 
 def create_scheduler(
