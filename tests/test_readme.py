@@ -11,12 +11,24 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_dags_in_the_readme_are_dags(tmp_path: Path) -> None:
-    code = [block for block in re.findall(r"```python\n(.*?)```", README, re.S) if "@dag" in block]
+    code = [block for block in re.findall(r"```python[^\n]*\n(.*?)```", README, re.S) if "@dag" in block]
     for number, block in enumerate(code):
         (tmp_path / f"readme_{number}.py").write_text(block)
     bag = DagBag(tmp_path)
     assert bag.import_errors == {}
-    assert {name: len(dag.tasks) for name, dag in bag.dags.items()} == {"booth": 23, "booth_in_one_task": 1}
+    assert {name: len(dag.tasks) for name, dag in bag.dags.items()} == {"booth": 23, "tune_script": 1}
+
+
+def titled(title: str) -> str:
+    (code,) = re.findall(rf'```python title="{title}"\n(.*?)```', README, re.S)
+    return str(code)
+
+
+def test_a_script_is_tuned_in_fifteen_lines() -> None:
+    code = titled("dags/tune_script.py")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+    script = titled("dags/train.py")
+    assert not re.search(r"airflow|torchx|\bax\b|axtx", script)
 
 
 def test_the_make_targets_in_the_readme_exist() -> None:
