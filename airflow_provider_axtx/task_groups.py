@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, TaskGroup, TriggerRule, conf, task_group
 
-from airflow_provider_axtx.core.inputs import ComponentRef, Templated, as_int, is_templated
+from airflow_provider_axtx.core.inputs import (
+    DEFAULT_INTERVAL,
+    ComponentRef,
+    Templated,
+    as_int,
+    as_interval,
+    is_templated,
+)
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators._loop import AxCreateLoopExperimentOperator, check_rounds, check_trials_per_round
@@ -40,7 +47,8 @@ def ax_trial_loop(
     *,
     max_rounds: int | None = None,
     if_exists: str = "resume",
-    poke_interval: float | timedelta = 10.0,
+    poke_interval: float | timedelta = DEFAULT_INTERVAL,
+    poll_interval: float | timedelta | None = None,
     timeout: float | timedelta = timedelta(days=7),
     deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
     trial_retries: int = 0,
@@ -77,7 +85,7 @@ def ax_trial_loop(
     :param max_rounds: how many rounds are unrolled in the DAG when ``rounds`` is a template. A DAG run that asks for
         more fails before anything is recorded.
     :param if_exists: ``resume`` or ``fail``.
-    :param poke_interval: seconds between two looks at an app.
+    :param poke_interval: seconds between two looks at an app; ``poll_interval`` is the same.
     :param timeout: seconds since its submission after which an app is cancelled.
     :param deferrable: wait in the triggerer.
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure. When it is
@@ -113,7 +121,7 @@ def ax_trial_loop(
     }
     complete = {"results": results, "outlets": list(outlets), "ax_conn_id": ax_conn_id}
     wait = {
-        "poke_interval": poke_interval,
+        "poke_interval": as_interval("poke_interval", poke_interval, "poll_interval", poll_interval),
         "timeout": timeout,
         "deferrable": deferrable,
         "stream_logs": stream_logs,

@@ -17,6 +17,9 @@ from airflow_provider_axtx.core.numbers import as_number, as_whole
 _T = TypeVar("_T")
 _DURATION: TypeAdapter[timedelta] = TypeAdapter(timedelta)
 
+#: Seconds between two polls of an app unless an operator is told otherwise.
+DEFAULT_INTERVAL = 10.0
+
 
 #: Texts that are booleans.
 FLAGS = {"true": True, "false": False}
@@ -103,6 +106,27 @@ def as_seconds(field: str, value: object) -> float:
             fix=f"set {field}, for example to 10.",
         )
     return seconds
+
+
+def as_interval(name: str, value: object, other_name: str, other: object) -> float:
+    """Return the seconds between two polls, which operators take under two names.
+
+    :param name: the name that the operator documents.
+    :param value: what was given under it, or its default.
+    :param other_name: the other name.
+    :param other: what was given under that; None when it was not.
+    :raises InvalidInputError: when it is not a duration above 0, or both are given and differ.
+    """
+    seconds = as_seconds(name, value)
+    if other is None:
+        return seconds
+    otherwise = as_seconds(other_name, other)
+    if seconds not in (otherwise, DEFAULT_INTERVAL):
+        raise InvalidInputError(
+            f"{name} is {shorten(value)} and {other_name} is {shorten(other)}, which is the same argument.",
+            fix="give one of them.",
+        )
+    return otherwise
 
 
 def seconds_in(value: object) -> float | None:

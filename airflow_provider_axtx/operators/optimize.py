@@ -23,10 +23,12 @@ from airflow_provider_axtx.core.errors import (
     is_final,
 )
 from airflow_provider_axtx.core.inputs import (
+    DEFAULT_INTERVAL,
     ComponentRef,
     Templated,
     as_flag,
     as_int,
+    as_interval,
     as_object,
     as_seconds,
     is_given,
@@ -104,7 +106,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         at the first one and fails the task.
     :param trial_timeout: seconds since its submission after which an app is cancelled and its trial ABANDONED.
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure.
-    :param poll_interval: seconds between two looks at the apps.
+    :param poll_interval: seconds between two looks at the apps; ``poke_interval`` is the same.
     :param early_stopping_interval: seconds between two looks at progressive results, if the experiment stops early.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
     :param allowed_components: see ``TorchXSubmitTrialOperator``.
@@ -161,7 +163,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
         on_stop: str = "drain",
         trial_timeout: float | timedelta = timedelta(days=7),
         trial_retries: int = 0,
-        poll_interval: float | timedelta = 10.0,
+        poll_interval: float | timedelta = DEFAULT_INTERVAL,
+        poke_interval: float | timedelta | None = None,
         early_stopping_interval: float | timedelta = 60.0,
         allowed_factories: Sequence[str] = (),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -198,7 +201,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         self.on_stop = on_stop
         self.trial_timeout = as_seconds("trial_timeout", trial_timeout)
         self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
-        self.poll_interval = as_seconds("poll_interval", poll_interval)
+        self.poll_interval = as_interval("poll_interval", poll_interval, "poke_interval", poke_interval)
         self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
         self.allowed_factories = tuple(allowed_factories)
         self.deferrable = as_flag("deferrable", deferrable)

@@ -13,10 +13,12 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.inputs import (
+    DEFAULT_INTERVAL,
     ComponentRef,
     Templated,
     as_flag,
     as_int,
+    as_interval,
     as_object,
     as_seconds,
     as_text,
@@ -217,7 +219,7 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
 
     The parameters are those of ``TorchXSubmitTrialOperator`` and ``TorchXTrialSensor``.
 
-    :param poke_interval: seconds between two polls of the app.
+    :param poke_interval: seconds between two polls of the app; ``poll_interval`` is the same.
     :param timeout: seconds since submission after which ``on_timeout`` applies.
     :param deferrable: wait in the triggerer instead of in a worker slot.
     :param stream_logs: show the app's output in the task's log, see ``WaitForTrialMixin``.
@@ -235,7 +237,8 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
     def __init__(
         self,
         *,
-        poke_interval: float | timedelta = 10.0,
+        poke_interval: float | timedelta = DEFAULT_INTERVAL,
+        poll_interval: float | timedelta | None = None,
         timeout: float | timedelta = timedelta(days=7),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         trial_retries: int = 0,
@@ -252,7 +255,7 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
         self.complete = as_flag("complete", complete)
         self.results = uncalled(results)
         self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
-        self.poke_interval = as_seconds("poke_interval", poke_interval)
+        self.poke_interval = as_interval("poke_interval", poke_interval, "poll_interval", poll_interval)
         self.timeout = as_seconds("timeout", timeout)
         self.deferrable = as_flag("deferrable", deferrable)
 

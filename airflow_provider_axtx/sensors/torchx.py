@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator, PokeReturnValue, conf
 from airflow.sdk.exceptions import AirflowSensorTimeout
 
-from airflow_provider_axtx.core.inputs import Templated, as_flag, as_object, as_seconds
+from airflow_provider_axtx.core.inputs import DEFAULT_INTERVAL, Templated, as_flag, as_interval, as_object, as_seconds
 from airflow_provider_axtx.core.xcom import SubmittedTrial
 from airflow_provider_axtx.links import ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._waiting import WaitForTrialMixin
@@ -26,7 +26,7 @@ class TorchXTrialSensor(WaitForTrialMixin, BaseSensorOperator):
     Any terminal status ends the sensor successfully, with the status in XCom: a failed trial is data for Ax.
 
     :param run: the output of ``TorchXSubmitTrialOperator`` (templated).
-    :param poke_interval: seconds between two polls of the app.
+    :param poke_interval: seconds between two polls of the app; ``poll_interval`` is the same.
     :param timeout: seconds since the app's submission after which ``on_timeout`` applies.
     :param deferrable: wait in the triggerer; it polls once before it defers. Without it, ``mode`` is ``poke`` or
         ``reschedule`` as in every sensor.
@@ -45,13 +45,14 @@ class TorchXTrialSensor(WaitForTrialMixin, BaseSensorOperator):
         self,
         *,
         run: Templated[Mapping[str, Any]],
-        poke_interval: float | timedelta = 10.0,
+        poke_interval: float | timedelta = DEFAULT_INTERVAL,
+        poll_interval: float | timedelta | None = None,
         timeout: float | timedelta = timedelta(days=7),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            poke_interval=as_seconds("poke_interval", poke_interval),
+            poke_interval=as_interval("poke_interval", poke_interval, "poll_interval", poll_interval),
             timeout=as_seconds("timeout", timeout),
             **kwargs,
         )

@@ -91,12 +91,13 @@ def parse_objective(text: str) -> list[Linear]:
 
     :raises ExpressionError: when it is none of these.
     """
-    if found := _DIRECTION.fullmatch(text.strip()):
-        minus = "-" if found["word"].lower().startswith("min") else ""
-        goal = "minimized" if minus else "maximized"
-        raise ExpressionError(
-            "names a direction", f"write '{minus}{found['rest']}' if {found['rest']} is to be {goal}."
-        )
+    for one in text.split(","):
+        if found := _DIRECTION.fullmatch(one.strip()):
+            minus = "-" if found["word"].lower().startswith("min") else ""
+            goal = "minimized" if minus else "maximized"
+            raise ExpressionError(
+                "names a direction", f"write '{minus}{found['rest']}' if {found['rest']} is to be {goal}."
+            )
     tree, names = _parse(text, _METRIC_TOKEN)
     parts = [_meaning(e, names) for e in (tree.elts if isinstance(tree, ast.Tuple) else [tree])]
     if not parts:

@@ -52,11 +52,14 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
             what, known = ("parameter", _PARAMETERS) if location[0] == "parameters" else ("strategy", STRATEGIES)
             yield Problem(f"{path}.type", given, f"is not a {what} type", closest(given, known))
         else:
-            yield Problem(path, value, _message(item["msg"]), _fix(kind, context))
+            fix = _fix(kind, context)
+            if path == "parameters" and isinstance(value, dict):
+                fix = 'write a list of parameters, each with its name: [{"name": "x", "type": "range", ...}].'
+            yield Problem(path, value, _message(item["msg"]), fix)
 
 
 def _message(message: str) -> str:
-    message = message.replace("Input should be", "must be")
+    message = message.replace("Input should be", "must be").replace("a valid tuple", "a list")
     return message[:1].lower() + message[1:]
 
 

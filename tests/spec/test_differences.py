@@ -70,3 +70,12 @@ def test_a_definition_of_another_version_is_read() -> None:
 def test_a_stored_definition_is_not_checked_by_the_rules_of_a_later_version() -> None:
     stored = {**STORED, "tracking_metrics": ["acc"]}
     assert ExperimentSpec.from_store(stored).tracking_metrics == ("acc",)
+
+
+def test_only_the_parts_of_long_lists_that_differ_are_named() -> None:
+    choice = {"type": "choice", "name": "c", "parameter_type": "int", "is_ordered": True}
+    one, other = (
+        ExperimentSpec.load({"name": "e", "objective": "a", "parameters": [{**choice, "values": [*range(1, 9), last]}]})
+        for last in (9, 10)
+    )
+    assert differences(one.to_json(), other) == ["parameters.c.values[8]: stored 9, given 10"]

@@ -447,3 +447,22 @@ def test_a_constraint_on_unevenly_spaced_choices_is_refused_at_parse() -> None:
         InvalidInputError, match=r"parameter_constraints\[0\]: 'w' is a choice of unevenly spaced values"
     ):
         ExperimentSpec(name="e", parameters=parameters, objective="m", parameter_constraints=["x + w <= 50"])
+
+
+@pytest.mark.parametrize(
+    ("objective", "fix"),
+    [
+        ("min:loss", "write '-loss'"),
+        ("maximize val_acc", "write 'val_acc'"),
+        ("acc, minimize latency", "write '-latency'"),
+    ],
+)
+def test_a_direction_in_words_is_answered_with_how_to_write_it(objective: str, fix: str) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        ExperimentSpec.load(spec(objective=objective))
+    assert fix in str(raised.value)
+
+
+def test_parameters_as_a_mapping_are_answered_with_how_to_write_them() -> None:
+    with pytest.raises(InvalidInputError, match=r"must be a list .* write a list of parameters, each with its name"):
+        ExperimentSpec.load(spec(parameters={"x": {"type": "range", "bounds": [0, 1]}}))
