@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator, TaskGroup, task_group
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from airflow_provider_axtx.lifecycle.reap import TaskScope
 from airflow_provider_axtx.operators._scope import task_scope
-from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator, AxGenerateTrialOperator
+from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator, AxGenerateTrialOperator, AxOptimizeOperator
 from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator, TorchXSubmitTrialOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.operators.conftest import BOOTH, Execute, FakeTaskInstance, app_state
@@ -133,6 +133,28 @@ def test_a_reap_leaves_the_other_loop_of_its_dag_alone(
     assert app_state(runs["fast"]["app_handle"]) == "CANCELLED"
     assert app_state(runs["slow"]["app_handle"]) in ("PENDING", "RUNNING")
     execute(TorchXReapTrialsOperator(task_id="reap_all"))
+
+
+def test_a_reap_behind_an_optimize_task_ends_what_it_leaves(
+    execute: Execute, components: Callable[[str, str], str], store: ExperimentStore
+) -> None:
+    with DAG("dag"):
+        optimize = AxOptimizeOperator(
+            task_id="optimize",
+            experiment=BOOTH,
+            component=components(SLEEP),
+            max_trials=2,
+            parallelism=2,
+            poll_interval=0.05,
+            deferrable=True,
+            scheduler_args={"term_grace": 1},
+        )
+        behind = TorchXReapTrialsOperator(task_id="behind")
+        optimize >> behind
+    with pytest.raises(TaskDeferred):
+        execute(optimize)
+    assert [one["trial_status"] for one in execute(behind)] == ["ABANDONED", "ABANDONED"]
+    assert store.open_attempts() == []
 
 
 @pytest.mark.parametrize(
