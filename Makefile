@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow test-cases test-versions matrix test-browser screenshots docs docs-test faults \
+.PHONY: help install demo serve test test-quick test-airflow test-cases test-versions matrix test-browser test-quality screenshots docs docs-test faults \
 	bench bench-quick bench-guard lint wheel-check clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test-cases   of these, DAGs as strangers write them, interrupted at awkward moments"
 	@echo "make matrix       the tests that depend on versions, on each Airflow and Python that is supported; prints the table"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
+	@echo "make test-quality generation method \"quality\" with its extra, in an environment of its own"
 	@echo "make screenshots  the pictures in docs/images, from the running product"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
@@ -91,6 +92,10 @@ engines-postgres: $(STAMP)
 engines-mysql: $(STAMP)
 	tests/engines/apt_install.sh mariadb-server
 	$(PYTEST) -n auto tests/store -m mysql
+
+# The extra "quality" (JAX) is not part of the environment: most users do not have it.
+test-quality: $(STAMP)
+	tests/engines/quality.sh $(BIN)/python
 
 test-browser: $(STAMP)
 	tests/engines/browser_install.sh
