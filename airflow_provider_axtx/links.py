@@ -5,7 +5,6 @@ Airflow calls ``get_link`` in the task's process when the task ends; a task that
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -14,7 +13,7 @@ from airflow.sdk import BaseOperatorLink, conf
 
 from airflow_provider_axtx.compat import page_path
 from airflow_provider_axtx.core.experiment_name import fitted_name
-from airflow_provider_axtx.core.inputs import given_or
+from airflow_provider_axtx.core.inputs import given_or, read_json
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -43,7 +42,7 @@ def _object(value: Any) -> dict[str, Any]:
     """Return the object that an argument holds: a mapping, the JSON text of one, or an ``ExperimentSpec``."""
     if isinstance(value, str):
         try:
-            return _object(json.loads(value))
+            return _object(read_json(value))
         except ValueError:
             return {}
     return dict(value) if isinstance(value, Mapping) else {"name": getattr(value, "name", None)}

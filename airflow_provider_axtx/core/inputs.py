@@ -21,6 +21,10 @@ _DURATION: TypeAdapter[timedelta] = TypeAdapter(timedelta)
 DEFAULT_INTERVAL = 10.0
 
 
+#: The largest count: what every database stores as a whole number.
+MAX_COUNT = 2**31 - 1
+#: The longest duration: Python cannot sleep for much longer.
+MAX_SECONDS = 1e9
 #: Texts that are booleans.
 FLAGS = {"true": True, "false": False}
 
@@ -63,7 +67,7 @@ def as_object(field: str, value: object) -> dict[str, Any]:
     shown = "" if field == "scheduler_args" else f": {shorten(value)}"
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = read_json(value)
         except ValueError as error:
             raise InvalidInputError(
                 f"{field} is not valid JSON ({error}){shown}.",
@@ -77,8 +81,19 @@ def as_object(field: str, value: object) -> dict[str, Any]:
     return dict(value)
 
 
+def read_json(text: str) -> Any:
+    """Return the value of a JSON text.
+
+    :raises ValueError: when it is none, also when it is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def as_int(field: str, value: object, *, minimum: int) -> int:
-    """Return ``value`` as a whole number of at least ``minimum``; the text of one is read.
+    """Return ``value`` as a whole number from ``minimum`` to ``MAX_COUNT``; the text of one is read.
 
     :param field: the argument's name, for the error.
     :raises InvalidInputError: when it is not one.
@@ -88,6 +103,10 @@ def as_int(field: str, value: object, *, minimum: int) -> int:
         raise InvalidInputError(
             f"{field} must be a whole number of at least {minimum}, not {shorten(value)}.",
             fix=f"set {field} to {minimum} or more.",
+        )
+    if number > MAX_COUNT:
+        raise InvalidInputError(
+            f"{field} must be at most {MAX_COUNT}, not {shorten(value)}.", fix=f"set {field} to {MAX_COUNT} or less."
         )
     return number
 
@@ -102,7 +121,8 @@ def as_seconds(field: str, value: object) -> float:
     seconds = seconds_in(value)
     if seconds is None:
         raise InvalidInputError(
-            f"{field} must be a number of seconds above 0 or a timedelta, not {shorten(value)}.",
+            f"{field} must be a number of seconds above 0 and up to {MAX_SECONDS:g} (31 years), or a timedelta, not "
+            f"{shorten(value)}.",
             fix=f"set {field}, for example to 10.",
         )
     return seconds
@@ -130,9 +150,12 @@ def as_interval(name: str, value: object, other_name: str, other: object) -> flo
 
 
 def seconds_in(value: object) -> float | None:
-    """Return a duration (a number of seconds, its text, or a ``timedelta``) in seconds; None unless it is above 0."""
+    """Return a duration (a number of seconds, its text, or a ``timedelta``) in seconds.
+
+    None unless it is above 0 and at most ``MAX_SECONDS``.
+    """
     seconds = as_number(value.total_seconds() if isinstance(value, timedelta) else value)
-    return seconds if seconds is not None and seconds > 0 else None
+    return seconds if seconds is not None and 0 < seconds <= MAX_SECONDS else None
 
 
 def as_duration(field: str, value: object) -> float:

@@ -7,12 +7,23 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, Strict, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.core.experiment_name import is_experiment_name
+from airflow_provider_axtx.core.inputs import MAX_COUNT, shorten
 from airflow_provider_axtx.core.records import Parameters
 from airflow_provider_axtx.core.status import TRIAL_STATUSES
+
+
+def _checked_name(name: str) -> str:
+    if not is_experiment_name(name):
+        raise PydanticCustomError("experiment_name", "no experiment can have this name")
+    return name
+
+
+_ExperimentName = Annotated[str, AfterValidator(_checked_name)]
 
 
 @dataclass(frozen=True)
@@ -28,8 +39,8 @@ class Trial:
     #: The operators whose XCom holds such an object.
     operators: ClassVar[str] = "AxGenerateTrialOperator or AxGenerateTrialsOperator"
 
-    experiment: str
-    trial_index: Annotated[int, Strict(), Field(ge=0)]
+    experiment: _ExperimentName
+    trial_index: Annotated[int, Strict(), Field(ge=0, le=MAX_COUNT)]
     arm_name: str
     parameters: Parameters
 
@@ -81,7 +92,7 @@ class SubmittedTrial(Trial):
 
     operators: ClassVar[str] = "TorchXSubmitTrialOperator"
 
-    attempt: int
+    attempt: Annotated[int, Strict(), Field(ge=1, le=MAX_COUNT)]
     app_handle: str
     tracker_base: str
 

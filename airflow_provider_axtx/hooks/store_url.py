@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import read_json
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -84,7 +85,7 @@ def connection_url(connection: Connection) -> str:
 
 def _extra(connection: Connection, where: str) -> dict[str, Any]:
     try:
-        extra = json.loads(connection.extra or "{}")
+        extra = read_json(connection.extra or "{}")
     except ValueError as error:
         raise InvalidInputError(
             f"{where}: the field extra is not valid JSON (line {error.lineno}, column {error.colno})."
@@ -137,7 +138,7 @@ def _mysql_ssl(value: Any, where: str) -> dict[str, Any]:
     """Return the fields ``ssl_...`` for the field ``ssl`` of Airflow's MySQL provider, an object or its JSON text."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = read_json(value)
         except ValueError:
             value = None
     if not isinstance(value, dict) or set(value) - set(_MYSQL_SSL):

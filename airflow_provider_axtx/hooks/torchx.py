@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow.sdk import BaseHook
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import given_or
+from airflow_provider_axtx.core.inputs import given_or, read_json
 from airflow_provider_axtx.hooks.connections import find_connection
 from airflow_provider_axtx.hooks.home import axtx_home
 from airflow_provider_axtx.launcher.typecheck import shown
@@ -141,7 +140,7 @@ def read_settings(connection: Connection) -> TorchXSettings:
             f"{where} is of type {connection.conn_type!r}.", fix="use a connection of type torchx as torchx_conn_id."
         )
     try:
-        extra = json.loads(connection.extra or "{}")
+        extra = read_json(connection.extra or "{}")
     except ValueError as error:
         raise InvalidInputError(
             f"{where}: extra is not valid JSON ({error}).", fix="write a JSON object into the field extra."
@@ -169,7 +168,7 @@ def _scheduler_args(value: object, where: str) -> Mapping[str, Any]:
     if isinstance(value, str):
         # The connection form has only text fields for objects.
         try:
-            value = json.loads(value or "{}")
+            value = read_json(value or "{}")
         except ValueError as error:
             raise InvalidInputError(
                 # Without the value, here and below: the options may hold a secret.

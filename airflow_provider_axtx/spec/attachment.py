@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError, InvalidResultError
-from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.core.inputs import read_json, shorten
 from airflow_provider_axtx.core.records import Parameters
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.problems import closest
@@ -77,7 +76,7 @@ def read_rows(spec: ExperimentSpec, rows: Sequence[Mapping[str, Any]]) -> list[A
 def _entries(given: object) -> list[Mapping[str, Any]]:
     if isinstance(given, str):
         try:
-            given = json.loads(given)
+            given = read_json(given)
         except ValueError as error:
             raise InvalidInputError(
                 f"trials is not valid JSON ({error}): {shorten(given)}.",

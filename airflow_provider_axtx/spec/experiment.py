@@ -22,6 +22,7 @@ from airflow_provider_axtx.spec.expressions import (
     ExpressionError,
     Inequality,
     Linear,
+    is_metric_name,
     parse_linear,
     parse_objective,
     parse_outcome_constraint,
@@ -263,7 +264,7 @@ class ExperimentSpec(Frozen):
             if not name or name in weights or name in constrained or name in self.tracking_metrics[:i]:
                 fix = "list only metrics that neither the objective nor a constraint names, each once."
                 yield Problem(f"tracking_metrics[{i}]", name, "is empty or declared already", fix)
-            elif len(name) > MAX_METRIC_NAME or not name.isprintable() or name != name.strip():
+            elif not is_metric_name(name):
                 fix = f"use at most {MAX_METRIC_NAME} printable characters, without spaces at the ends."
                 yield Problem(f"tracking_metrics[{i}]", name, "cannot be the name of a metric", fix)
         if self.early_stopping is not None:

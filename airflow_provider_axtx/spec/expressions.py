@@ -24,6 +24,12 @@ BASELINE = "baseline"
 #: Longest name of a metric; the store's columns are as wide.
 MAX_METRIC_NAME = 250
 
+
+def is_metric_name(name: str) -> bool:
+    """Return whether a metric that is only recorded may have this name; every database can hold it."""
+    return 0 < len(name) <= MAX_METRIC_NAME and name.isprintable() and name == name.strip()
+
+
 # Ax takes a hyphen for a part of the name when at least two characters precede it: 'val-acc' is one name, 'a-b' is not.
 _METRIC = r"~?[^\W\d]\w*(?:[./:|@~]\w+|(?<=[A-Za-z0-9_./:|@~][A-Za-z0-9_])-\w+| +\w+| *\(\w+\))*"
 _PARAMETER = r"[^\W\d]\w*"

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import MAX_COUNT
 from airflow_provider_axtx.core.numbers import Whole
 from airflow_provider_axtx.spec.model import Frozen
 from airflow_provider_axtx.spec.problems import Problem
@@ -17,7 +18,7 @@ from airflow_provider_axtx.spec.problems import Problem
 #: Ax's default, needed to compare with ``min_observed_initialization_trials``.
 DEFAULT_INITIALIZATION_BUDGET = 5
 
-_Count = Annotated[Whole, Field(ge=1)]
+_Count = Annotated[Whole, Field(ge=1, le=MAX_COUNT)]
 _Seed = Annotated[Whole, Field(ge=0, lt=2**32)]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from airflow_provider_axtx.core.inputs import is_given, is_templated, seconds_in
+from airflow_provider_axtx.core.inputs import MAX_COUNT, MAX_SECONDS, is_given, is_templated, seconds_in
 from airflow_provider_axtx.core.numbers import Number, Whole
 from airflow_provider_axtx.spec.model import Frozen
 from airflow_provider_axtx.spec.problems import Problem, raise_for
@@ -22,7 +22,7 @@ DEFAULT_MIN_TRIALS_FOR_RATE = 5
 def _seconds(value: object) -> float:
     seconds = seconds_in(value)
     if seconds is None:
-        fix = "write a number of seconds above 0, or a timedelta."
+        fix = f"write a number of seconds above 0 and up to {MAX_SECONDS:g} (31 years), or a timedelta."
         raise PydanticCustomError("duration", "is not a duration above 0", {"fix": fix})
     return seconds
 
@@ -39,7 +39,7 @@ def _point_in_time(value: object) -> float:
     return value.timestamp()
 
 
-_Count = Annotated[Whole, Field(ge=1)]
+_Count = Annotated[Whole, Field(ge=1, le=MAX_COUNT)]
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,13 @@ def coerce(value: object, parameter_type: str) -> ParameterValue | None:
             return as_number(value)
 
 
+def _can_be_passed(text: str) -> bool:
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 class _Parameter(Frozen):
     name: str
 
@@ -192,6 +199,10 @@ class ChoiceParameter(_Parameter):
                     f"values[{i}]", value, f"is not of parameter_type {self.parameter_type!r}", "correct the value or "
                     "the parameter_type; a text value needs quotes."
                 )  # fmt: skip
+            elif isinstance(value, str) and not _can_be_passed(value):
+                yield Problem(
+                    f"values[{i}]", value, "cannot be passed to a program", "leave out NUL and lone surrogates."
+                )
             elif value in self.values[:i]:
                 yield Problem(f"values[{i}]", value, "is listed twice", "remove one of them.")
         for value in self.dependent_parameters or {}:

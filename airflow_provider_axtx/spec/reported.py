@@ -6,10 +6,16 @@ import math
 from collections.abc import Iterable, Mapping
 
 from airflow_provider_axtx.core.errors import InvalidResultError
+from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.core.numbers import as_number, finite
+from airflow_provider_axtx.spec.expressions import MAX_METRIC_NAME, is_metric_name
 from airflow_provider_axtx.spec.problems import Problem
 
 _MEAN, _SEM = "/mean", "/sem"
+#: Names in an error message.
+_SHOWN = 50
+#: Metrics of one trial, or of one step; further ones are left out.
+MAX_METRICS = 1000
 
 
 def names_in(reported: Mapping[str, object]) -> list[str]:
@@ -39,7 +45,7 @@ def read(reported: Mapping[str, object], required: Iterable[str]) -> dict[str, t
     problems: list[Problem] = []
     results: dict[str, tuple[float, float | None]] = {}
     wanted = dict.fromkeys(required)
-    for name in dict.fromkeys((*wanted, *names_in(reported))):
+    for name in dict.fromkeys((*wanted, *names_in(reported)[:MAX_METRICS])):
         found = _metric(reported, name)
         if isinstance(found, Problem):
             problems.extend([found] if name in wanted else [])
@@ -47,7 +53,7 @@ def read(reported: Mapping[str, object], required: Iterable[str]) -> dict[str, t
             results[name] = found
     if problems:
         text = " ".join(str(p) for p in problems)
-        names = ", ".join(names_in(reported)) or "nothing"
+        names = ", ".join(map(ascii_if_odd, names_in(reported)[:_SHOWN])) or "nothing"
         raise InvalidResultError(f"{text} The app reported: {names}.", fix=" ".join({p.fix: None for p in problems}))
     return results
 
@@ -55,11 +61,23 @@ def read(reported: Mapping[str, object], required: Iterable[str]) -> dict[str, t
 def unusable(reported: Mapping[str, object], required: Iterable[str]) -> list[str]:
     """Return why each metric that is not required was left out; empty when none was."""
     skip = set(required)
-    found = (_metric(reported, name) for name in names_in(reported) if name not in skip)
-    return [str(problem) for problem in found if isinstance(problem, Problem)]
+    names = names_in(reported)
+    found = (_metric(reported, name) for name in names[:MAX_METRICS] if name not in skip)
+    problems = [str(problem) for problem in found if isinstance(problem, Problem)]
+    if len(names) > MAX_METRICS:
+        problems.append(f"{len(names) - MAX_METRICS} metrics after the first {MAX_METRICS} are left out.")
+    return problems
+
+
+def ascii_if_odd(name: str) -> str:
+    """Return a metric's name for a message: one with characters that do not print is written as Python writes it."""
+    return name if is_metric_name(name) else shorten(name)
 
 
 def _metric(reported: Mapping[str, object], name: str) -> tuple[float, float | None] | Problem:
+    if not is_metric_name(name):
+        fix = f"use at most {MAX_METRIC_NAME} printable characters, without spaces at the ends."
+        return Problem("a metric", name, "cannot have this name", fix)
     if name in reported:
         key, value, sem = name, reported[name], None
     else:

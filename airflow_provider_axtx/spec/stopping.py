@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from airflow_provider_axtx.core.inputs import MAX_COUNT
 from airflow_provider_axtx.core.numbers import Number, Whole
 from airflow_provider_axtx.spec.model import Frozen
 from airflow_provider_axtx.spec.problems import Problem, closest
 
-_Count = Annotated[Whole, Field(ge=0)]
-_Positive = Annotated[Whole, Field(ge=1)]
+_Count = Annotated[Whole, Field(ge=0, le=MAX_COUNT)]
+_Positive = Annotated[Whole, Field(ge=1, le=MAX_COUNT)]
 
 
 class _CurveStopping(Frozen):
