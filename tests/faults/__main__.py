@@ -37,6 +37,14 @@ from tests.faults.shapes import SHAPES
 
 #: Points that no victim passes here, and the test that kills a process there.
 ELSEWHERE = {
+    **{
+        f"steering.{point}": "tests/lifecycle/test_steering.py" for point in ("before_add", "after_add", "after_reopen")
+    },
+    **{
+        f"store.{moment}_{step}_commit": "tests/store/test_steering.py"
+        for step in ("steer", "settle_change", "add_queued_trial", "reopen_trial")
+        for moment in ("before", "after")
+    },
     "store.before_finish_commit": "tests/store/test_crashes.py",
     "store.after_finish_commit": "tests/store/test_crashes.py",
     **{

@@ -70,6 +70,26 @@ def test_the_same_request_is_recorded_once_and_its_id_serves_nothing_else(store:
     assert store.changes(name) == [first]
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_request_that_is_killed_may_be_repeated(store: ExperimentStore, moment: str) -> None:
+    name = experiment(store)
+    killed_at(f"store.{moment}_steer_commit", lambda: queue(store, name))
+    change = queue(store, name)
+    assert [found.position for found in store.changes(name)] == [0]
+    killed_at(f"store.{moment}_settle_change_commit", lambda: store.settle_change(change, "first"))
+    store.settle_change(change, "second")
+    assert store.changes(name)[0].outcome == ("first" if moment == "after" else "second")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_trial_that_runs_again_does_so_once_whatever_is_killed(store: ExperimentStore, moment: str) -> None:
+    name = failed(store)
+    change = store.steer(name, asked(Action.RETRY_TRIAL, trial_index=0))
+    killed_at(f"store.{moment}_reopen_trial_commit", lambda: store.reopen_trial(change))
+    assert store.steering(name).open_requests == ((change,) if moment == "before" else ())
+    assert store.reopen_trial(change).status == "CANDIDATE"
+
+
 def test_of_what_is_not_there_nothing_is_recorded(store: ExperimentStore) -> None:
     name = experiment(store)
     with pytest.raises(ExperimentNotFoundError):
