@@ -48,7 +48,7 @@ def _measure(report: Report, trials: int, url: str) -> list[str]:
     name = material.fill(store, material.SINGLE, trials, steps=_STEPS, open_trials=4)
     since = store.summary(name).last_activity_at
     create_auth_manager()
-    app = create_app(lambda conn_id: ExperimentViews(url))
+    app = create_app(lambda conn_id: ExperimentViews(url), lambda conn_id: ExperimentStore(url, create=False))
     app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="someone", role="admin")
     client = TestClient(app)
 

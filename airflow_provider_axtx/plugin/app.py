@@ -1,33 +1,43 @@
-"""The page and its data. Reads the experiment store only; imports neither Ax nor TorchX."""
+"""The page, its data, and the REST interface. Uses the experiment store only; imports neither Ax nor TorchX."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import cache
 from html import escape
-from typing import Annotated, Any
+from typing import Any
 
 from airflow.api_fastapi.common.db.common import SessionDep
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.errors import AxtxError, ExperimentNotFoundError, StoreNotFoundError
-from airflow_provider_axtx.core.experiment_name import is_experiment_name
-from airflow_provider_axtx.plugin.access import MAY_VIEW, Reader, ReaderDep
-from airflow_provider_axtx.plugin.answers import NOT_FOUND, error_answer, error_text, json_answer
+from airflow_provider_axtx.core.errors import AxtxError, StoreNotFoundError
+from airflow_provider_axtx.plugin.access import MAY_VIEW, ReaderDep
+from airflow_provider_axtx.plugin.answers import error_answer, error_text, json_answer
 from airflow_provider_axtx.plugin.data import cards_json, curves_json, experiment_json, line_json
+from airflow_provider_axtx.plugin.dependencies import (
+    MAX_INT,
+    MAX_LINES,
+    Name,
+    Since,
+    StoreOfDep,
+    may_edit,
+    readable_owners,
+    store_of_request,
+)
 from airflow_provider_axtx.plugin.files import PLOTLY, full_plotly, send_file
 from airflow_provider_axtx.plugin.ranked import RankedExperiments
 from airflow_provider_axtx.plugin.stores import (
     DEFAULT,
-    may_open,
-    no_such_store,
     open_store,
+    open_store_to_write,
     readable_stores,
     this_installation,
     warning,
 )
+from airflow_provider_axtx.plugin.v1 import add_v1
+from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.views import ExperimentLine, ExperimentViews, ListFilter
 
 #: Scripts and data come from this server only; plotly.js writes style elements; only Airflow may frame the page.
@@ -43,61 +53,31 @@ _CARD_POLICY = (
 _CARD_STYLE = (
     "body{margin:8px;font:14px sans-serif;color:#18181b;background:#fff}td,th{padding:3px 8px;text-align:left}"
 )
-_MAX_LINES = 200
-#: What a database takes as a number of rows.
-_MAX_INT = 2**31 - 1
-
-Name = Annotated[str, Query(max_length=500)]
-Since = Annotated[float | None, Query(allow_inf_nan=False)]
 
 
 @cache
 def the_app() -> FastAPI:
     """Return this process's application."""
-    return create_app(open_store)
+    return create_app(open_store, open_store_to_write)
 
 
-def create_app(opened: Callable[[str], ExperimentViews]) -> FastAPI:
+def create_app(opened: Callable[[str], ExperimentViews], opened_to_write: Callable[[str], ExperimentStore]) -> FastAPI:
     """Return the application.
 
-    :param opened: opens the experiment store of a connection; called for each request.
+    :param opened: opens the experiment store of a connection to read it; called for each request.
+    :param opened_to_write: opens it to record what a user wants.
     """
     app = FastAPI(title="Ax and TorchX experiments", dependencies=[MAY_VIEW], openapi_url=None)
     app.state.opened = opened
+    app.state.opened_to_write = opened_to_write
     app.middleware("http")(_with_headers)
     app.exception_handler(AxtxError)(error_answer)
     ranked = RankedExperiments()
     _add_pages(app)
     _add_lists(app, ranked)
     _add_experiments(app, ranked)
+    add_v1(app, ranked)
     return app
-
-
-def _store(request: Request, reader: ReaderDep, conn_id: Name = DEFAULT) -> ExperimentViews:
-    if not may_open(reader, conn_id):
-        raise no_such_store()
-    store: ExperimentViews = request.app.state.opened(conn_id)
-    return store
-
-
-def _store_of(request: Request, reader: ReaderDep, name: Name, conn_id: Name = DEFAULT) -> ExperimentViews:
-    """Return the store with an experiment that the user may read."""
-    store = _store(request, reader, conn_id)
-    if not _may_read(store, reader, name, conn_id):
-        raise HTTPException(404, NOT_FOUND)
-    return store
-
-
-StoreOfDep = Annotated[ExperimentViews, Depends(_store_of)]
-
-
-def _may_read(store: ExperimentViews, reader: Reader, name: str, conn_id: str) -> bool:
-    """Return whether the experiment exists and the user may read it."""
-    try:
-        owners = store.owners(name, this_installation()) if is_experiment_name(name) else None
-        return owners is not None and reader.may_read_experiment(owners, conn_id)
-    except ExperimentNotFoundError:
-        return False
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -118,22 +98,25 @@ def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
     def lines_json(store: ExperimentViews, conn_id: str, lines: list[ExperimentLine]) -> list[dict[str, Any]]:
         return [{**line_json(line, ranked.of(store, line)), "conn_id": conn_id} for line in lines]
 
+    @app.get("/v1/stores", tags=["Read"], summary="The experiment stores that the user may read")
     @app.get("/api/stores")
     def stores(request: Request, reader: ReaderDep, session: SessionDep) -> Response:
         found = {"stores": readable_stores(reader, session), "default": DEFAULT, "warning": warning()}
         return json_answer(request, found)
 
+    @app.get("/v1/experiments", tags=["Read"], summary="Experiments, the one with the latest activity first")
     @app.get("/api/experiments")
     def experiments(
         request: Request,
         reader: ReaderDep,
         conn_id: Name = DEFAULT,
         search: Name = "",
-        limit: int = Query(50, ge=1, le=_MAX_LINES),
-        offset: int = Query(0, ge=0, le=_MAX_INT),
+        limit: int = Query(50, ge=1, le=MAX_LINES),
+        offset: int = Query(0, ge=0, le=MAX_INT),
+        archived: bool = False,
     ) -> Response:
         try:
-            store = _store(request, reader, conn_id)
+            store = store_of_request(request, reader, conn_id)
         except StoreNotFoundError:
             return json_answer(request, {"experiments": [], "total": 0})
         wanted = ListFilter(
@@ -141,10 +124,12 @@ def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
             hidden_dags=reader.hidden_dags(store.dag_ids()),
             with_unowned=reader.may_read_connection(conn_id),
             installation=this_installation(),
+            archived=archived,
         )
         lines, total = store.page(wanted, limit=limit, offset=offset)
         return json_answer(request, {"experiments": lines_json(store, conn_id, lines), "total": total})
 
+    @app.get("/v1/dag-runs", tags=["Read"], summary="The experiments of a DAG run")
     @app.get("/api/dag-runs")
     def of_dag_run(request: Request, reader: ReaderDep, session: SessionDep, dag_id: Name, run_id: Name) -> Response:
         """Look in every store; a DAG that the user may not read is answered as one that has no experiment."""
@@ -152,10 +137,10 @@ def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
         unreadable = {}
         for conn_id in readable_stores(reader, session) if reader.may_read_runs(dag_id) else ():
             try:
-                store = _store(request, reader, conn_id)
+                store = store_of_request(request, reader, conn_id)
                 own = this_installation()
                 names = store.experiments_of(_without_nul(dag_id), _without_nul(run_id), own)
-                found = [store.line(name) for name in names if _may_read(store, reader, name, conn_id)]
+                found = [store.line(name) for name in names if readable_owners(store, reader, name, conn_id)]
                 lines += lines_json(store, conn_id, found)
             except StoreNotFoundError:
                 continue
@@ -166,9 +151,19 @@ def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
 
 def _add_experiments(app: FastAPI, ranked: RankedExperiments) -> None:
     @app.get("/api/experiment")
-    def experiment(request: Request, store: StoreOfDep, name: Name, since: Since = None) -> Response:
+    def experiment(
+        request: Request,
+        store: StoreOfDep,
+        reader: ReaderDep,
+        name: Name,
+        conn_id: Name = DEFAULT,
+        since: Since = None,
+    ) -> Response:
         view = store.experiment(name, since)
-        return json_answer(request, experiment_json(view, ranked.of(store, view.line), is_first=since is None))
+        found = experiment_json(view, ranked.of(store, view.line), is_first=since is None)
+        if since is None:
+            found["may_edit"] = may_edit(store, reader, name, conn_id)
+        return json_answer(request, found)
 
     @app.get("/api/curves")
     def curves(request: Request, store: StoreOfDep, name: Name, since: Since = None) -> Response:
@@ -179,7 +174,7 @@ def _add_experiments(app: FastAPI, ranked: RankedExperiments) -> None:
         return json_answer(request, {"cards": cards_json(store.analyses(name))})
 
     @app.get("/card")
-    def card(store: StoreOfDep, name: Name, position: int = Query(ge=0, le=_MAX_INT)) -> HTMLResponse:
+    def card(store: StoreOfDep, name: Name, position: int = Query(ge=0, le=MAX_INT)) -> HTMLResponse:
         cards = store.analyses(name)
         if position >= len(cards):
             raise HTTPException(404, "No such card")

@@ -9,9 +9,22 @@ from typing import Any
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, final_means
 from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.core.steering import Action, Change, Steering
 from airflow_provider_axtx.plugin.ranked import Ranked
 from airflow_provider_axtx.spec.ranking import Goal
 from airflow_provider_axtx.store.views import ExperimentLine, ExperimentView, TrialView
+
+#: The status of an experiment of which a user wants something else than that it runs, by whether a trial is open.
+_STEERED = {
+    (Action.PAUSE, True): "pausing",
+    (Action.PAUSE, False): "paused",
+    (Action.DRAIN, True): "draining",
+    (Action.DRAIN, False): "drained",
+    (Action.STOP, True): "stopping",
+    (Action.STOP, False): "stopped",
+}
+#: Changes that are sent, the latest ones.
+_SHOWN_CHANGES = 100
 
 
 def line_json(line: ExperimentLine, ranked: Ranked) -> dict[str, Any]:
@@ -40,9 +53,13 @@ def head_json(line: ExperimentLine) -> dict[str, Any]:
         status = "finished" if has_results or ended < total else "all_failed"
     else:
         status = "idle"
+    steering = line.steering
+    planned = steering.limits.get("max_trials", planned)
     return {
         "name": summary.name,
-        "status": status,
+        "status": _STEERED.get((steering.state, ended < total), status),
+        "tags": list(steering.tags),
+        "archived": steering.archived,
         "stop_reason": summary.stop_reason,
         "trial_counts": summary.trial_counts,
         "trials": total,
@@ -73,8 +90,39 @@ def experiment_json(view: ExperimentView, ranked: Ranked, *, is_first: bool) -> 
         "infeasible": found.infeasible,
         "has_curves": view.has_curves,
         "analysed_at": view.analysed_at,
+        "steering": steering_json(view.line.steering),
+        "changes": [change_json(change) for change in view.line.changes[-_SHOWN_CHANGES:]],
         "cursor": view.cursor,
         "trial_list": [_trial_json(trial, ranked.goals) for trial in view.trials],
+    }
+
+
+def steering_json(steering: Steering) -> dict[str, Any]:
+    """Return what is wanted of an experiment now."""
+    asked = steering.state_change
+    return {
+        "state": steering.state,
+        "asked": None if asked is None else change_json(asked),
+        "limits": steering.limits,
+        "open": [change.position for change in steering.open_requests],
+    }
+
+
+def change_json(change: Change) -> dict[str, Any]:
+    """Return a change that a user has asked for."""
+    return {
+        "position": change.position,
+        "request_id": change.request_id,
+        "action": change.action,
+        "trial_index": change.trial_index,
+        "arguments": change.arguments,
+        "reason": change.reason,
+        "requested_by": change.requested_by,
+        "requested_at": change.requested_at,
+        "via": change.via,
+        "is_open": change.is_open,
+        "settled_at": change.settled_at,
+        "outcome": change.outcome,
     }
 
 

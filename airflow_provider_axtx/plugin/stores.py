@@ -19,10 +19,13 @@ from airflow_provider_axtx.hooks.embedded import (
 )
 from airflow_provider_axtx.hooks.installation import installation_id_in_database
 from airflow_provider_axtx.plugin.access import Reader
+from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.views import ExperimentViews
 
 DEFAULT = AxHook.default_conn_name
 _installation = ""
+#: Seconds for which a change is tried again while the database is busy: a request holds a thread of the API server.
+_WRITE_SECONDS = 2.0
 #: Shown on the page; the log has the details, such as the path of the file.
 EMBEDDED_STORE = (
     "The connection ax_default is not defined, and this Airflow may run on several machines. Each of them would use an "
@@ -37,12 +40,25 @@ def open_store(conn_id: str) -> ExperimentViews:
     :raises HTTPException: 404 when there is no such connection of type ``ax``.
     :raises AxtxError: when the store cannot be read.
     """
+    return ExperimentViews(_url_of(conn_id))
+
+
+def _url_of(conn_id: str) -> str:
     connection = find_connection(conn_id)
     if connection is None and conn_id == DEFAULT:
-        return ExperimentViews(f"sqlite:///{embedded_store_path()}")
+        return f"sqlite:///{embedded_store_path()}"
     if connection is None or (connection.conn_type != AxHook.conn_type and conn_id != DEFAULT):
         raise no_such_store()
-    return ExperimentViews(connection_url(connection))
+    return connection_url(connection)
+
+
+def open_store_to_write(conn_id: str) -> ExperimentStore:
+    """Return the experiment store of a connection, to record what a user wants. It is neither created nor upgraded.
+
+    :raises HTTPException: 404 when there is no such connection of type ``ax``.
+    :raises AxtxError: when the store cannot be used.
+    """
+    return ExperimentStore(_url_of(conn_id), retry_seconds=_WRITE_SECONDS, create=False)
 
 
 def this_installation() -> str:

@@ -181,3 +181,12 @@ def check_at_parse(**given: Any) -> None:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def read_limits(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return some limits as numbers, by name; None stays None.
+
+    :raises InvalidInputError: as ``Limits.load``.
+    """
+    known = _KnownLimits.load(**{name: value for name, value in given.items() if value is not None})
+    return {name: None if value is None else getattr(known, name) for name, value in given.items()}

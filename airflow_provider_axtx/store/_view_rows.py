@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,7 +13,8 @@ from airflow_provider_axtx.core.completed import CompletedTrial, completed_trial
 from airflow_provider_axtx.core.keys import dag_run_key
 from airflow_provider_axtx.core.records import Observation, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES, TrialStatus
-from airflow_provider_axtx.store import _experiment_rows
+from airflow_provider_axtx.core.steering import Change, Steering
+from airflow_provider_axtx.store import _change_rows, _experiment_rows
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
 from airflow_provider_axtx.store.tables import dag_runs, experiments, observations, runs, trials
 
@@ -25,11 +27,18 @@ class ExperimentLine:
     :param uid: random id that the experiment was given at its creation.
     :param definition: the ``ExperimentSpec`` as JSON text. It is not parsed here, so that one experiment with a
         definition that cannot be read does not keep the others from being shown.
+    :param changes: what users have asked for, in order.
     """
 
     summary: ExperimentSummary
     uid: str
     definition: str
+    changes: tuple[Change, ...] = ()
+
+    @cached_property
+    def steering(self) -> Steering:
+        """What is wanted of the experiment now."""
+        return Steering.of(self.changes)
 
 
 #: Without the generator state, which grows to megabytes and which no display shows.
@@ -110,17 +119,20 @@ class ListFilter:
     :param hidden_dags: DAGs whose experiments are left out, also those that do not belong to them alone.
     :param with_unowned: whether to show those that belong to no DAG, or also to another Airflow deployment.
     :param installation: identity of this Airflow deployment.
+    :param archived: show the archived ones instead of the others.
     """
 
     search: str = ""
     hidden_dags: Collection[str] = ()
     with_unowned: bool = True
     installation: str = ""
+    archived: bool = False
 
 
 def _conditions(wanted: ListFilter, created_by: Creators) -> list[sa.ColumnElement[bool]]:
     e = experiments.c
-    found: list[sa.ColumnElement[bool]] = []
+    is_archived = _change_rows.is_archived(e.name)
+    found: list[sa.ColumnElement[bool]] = [is_archived if wanted.archived else sa.not_(is_archived)]
     if wanted.search:
         # SQLite lowers ASCII letters only: other capitals are found as they are written.
         lowered = sa.func.lower(e.name).contains(wanted.search.lower(), autoescape=True)
@@ -162,7 +174,12 @@ def lines(connection: sa.Connection, names: Sequence[str]) -> list[ExperimentLin
     """Return the lines of experiments in the order of ``names``; those that do not exist are left out."""
     rows = {row.name: row for row in connection.execute(_HEAD.where(experiments.c.name.in_(names)))}
     summaries = {summary.name: summary for summary in _experiment_rows.summaries(connection, names)}
-    return [ExperimentLine(summaries[name], rows[name].uid, rows[name].spec) for name in names if name in rows]
+    changes = _change_rows.of_experiments(connection, names)
+    return [
+        ExperimentLine(summaries[name], rows[name].uid, rows[name].spec, tuple(changes[name]))
+        for name in names
+        if name in rows
+    ]
 
 
 def line(connection: sa.Connection, name: str) -> ExperimentLine:

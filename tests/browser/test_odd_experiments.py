@@ -69,7 +69,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Expe
     url = f"sqlite:///{tmp_path_factory.mktemp('page') / 'experiments.db'}"
     store = ExperimentStore(url)
     create_auth_manager()
-    app = create_app(lambda conn_id: ExperimentViews(url))
+    app = create_app(lambda conn_id: ExperimentViews(url), lambda conn_id: ExperimentStore(url, create=False))
     app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="a", role="admin")
     connections = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
     Connection.metadata.create_all(connections, [Connection.metadata.tables["connection"]])

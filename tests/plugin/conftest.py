@@ -43,7 +43,9 @@ def app(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
     monkeypatch.setenv("AIRFLOW__AXTX__INSTALLATION", INSTALLATION)
     create_auth_manager()
     root = FastAPI()
-    root.mount("/axtx", create_app(lambda conn_id: ExperimentViews(url)))
+    root.mount(
+        "/axtx", create_app(lambda conn_id: ExperimentViews(url), lambda conn_id: ExperimentStore(url, create=False))
+    )
     yield root
     purge_cached_app()
 

@@ -20,10 +20,12 @@ QUERY = {"name": "digits", "dag_id": DAG, "run_id": RUN, "position": "0"}
 CARD = AnalysisCard("Summary", "Summary <b>", "All trials", (), "table", "<table></table>", {})
 
 
-def paths(application: FastAPI) -> list[str]:
+def paths(application: FastAPI, method: str = "GET") -> list[str]:
     """Return the path of every route, with its parameters filled in; the application has no other routes."""
-    assert all(isinstance(route, APIRoute) and route.methods == {"GET"} for route in application.routes)
-    return [f"/axtx{route.path.format(name='app.js')}" for route in application.routes if isinstance(route, APIRoute)]
+    assert all(isinstance(route, APIRoute) for route in application.routes)
+    routes = [route for route in application.routes if isinstance(route, APIRoute) and method in route.methods]
+    names = {True: "digits", False: "app.js"}
+    return [f"/axtx{r.path.format(name=names['/v1/' in r.path], index=0, position=0)}" for r in routes]
 
 
 def test_these_are_the_routes(application: FastAPI) -> None:
@@ -37,6 +39,25 @@ def test_these_are_the_routes(application: FastAPI) -> None:
         "/axtx/api/curves",
         "/axtx/api/analyses",
         "/axtx/card",
+        "/axtx/v1/stores",
+        "/axtx/v1/experiments",
+        "/axtx/v1/dag-runs",
+        "/axtx/v1/openapi.json",
+        "/axtx/v1/experiments/digits",
+        "/axtx/v1/experiments/digits/curves",
+        "/axtx/v1/experiments/digits/analyses",
+        "/axtx/v1/experiments/digits/changes",
+    }
+    assert {method: set(paths(application, method)) for method in ("POST", "PATCH", "PUT", "DELETE")} == {
+        "POST": {
+            "/axtx/v1/experiments/digits/notes",
+            "/axtx/v1/experiments/digits/trials",
+            "/axtx/v1/experiments/digits/trials/0/stop",
+            "/axtx/v1/experiments/digits/trials/0/retry",
+        },
+        "PATCH": {"/axtx/v1/experiments/digits"},
+        "PUT": set(),
+        "DELETE": {"/axtx/v1/experiments/digits/changes/0"},
     }
 
 
