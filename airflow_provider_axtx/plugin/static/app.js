@@ -45,11 +45,13 @@ function keepRefreshing(refresh) {
     if (!ended) timer = setTimeout(again, pause * 1000);
   };
   document.addEventListener("visibilitychange", again);
+  window.addEventListener("refresh", again);
   stop();
   stop = () => {
     ended = true;
     clearTimeout(timer);
     document.removeEventListener("visibilitychange", again);
+    window.removeEventListener("refresh", again);
   };
   again();
 }
@@ -76,7 +78,7 @@ function row(line) {
     "tr",
     { "data-experiment": line.name },
     el("th", { scope: "row" }, el("a", { href: pageUrl({ experiment: line.name, conn_id: storeOf(line) }) }, line.name), elsewhere(line)),
-    el("td", {}, badge(line.status), line.stop_reason ? el("div", { class: "muted small" }, line.stop_reason) : null),
+    el("td", {}, badge(line.status), line.tags.map((tag) => el("span", { class: "tag" }, tag)), line.stop_reason ? el("div", { class: "muted small" }, line.stop_reason) : null),
     el("td", {}, line.problem ? el("div", { class: "warning small" }, line.problem) : goals),
     el("td", { class: "value" }, bestOf(line)),
     el("td", { class: "progress" }, statusBar(line.trial_counts, line.planned_trials), el("span", {}, progress)),
@@ -131,9 +133,11 @@ function showList() {
   const place = el("div", { class: "scroll" });
   const pager = el("nav", { class: "pager", "aria-label": "Pages of experiments" });
   const search = el("input", { type: "search", placeholder: "Name contains…", "aria-label": "Search experiments by name" });
+  const archive = el("input", { type: "checkbox", id: "show-archived" });
   const refresh = async () => {
     const wanted = search.value;
-    const { text, data } = await load("experiments", { search: wanted, limit: PAGE, offset, conn_id: conn });
+    const archived = archive.checked || null;
+    const { text, data } = await load("experiments", { search: wanted, limit: PAGE, offset, conn_id: conn, archived });
     main.setAttribute("aria-busy", "false");
     if (wanted !== search.value) return 0; // the reader has typed more meanwhile
     if (text !== last) draw(data);
@@ -145,7 +149,8 @@ function showList() {
     keepRefreshing(refresh);
   };
   const draw = ({ experiments, total }) => {
-    const none = search.value ? el("p", { class: "muted" }, "No experiment has such a name.") : emptyList();
+    const missing = search.value ? "No experiment has such a name." : archive.checked ? "No experiment is archived." : null;
+    const none = missing ? el("p", { class: "muted" }, missing) : emptyList();
     place.replaceChildren(experiments.length ? table(experiments, "Experiments") : none);
     const button = (text, to, usable) => el("button", { type: "button", disabled: !usable, onclick: () => turn(to) }, text);
     const shown = `${offset + 1}–${offset + experiments.length} of ${total}`;
@@ -153,7 +158,8 @@ function showList() {
     pager.replaceChildren(...(total > PAGE ? buttons : []));
   };
   search.addEventListener("input", () => turn(0));
-  const fields = el("div", { class: "choosers" }, search);
+  archive.addEventListener("change", () => turn(0));
+  const fields = el("div", { class: "choosers" }, el("label", {}, archive, " Archived"), search);
   main.replaceChildren(el("header", { class: "top" }, el("h1", {}, "Experiments"), fields), place, pager);
   document.title = "Experiments";
   addStores(fields).catch(showProblem);

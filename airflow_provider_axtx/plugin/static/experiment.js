@@ -2,13 +2,14 @@
 
 import { drawCharts, loadPlotly } from "./charts.js";
 import { trialDetail, trialTable } from "./trials.js";
+import { drawSteering } from "./steering.js";
 import { badge, el, load, measured, number, pageUrl, runUrl, airflowLink, setAddress, statusBar, time, countsText } from "./ui.js";
 
 const news = document.getElementById("news");
 
 /** Show the experiment in `main`; return the function that refreshes it. */
 export function showExperiment(main, name, store, trial) {
-  const state = { name, store, spec: null, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
+  const state = { name, store, spec: null, mayEdit: false, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
   const page = skeleton(name, store);
   loadPlotly(); // at the same time as the data
   let last = "";
@@ -19,13 +20,23 @@ export function showExperiment(main, name, store, trial) {
     draw();
     if (index !== null) page.detail.querySelector("h2")?.focus();
   };
+  const changed = (said) => {
+    news.textContent = said;
+    window.dispatchEvent(new Event("refresh"));
+  };
   const draw = () => {
     drawHead(page.head, state);
-    page.detail.replaceChildren(...trialDetail(state, select));
+    drawSteering(page.steering, state, changed);
+    drawDetail();
     drawCharts(page.charts, state, select);
     trialTable(page.table, state, select);
     drawDefinition(page.definition, state);
     drawAnalyses(page.analyses, state);
+  };
+  const drawDetail = () => {
+    const focused = document.activeElement?.id;
+    page.detail.replaceChildren(...trialDetail(state, select, changed));
+    if (focused && page.detail.querySelector(`#${CSS.escape(focused)}`)) document.getElementById(focused).focus({ preventScroll: true });
   };
   window.addEventListener("themechange", () => state.data && drawCharts(page.charts, state, select));
   return async () => {
@@ -45,6 +56,7 @@ export function showExperiment(main, name, store, trial) {
       for (const one of data.trial_list) state.trials.set(one.index, one);
       state.data = data;
       state.spec = data.spec ?? state.spec; // only the first answer contains it
+      state.mayEdit = data.may_edit ?? state.mayEdit;
       state.cursor = data.cursor;
       draw();
     }
@@ -54,18 +66,20 @@ export function showExperiment(main, name, store, trial) {
   };
 }
 
+const BUSY = ["running", "pausing", "draining", "stopping"];
+
 /** Return whether a trial runs or the next round may begin at any moment. */
 export function isBusy(data) {
-  return data.status === "running" || (data.status === "idle" && Date.now() / 1000 - data.last_activity_at < 300);
+  return BUSY.includes(data.status) || (data.status === "idle" && Date.now() / 1000 - data.last_activity_at < 300);
 }
 
 function skeleton(name, store) {
   const part = (id) => el("section", { id, "aria-label": id });
-  const parts = { head: part("overview"), detail: part("trial"), charts: part("charts"), table: part("trials") };
+  const parts = { head: part("overview"), steering: part("steering"), detail: part("trial"), charts: part("charts"), table: part("trials") };
   parts.analyses = part("analyses");
   parts.definition = part("definition");
   const crumbs = el("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, el("a", { href: pageUrl({ conn_id: store }) }, "Experiments"), ` / ${store ? `${store} / ` : ""}`);
-  parts.all = [crumbs, el("h1", {}, name), parts.head, parts.detail, parts.charts, parts.table, parts.analyses, parts.definition];
+  parts.all = [crumbs, el("h1", {}, name), parts.head, parts.steering, parts.detail, parts.charts, parts.table, parts.analyses, parts.definition];
   return parts;
 }
 

@@ -1,5 +1,7 @@
 // The table of trials, and the details of one trial.
 
+import { copyButtons } from "./copying.js";
+import { trialActions } from "./steering.js";
 import { airflowLink, badge, duration, el, measured, number, taskUrl, time } from "./ui.js";
 
 const PAGE = 100;
@@ -151,7 +153,7 @@ function pager(pages, total, again) {
 }
 
 /** Return the elements with the details of the selected trial; empty when no trial is selected. */
-export function trialDetail(state, select) {
+export function trialDetail(state, select, changed) {
   const trial = state.trials.get(state.selected);
   if (!trial) return [];
   const pairs = (entries, shown) => el("dl", { class: "pairs" }, entries.flatMap(([name, value]) => [el("dt", {}, name), el("dd", { class: "mono" }, shown(value))]));
@@ -166,12 +168,13 @@ export function trialDetail(state, select) {
         el("h2", { tabindex: "-1" }, `Trial ${trial.index} `, badge(trial.status)),
         el("button", { type: "button", onclick: () => select(null) }, "Close"),
       ),
+      el("div", { class: "actions" }, trialActions(state, trial, changed)),
       trial.reason ? el("p", { class: "reason" }, trial.reason) : null,
       el("p", { class: "small muted" }, `arm ${trial.arm}, ${origin}, created `, time(trial.created_at)),
       el(
         "div",
         { class: "columns" },
-        el("div", {}, el("h3", {}, "Parameters"), pairs(Object.entries(trial.parameters), number)),
+        el("div", {}, el("h3", {}, "Parameters"), pairs(Object.entries(trial.parameters), number), copyButtons(trial)),
         el("div", {}, el("h3", {}, "Metrics"), Object.keys(trial.metrics).length ? pairs(Object.entries(trial.metrics), measured) : el("p", { class: "muted" }, "none yet")),
       ),
       el("h3", {}, "Attempts"),

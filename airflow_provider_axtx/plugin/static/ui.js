@@ -89,7 +89,7 @@ export function pageUrl(parameters) {
   return query ? `?${query}` : "./";
 }
 
-function queryOf(parameters) {
+export function queryOf(parameters) {
   const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return String(new URLSearchParams(given));
 }
