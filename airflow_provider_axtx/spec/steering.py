@@ -38,7 +38,7 @@ def queue_arguments(definition: Mapping[str, Any], given: Mapping[str, Any]) -> 
     :param definition: the experiment's definition as recorded.
     :raises InvalidInputError: names every parameter that does not fit the search space, its value and the fix.
     """
-    parameters: Parameters = ExperimentSpec.load(dict(definition)).read_parameters(given)
+    parameters: Parameters = ExperimentSpec.from_store(definition).read_parameters(given)
     return {"parameters": parameters}
 
 
