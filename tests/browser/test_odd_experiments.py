@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import math
-import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
-import uvicorn
-from airflow.api_fastapi.app import create_auth_manager, purge_cached_app
-from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-from airflow.api_fastapi.common.db.common import SessionDep
-from airflow.api_fastapi.core_api.security import get_user
-from airflow.models.connection import Connection
 from browser import Browser
-from fastapi import FastAPI
-from sqlalchemy.orm import Session
 
 from airflow_provider_axtx.core.records import Observation, Proposal, ProposedTrial, TaskIdentity
-from airflow_provider_axtx.plugin.app import create_app
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from airflow_provider_axtx.store.views import ExperimentViews
+from tests.browser.served import Served, served_page
 from tests.plugin.material import SINGLE, fill
 
 pytestmark = pytest.mark.browser
@@ -64,37 +52,19 @@ def _value(parameter: dict[str, Any], index: int, total: int) -> Any:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ExperimentStore]]:
-    """The address of the page, whose every reader is an administrator, and its store."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('page') / 'experiments.db'}"
-    store = ExperimentStore(url)
-    create_auth_manager()
-    app = create_app(lambda conn_id: ExperimentViews(url), lambda conn_id: ExperimentStore(url, create=False))
-    app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="a", role="admin")
-    connections = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
-    Connection.metadata.create_all(connections, [Connection.metadata.tables["connection"]])
-    app.dependency_overrides[SessionDep.__metadata__[0].dependency] = lambda: Session(connections)
-    root = FastAPI()
-    root.mount("/axtx", app)
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(root, log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}", store
-    server.should_exit = True
-    thread.join()
-    purge_cached_app()
-    connections.dispose()
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served_page(tmp_path_factory.mktemp("page")) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
-def store(served: tuple[str, ExperimentStore]) -> ExperimentStore:
-    return served[1]
+def store(served: Served) -> ExperimentStore:
+    return served.store
 
 
 @pytest.fixture(scope="module")
-def browser(served: tuple[str, ExperimentStore]) -> Iterator[Browser]:
-    with Browser(served[0]) as opened:
+def browser(served: Served) -> Iterator[Browser]:
+    with Browser(served.url) as opened:
         yield opened
 
 
