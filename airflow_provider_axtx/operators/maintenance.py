@@ -13,7 +13,8 @@ from airflow_provider_axtx.core.inputs import Templated, as_duration, as_flag, i
 from airflow_provider_axtx.hooks.installation import installation_id
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators._dag_runs import is_active
-from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors
+from airflow_provider_axtx.operators._foreign import readable_experiment
+from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors, current_identity
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -90,7 +91,8 @@ class AxCleanupOperator(_MaintenanceOperator):
         ``90d`` (templated).
     :param keep_best: keep the records of all trials, and the files of the best one or of those on the Pareto frontier;
         remove the files of the others.
-    :param experiment_name: only this experiment (templated); None is all.
+    :param experiment_name: only this experiment (templated); None is all. A template has to give the name of an
+        experiment that belongs to the DAG or is shared with it.
     :param torchx_conn_id: connection for attempts that do not say through which they were submitted (templated).
     :param ax_conn_id: connection of the experiment store (templated).
     :return: ``[{experiment, result, attempts, reason}]``; ``result`` is ``removed``, ``files removed`` or ``left``.
@@ -110,6 +112,7 @@ class AxCleanupOperator(_MaintenanceOperator):
         self.older_than = older_than
         self.keep_best = as_flag("keep_best", keep_best)
         self.experiment_name = experiment_name
+        self.note_template("experiment_name", experiment_name)
         if not is_templated(older_than):
             as_duration("older_than", older_than)
 
@@ -118,15 +121,20 @@ class AxCleanupOperator(_MaintenanceOperator):
         """Remove what is old; each experiment is on its own."""
         from airflow_provider_axtx.lifecycle.cleanup import Retention, clean_up
 
-        retention = Retention(
-            idle_since=time.time() - as_duration("older_than", self.older_than),
-            experiment=str(self.experiment_name) if is_given(self.experiment_name) else None,
-            keep_best=self.keep_best,
-            installation=installation_id(),
-        )
+        idle_since = time.time() - as_duration("older_than", self.older_than)
         store = self._store()
         if store is None:
             return []
+        experiment = None
+        # An empty template is not "all": a form must not remove every experiment.
+        if is_given(self.experiment_name) or self.came_from_template("experiment_name"):
+            experiment = readable_experiment(self, store, current_identity(context, store))
+        retention = Retention(
+            idle_since=idle_since,
+            experiment=experiment,
+            keep_best=self.keep_best,
+            installation=installation_id(),
+        )
         lines = clean_up(store, self._launcher_for, retention, is_active=_activity(context))
         for line in lines:
             if line.reason:

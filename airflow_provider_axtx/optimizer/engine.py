@@ -82,9 +82,28 @@ def propose(snapshot: ExperimentSnapshot, n: int, *, allowed_factories: Sequence
             f"n must be a whole number of at least 1, not {n!r}.", fix="ask for one or more trials."
         )
     rebuilt = rebuild(snapshot, allowed_factories=allowed_factories)
+    _require_device(rebuilt.spec)
     first = _baseline_first(rebuilt)
     _require_baseline(rebuilt)
     return _proposal(snapshot, rebuilt, first, n - len(first))
+
+
+def _require_device(spec: ExperimentSpec) -> None:
+    """Raise when the model could not be fitted on this machine, before the initialization trials are paid for."""
+    device = spec.generation.torch_device
+    if device is None:
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    # Torch raises another type for each reason, among them AssertionError.
+    except Exception as error:
+        raise InvalidInputError(
+            f"generation.torch_device {device!r} of experiment {spec.name!r} cannot be used on this machine: "
+            f"{type(error).__name__}: {error}",
+            fix="run the task that generates trials where this device is, or remove torch_device.",
+        ) from error
 
 
 def _proposal(snapshot: ExperimentSnapshot, rebuilt: Rebuilt, first: list[ProposedTrial], n: int) -> Proposal:

@@ -21,6 +21,7 @@ from airflow_provider_axtx.operators.ax import (
     AxGenerateTrialsOperator,
     AxOptimizeOperator,
 )
+from airflow_provider_axtx.operators.maintenance import AxCleanupOperator
 from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
 from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
 from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -162,6 +163,21 @@ def test_an_experiment_is_shared_from_its_creation(store: ExperimentStore, execu
     execute(create, dag_id="owner")
     assert store.ownership("theirs") == Ownership("owner", ("stranger",))
     execute(AxGenerateTrialsOperator(task_id="t", experiment_name="theirs"), dag_id="stranger")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("theirs", "belongs to another DAG"), ("", "is not given"), (None, "is not given")]
+)
+def test_a_form_cannot_remove_what_is_not_its_own(
+    theirs: ExperimentStore, execute: Execute, name: Any, told: str
+) -> None:
+    """An empty name would be that of every experiment."""
+    operator = AxCleanupOperator(task_id="t", older_than=1e-6, experiment_name="{{ params.e }}")
+    operator.experiment_name = name
+    operator.render_template_fields = lambda *_: None
+    with pytest.raises(AirflowFailException, match=told):
+        execute(operator, dag_id="stranger")
+    assert [line.name for line in theirs.summaries()] == ["own", "theirs"]
 
 
 def test_what_belongs_to_no_dag_is_open_to_all(store: ExperimentStore, execute: Execute) -> None:

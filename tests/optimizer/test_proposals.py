@@ -134,6 +134,16 @@ def test_what_cannot_be_optimized_is_refused_before_the_first_trial() -> None:
         engine.validate(spec_of([X, Y], "x + y >= 1.9", "x <= 0.2"))
 
 
+def test_a_device_that_the_machine_does_not_have_is_refused_before_the_first_trial() -> None:
+    """Sobol needs no device: without the check the model would fail once the initialization trials are paid for."""
+    spec = spec_of([X], generation={"torch_device": "mps"})
+    snapshot = ExperimentSnapshot("e", "uid", spec.to_json(), None, 0)
+    with pytest.raises(InvalidInputError, match="torch_device 'mps' of experiment 'e' cannot be used on this machine"):
+        engine.propose(snapshot, 1)
+    spec = spec_of([X], generation={"torch_device": "cpu"})
+    assert len(engine.propose(ExperimentSnapshot("e", "uid", spec.to_json(), None, 0), 1).trials) == 1
+
+
 def test_quality_without_its_extra_is_refused_before_the_first_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_of([X], generation={"method": "quality"})
     monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None)
