@@ -54,11 +54,17 @@ ELSEWHERE = {
             "record_analyses",
             "pass_to_try",
             "dag_run_generation",
+            "note_files_removed",
+            "delete",
         )
         for moment in ("before", "after")
     },
     "attach.before_record": "tests/lifecycle/test_attach.py",
     "attach.after_record": "tests/lifecycle/test_attach.py",
+    **dict.fromkeys(
+        ("cleanup.after_app", "cleanup.after_tracker", "cleanup.after_files", "local.after_trash"),
+        "tests/lifecycle/test_cleanup.py",
+    ),
     "early.after_progress": "tests/lifecycle/test_early_stop.py",
     "early.after_cancelled": "tests/lifecycle/test_early_stop.py",
 }
