@@ -241,6 +241,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
             if event["status"] == "error":
                 # Polled from here, with pauses: this may be a machine that reaches the scheduler.
                 self.log.warning("The apps could not be polled by the triggerer: %s", event["message"])
+                # From its host they never can: deferring again would wake this task again and again.
+                self.deferrable = self.deferrable and not event.get("elsewhere")
             ended = {handle: AppObservation.from_json(seen) for handle, seen in event.get("apps", {}).items()}
             return self._run(context, identity, ended)
 

@@ -295,6 +295,18 @@ def test_an_error_that_no_retry_can_fix_ends_the_task_at_once(
     assert {trial.status for trial in store.trials("booth")} == {"ABANDONED"}
 
 
+def test_apps_that_the_triggerers_host_cannot_observe_are_awaited_by_the_task_itself(
+    execute: Execute, resume: Execute, components: Any, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    wait = f"\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)\n"
+    component = components(APP + wait + REPORT.removeprefix(APP))
+    deferred(execute, component)
+    gate.touch()
+    event = {"status": "error", "message": "The app belongs to host worker-7.", "elsewhere": True}
+    assert resume(operator(component, deferrable=True), event)["trials"] == {"COMPLETED": 3}
+
+
 def test_two_objectives_give_the_frontier(execute: Execute, components: Any) -> None:
     code = APP + "(p / a['trial_idx']).write_text(json.dumps({'a': float(a['x1']), 'b': -float(a['x1'])}))"
     task = AxOptimizeOperator(
