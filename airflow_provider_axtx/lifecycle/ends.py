@@ -135,12 +135,7 @@ class Ends:
         self.check()
         if self._runs_again(attempt, observed):
             if attempt.finished_at is None:
-                self.store.finish_attempt(
-                    attempt,
-                    observed.app_state,
-                    observed.message,
-                    is_infrastructure_failure=observed.is_infrastructure_failure,
-                )
+                self.store.finish_observed(attempt, observed)
                 log.warning(
                     "Trial %s, attempt %s: %s. It runs again.", attempt.trial_index, attempt.number, observed.message
                 )

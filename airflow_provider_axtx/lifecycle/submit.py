@@ -145,7 +145,7 @@ class _Submission:
         last, observed = await_end(self.store, launcher, cancel_attempt(self.store, launcher, last, reason))
         if observed.app_state == "SUCCEEDED":
             return str(conclude_patiently(self.store, last, observed)["trial_status"]) == "COMPLETED"
-        self.store.finish_attempt(last, observed.app_state, observed.message)
+        self.store.finish_observed(last, observed)
         return False
 
     def _may_retry(self, last: AttemptRecord) -> bool:
@@ -195,7 +195,7 @@ class _Submission:
         if handle is None and attempt.cancel_requested_at is not None:
             # Cancelled before it was submitted: nothing may start any more.
             attempt, seen = await_end(self.store, self.launcher_for(attempt), attempt)
-            return self.store.finish_attempt(attempt, seen.app_state, seen.message)
+            return self.store.finish_observed(attempt, seen)
         if handle is None:
             handle = self._submit(attempt)
         else:

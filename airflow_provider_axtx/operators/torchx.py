@@ -281,7 +281,7 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
         store = self.ax_hook.store
         if not (observed.is_infrastructure_failure and retries_left(store, attempt, self.trial_retries)):
             return super().conclude(attempt, observed)
-        store.finish_attempt(attempt, observed.app_state, observed.message, is_infrastructure_failure=True)
+        store.finish_observed(attempt, observed)
         self.log.warning(
             "Trial %s, attempt %s: %s. Submitting it again.", attempt.trial_index, attempt.number, observed.message
         )

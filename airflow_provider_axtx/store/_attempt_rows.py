@@ -269,8 +269,7 @@ def end(
     connection: sa.Connection, key: str, observed: AppObservation, trial_end: TrialEnd | None
 ) -> tuple[AttemptRecord, TrialRecord]:
     """Finish the attempt and, when its end decides it, the trial; see ``ExperimentStore.end_attempt``."""
-    attempt = finish(connection, key, observed.app_state, observed.message, observed.is_infrastructure_failure)
-    attempt = note_times(connection, key, observed.started_at, observed.ended_at)
+    attempt = finish_observed(connection, key, observed)
     name, index = attempt.experiment, attempt.trial_index
     trial = _trial_rows.require(connection, name, index, lock=True)
     if is_terminal_trial_status(trial.status) or of_trial(connection, name, index)[-1].attempt > attempt.number:
@@ -286,6 +285,12 @@ def end(
         index, trial_end.status, trial_end.observations, trial_end.reason, trial_end.evidence
     )
     return attempt, _trial_rows.complete(connection, name, index, outcome, overwrite=False)
+
+
+def finish_observed(connection: sa.Connection, key: str, observed: AppObservation) -> AttemptRecord:
+    """Record the app's terminal state, and when it began and ended."""
+    finish(connection, key, observed.app_state, observed.message, observed.is_infrastructure_failure)
+    return note_times(connection, key, observed.started_at, observed.ended_at)
 
 
 def finish(connection: sa.Connection, key: str, app_state: str, message: str, infrastructure: bool) -> AttemptRecord:

@@ -115,6 +115,17 @@ class AttemptRecords:
             ),
         )
 
+    def finish_observed(self, attempt: AttemptRecord, observed: AppObservation) -> AttemptRecord:
+        """Record that the app has ended, as ``finish_attempt``, with its times; another attempt of the trial follows.
+
+        :param observed: a terminal observation.
+        :raises InvalidInputError: for a state that is not terminal.
+        """
+        return self._db.write(
+            "finish_observed",
+            lambda connection: _attempt_rows.finish_observed(connection, attempt.submission_key, observed),
+        )
+
     def end_attempt(
         self, attempt: AttemptRecord, observed: AppObservation, trial_end: TrialEnd | None = None
     ) -> tuple[AttemptRecord, TrialRecord]:

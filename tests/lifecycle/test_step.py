@@ -101,6 +101,16 @@ def test_an_app_that_is_lost_is_resubmitted_while_retries_are_left(rig: Rig) -> 
     assert rig.store.attempts("loop", 0)[1].is_infrastructure_failure
 
 
+def test_an_attempt_that_another_one_follows_keeps_its_times(rig: Rig) -> None:
+    loop = rig.loop(trial_retries=1)
+    handle = str(settled(loop).live[0].app_handle)
+    loop.step(
+        {handle: AppObservation("FAILED", "node lost", is_infrastructure_failure=True, started_at=10.0, ended_at=20.0)}
+    )
+    first = rig.store.attempts("loop", 0)[0]
+    assert (first.started_at, first.ended_at) == (10.0, 20.0)
+
+
 def test_what_somebody_else_saw_ends_the_trial_too(rig: Rig) -> None:
     loop = rig.loop()
     step = settled(loop)

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import (
     InvalidInputError,
     StoreConflictError,
@@ -184,6 +185,15 @@ def test_an_end_through_no_fault_of_the_app_is_marked(store: ExperimentStore) ->
     lost = store.finish_attempt(run, "FAILED", "node lost", is_infrastructure_failure=True)
     assert lost.is_infrastructure_failure is True
     assert store.latest_attempt(run.experiment, 0) == lost
+
+
+def test_an_end_that_another_attempt_follows_keeps_the_times_that_the_scheduler_tells(store: ExperimentStore) -> None:
+    run = begin(store, experiment(store))
+    seen = AppObservation("FAILED", "node lost", is_infrastructure_failure=True, started_at=10.5, ended_at=20.25)
+    ended = store.finish_observed(run, seen)
+    assert (ended.app_state, ended.message, ended.is_infrastructure_failure) == ("FAILED", "node lost", True)
+    assert (ended.started_at, ended.ended_at) == (10.5, 20.25)
+    assert begin(store, run.experiment).number == 2
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "UNKNOWN", "PENDING", "COMPLETED", ""])
