@@ -201,6 +201,7 @@ class WaitForTrialMixin(CancelOnKillMixin):
         attempt = self.find_attempt(trial)
         observed = self.poll(attempt)
         while not observed.is_terminal:
+            attempt = self.find_attempt(trial)  # the poll may have cancelled its app
             if attempt.app_handle is not None:
                 self._defer(self.trigger(attempt, trial, self.execution_deadline(context)))
             # A new attempt that is just being submitted: the trigger has no app to poll yet.
@@ -239,6 +240,7 @@ class WaitForTrialMixin(CancelOnKillMixin):
             steps_seen=self._steps_seen,
             steering_seen=self._steering_seen,
             curve_source=self._curve_source,
+            cancel_reason=attempt.cancel_reason,
             stream_logs=self.stream_logs,
             log_given=self._log_given,
             ax_conn_id=self.ax_conn_id,
@@ -276,8 +278,8 @@ class WaitForTrialMixin(CancelOnKillMixin):
             raise AirflowException(f"The app could not be polled: {event['message']}")
         observed = AppObservation.from_json(event)
         if attempt.cancel_reason is not None and observed.app_state != "SUCCEEDED":
-            # The trigger sees only the scheduler; that we cancelled the app ourselves is known here.
-            observed = AppObservation("CANCELLED", attempt.cancel_reason)
+            # It may have been cancelled after the task had deferred, of which the trigger knows nothing.
+            observed = LostAppPolicy().evaluate(observed, age=0, unseen_polls=0, cancel_reason=attempt.cancel_reason)
         return self.conclude(attempt, observed)
 
     def time_out(self, attempt: AttemptRecord) -> dict[str, Any]:

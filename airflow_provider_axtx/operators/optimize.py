@@ -393,6 +393,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
             not_before=earliest_event(),
             execution_deadline=self.execution_deadline(context),
             steering_seen=step.steering_seen,
+            cancelled={str(one.app_handle): one.cancel_reason for one in step.live if one.cancel_reason is not None},
         )
         # No timeout of Airflow's: after it neither execute_complete nor the trigger's on_kill would run.
         self.defer(trigger=trigger, method_name="execute_complete", timeout=None)

@@ -64,6 +64,8 @@ class AxOptimizeTrigger(BaseTrigger):
     :param execution_deadline: when the task's ``execution_timeout`` has passed, in seconds since the epoch.
     :param steering_seen: position of the last change of what users want that the task has obeyed, -1 before the first;
         None does not look for another.
+    :param cancelled: by app handle, the recorded reason of each live app that has been cancelled, as ``cancel_reason``
+        of ``TorchXTrialTrigger``.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class AxOptimizeTrigger(BaseTrigger):
         not_before: float | None = None,
         execution_deadline: float | None = None,
         steering_seen: int | None = None,
+        cancelled: dict[str, str] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -105,6 +108,7 @@ class AxOptimizeTrigger(BaseTrigger):
             "not_before": not_before,
             "execution_deadline": execution_deadline,
             "steering_seen": steering_seen,
+            "cancelled": cancelled or None,
         }
         self.arguments |= {name: value for name, value in added.items() if value is not None} | unknown
 
@@ -167,10 +171,22 @@ class AxOptimizeTrigger(BaseTrigger):
         lookup = {
             handle: (scheduler, options) for scheduler, options, handles in a.get("lookups") or () for handle in handles
         }
-        for handle, submitted_at in a["submitted"].items():
+        for handle in a["submitted"]:
             scheduler, options = lookup.get(handle, (a["scheduler"], None))
-            conn_id = a["identity"].get("torchx_conn_id") or TorchXHook.default_conn_name
-            yield handle, _watch(scheduler, options, conn_id, a["poll_interval"], handle, submitted_at, policy)
+            yield handle, self._watch(handle, scheduler, options, policy)
+
+    async def _watch(
+        self, handle: str, scheduler: str, recorded: Mapping[str, Any] | None, policy: LostAppPolicy
+    ) -> AppObservation:
+        a = self.arguments
+        conn_id = a["identity"].get("torchx_conn_id") or TorchXHook.default_conn_name
+        options = await lookup_options_for(scheduler, recorded, conn_id)
+        return await poller_for(scheduler, options, a["poll_interval"], make_observe).watch(
+            handle,
+            submitted_at=a["submitted"][handle],
+            policy=policy,
+            cancel_reason=a.get("cancelled", {}).get(handle),
+        )
 
     async def on_kill(self) -> None:
         """End all apps when the task is over: a user marked the deferred task, or removed it.
@@ -188,20 +204,6 @@ class AxOptimizeTrigger(BaseTrigger):
         url = await AxHook(a["ax_conn_id"]).aget_url()
         end = sync_to_async(_end_apps, thread_sensitive=False, executor=killing.threads)
         await end(url, TaskIdentity.from_json(a["identity"]))
-
-
-async def _watch(
-    scheduler: str,
-    recorded: Mapping[str, Any] | None,
-    torchx_conn_id: str,
-    interval: float,
-    handle: str,
-    submitted_at: float,
-    policy: LostAppPolicy,
-) -> AppObservation:
-    options = await lookup_options_for(scheduler, recorded, torchx_conn_id)
-    poller = poller_for(scheduler, options, interval, make_observe)
-    return await poller.watch(handle, submitted_at=submitted_at, policy=policy)
 
 
 def lookups_of(attempts: Sequence[AttemptRecord]) -> list[list[Any]]:

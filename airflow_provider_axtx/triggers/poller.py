@@ -44,6 +44,7 @@ class _Watch:
     ended: asyncio.Future[AppObservation]
     #: Done after the first poll, whether or not the scheduler answered.
     polled: asyncio.Future[None]
+    cancel_reason: str | None = None
     last: AppObservation = _NOT_POLLED
     unseen_polls: int = 0
 
@@ -52,7 +53,9 @@ class _Watch:
         try:
             self.unseen_polls = self.unseen_polls + 1 if seen.app_state == "UNKNOWN" else 0
             age = time.time() - self.submitted_at
-            self.last = self.policy.evaluate(seen, age=age, unseen_polls=self.unseen_polls)
+            self.last = self.policy.evaluate(
+                seen, age=age, unseen_polls=self.unseen_polls, cancel_reason=self.cancel_reason
+            )
         except Exception as error:
             log.exception("An answer of the scheduler could not be evaluated; only this wait ends.")
             self.fail(error)
@@ -95,7 +98,13 @@ class Poller:
         return len(self._watches)
 
     async def watch(
-        self, handle: str, *, submitted_at: float, policy: LostAppPolicy, until: float | None = None
+        self,
+        handle: str,
+        *,
+        submitted_at: float,
+        policy: LostAppPolicy,
+        until: float | None = None,
+        cancel_reason: str | None = None,
     ) -> AppObservation:
         """Wait until the app has ended.
 
@@ -103,11 +112,13 @@ class Poller:
         :param submitted_at: seconds since the epoch, where its grace period starts.
         :param until: when to return even if the app has not ended, in seconds since the epoch; not before the app was
             polled once. None waits for the end.
+        :param cancel_reason: the recorded reason of an app that has been cancelled: it has ended as soon as the
+            scheduler does not know it any more.
         :return: the terminal observation, or the last one when it was time to return.
         :raises SchedulerUnavailableError: after many failed polls in a row, see ``core.patience``.
         """
         loop = asyncio.get_running_loop()
-        watch = _Watch(submitted_at, policy, loop.create_future(), loop.create_future())
+        watch = _Watch(submitted_at, policy, loop.create_future(), loop.create_future(), cancel_reason)
         self._watches.setdefault(handle, []).append(watch)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"axtx-poller-{self.name}")

@@ -78,6 +78,8 @@ class TorchXTrialTrigger(BaseTrigger):
     :param steering_seen: position of the last change of what users want that the task has obeyed, -1 before the first;
         None does not look for another.
     :param curve_source: where the app's steps are read besides its tracker.
+    :param cancel_reason: the recorded reason when the app has been cancelled. Kubernetes forgets a cancelled job: such
+        an app has ended, and is not waited for until it counts as lost.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class TorchXTrialTrigger(BaseTrigger):
         identity: dict[str, Any] | None = None,
         steering_seen: int | None = None,
         curve_source: dict[str, Any] | None = None,
+        cancel_reason: str | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -126,6 +129,7 @@ class TorchXTrialTrigger(BaseTrigger):
             "execution_deadline": execution_deadline,
             "identity": identity,
             "steering_seen": steering_seen,
+            "cancel_reason": cancel_reason,
             "curve_source": curve_source,
         }
         self.arguments |= {name: value for name, value in added.items() if value is not None} | unknown
@@ -189,6 +193,7 @@ class TorchXTrialTrigger(BaseTrigger):
             submitted_at=a["submitted_at"],
             policy=LostAppPolicy(a["grace_seconds"], a["grace_polls"]),
             until=min(times, default=None),
+            cancel_reason=a.get("cancel_reason"),
         )
         if observed.is_terminal:
             return {"status": "observed", **observed.to_json()}

@@ -20,9 +20,9 @@ from airflow.sdk.bases import sensor as airflow_sensor
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRescheduleException, TaskDeferred
 from airflow.sdk.execution_time.context import set_current_context
 
-from airflow_provider_axtx.core.app_observation import DEFAULT_GRACE_SECONDS
 from airflow_provider_axtx.core.records import Proposal, ProposedTrial
 from airflow_provider_axtx.core.status import is_terminal_app_state
+from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.core.xcom import Trial
 from airflow_provider_axtx.operators import _waiting, optimize
 from airflow_provider_axtx.operators.ax import AxCompleteTrialOperator, AxOptimizeOperator
@@ -45,6 +45,7 @@ from tests.contracts.matrix import (
     TASK_KILL,
     TIMEOUT,
     TRIGGER_KILL,
+    USER_STOP,
     Place,
 )
 from tests.contracts.rigs import Rig
@@ -167,14 +168,10 @@ class Cell:
     def waiting_operator(self) -> Any:
         """Return the task that waits, as each of its processes makes it."""
         wait = self.place.wait
-        # An app that Kubernetes does not know any more is lost after that time, unless its cancellation is recorded.
-        grace = 1.0 if "UNKNOWN" in self.rig.after_cancel else DEFAULT_GRACE_SECONDS
         common: dict[str, Any] = {
             "task_id": "wait",
             "deferrable": wait.mode == "deferrable",
             "early_stopping_interval": 0.05,
-            "grace_seconds": grace,
-            "grace_polls": 2,
         }
         if wait.task == "optimize":
             limits = {"max_trials": 1, "trial_timeout": 600, "poll_interval": _POLL_SECONDS}
@@ -271,6 +268,8 @@ class Cell:
             self.rig.release(key, exit_code=3)
         elif end == EARLY_STOP:
             self.rig.plateau(key)
+        elif end == USER_STOP:
+            self.store.steer(self.name, NewChange(Action.STOP_TRIAL, self.name, "ada", "page", trial_index=0))
         elif end == TIMEOUT:
             self.let_an_hour_pass()
         elif end in (TASK_KILL, TRIGGER_KILL):
@@ -372,7 +371,8 @@ class Cell:
         assert attempt.app_state == app_state, attempt
         assert attempt.lookup_options is not None
         assert self.store.open_attempts(experiment=self.name) == []
-        if self.rig.tells_times and app_state != "CANCELLED":
+        is_forgotten = app_state == "CANCELLED" and "UNKNOWN" in self.rig.after_cancel
+        if self.rig.tells_times and not is_forgotten:
             assert attempt.started_at is not None, attempt
             assert attempt.ended_at is not None, attempt
             assert attempt.started_at <= attempt.ended_at <= time.time()

@@ -29,10 +29,10 @@ WAITS = (
     *(Wait(task, mode) for task in ("run", "fused", "optimize") for mode in ("poke", "deferrable")),
 )
 
-SUCCESS, FAILURE, TIMEOUT, EARLY_STOP = "success", "failure", "timeout", "early stop"
+SUCCESS, FAILURE, TIMEOUT, EARLY_STOP, USER_STOP = "success", "failure", "timeout", "early stop", "user stop"
 TASK_KILL, TRIGGER_KILL = "task kill", "trigger kill"
 REAP, CLI_REAP = "reap", "CLI reap"
-ENDS = (SUCCESS, FAILURE, TIMEOUT, TASK_KILL, TRIGGER_KILL, REAP, CLI_REAP, EARLY_STOP)
+ENDS = (SUCCESS, FAILURE, TIMEOUT, TASK_KILL, TRIGGER_KILL, REAP, CLI_REAP, EARLY_STOP, USER_STOP)
 
 #: By way of ending: the status of the trial, the state of the app, and the start of the trial's reason.
 EXPECTED = {
@@ -44,6 +44,7 @@ EXPECTED = {
     REAP: ("ABANDONED", "CANCELLED", "reaped: its tasks have ended"),
     CLI_REAP: ("ABANDONED", "CANCELLED", "reaped: no active DAG run"),
     EARLY_STOP: ("EARLY_STOPPED", "CANCELLED", "stopped early"),
+    USER_STOP: ("ABANDONED", "CANCELLED", "stopped by a user"),
 }
 
 

@@ -132,6 +132,32 @@ async def test_an_app_that_still_runs_after_its_deadline(cluster: FakeCluster, a
     assert event["status"] == "timeout"
 
 
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize(("before", "app_state"), [("RUNNING", "CANCELLED"), ("SUCCEEDED", "SUCCEEDED")])
+async def test_a_cancelled_app_that_its_scheduler_forgets_is_not_waited_for_until_it_is_lost(
+    cluster: FakeCluster, attempt: AttemptRecord, before: str, app_state: str, optimize: bool
+) -> None:
+    trigger: TorchXTrialTrigger | AxOptimizeTrigger
+    if optimize:
+        trigger = AxOptimizeTrigger(
+            experiment="e",
+            submitted={str(attempt.app_handle): time.time()},
+            lookups=lookups_of([attempt]),
+            poll_interval=0.02,
+            cancelled={str(attempt.app_handle): "stopped early: hopeless"},
+        )
+    else:
+        trigger = trigger_of(attempt, submitted_at=time.time(), cancel_reason="stopped early: hopeless")
+    if before == "RUNNING":
+        cluster.forget(app_id(attempt))
+    else:
+        cluster.set_state(app_id(attempt), before)
+    event = await fired(trigger)
+    seen = event["apps"][attempt.app_handle] if optimize else event
+    assert seen["app_state"] == app_state
+    assert ("hopeless" in seen["message"]) is (app_state == "CANCELLED")
+
+
 async def test_execution_timeout_fires(cluster: FakeCluster, attempt: AttemptRecord) -> None:
     event = await fired(trigger_of(attempt, execution_deadline=time.time() + 0.1))
     assert event["status"] == "execution_timeout"
