@@ -48,7 +48,7 @@ from tests.contracts.matrix import (
     USER_STOP,
     Place,
 )
-from tests.contracts.rigs import Rig
+from tests.contracts.rig import Rig
 from tests.operators.conftest import AirflowStates, FakeTaskInstance
 
 DAG_ID = "matrix"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.rigs import DockerRig, FakeRig, KubernetesRig, LocalRig, Rig, SlurmRig
+from tests.contracts.rig import Rig
+from tests.contracts.rigs import DockerRig, FakeRig, KubernetesRig, LocalRig, SlurmRig
 from tests.contracts.table import PLACE, pytest_runtest_logreport, pytest_terminal_summary
 from tests.engines.docker import DockerEngine
 from tests.engines.kubernetes import KubernetesCluster

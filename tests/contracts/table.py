@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.contracts.matrix import ENDS, WAITS, Place, reason_against
-from tests.contracts.rigs import RIGS, TIMES
+from tests.contracts.rig import TIMES
+from tests.contracts.rigs import RIGS
 
 #: Name under which a test's report carries its place in the table (reports travel between pytest-xdist's processes).
 PLACE = "contract"

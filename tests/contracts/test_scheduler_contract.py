@@ -11,7 +11,8 @@ import pytest
 from airflow_provider_axtx.core.app_observation import LostAppPolicy
 from airflow_provider_axtx.core.errors import DuplicateAppError, InvalidInputError, SchedulerUnavailableError
 from airflow_provider_axtx.core.keys import submission_key
-from tests.contracts.rigs import Rig, rig_parameters
+from tests.contracts.rig import Rig
+from tests.contracts.rigs import rig_parameters
 
 pytestmark = pytest.mark.parametrize("rig", rig_parameters(), indirect=True)
 
