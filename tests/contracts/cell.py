@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,10 +21,11 @@ from airflow.sdk.bases import sensor as airflow_sensor
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRescheduleException, TaskDeferred
 from airflow.sdk.execution_time.context import set_current_context
 
-from airflow_provider_axtx.core.records import Proposal, ProposedTrial
+from airflow_provider_axtx.core.records import AttemptRecord, Proposal, ProposedTrial
 from airflow_provider_axtx.core.status import is_terminal_app_state
 from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.core.xcom import Trial
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.operators import _waiting, optimize
 from airflow_provider_axtx.operators.ax import AxCompleteTrialOperator, AxOptimizeOperator
 from airflow_provider_axtx.operators.torchx import (
@@ -48,6 +50,7 @@ from tests.contracts.matrix import (
     USER_STOP,
     Place,
 )
+from tests.contracts.processes import Clock, TaskEndedError, WorkerDiedError
 from tests.contracts.rig import Rig
 from tests.operators.conftest import AirflowStates, FakeTaskInstance
 
@@ -58,33 +61,14 @@ _DEADLINE_SECONDS = 50
 _CONNECTION = "AIRFLOW_CONN_TORCHX_DEFAULT"
 
 
-class WorkerDiedError(BaseException):
-    """The process that waits is killed with SIGKILL: no handler of it runs."""
-
-
-class TaskEndedError(Exception):
-    """Airflow has ended the deferred task: nothing of it runs any more."""
-
-
-class _Clock:
-    """The module ``time`` for the modules that wait: a pause is the cell's turn."""
-
-    def __init__(self, pause: Callable[[], None]) -> None:
-        self._pause = pause
-
-    def sleep(self, seconds: float) -> None:
-        self._pause()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
-
-
 @dataclass
 class Cell:
     """One cell.
 
     :param airflow: what Airflow answers about the state of the waiting task.
     :param ax: runs ``airflow ax``; returns what it printed as JSON.
+    :param is_of_schema_0001: let the attempt be one that was recorded before lookup options were: then the connection
+        has to lead to the app, and does not change.
     """
 
     place: Place
@@ -93,6 +77,7 @@ class Cell:
     patch: pytest.MonkeyPatch
     airflow: AirflowStates
     ax: Callable[..., Any]
+    is_of_schema_0001: bool = False
     #: Of the app: it was seen running, and what ends the wait has happened.
     acted: bool = field(default=False, init=False)
     #: The task in whose process the cell is.
@@ -104,7 +89,7 @@ class Cell:
         self.name = self.rig.key
         self.connect(self.rig.scheduler_args)
         for module in (_waiting, optimize, airflow_sensor):
-            self.patch.setattr(module, "time", _Clock(self.pause))
+            self.patch.setattr(module, "time", Clock(self.pause))
         # A killed task is killed in its worker, where this operator waits at first; else it defers at once.
         self.patch.setattr(optimize, "deferral_seconds", lambda: 60.0 if self.place.end == TASK_KILL else 0.0)
 
@@ -121,6 +106,10 @@ class Cell:
 
     def connect_elsewhere(self) -> None:
         """Let the connection, and what this process has in its environment, lead to another place."""
+        if self.is_of_schema_0001:
+            forgotten = {"lookup_options": sa.null(), "host": None}
+            self._write(sa.update(runs).where(runs.c.experiment == self.name).values(**forgotten))
+            return
         self.connect(self.rig.other_args, "another tracker")
         self.rig.lead_elsewhere(self.patch)
 
@@ -282,11 +271,19 @@ class Cell:
     def let_an_hour_pass(self) -> None:
         """Let the app have been submitted an hour earlier, which is more than its time."""
         [attempt] = self.store.attempts(self.name)
-        launcher, handle = self.rig.attempt_launcher(attempt.lookup_options or {}), str(attempt.app_handle)
+        launcher, handle = self._launcher(attempt), str(attempt.app_handle)
         self.rig.await_true(lambda: launcher.observe([handle])[handle].app_state == "RUNNING", "running app")
         earlier = {"requested_at": runs.c.requested_at - HOUR, "submitted_at": runs.c.submitted_at - HOUR}
-        shift = sa.update(runs).where(runs.c.experiment == self.name).values(**earlier)
-        self.store._db.write("test", lambda connection: connection.execute(shift))
+        self._write(sa.update(runs).where(runs.c.experiment == self.name).values(**earlier))
+
+    def _launcher(self, attempt: AttemptRecord) -> TorchXLauncher:
+        """Return a launcher that reaches the app, not through the code that tasks use for that."""
+        if attempt.lookup_options is None:
+            return self.rig.launcher
+        return self.rig.attempt_launcher(attempt.lookup_options)
+
+    def _write(self, statement: sa.Update) -> None:
+        self.store._db.write("test", lambda connection: connection.execute(statement))
 
     # -- the whole cell
 
@@ -331,13 +328,14 @@ class Cell:
 
     def _reap(self) -> None:
         """End what the dead worker has left, in a process in which the connection is not defined."""
-        self.patch.delenv(_CONNECTION)
+        if not self.is_of_schema_0001:
+            self.patch.delenv(_CONNECTION)
         if self.place.end == REAP:
             reaped = self.execute(TorchXReapTrialsOperator(task_id="reap"))
         else:
             reaped = self.ax("reap", "--dag-id", DAG_ID, "--run-id", self.name)
         assert [(one["trial_index"], one["trial_status"]) for one in reaped] == [(0, "ABANDONED")]
-        self.connect(self.rig.other_args, "another tracker")
+        self.connect_elsewhere()
 
     def check_result(self, result: dict[str, Any] | None) -> None:
         """Check what the waiting task returns and, where that is another task, what completing the trial returns."""
@@ -369,7 +367,9 @@ class Cell:
         [attempt] = self.store.attempts(self.name)
         assert attempt.finished_at is not None, attempt
         assert attempt.app_state == app_state, attempt
-        assert attempt.lookup_options is not None
+        assert (attempt.lookup_options is None) is self.is_of_schema_0001
+        if not self.is_of_schema_0001:
+            assert attempt.host == (os.uname().nodename if self.rig.is_local else None)
         assert self.store.open_attempts(experiment=self.name) == []
         is_forgotten = app_state == "CANCELLED" and "UNKNOWN" in self.rig.after_cancel
         if self.rig.tells_times and not is_forgotten:
@@ -381,7 +381,7 @@ class Cell:
         """Check that the app was submitted once and has ended."""
         [attempt] = self.store.attempts(self.name)
         handle = str(attempt.app_handle)
-        launcher = self.rig.attempt_launcher(attempt.lookup_options or {})
+        launcher = self._launcher(attempt)
         seen = launcher.observe([handle])[handle].app_state
         assert is_terminal_app_state(seen) or seen == "UNKNOWN", seen
         # The session of the test's launcher, which is part of a handle, may be another one than the tasks' is.

@@ -76,3 +76,13 @@ def cell_parameters() -> list[Any]:
         for place in PRODUCT
         if reason_against(place) is None
     ]
+
+
+def cells_with_options() -> list[Any]:
+    """Return the cells of a scheduler whose options lead to its apps, for each end that needs to find one."""
+    ends = {SUCCESS, TASK_KILL, TRIGGER_KILL, REAP, CLI_REAP}
+    return [
+        parameter
+        for parameter in cell_parameters()
+        if (place := parameter.values[0]).scheduler == "kubernetes" and place.end in ends and place.wait.task != "fused"
+    ]

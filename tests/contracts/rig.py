@@ -39,6 +39,8 @@ class Rig:
     tells_exit_code = True
     #: Whether the scheduler tells when an app began to run, and when it ended.
     tells_times = True
+    #: Whether only the host of the submission can observe an app.
+    is_local = False
     #: Options that lead to another place than those with which apps are submitted, and environment variables that do.
     other_args: Mapping[str, Any] = {}
     other_environment: Mapping[str, str] = {}

@@ -23,6 +23,7 @@ class LocalRig(Rig):
     """``local_detached``."""
 
     name = "local_detached"
+    is_local = True
     scheduler_args = {"max_parallel": 4, "term_grace": 1}
     cannot = {"outage": "no server"}
     other_args = {"max_parallel": 1}
@@ -85,6 +86,7 @@ class DockerRig(Rig):
     """Docker, real. Its image runs the host's programs."""
 
     name = "local_docker"
+    is_local = True
     cannot = {"queue": "docker has no queue", "cancel_queued": "docker has no queue"}
     after_cancel = frozenset({"FAILED", "SUCCEEDED"})
     other_environment = {"DOCKER_HOST": "unix:///no/such/docker.sock"}

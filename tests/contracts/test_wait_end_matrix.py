@@ -20,7 +20,16 @@ from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.triggers import timing
 from tests.contracts.cell import Cell
 from tests.contracts.conftest import rig_named
-from tests.contracts.matrix import ENDS, EXPECTED, PRODUCT, WAITS, Place, cell_parameters, reason_against
+from tests.contracts.matrix import (
+    ENDS,
+    EXPECTED,
+    PRODUCT,
+    WAITS,
+    Place,
+    cell_parameters,
+    cells_with_options,
+    reason_against,
+)
 from tests.contracts.rigs import RIGS, FakeRig
 from tests.contracts.table import MATRIX_PLACE
 from tests.fakes.airflow_output import json_printed
@@ -70,11 +79,13 @@ def cell(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, airflow: AirflowStates, ax: Callable[..., Any]
 ) -> Cell:
     place: Place = request.param
-    request.node.user_properties.append((MATRIX_PLACE, str(place)))
+    if request.node.originalname == "test_cell":
+        request.node.user_properties.append((MATRIX_PLACE, str(place)))
     rig = rig_named(place.scheduler, request)
     if isinstance(rig, FakeRig):
         _make_known(rig, monkeypatch)
-    return Cell(place, rig, AxHook().store, monkeypatch, airflow, ax)
+    is_of_schema_0001 = "schema_0001" in request.node.name
+    return Cell(place, rig, AxHook().store, monkeypatch, airflow, ax, is_of_schema_0001)
 
 
 def _make_known(rig: FakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +100,12 @@ def _make_known(rig: FakeRig, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("cell", cell_parameters(), indirect=True)
 def test_cell(cell: Cell) -> None:
+    cell.play()
+
+
+@pytest.mark.parametrize("cell", cells_with_options(), indirect=True)
+def test_attempt_of_schema_0001(cell: Cell) -> None:
+    """Before lookup options were recorded with an attempt, the connection's options led to its app; they still do."""
     cell.play()
 
 
