@@ -1,4 +1,4 @@
-"""A deferred ``AxOptimizeOperator`` in a real Airflow is paused, resumed, extended and stopped through the API server."""
+"""A deferred ``AxOptimizeOperator`` in a real Airflow is paused, resumed, extended and stopped through REST."""
 
 from __future__ import annotations
 
