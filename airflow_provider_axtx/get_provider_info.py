@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": [f"{_PACKAGE}.links.{name}" for name in ("ExperimentLink", "TrialLink", "AppLink")],
+        "task-decorators": [{"name": "ax_optimize", "class-name": f"{_PACKAGE}.decorators.ax_optimize_task"}],
         "cli": [f"{_PACKAGE}.cli.get_commands"],
         "connection-types": [_ax_connection(), _torchx_connection()],
         "config": {"axtx": _options()},

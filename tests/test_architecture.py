@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
         *("hooks", "triggers", "lineage", "assets", "links", "compat", "operators"),
     },
     "sensors": {"core", "lifecycle", "links", "operators"},
+    "decorators": {"core", "operators"},
     "task_groups": {"core", "spec", "lifecycle", "hooks", "operators", "sensors"},
     "notifications": {"core", "spec", "store", "hooks", "assets"},
     "plugin": {"core", "spec", "store", "hooks", "plugin"},
@@ -47,7 +48,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "alembic": ("store/",),
     "airflow": (
         *("hooks/", "triggers/", "operators/", "sensors/", "notifications/", "plugin/"),
-        *("assets.py", "compat.py", "lineage.py", "links.py", "task_groups.py", "cli/", "preload.py"),
+        *("assets.py", "compat.py", "lineage.py", "links.py", "task_groups.py", "decorators.py", "cli/", "preload.py"),
     ),
     "openlineage": (),
 }

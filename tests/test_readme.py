@@ -16,7 +16,11 @@ def test_the_dags_in_the_readme_are_dags(tmp_path: Path) -> None:
         (tmp_path / f"readme_{number}.py").write_text(block)
     bag = DagBag(tmp_path)
     assert bag.import_errors == {}
-    assert {name: len(dag.tasks) for name, dag in bag.dags.items()} == {"booth": 23, "tune_script": 1}
+    assert {name: len(dag.tasks) for name, dag in bag.dags.items()} == {
+        "booth": 23,
+        "tune_function": 1,
+        "tune_script": 1,
+    }
 
 
 def titled(title: str) -> str:
@@ -24,9 +28,9 @@ def titled(title: str) -> str:
     return str(code)
 
 
-def test_a_script_is_tuned_in_fifteen_lines() -> None:
-    code = titled("dags/tune_script.py")
-    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+def test_a_script_and_a_function_are_tuned_in_fifteen_lines_each() -> None:
+    for title in ("dags/tune_script.py", "dags/tune_function.py"):
+        assert len([line for line in titled(title).splitlines() if line.strip()]) <= 15
     script = titled("dags/train.py")
     assert not re.search(r"airflow|torchx|\bax\b|axtx", script)
 

@@ -18,12 +18,13 @@ from airflow_provider_axtx.core.command_line import (
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import is_templated
 
-COMMAND, SCRIPT, DDP = "axtx.command", "axtx.script", "axtx.ddp"
+COMMAND, SCRIPT, DDP, FUNCTION = "axtx.command", "axtx.script", "axtx.ddp", "axtx.function"
 _RESOURCES = ("cpu", "gpu", "memMB", "named_resource", "image", "env", "mounts")
 #: The arguments that component_args may give, by component; a test compares them with the functions.
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     COMMAND: ("command", "shell", "flag", "cwd", "num_replicas", *_RESOURCES),
     SCRIPT: ("script", "m", "args", "flag", "python", "cwd", "num_replicas", *_RESOURCES),
+    FUNCTION: ("function", "constants", "report", "metric", "python", "num_replicas", *_RESOURCES),
     DDP: ("script", "m", "args", "flag", "j", "rdzv_port", "rdzv_backend", *_RESOURCES),
 }
 
@@ -92,7 +93,10 @@ def _problems(component: str, parameters: Collection[str], given: Mapping[str, A
     for name in parameters:
         if name in taken:
             yield f"the parameter {name} has the name of an argument or placeholder of {component}: rename it"
-    if component == COMMAND:
+    if component == FUNCTION:
+        if not isinstance(given.get("function"), str):
+            yield f"{FUNCTION} is the component of @task.ax_optimize, which gives it the function"
+    elif component == COMMAND:
         yield from _command_problems(parameters, given)
     else:
         yield from _program_problems(component, parameters, given)

@@ -19,7 +19,17 @@ Kind = Literal["registered", "module", "file"]
 
 #: Components that run a command, module or script of the caller's choice: no wildcard allows them.
 RUN_ANYTHING = frozenset(
-    {"utils.sh", "utils.python", "utils.binary", "dist.ddp", "dist.spmd", "axtx.command", "axtx.script", "axtx.ddp"}
+    {
+        "utils.sh",
+        "utils.python",
+        "utils.binary",
+        "dist.ddp",
+        "dist.spmd",
+        "axtx.command",
+        "axtx.script",
+        "axtx.ddp",
+        "axtx.function",
+    }
 )
 
 

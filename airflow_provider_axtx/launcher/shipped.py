@@ -20,7 +20,9 @@ from torchx.specs import AppDef, macros
 
 from airflow_provider_axtx.core import shipped
 from airflow_provider_axtx.core.command_line import DEFAULT_FLAG, CommandLine, filled, shell_text, split, value_text
+from airflow_provider_axtx.core.function_source import packed, unpacked
 from airflow_provider_axtx.core.records import ParameterValue
+from airflow_provider_axtx.launcher import function_runner
 
 # Stands for the replica's number until the ``$`` of everything else is protected; no argument of a process holds a NUL.
 _REPLICA = "\0replica\0"
@@ -194,8 +196,68 @@ def ddp(
     return app
 
 
+def function(
+    trial_idx: int,
+    experiment_name: str,
+    tracker_base: str,
+    function: str,
+    constants: dict[str, Any] | None = None,
+    report: str | None = None,
+    metric: str | None = None,
+    python: str | None = None,
+    num_replicas: int = 1,
+    cpu: int = 1,
+    gpu: int = 0,
+    memMB: int | None = None,
+    named_resource: str | None = None,
+    image: str | None = None,
+    env: dict[str, str] | None = None,
+    mounts: list[str] | None = None,
+    **parameters: Any,
+) -> AppDef:
+    """Call a Python function for each trial, in a process of its own; the component of @task.ax_optimize.
+
+    Args:
+        trial_idx: passed by the provider
+        experiment_name: passed by the provider
+        tracker_base: passed by the provider
+        function: its source or its module, packed
+        constants: arguments that are not tuned
+        report: the argument that gets what reports progress
+        metric: name of a number that the function returns
+        python: see axtx.script
+        num_replicas: number of copies
+        cpu: cores for each replica
+        gpu: GPUs for each replica
+        memMB: memory for each replica in MB; None leaves it to the scheduler
+        named_resource: see axtx.command
+        image: image for schedulers that use one
+        env: environment variables
+        mounts: see axtx.command
+        parameters: the experiment's parameters
+    """
+    call = {
+        "function": unpacked(function),
+        "arguments": {**(constants or {}), **parameters},
+        "report": report,
+        "metric": metric,
+        "tracker_base": tracker_base,
+        "trial_idx": trial_idx,
+    }
+    runner = Path(function_runner.__file__).read_text()
+    role = _role("function", [python or _python(image), "-c", runner, packed(call)], image, env, mounts)
+    role.num_replicas = num_replicas
+    role.resource = _resource(cpu, gpu, memMB, named_resource)
+    return AppDef("function", [role])
+
+
 #: By reference. What they return is verbatim: a ``$`` in a value or in the command is doubled already.
-SHIPPED: Mapping[str, Callable[..., AppDef]] = {shipped.COMMAND: command, shipped.SCRIPT: script, shipped.DDP: ddp}
+SHIPPED: Mapping[str, Callable[..., AppDef]] = {
+    shipped.COMMAND: command,
+    shipped.SCRIPT: script,
+    shipped.FUNCTION: function,
+    shipped.DDP: ddp,
+}
 
 
 def _values(

@@ -13,7 +13,7 @@ from tests.contracts.rigs import Rig, rig_parameters
 NAMES = ("local_detached", "slurm", "local_docker")
 pytestmark = pytest.mark.parametrize("rig", [one for one in rig_parameters() if one.values[0] in NAMES], indirect=True)
 
-ODD = "a,b 'c' \"d\" $HOME ${app_id} $$ {x}\nnext"
+ODD = "a,b 'c' \"d\" $HOME ${img_root} $$ {x}\nnext"
 #: Prints each argument, a curve on standard error, and progress with carriage returns.
 PRINT = (
     "printf 'got=%s|' \"$@\"; echo; echo 'epoch 1 acc=0.5' >&2; echo 'epoch 2 acc=0.75' >&2; "

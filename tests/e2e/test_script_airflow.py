@@ -1,4 +1,4 @@
-"""The script and the DAG of the README in a real Airflow: an ordinary script that prints its accuracy is tuned."""
+"""The DAGs of the README in a real Airflow: an ordinary script that prints its accuracy, and a function, are tuned."""
 
 from __future__ import annotations
 
@@ -27,23 +27,29 @@ def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -
         yield world
 
 
-def test_a_script_that_prints_is_tuned_although_the_scheduler_is_killed(world: World) -> None:
-    api, run_id = world.env.api, "first"
-    experiment = f"wine-{run_id}"
-    world.env.api.trigger("tune_script", {}, run_id=run_id, timeout=LONG)
+def completed(world: World, experiment: str) -> int:
+    found = [summary for summary in world.store.summaries() if summary.name == experiment]
+    return found[0].trial_counts.get("COMPLETED", 0) if found else 0
 
-    def has_completed() -> bool | None:
-        found = [s for s in world.store.summaries() if s.name == experiment]
-        return (bool(found) and found[0].trial_counts.get("COMPLETED", 0) >= 2) or None
 
-    poll(has_completed, LONG, "two trials")
-    world.env.kill_tree("scheduler")
-    world.env.start("scheduler")
-    assert api.wait_for_run("tune_script", run_id, LONG, "success")["state"] == "success"
-    result = api.xcom("tune_script", run_id, "optimize")
+def assert_tuned(world: World, dag_id: str, run_id: str, task_id: str, experiment: str) -> None:
+    """Assert that each of the trials ran once, and that the best one is good."""
+    result = world.env.api.xcom(dag_id, run_id, task_id)
     assert result["trials"] == {"COMPLETED": 12}
     means = [o.mean for o in world.store.snapshot(experiment).observations]
     assert result["best"]["metrics"]["accuracy"]["mean"] == max(means) > 0.9
     attempts = world.store.attempts(experiment)
     assert [attempt.number for attempt in attempts] == [1] * 12
     assert all(attempt.app_state == "SUCCEEDED" for attempt in attempts)
+
+
+@pytest.mark.parametrize(("dag_id", "task_id"), [("tune_script", "optimize"), ("tune_function", "train")])
+def test_it_is_tuned_although_the_scheduler_and_its_workers_are_killed(world: World, dag_id: str, task_id: str) -> None:
+    run_id = "first"
+    experiment = f"wine-{run_id}" if dag_id == "tune_script" else f"{dag_id}-{task_id}-{run_id}"
+    world.env.api.trigger(dag_id, {}, run_id=run_id, timeout=LONG)
+    poll(lambda: completed(world, experiment) >= 2 or None, LONG, "two trials")
+    world.env.kill_tree("scheduler")
+    world.env.start("scheduler")
+    assert world.env.api.wait_for_run(dag_id, run_id, LONG, "success")["state"] == "success"
+    assert_tuned(world, dag_id, run_id, task_id, experiment)

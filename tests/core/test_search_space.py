@@ -1,0 +1,128 @@
+"""Search spaces in annotations, and functions that run in another process."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import pytest
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.function_source import packed, reference_of, source_of, unpacked
+from airflow_provider_axtx.core.search_space import Choice, Range, Report, read_function
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+
+
+def train(
+    lr: Annotated[float, Range(1e-5, 1e-1, log=True)],
+    depth: Annotated[int, Range(1, 9, step=2)],
+    kernel: Literal["rbf", "poly"],
+    mode: Annotated[str, Choice("a", "b")],
+    layers: Annotated[int, Choice(1, 2, 4, ordered=True)],
+    report: Report,
+    epochs: int = 3,
+    fixed: str = "x",
+) -> dict[str, float]:
+    """Train."""
+    import math as m
+
+    values = [lr * depth for _ in range(epochs)]
+    return {"loss": m.fsum(values)}
+
+
+def test_annotations_are_the_search_space() -> None:
+    tuned = read_function(train, {"fixed": "y"})
+    spec = ExperimentSpec.load({"name": "e", "objective": "-loss", "parameters": tuned.parameters})
+    assert [p.name for p in spec.parameters] == ["lr", "depth", "kernel", "mode", "layers"]
+    assert tuned.parameters[0] == {
+        "type": "range",
+        "name": "lr",
+        "parameter_type": "float",
+        "bounds": [1e-5, 1e-1],
+        "scaling": "log",
+    }
+    assert tuned.parameters[1]["step_size"] == 2
+    assert tuned.parameters[2]["values"] == ["rbf", "poly"]
+    assert tuned.parameters[4]["is_ordered"] is True
+    assert tuned.report == "report"
+
+
+def test_an_argument_of_the_call_is_not_tuned() -> None:
+    assert [p["name"] for p in read_function(train, {"lr": 0.1, "mode": "a"}).parameters] == [
+        "depth",
+        "kernel",
+        "layers",
+    ]
+
+
+def unannotated(x: float, y: Annotated[float, Range(0, 1)]) -> float:
+    return x + y
+
+
+def nothing_to_tune(x: float = 1.0) -> float:
+    return x
+
+
+def text_range(x: Annotated[str, Range(0, 1)]) -> float:
+    return float(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (unannotated, "x of unannotated has neither a range nor a value"),
+        (nothing_to_tune, "nothing_to_tune tunes nothing"),
+        (text_range, "x has a Range and is annotated as str"),
+    ],
+)
+def test_what_cannot_be_tuned_is_named(function: Any, said: str) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        read_function(function, {})
+    assert said in str(raised.value)
+
+
+def test_a_source_stands_alone() -> None:
+    found = source_of(train)
+    assert found["name"] == "train"
+    assert found["source"].startswith("def train(")
+    assert unpacked(packed(found)) == found
+    assert "{" not in packed(found)
+
+
+def uses_module(x: Annotated[float, Range(0, 1)]) -> float:
+    return math.sin(x)
+
+
+def default_of_module(x: Any = Range) -> Any:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (uses_module, "it uses math from outside"),
+        (default_of_module, "does not stand alone: NameError"),
+        (lambda x: x, "not an ordinary function"),
+        (len, "its source is not known"),
+    ],
+)
+def test_a_source_that_does_not_stand_alone_is_refused(function: Any, said: str) -> None:
+    with pytest.raises(InvalidInputError) as raised:
+        source_of(function)
+    assert said in str(raised.value)
+
+
+def test_a_closure_is_refused() -> None:
+    offset = 3
+
+    def shifted(x: Annotated[float, Range(0, 1)]) -> float:
+        return x + offset
+
+    with pytest.raises(InvalidInputError, match="it uses offset from outside"):
+        source_of(shifted)
+    with pytest.raises(InvalidInputError, match="cannot be imported by another process"):
+        reference_of(shifted)
+
+
+def test_a_function_of_a_module_is_referenced() -> None:
+    assert reference_of(train) == {"module": train.__module__, "name": "train"}
