@@ -212,7 +212,7 @@ def test_an_app_that_removes_its_log_goes_on(apps: Apps, tmp_path: Path) -> None
 def test_a_supervisor_that_does_not_read_stops_no_app_that_writes_little(apps: Apps, tmp_path: Path) -> None:
     done = tmp_path / "done"
     waiting = f"echo ready; while [ ! -e {tmp_path / 'go'} ]; do sleep 0.05; done"
-    apps.submit("app", f"{waiting}; {sys.executable} -c \"print('x' * 900000)\"; touch {done}")
+    apps.submit("app", f"{waiting}; {sys.executable} -c \"print('x' * 50000)\"; touch {done}")
     wait_until(lambda: lines_of(apps) == ["ready"], "the first line")
     supervisor = apps.supervisor("app")
     supervisor.send_signal(signal.SIGSTOP)
@@ -220,7 +220,7 @@ def test_a_supervisor_that_does_not_read_stops_no_app_that_writes_little(apps: A
     wait_until(done.exists, "the app's end")
     supervisor.send_signal(signal.SIGCONT)
     assert apps.until("app") == "SUCCEEDED"
-    assert on_disk(apps.root / "app" / "logs") == 900_007
+    assert on_disk(apps.root / "app" / "logs") == 50_007
 
 
 def test_what_is_written_last_is_there_when_the_end_is(apps: Apps) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import fcntl
 import os
 
 #: The output is kept in so many pieces at most, each in a file of its own ...
@@ -21,9 +20,6 @@ _LEAST_PIECE = 16 * 1024
 #: A longer line may be in two pieces; readers divide it, too.
 _LONG_LINE = 2000
 _CHUNK = 1 << 16
-#: What an app may write while the supervisor does not read. The kernel grants less to users with many pipes.
-_PIPE_BYTES = 1 << 20
-_F_SETPIPE_SZ = 1031
 #: Seconds for which the last output is awaited when no process is left that could write.
 _END_SECONDS = 5.0
 
@@ -48,8 +44,6 @@ class Output:
         # Created here, so that it can be followed from the start.
         self._file = _create(path)
         self._source, self.writer = os.pipe()
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(self.writer, _F_SETPIPE_SZ, _PIPE_BYTES)
         self._ended = _thread.allocate_lock()
         self._ended.acquire()
         self.trouble = ""
