@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import ExperimentNotFoundError, StoreConflictError, TrialStateError
@@ -301,8 +305,6 @@ def test_one_tracker_that_cannot_be_removed_keeps_only_its_experiment(
 def test_a_definition_that_cannot_be_read_keeps_only_its_experiment(machine: Machine) -> None:
     machine.experiment("bad", [0.5])
     machine.experiment("good", [0.5, 0.4])
-    import sqlalchemy as sa
-
     with sa.create_engine(f"sqlite:///{machine.folder / 'store.db'}").begin() as connection:
         connection.execute(sa.text("UPDATE axtx_experiments SET spec = '{\"version\": 99}' WHERE name = 'bad'"))
     bad, good = machine.clean(Retention(keep_best=True, installation="ours"))
@@ -356,8 +358,6 @@ def test_killed_and_called_again_it_leaves_nothing(machine: Machine, point: str)
 
 
 def test_what_a_killed_submitter_was_preparing_goes_too(machine: Machine) -> None:
-    import os
-
     machine.experiment("old", [0.5])
     for name, age in ((".new-young", 0), (".new-stale", 7200)):
         (machine.apps / name).mkdir()
@@ -365,3 +365,27 @@ def test_what_a_killed_submitter_was_preparing_goes_too(machine: Machine) -> Non
     (machine.apps / ".old-half").mkdir()
     machine.clean()
     assert machine.files() == [".new-young"]
+
+
+def test_killed_at_random_moments_no_folder_is_ever_without_its_row(machine: Machine) -> None:
+    machine.experiment("old", [0.5] * 30)
+    machine.experiment("other", [0.5] * 10)
+    fork = multiprocessing.get_context("fork")
+    kills = 0
+    for number in range(200):
+        moment = 0.01 * number * random.uniform(0.5, 1.5)
+        process = fork.Process(target=machine.clean)
+        process.start()
+        process.join(moment)
+        if process.exitcode == 0:
+            break
+        process.kill()
+        process.join()
+        kills += 1
+        print("killed after", moment)
+        names = [summary.name for summary in machine.store.summaries()]
+        rows = {key for name in names for key in machine.keys(name)}
+        assert {name.removeprefix(".old-") for name in machine.files()} <= rows
+    assert kills > 0
+    machine.clean()
+    assert (machine.files(), machine.store.summaries()) == ([], [])
