@@ -8,7 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from airflow_provider_axtx.core.errors import (
@@ -40,7 +42,7 @@ _ANSWERS: tuple[tuple[type[AxtxError], int, str], ...] = (
 
 def json_answer(request: Request, content: Any) -> Response:
     """Return the content as JSON, or 304 when the browser has it already."""
-    answer: Response = _FiniteJSONResponse(content)
+    answer: Response = SafeJSONResponse(content)
     etag = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
     # Searched for, not compared: a proxy may have made the tag a weak one.
     if etag in request.headers.get("if-none-match", ""):
@@ -58,7 +60,7 @@ async def error_answer(request: Request, error: Exception) -> JSONResponse:
     """Answer an error of this package."""
     assert isinstance(error, AxtxError)
     status, text = _answer_for(error)
-    return JSONResponse({"detail": text}, status_code=status)
+    return SafeJSONResponse({"detail": text}, status_code=status)
 
 
 def _answer_for(error: AxtxError) -> tuple[int, str]:
@@ -69,21 +71,38 @@ def _answer_for(error: AxtxError) -> tuple[int, str]:
     return status, text
 
 
-class _FiniteJSONResponse(JSONResponse):
-    """JSON has neither NaN nor infinity: they become null."""
+class SafeJSONResponse(JSONResponse):
+    """JSON that every browser reads: NaN and infinity become null, and a lone surrogate a question mark.
+
+    An app, a definition or a request may contain them, and one experiment must not take the others away.
+    """
 
     def render(self, content: Any) -> bytes:
         try:
             return super().render(content)
         except ValueError:
-            return super().render(_finite(content))
+            return super().render(_plain(content))
 
 
-def _finite(value: Any) -> Any:
+async def invalid_request(request: Request, error: Exception) -> JSONResponse:
+    """Answer a request that does not fit its route, as FastAPI does; what was sent may not be encodable."""
+    assert isinstance(error, RequestValidationError)
+    return SafeJSONResponse({"detail": jsonable_encoder(error.errors())}, status_code=422)
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """Answer an ``HTTPException``, as FastAPI does."""
+    assert isinstance(error, HTTPException)
+    return SafeJSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
     if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(one) for one in value]
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, Sequence):
+        return [_plain(one) for one in value]
     return value

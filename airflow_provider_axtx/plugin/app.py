@@ -9,12 +9,20 @@ from typing import Any
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.errors import AxtxError, StoreNotFoundError
 from airflow_provider_axtx.plugin.access import MAY_VIEW, ReaderDep
-from airflow_provider_axtx.plugin.answers import error_answer, error_text, json_answer
+from airflow_provider_axtx.plugin.answers import (
+    SafeJSONResponse,
+    error_answer,
+    error_text,
+    invalid_request,
+    json_answer,
+    refused,
+)
 from airflow_provider_axtx.plugin.data import cards_json, curves_json, experiment_json, line_json
 from airflow_provider_axtx.plugin.dependencies import (
     MAX_INT,
@@ -67,11 +75,18 @@ def create_app(opened: Callable[[str], ExperimentViews], opened_to_write: Callab
     :param opened: opens the experiment store of a connection to read it; called for each request.
     :param opened_to_write: opens it to record what a user wants.
     """
-    app = FastAPI(title="Ax and TorchX experiments", dependencies=[MAY_VIEW], openapi_url=None)
+    app = FastAPI(
+        title="Ax and TorchX experiments",
+        dependencies=[MAY_VIEW],
+        openapi_url=None,
+        default_response_class=SafeJSONResponse,
+    )
     app.state.opened = opened
     app.state.opened_to_write = opened_to_write
     app.middleware("http")(_with_headers)
     app.exception_handler(AxtxError)(error_answer)
+    app.exception_handler(RequestValidationError)(invalid_request)
+    app.exception_handler(HTTPException)(refused)
     ranked = RankedExperiments()
     _add_pages(app)
     _add_lists(app, ranked)

@@ -67,13 +67,13 @@ def tags_arguments(given: Sequence[str]) -> dict[str, Any]:
 
 
 def checked_text(what: str, text: str, *, empty: bool = True) -> str:
-    """Return a text that a user has written, without blanks at its ends.
+    """Return a text that a user has written, without blanks at its ends; what no database holds is replaced.
 
     :param what: name of the text, for the error.
     :param empty: whether it may be empty.
     :raises InvalidInputError: when it is empty or too long.
     """
-    text = text.strip()
+    text = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode().strip()
     if len(text) > MAX_TEXT or not (text or empty):
         raise InvalidInputError(
             f"{what} has {len(text)} characters.", fix=f"write {0 if empty else 1} to {MAX_TEXT} characters."

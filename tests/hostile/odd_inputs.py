@@ -540,18 +540,71 @@ PAGES = (
     _page("api/nothing", 404),
 )
 
+
+@dataclass(frozen=True)
+class Change:
+    """A request to the REST interface by a user who may edit the experiment.
+
+    :param body: JSON text, or what it is made from.
+    :param status: of the answer.
+    """
+
+    method: str
+    path: str
+    body: Any
+    status: int
+
+
+_KNOBS = {"c": 1, "pixels": 3, "kernel": "rbf"}
+CHANGES = (
+    Change("PATCH", "", "[", 422),
+    Change("PATCH", "", "[" * DEEP, 400),
+    Change("PATCH", "", b"\xff\xfe", 422),
+    Change("PATCH", "", "null", 422),
+    Change("PATCH", "", {}, 422),
+    Change("PATCH", "", {"\ud800": 1}, 422),
+    Change("PATCH", "", {"state": "\ud800"}, 422),
+    Change("PATCH", "", {"state": "kill"}, 422),
+    Change("PATCH", "", {"state": "run", "reason": "\0\ud800"}, 202),
+    Change("PATCH", "", {"state": "run", "reason": "x" * 1_000_000}, 422),
+    Change("PATCH", "", {"limits": {"max_trials": 10**30}}, 422),
+    Change("PATCH", "", '{"limits": {"max_trials": NaN}}', 422),
+    Change("PATCH", "", '{"limits": {"max_seconds": 1e999}}', 422),
+    Change("PATCH", "", {"limits": {"max_seconds": 1e308}}, 422),
+    Change("PATCH", "", {"limits": {"deadline": "tomorrow"}}, 422),
+    Change("PATCH", "", {"limits": {"\ud800": 1}}, 422),
+    Change("PATCH", "", {"tags": ["x" * 100_000]}, 422),
+    Change("PATCH", "", {"tags": ["\ud800"]}, 422),
+    Change("POST", "/notes", {"text": ""}, 422),
+    Change("POST", "/notes", {"text": "\0"}, 202),
+    Change("POST", "/notes", {"text": "\ud800"}, 202),
+    Change("POST", "/notes", {"text": "<script>"}, 202),
+    Change("POST", "/notes", {"text": 3}, 422),
+    Change("POST", "/trials", {"parameters": {}}, 422),
+    Change("POST", "/trials", {"parameters": {**_KNOBS, "c": "nan"}}, 422),
+    Change("POST", "/trials", {"parameters": {**_KNOBS, "kernel": "\ud800"}}, 422),
+    Change("POST", "/trials", {"parameters": {**_KNOBS, "\ud800": 1}}, 422),
+    Change("POST", "/trials", f'{{"parameters": {{"c": {DIGITS}}}}}', 400),
+    Change("POST", "/trials", {"parameters": _KNOBS}, 202),
+    Change("POST", "/trials/99/stop", {}, 404),
+    Change("POST", f"/trials/{DIGITS[:40]}/retry", {}, 422),
+    Change("POST", "/trials/0/retry", {}, 409),
+    Change("DELETE", "/changes/-1", {}, 422),
+)
+
 TABLE: list[OddInput] = [*definitions(), *forms(), *xcoms(), *results(), *logs(), *addresses()]
 
 
 def counts() -> dict[str, int]:
     """Return the number of lines by kind."""
-    return {**Counter(line.kind for line in TABLE), "address: page": len(PAGES)}
+    return {**Counter(line.kind for line in TABLE), "address: page": len(PAGES), "request": len(CHANGES)}
 
 
 def as_text_table() -> str:
     """Return the table and its counts as text."""
     rows = [(line.kind, line.given, _expected(line.expected)) for line in TABLE]
     rows += [("address: page", f"{page.path} {shown(page.query)}", str(page.status)) for page in PAGES]
+    rows += [("request", f"{one.method} {one.path} {shown(one.body)}", str(one.status)) for one in CHANGES]
     text = [f"{kind:24} {given[:80]:80} {expected}" for kind, given, expected in rows]
     text += ["", *(f"{number:5} {kind}" for kind, number in counts().items()), f"{sum(counts().values()):5} in all"]
     return "\n".join(text).encode("ascii", "backslashreplace").decode()

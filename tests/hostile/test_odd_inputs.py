@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.expressions import ExpressionError, parse_objective, parse_outcome_constraint
 from airflow_provider_axtx.spec.partial import check_known
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from tests.hostile.odd_inputs import PAGES, TABLE, OddInput, Page, Refused, as_text_table, counts
+from tests.hostile.odd_inputs import CHANGES, PAGES, TABLE, Change, OddInput, Refused, as_text_table, counts
 from tests.plugin.conftest import app, application, client_of, connections, store, url  # noqa: F401 - fixtures
 from tests.plugin.material import SINGLE, fill
 from tests.plugin.roles import NO_SECRETS
@@ -44,25 +45,61 @@ def test_the_value_or_the_error(line: OddInput, tmp_path: Path) -> None:
     assert len(told) < 20_000
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.path}-{'-'.join(page.query)}-{page.status}")
-def test_an_address_of_the_page(
-    page: Page,
+def test_the_addresses_of_the_page(
     client_of: Callable[[str], TestClient],  # noqa: F811
     store: ExperimentStore,  # noqa: F811
 ) -> None:
     fill(store, {**SINGLE, "name": "mine"}, 2, dag_id="my_dag")
     fill(store, {**SINGLE, "name": "hidden", "description": "zugunruhe"}, 2, dag_id="secret_dag")
-    answer = client_of(NO_SECRETS).get(f"/axtx/{page.path}", params=page.query)
-    assert answer.status_code == page.status
-    assert "zugunruhe" not in answer.text
-    assert "hidden" not in answer.text or page.query.get("name") == "hidden"
+    client = client_of(NO_SECRETS)
+    answers = [(page, client.get(f"/axtx/{page.path}", params=page.query)) for page in PAGES]
+    assert [(page, answer.text) for page, answer in answers if answer.status_code != page.status] == []
+    assert [page for page, answer in answers if "zugunruhe" in answer.text] == []
+    asked = [answer.text for page, answer in answers if page.query.get("name") != "hidden"]
+    assert not any("hidden" in text for text in asked)
+
+
+def test_requests_that_change_something(
+    client_of: Callable[[str], TestClient],  # noqa: F811
+    store: ExperimentStore,  # noqa: F811
+) -> None:
+    fill(store, {**SINGLE, "name": "mine"}, 2, dag_id="my_dag")
+    client = client_of("admin")
+
+    def send(change: Change, request_id: str) -> Any:
+        text = change.body if isinstance(change.body, (str, bytes)) else json.dumps(change.body)
+        headers = {"Idempotency-Key": request_id, "content-type": "application/json"}
+        return client.request(change.method, f"/axtx/v1/experiments/mine{change.path}", content=text, headers=headers)
+
+    answers = [(change, send(change, f"id{i}")) for i, change in enumerate(CHANGES)]
+    assert [(change, answer.text) for change, answer in answers if answer.status_code != change.status] == []
+    # The experiment is shown to everybody all the same, with what was recorded.
+    recorded = client.get("/axtx/v1/experiments/mine/changes").json()["changes"]
+    assert len(recorded) == sum(change.status == 202 for change in CHANGES)
+    assert client.get("/axtx/api/experiment", params={"name": "mine"}).status_code == 200
+    assert client.get("/axtx/api/experiments").json()["total"] == 1
+
+
+def test_text_that_cannot_be_encoded_takes_nothing_away(
+    client_of: Callable[[str], TestClient],  # noqa: F811
+    store: ExperimentStore,  # noqa: F811
+) -> None:
+    fill(store, {**SINGLE, "name": "odd", "description": "\ud800", "tracking_metrics": ["\udfff"]}, 2, dag_id="my_dag")
+    fill(store, {**SINGLE, "name": "mine"}, 2, dag_id="my_dag")
+    client = client_of("admin")
+    assert [line["name"] for line in client.get("/axtx/api/experiments").json()["experiments"]] == ["mine", "odd"]
+    assert client.get("/axtx/api/experiment", params={"name": "odd"}).json()["spec"]["description"] == "?"
+    assert (
+        client.get("/axtx/api/experiment", params={"name": "\ud800".encode("utf-8", "surrogatepass")}).status_code
+        == 404
+    )
 
 
 def test_the_table_has_something_of_every_kind() -> None:
     found = counts()
     assert sum(found.values()) >= 300
     kinds = {kind.partition(":")[0] for kind in found}
-    assert kinds >= {"definition", "form", "XCom", "results", "result file", "log", "address"}
+    assert kinds >= {"definition", "form", "XCom", "results", "result file", "log", "address", "request"}
     text = as_text_table()
     assert f"{sum(found.values()):5} in all" in text
     assert text.isascii()
