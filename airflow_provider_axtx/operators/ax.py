@@ -38,6 +38,7 @@ from airflow_provider_axtx.operators.base import (
     check_experiment_at_parse,
     check_name_at_parse,
     current_identity,
+    definition_of,
     uncalled,
 )
 from airflow_provider_axtx.operators.maintenance import AxCleanupOperator, AxReapOperator
@@ -74,8 +75,8 @@ PENDING_SECONDS = 20.0
 class AxCreateExperimentOperator(BaseAxOperator):
     """Puts an experiment into the store.
 
-    :param experiment: an ``ExperimentSpec``, a dict, or a JSON string of it (templated). A literal one is checked when
-        the DAG is parsed.
+    :param experiment: an ``ExperimentSpec``, a dict, a JSON string of it (templated), or the path of a YAML or JSON
+        file. What is known of it when the DAG is parsed is checked then.
     :param if_exists: ``resume`` goes on with an experiment of the same name and definition; ``fail`` refuses it. An
         experiment of the same name with another definition is always refused.
     :param component: when given, its signature is compared with the experiment's parameters before anything runs.
@@ -116,7 +117,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.experiment = experiment
+        self.experiment = definition_of(self, experiment)
         self.allowed_factories = tuple(allowed_factories)
         self.allowed_components = tuple(allowed_components)
         self.shared_with = as_dag_ids("shared_with", shared_with)
@@ -125,7 +126,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
         self.if_exists = if_exists
         self.component = uncalled(component)
         self.component_args = component_args
-        check_experiment_at_parse(experiment, component, component_args)
+        check_experiment_at_parse(self.experiment, component, component_args)
         if not is_templated(if_exists):
             as_if_exists(if_exists)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from airflow_provider_axtx.core.definition_file import read_definition
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.experiment_name import EXPERIMENT_NAME_FIX, is_experiment_name
 from airflow_provider_axtx.core.inputs import as_choice, given_or, is_templated, shorten
@@ -115,6 +117,15 @@ def push_links(operator: BaseOperator, context: Context) -> None:
     ti: Any = context["ti"]
     for link in operator.operator_extra_links:
         ti.xcom_push(key=link.xcom_key, value=link.get_link(operator, ti_key=ti))
+
+
+def definition_of(task: BaseOperator, experiment: Any) -> Any:
+    """Return the definition of an experiment that a task was given; a file is read when the DAG is parsed.
+
+    :raises InvalidInputError: the file cannot be read.
+    """
+    folders = [Path(task.dag.fileloc).parent] if task.has_dag() and task.dag.fileloc else []
+    return read_definition(experiment, folders)
 
 
 def check_experiment_at_parse(experiment: object, component: object = None, component_args: object = None) -> None:

@@ -50,6 +50,7 @@ from airflow_provider_axtx.operators.base import (
     airflow_errors,
     as_if_exists,
     check_experiment_at_parse,
+    definition_of,
     push_links,
     uncalled,
 )
@@ -80,8 +81,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
     ``max_trials`` is the experiment's, ``max_seconds`` counts from the task's first start. When the task fails for
     good, its live apps are cancelled.
 
-    :param experiment: an ``ExperimentSpec``, a dict, or a JSON string of it (templated). A literal one is checked when
-        the DAG is parsed.
+    :param experiment: an ``ExperimentSpec``, a dict, a JSON string of it (templated), or the path of a YAML or JSON
+        file. What is known of it when the DAG is parsed is checked then.
     :param component: TorchX component, as for ``TorchXSubmitTrialOperator``.
     :param max_trials: no further trial when the experiment has this many (templated).
     :param parallelism: trials in flight at once (templated).
@@ -181,7 +182,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         self.note_template("component", component)
         self.allowed_components = tuple(allowed_components)
         self.shared_with = as_dag_ids("shared_with", shared_with)
-        self.experiment = experiment
+        self.experiment = definition_of(self, experiment)
         self.component = uncalled(component)
         self.component_args = component_args
         self.scheduler = scheduler
