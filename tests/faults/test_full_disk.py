@@ -111,3 +111,26 @@ def test_apps_on_a_full_disk(tmp_path: Path) -> None:
     answer = _on_small_disk(tmp_path / "disk", _apps_on_a_full_disk)
     assert "free space" in answer["said"]
     assert (answer["nothing"], answer["ended"], answer["starts"]) == (True, True, ["started"])
+
+
+def _flood_on_a_small_disk(folder: Path) -> dict[str, Any]:
+    from torchx.specs import AppDef, Role
+
+    scheduler = create_scheduler("torchx", local_root=str(folder / "apps"))
+    done = folder.with_name("done")
+    script = f"i=0; while [ $$i -lt 3000 ]; do printf '%01023d\\n' $$i; i=$$((i + 1)); done; touch {done}"
+    role = Role(name="app", image="", entrypoint="sh", args=["-c", script], num_replicas=1)
+    scheduler.schedule(scheduler.submit_dryrun(AppDef(name="flood", roles=[role]), {}))
+    until(done.exists)
+    log = scheduler.log_file("flood", "app", 0)
+    kept = log.stat().st_size
+    log.unlink()  # a user makes room
+    ended = until(lambda: (seen := scheduler.describe("flood")) and seen.state.name == "SUCCEEDED")
+    return {"kept": kept, "ended": ended, "said": scheduler.describe("flood").msg}
+
+
+def test_an_app_whose_output_fills_the_disk_goes_on(tmp_path: Path) -> None:
+    answer = _on_small_disk(tmp_path / "disk", _flood_on_a_small_disk)
+    assert _SIZE // 2 < answer["kept"] <= _SIZE
+    assert answer["ended"] is True
+    assert "the log is incomplete: [Errno 28] No space left on device" in answer["said"]

@@ -62,6 +62,8 @@ class Output:
             while data := os.read(self._source, _CHUNK):
                 self._keep(data)
         finally:
+            # Closed, so that a user who removes it makes room for the record of the app's end.
+            os.close(self._file)
             self._ended.release()
 
     def _keep(self, data: bytes) -> None:
