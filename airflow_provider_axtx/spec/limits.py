@@ -128,7 +128,7 @@ class Limits(_KnownLimits):
     :param min_trials_for_rate: trials that must have ended before the rate counts; None is 5.
     :param deadline: a point in time, in seconds since the epoch.
     :param max_seconds: since the first start of the task; a retry or a restart does not begin anew.
-    :param max_resource_hours: core-hours or GPU-hours (``resource``) that the apps ask for, from submission to end.
+    :param max_resource_hours: core-hours or GPU-hours (``resource``) that the apps ask for, while they run.
     :param on_trial_failure: ``fail`` ends at the first trial that failed or timed out.
     :param on_stop: what a limit does to the apps that still run: ``drain`` lets them end, ``cancel`` cancels them.
     """
