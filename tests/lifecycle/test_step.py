@@ -405,7 +405,7 @@ def test_an_experiment_that_does_not_improve_any_more(rig: Rig) -> None:
 def test_an_experiment_in_which_ax_waits_for_nobody_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = rig.loop(parallelism=2)
     generate_trials(rig.store, "loop", 1, task_key=loop.task_key)
-    monkeypatch.setattr(optimizer, "propose", lambda *_: Proposal((), None, pending="DataRequiredError: no data"))
+    monkeypatch.setattr(optimizer, "propose", lambda *_, **__: Proposal((), None, pending="DataRequiredError: no data"))
     assert indexes(settled(loop)) == [0]
     rig.end(0)
     finished = settled(loop).finished
@@ -513,7 +513,7 @@ def test_another_app_is_refused_unless_it_is_asked_for(rig: Rig) -> None:
     rig.end(0)
     changed = rig.loop(max_trials=2, try_number=2)
     changed.request = replace(changed.request, component_args={"folder": str(rig.root / "other")})
-    with pytest.raises(ExperimentExistsError, match=r"component_args: recorded .*, given .*other"):
+    with pytest.raises(ExperimentExistsError, match=r"component_args\.folder: recorded .*, given .*other"):
         settled(changed)
     assert rig.statuses() == {0: "COMPLETED"}
     changed = rig.loop(max_trials=2, try_number=3)
