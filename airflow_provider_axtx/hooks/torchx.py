@@ -11,7 +11,7 @@ from airflow.sdk import BaseHook
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import given_or, read_json
-from airflow_provider_axtx.hooks.connections import find_connection
+from airflow_provider_axtx.hooks.connections import afind_connection, find_connection
 from airflow_provider_axtx.hooks.home import axtx_home
 from airflow_provider_axtx.launcher.typecheck import shown
 
@@ -81,7 +81,13 @@ class TorchXHook(BaseHook):
         :raises InvalidInputError: when a field cannot be used; names the connection, the field and the value.
         :raises AirflowUnavailableError: when Airflow does not say whether the connection is defined.
         """
-        connection = find_connection(self.torchx_conn_id)
+        return self._settings_of(find_connection(self.torchx_conn_id))
+
+    async def aload_settings(self) -> None:
+        """Look the connection up without blocking an event loop, for ``settings``; for triggers. Errors as there."""
+        self.settings = self._settings_of(await afind_connection(self.torchx_conn_id))
+
+    def _settings_of(self, connection: Connection | None) -> TorchXSettings:
         if connection is None:
             if self.torchx_conn_id != self.default_conn_name:
                 raise InvalidInputError(

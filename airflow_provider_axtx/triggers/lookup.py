@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-
-from asgiref.sync import sync_to_async
 
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 
@@ -37,10 +36,10 @@ async def lookup_options_for(
     """
     if recorded is not None:
         return recorded
-    # Not in a plain thread: Airflow's channel in a triggerer finds its event loop through asgiref.
-    find = sync_to_async(_options_of_connection, thread_sensitive=False, executor=_threads)
-    return await find(scheduler, torchx_conn_id)
+    hook = TorchXHook(torchx_conn_id)
+    await hook.aload_settings()
+    return await asyncio.get_running_loop().run_in_executor(_threads, _options_of_connection, hook, scheduler)
 
 
-def _options_of_connection(scheduler: str, torchx_conn_id: str) -> dict[str, Any]:
-    return TorchXHook(torchx_conn_id).get_launcher_for(_UnrecordedAttempt(scheduler)).lookup_options()
+def _options_of_connection(hook: TorchXHook, scheduler: str) -> dict[str, Any]:
+    return hook.get_launcher_for(_UnrecordedAttempt(scheduler)).lookup_options()
