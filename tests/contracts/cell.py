@@ -240,13 +240,14 @@ class Cell:
     def pause(self) -> None:
         """Take the cell's turn while the task waits."""
         if time.monotonic() > self._until:
-            pytest.fail(f"still waiting {_DEADLINE_SECONDS} s after the beginning")
+            pytest.fail(f"nothing has ended for {_DEADLINE_SECONDS} s")
         if self.acted:
             time.sleep(_POLL_SECONDS)
             return
         self.acted = True
         self.rig.await_true(lambda: self.rig.starts(self.rig.key) == 1, "start of the app")
         self.connect_elsewhere()
+        self._until = time.monotonic() + _DEADLINE_SECONDS
         self._act()
 
     def _act(self) -> None:
