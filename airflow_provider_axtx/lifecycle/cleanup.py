@@ -211,7 +211,8 @@ class _Cleaning:
             # An app of this host alone had its tracker here; one of a cluster may have it where this host has not.
             remove_tracker(attempt.tracker_base, attempt.submission_key, root_must_exist=attempt.host is None)
         except TrackerUnavailableError as error:
-            self.unreachable[root] = error.message
+            if not isinstance(error.__cause__, OSError):  # which concerns this tracker alone
+                self.unreachable[root] = error.message
             raise
 
 

@@ -128,7 +128,7 @@ def _note_files_removed(connection: sa.Connection, name: str, keys: set[str]) ->
 
 def _delete(connection: sa.Connection, name: str, uid: str, keys: set[str], idle_since: float | None) -> None:
     e = experiments.c
-    # Generating tasks update this row first; whoever comes second finds it gone.
+    # A generating task updates this row first: it waits for the end of this transaction, and then finds the row gone.
     row = connection.execute(sa.select(experiments).where(e.name == name).with_for_update()).one_or_none()
     if row is None or row.uid != uid:
         return

@@ -43,7 +43,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shared(tmp_path: Path, home: Path) -> Path:
-    """A folder of nobody in particular, to which everybody may write, like /tmp without its sticky bit."""
+    """A folder of root to which every user may write, like /tmp without its sticky bit."""
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o777)
@@ -101,7 +101,7 @@ def plant_link(root: Path, elsewhere: Path) -> None:
 
 @pytest.fixture
 def planted(shared: Path) -> Path:
-    """A root that everybody may write to, in which a stranger has made the worker's next app."""
+    """A root to which every user may write, and in which a stranger has made the worker's next app."""
     root = shared / "apps"
     root.mkdir()
     root.chmod(0o777)

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -296,10 +297,35 @@ def test_one_tracker_that_cannot_be_removed_keeps_only_its_experiment(
     with monkeypatch.context() as patched:
         patched.setattr(tracker, "remove_in", refuse)
         lines = machine.clean()
-    assert [(line.experiment, line.result) for line in lines] == [("bad", "left"), ("good", "left")]
+    assert [(line.experiment, line.result, line.attempts) for line in lines] == [
+        ("bad", "left", 1),
+        ("good", "removed", 1),
+    ]
     assert "Permission denied" in lines[0].reason
-    assert [line.result for line in machine.clean()] == ["removed", "removed"]
+    assert machine.clean() == [CleanedUp("bad", "removed", 1)]
     assert machine.files() == []
+
+
+def test_a_tracker_that_does_not_answer_is_asked_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_axtx.launcher import tracker
+
+    machine.experiment("a", [0.5] * 3)
+    machine.experiment("b", [0.5] * 3)
+    answered, asked = threading.Event(), []
+
+    def hang(base: Path, *names: str) -> bool:
+        asked.append(names)
+        return answered.wait(60)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tracker, "remove_in", hang)
+        patched.setattr(tracker, "DEADLINE_SECONDS", 0.2)
+        lines = machine.clean()
+    answered.set()
+    assert [(line.experiment, line.result, line.attempts) for line in lines] == [("a", "left", 0), ("b", "left", 0)]
+    assert lines[1].reason.startswith("3 attempt(s): The tracker at")
+    assert len(asked) == 1
+    assert [line.result for line in machine.clean()] == ["removed", "removed"]
 
 
 def test_a_definition_that_cannot_be_read_keeps_only_its_experiment(machine: Machine) -> None:
