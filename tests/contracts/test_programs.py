@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 
+from airflow_provider_axtx.core.function_source import packed, source_of
 from airflow_provider_axtx.core.metric_sources import load_metrics
+from airflow_provider_axtx.launcher import tracker
 from airflow_provider_axtx.launcher.metric_reader import MeasuredApp, read_metrics
 from tests.contracts.rig import Rig
 from tests.contracts.rigs import rig_parameters
@@ -60,3 +63,35 @@ def test_a_program_that_prints(rig: Rig) -> None:
     # Docker keeps the order of lines within a stream, but not between standard output and standard error.
     printed = "\n".join(line for line in output.replace("\r\n", "\n").split("\n") if not line.startswith("epoch"))
     assert f"got=--odd={ODD}|got=--x=0.1|got=--on=true|" in printed
+
+
+def _train(x, odd, report):  # type: ignore[no-untyped-def]
+    import hashlib
+
+    report(step=1, loss=2 * x)
+    return {"loss": x, "odd": int(hashlib.sha256(odd.encode()).hexdigest()[:8], 16)}
+
+
+def test_a_function(rig: Rig) -> None:
+    """Its source travels as an argument, and it needs nothing of this package where it runs."""
+    arguments = {
+        "function": packed(source_of(_train)),
+        "report": "report",
+        **({"python": "/usr/bin/python3"} if rig.name == "local_docker" else {}),
+        **_arguments(rig),
+    }
+    base = rig.folder / "tracker"
+    plan = rig.launcher.plan(
+        "axtx.function",
+        {"odd": ODD, "x": 0.1},
+        arguments,
+        trial_index=3,
+        experiment="contract",
+        tracker_base=str(base),
+        submission_key=rig.key,
+    )
+    handle = rig.launcher.submit(plan)
+    rig.await_state(handle, "SUCCEEDED")
+    expected = int(hashlib.sha256(ODD.encode()).hexdigest()[:8], 16)
+    assert tracker.read_results(str(base), 3) == {"loss": 0.1, "odd": expected}
+    assert tracker.read_progress(str(base), 3) == {1.0: {"loss": 0.2}}
