@@ -18,7 +18,7 @@ from airflow_provider_axtx.core.search_space import Choice, Range, Report, read_
 from airflow_provider_axtx.core.shipped import FUNCTION
 from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 
-__all__ = ["AxOptimizeFunctionOperator", "Choice", "Range", "Report", "ax_optimize_task"]
+__all__ = ["AxOptimizeFunctionOperator", "Choice", "Range", "Report", "ax_optimize_task", "tuned"]
 
 
 class AxOptimizeFunctionOperator(DecoratedOperator, AxOptimizeOperator):
@@ -60,32 +60,65 @@ class AxOptimizeFunctionOperator(DecoratedOperator, AxOptimizeOperator):
     ) -> None:
         signature = inspect.signature(python_callable)
         constants = dict(signature.bind_partial(*(op_args or ()), **(op_kwargs or {})).arguments)
-        tuned = read_function(python_callable, constants)
-        function = reference_of(python_callable) if by_reference else source_of(python_callable)
-        taken = sorted({"function", "constants", "report", "metric"} & set(component_args or {}))
-        if taken:
-            raise InvalidInputError(
-                f"component_args of @task.ax_optimize must not hold {', '.join(taken)}.", fix="pass resources only."
-            )
-        metric = objective.strip().lstrip("-").strip()
         super().__init__(
             python_callable=_callable_without_arguments(python_callable, signature),
-            experiment={
-                "name": name or "{{ dag.dag_id }}-{{ task.task_id }}-{{ run_id }}",
-                **(experiment or {}),
-                "parameters": tuned.parameters,
-                "objective": objective,
-            },
-            component=FUNCTION,
-            component_args={
-                **(component_args or {}),
-                "function": packed(function),
-                "constants": constants,
-                "report": tuned.report,
-                "metric": metric if metric.isidentifier() else None,
-            },
+            **tuned(
+                python_callable,
+                objective=objective,
+                name=name or "{{ dag.dag_id }}-{{ task.task_id }}-{{ run_id }}",
+                constants=constants,
+                experiment=experiment,
+                component_args=component_args,
+                by_reference=by_reference,
+            ),
             **kwargs,
         )
+
+
+def tuned(
+    function: Callable[..., Any],
+    *,
+    objective: str,
+    name: str,
+    constants: Mapping[str, Any] | None = None,
+    experiment: Mapping[str, Any] | None = None,
+    component_args: Mapping[str, Any] | None = None,
+    by_reference: bool = False,
+) -> dict[str, Any]:
+    """Return a function as the arguments ``experiment``, ``component`` and ``component_args``, for ``ax_trial_loop``.
+
+    :param function: the function, see ``AxOptimizeFunctionOperator``.
+    :param objective: what to maximize, in terms of the metrics that the function returns.
+    :param name: name of the experiment.
+    :param constants: arguments that are not tuned.
+    :param experiment: further fields of the experiment.
+    :param component_args: resources of a call.
+    :param by_reference: the app imports the function from its module.
+    :raises InvalidInputError: the function cannot be tuned, or cannot run in another process.
+    """
+    found = read_function(function, constants or {})
+    taken = sorted({"function", "constants", "report", "metric"} & set(component_args or {}))
+    if taken:
+        raise InvalidInputError(
+            f"component_args of a function must not hold {', '.join(taken)}.", fix="pass resources only."
+        )
+    metric = objective.strip().lstrip("-").strip()
+    return {
+        "experiment": {
+            "name": name,
+            **(experiment or {}),
+            "parameters": found.parameters,
+            "objective": objective,
+        },
+        "component": FUNCTION,
+        "component_args": {
+            **(component_args or {}),
+            "function": packed(reference_of(function) if by_reference else source_of(function)),
+            "constants": dict(constants or {}),
+            "report": found.report,
+            "metric": metric if metric.isidentifier() else None,
+        },
+    }
 
 
 def _callable_without_arguments(function: Callable[..., Any], signature: inspect.Signature) -> Callable[..., Any]:

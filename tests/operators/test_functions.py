@@ -11,8 +11,11 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.decorators import AxOptimizeFunctionOperator, Choice, Range, Report
+from airflow_provider_axtx.decorators import AxOptimizeFunctionOperator, Choice, Range, Report, tuned
+from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator, AxGenerateTrialOperator
+from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.task_groups import ax_trial_loop
 from tests.operators.conftest import Execute
 
 
@@ -123,3 +126,15 @@ def test_mistakes_show_when_the_dag_is_parsed(given: dict[str, Any], said: str) 
     with pytest.raises((InvalidInputError, TypeError)) as raised:
         operator(train, **given)
     assert said in str(raised.value)
+
+
+def test_single_tasks_and_the_loop_take_the_same_function(execute: Execute, store: ExperimentStore) -> None:
+    arguments = tuned(train, objective="-loss", name="tuned", constants={"shift": 1.0})
+    with DAG("looping", schedule=None) as dag:
+        ax_trial_loop("tune", rounds=2, **arguments)
+    assert "tune.round_1.submit" in dag.task_ids
+    app = {name: arguments[name] for name in ("component", "component_args")}
+    execute(AxCreateExperimentOperator(task_id="create", experiment=arguments["experiment"], **app))
+    trial = execute(AxGenerateTrialOperator(task_id="generate", experiment_name="tuned"))
+    outcome = execute(TorchXRunTrialOperator(task_id="run", trial=trial, complete=True, poke_interval=0.05, **app))
+    assert outcome["metrics"]["loss"]["mean"] == pytest.approx((trial["parameters"]["x"] - 1.0) ** 2)
