@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from airflow_provider_axtx.core.keys import dag_run_key, task_key
@@ -81,9 +81,11 @@ class TaskIdentity:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any] | None) -> Self:
-        """Read one; fields that this version does not know are ignored, missing ones have their defaults."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: given for name, given in (value or {}).items() if name in known})
+        """Read one; unknown fields are ignored, and those that are missing or of another type have their defaults."""
+        given = value if isinstance(value, Mapping) else {}
+        defaults = asdict(cls())
+        usable = {name: one for name, one in given.items() if name in defaults and type(one) is type(defaults[name])}
+        return cls(**usable)
 
 
 @dataclass(frozen=True)

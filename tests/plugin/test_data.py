@@ -364,3 +364,18 @@ def test_the_page_does_not_name_another_host_or_write_markup() -> None:
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://", text), path.name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), path.name
+
+
+@pytest.mark.parametrize(
+    "created_by", ["[1]", '"text"', "0", '{"dag_id": ["x"], "installation": {}, "map_index": "1"}']
+)
+def test_a_creator_that_cannot_be_read_does_not_hide_the_other_experiments(
+    client: TestClient, store: ExperimentStore, created_by: str
+) -> None:
+    fill(store, SINGLE, 1)
+    fill(store, {**SINGLE, "name": "other"}, 1)
+    statement = sa.update(experiments).where(experiments.c.name == "digits")
+    text = sa.type_coerce(created_by, sa.Text())
+    store._db.write("test", lambda c: c.execute(statement.values(created_by=text)))
+    assert {line["name"] for line in get(client, "experiments")["experiments"]} == {"digits", "other"}
+    assert get(client, "experiment", name="digits")["problem"] is None
