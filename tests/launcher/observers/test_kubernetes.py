@@ -102,6 +102,13 @@ def test_server_that_keeps_no_conditions_still_says_since_when_a_job_runs(
     assert launcher.observe([handle])[handle].started_at == 1767323045.0
 
 
+def test_message_of_the_job_is_the_reason_of_its_end(server: FakeKubernetes, launcher: TorchXLauncher) -> None:
+    handle = submit(launcher)
+    server.add(name(launcher, handle), "Failed", NAMESPACE)
+    server.jobs[NAMESPACE, name(launcher, handle)]["status"]["state"]["message"] = "the quota of the queue is used up"
+    assert launcher.observe([handle])[handle].message == "the quota of the queue is used up"
+
+
 def test_phase_that_this_version_does_not_know_ends_no_trial(server: FakeKubernetes, launcher: TorchXLauncher) -> None:
     handle = submit(launcher)
     server.add(name(launcher, handle), "Hibernating", NAMESPACE)
