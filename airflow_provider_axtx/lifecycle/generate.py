@@ -72,7 +72,7 @@ def create_experiment(
     check_factory(spec.generation.factory, allowed_factories)
     definition = spec.to_json()
     try:
-        require_own(store, spec.name, created_by)
+        require_own(store, spec.name, created_by.dag_id if created_by else "")
         stored = store.spec(spec.name)
     except ExperimentNotFoundError:
         # Only a new experiment is checked: a resumed one was checked when it was created, and importing Ax is slow.
@@ -93,7 +93,7 @@ def create_experiment(
     )
     if not created:
         # Another DAG may have created it since.
-        require_own(store, spec.name, created_by)
+        require_own(store, spec.name, created_by.dag_id if created_by else "")
         share(store, spec.name, created_by, shared_with)
     return created
 
@@ -130,7 +130,7 @@ def start_loop(
     :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
     """
     with contextlib.suppress(ExperimentNotFoundError):
-        require_own(store, spec.name, created_by)
+        require_own(store, spec.name, created_by.dag_id if created_by else "")
     known = store.loop(spec.name, task_key)
     if known is None and if_exists == "fail":
         with contextlib.suppress(ExperimentNotFoundError):

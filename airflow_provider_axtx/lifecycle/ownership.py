@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def require_own(store: ExperimentStore, experiment: str, task: TaskIdentity | None) -> None:
+def require_own(store: ExperimentStore, experiment: str, dag_id: str) -> None:
     """Refuse an experiment that belongs to another DAG, unless its author shares it with the task's DAG.
 
-    :param task: the task that wants to use it; None is a user with access to the database.
+    :param dag_id: the DAG of the task that wants to use it; empty for a user with access to the database.
     :raises ForeignExperimentError: when it does; the message tells nothing of the experiment but its name.
     :raises ExperimentNotFoundError: when there is no such experiment.
     """
-    if task is not None and not store.ownership(experiment).allows(task.dag_id):
+    if not store.ownership(experiment).allows(dag_id):
         raise ForeignExperimentError(
             f"The experiment {experiment!r} belongs to another DAG.",
             fix="choose another name, or have the author of the DAG that created it pass "
-            f"shared_with=[{task.dag_id!r}] to the operator that creates it, and run that DAG once.",
+            f"shared_with=[{dag_id!r}] to the operator that creates it, and run that DAG once.",
         )
 
 

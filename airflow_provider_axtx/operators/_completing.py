@@ -9,7 +9,7 @@ from airflow_provider_axtx.assets import best_extra, fill_outlets, is_experiment
 from airflow_provider_axtx.core.inputs import as_object, is_given
 from airflow_provider_axtx.core.xcom import TrialOutcome
 from airflow_provider_axtx.operators._metrics import count_trial
-from airflow_provider_axtx.operators.base import LineageMixin, as_given, current_identity
+from airflow_provider_axtx.operators.base import LineageMixin, as_given
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,7 +31,7 @@ def complete_from_task(
     from airflow_provider_axtx.lifecycle.ownership import require_own
 
     outcome = TrialOutcome.from_json(run)
-    require_own(store, outcome.experiment, current_identity(context, store))
+    require_own(store, outcome.experiment, context["ti"].dag_id)
     results = as_given(results)
     given = None if not is_given(results) else results if callable(results) else as_object("results", results)
     completed = complete_trial(store, outcome, given)

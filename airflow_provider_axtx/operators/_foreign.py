@@ -15,17 +15,17 @@ from airflow_provider_axtx.operators._templates import TypedTemplatesMixin
 from airflow_provider_axtx.operators.base import as_given
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import TaskIdentity
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 
 def readable_experiment(
-    operator: TypedTemplatesMixin, store: ExperimentStore, task: TaskIdentity, field: str = "experiment_name"
+    operator: TypedTemplatesMixin, store: ExperimentStore, dag_id: str, field: str = "experiment_name"
 ) -> str:
     """Return the name of an experiment that the task only reads.
 
     A DAG file may name any experiment of the store. A name that a template gave has to be that of an own one.
 
+    :param dag_id: the DAG of the task.
     :param field: the argument that names it.
     :raises ForeignExperimentError: when it belongs to another DAG that does not share it.
     """
@@ -33,19 +33,20 @@ def readable_experiment(
 
     name = as_experiment_name(field, getattr(operator, field))
     if operator.came_from_template(field):
-        require_own(store, name, task)
+        require_own(store, name, dag_id)
     return name
 
 
-def own_experiment(operator: TypedTemplatesMixin, store: ExperimentStore, task: TaskIdentity) -> str:
+def own_experiment(operator: TypedTemplatesMixin, store: ExperimentStore, dag_id: str) -> str:
     """Return the name of an experiment to which the task adds something.
 
+    :param dag_id: the DAG of the task.
     :raises ForeignExperimentError: when it belongs to another DAG that does not share it.
     """
     from airflow_provider_axtx.lifecycle.ownership import require_own
 
     name = as_experiment_name("experiment_name", getattr(operator, "experiment_name"))  # noqa: B009 - of subclasses
-    require_own(store, name, task)
+    require_own(store, name, dag_id)
     return name
 
 

@@ -116,7 +116,7 @@ class WaitForTrialMixin(CancelOnKillMixin):
 
         if self._live_attempt is None:
             # An XCom can be edited: this task may end the app that it names.
-            require_own(self.ax_hook.store, trial.experiment, self._identity)
+            require_own(self.ax_hook.store, trial.experiment, self._identity.dag_id if self._identity else "")
         attempt = find_attempt(self.ax_hook.store, trial)
         self.track_attempt(attempt)
         return attempt

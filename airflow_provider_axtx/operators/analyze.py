@@ -11,7 +11,6 @@ from airflow_provider_axtx.operators.base import (
     BaseAxOperator,
     airflow_errors,
     check_name_at_parse,
-    current_identity,
 )
 
 if TYPE_CHECKING:
@@ -42,10 +41,11 @@ class AxAnalyzeOperator(BaseAxOperator):
     @airflow_errors
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Compute the cards; they replace the stored ones."""
+        store = self.ax_hook.store
+        experiment = own_experiment(self, store, context["ti"].dag_id)
+        # Only now: importing Ax is slow.
         from airflow_provider_axtx.optimizer.analysis import analyse
 
-        store = self.ax_hook.store
-        experiment = own_experiment(self, store, current_identity(context, store))
         cards = analyse(store.snapshot(experiment), allowed_factories=self.allowed_factories)
         store.record_analyses(experiment, cards)
         for card in cards:

@@ -90,7 +90,7 @@ class AxAttachTrialsOperator(BaseAxOperator):
 
         store = self.ax_hook.store
         task = current_identity(context, store)
-        experiment = own_experiment(self, store, task)
+        experiment = own_experiment(self, store, task.dag_id)
         spec = ExperimentSpec.from_store(store.spec(experiment))
         attachments = self._attachments(spec, task)
         to_run = attach_trials(store, experiment, attachments, task_key=task.task_key, requested_by=task)
@@ -108,7 +108,7 @@ class AxAttachTrialsOperator(BaseAxOperator):
             return read_trials(spec, self.trials)
         if given == ["table"]:
             return read_rows(spec, self._rows())
-        source = readable_experiment(self, self.ax_hook.store, task, "from_experiment")
+        source = readable_experiment(self, self.ax_hook.store, task.dag_id, "from_experiment")
         if source == spec.name:
             raise InvalidInputError(
                 f"from_experiment and experiment_name are both {source!r}.",

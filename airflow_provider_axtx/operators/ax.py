@@ -200,7 +200,7 @@ class _BaseGenerateOperator(BaseAxOperator):
 
         store = self.ax_hook.store
         task = current_identity(context, store)
-        experiment = own_experiment(self, store, task)
+        experiment = own_experiment(self, store, task.dag_id)
         if not store.granted(experiment, task.task_key):
             settle_what_ended_dag_runs_left(store, _launcher_for, experiment, task, context["ti"])
         limit = as_int("max_trials", self.max_trials, minimum=1) if is_given(self.max_trials) else None
@@ -361,11 +361,12 @@ class AxBestTrialOperator(BaseAxOperator):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Ask Ax for the best of what was observed."""
+        store = self.ax_hook.store
+        facts = store.snapshot(readable_experiment(self, store, context["ti"].dag_id))
+        # Only now: importing Ax is slow.
         from airflow_provider_axtx.optimizer import engine as optimizer
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-        store = self.ax_hook.store
-        facts = store.snapshot(readable_experiment(self, store, current_identity(context, store)))
         best = optimizer.best(
             facts, use_model_predictions=self.use_model_predictions, allowed_factories=self.allowed_factories
         )

@@ -14,7 +14,7 @@ from airflow_provider_axtx.hooks.installation import installation_id
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators._dag_runs import is_active
 from airflow_provider_axtx.operators._foreign import readable_experiment
-from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors, current_identity
+from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -128,7 +128,7 @@ class AxCleanupOperator(_MaintenanceOperator):
         experiment = None
         # An empty template is not "all": a form must not remove every experiment.
         if is_given(self.experiment_name) or self.came_from_template("experiment_name"):
-            experiment = readable_experiment(self, store, current_identity(context, store))
+            experiment = readable_experiment(self, store, context["ti"].dag_id)
         retention = Retention(
             idle_since=idle_since,
             experiment=experiment,

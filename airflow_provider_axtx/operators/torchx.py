@@ -179,7 +179,7 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         from airflow_provider_axtx.lifecycle.ownership import require_own
 
         given = Trial.from_json(as_object("trial", self.trial))
-        require_own(self.ax_hook.store, given.experiment, task)
+        require_own(self.ax_hook.store, given.experiment, task.dag_id)
         record = self.ax_hook.store.trial(given.experiment, given.trial_index)
         return Trial(given.experiment, record.index, record.arm_name, record.parameters)
 
