@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -53,7 +54,7 @@ class MetricSource:
     @property
     def has_steps(self) -> bool:
         """Whether it may give a curve."""
-        return self.kind == "tensorboard" or self.step is not None or "(?P<step>" in self.place
+        return self.kind == "tensorboard" or self.step is not None or re.search(r"\(\?P?<step>", self.place) is not None
 
 
 def load_metrics(given: object) -> dict[str, MetricSource]:

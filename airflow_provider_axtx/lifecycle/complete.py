@@ -12,10 +12,9 @@ import tenacity
 
 from airflow_provider_axtx.core.app_observation import STOPPED_EARLY, AppObservation, trial_status_of
 from airflow_provider_axtx.core.errors import (
+    AxtxError,
     InvalidResultError,
     ResultsPendingError,
-    SchedulerUnavailableError,
-    TrackerUnavailableError,
     TrialStateError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
@@ -171,8 +170,8 @@ def _record_last_steps(store: ExperimentStore, attempt: AttemptRecord) -> None:
     """
     try:
         record_progress(store, attempt)
-    except (TrackerUnavailableError, SchedulerUnavailableError) as error:
-        if _is_stopped_early(attempt):
+    except AxtxError as error:
+        if error.retryable and _is_stopped_early(attempt):
             raise
         log.warning("The curve of trial %s is not complete: %s", attempt.trial_index, error)
 

@@ -91,12 +91,14 @@ def read_results(store: ExperimentStore, attempt: AttemptRecord, required: Colle
     if written is None and not metrics:
         return _nothing(attempt, until)
     reported = reports.names_in(written or {})
-    measured = _measure(attempt, {name: source for name, source in metrics.items() if name not in reported})
-    if set(measured.missing) & set(required) and time.time() < until:
+    measured = _measure(attempt, {n: source for n, source in metrics.items() if n not in reported or source.has_steps})
+    values = {name: value for name, value in measured.values.items() if name not in reported}
+    missing = {name: reason for name, reason in measured.missing.items() if name not in reported}
+    if set(missing) & set(required) and time.time() < until:
         raise ResultsPendingError(f"The results of {attempt} are not complete yet.", fix="read them again in a moment.")
-    for name, reason in measured.missing.items():
+    for name, reason in missing.items():
         log.warning("Trial %s has no metric %r: %s", attempt.trial_index, name, reason)
-    return Reading({**measured.values, **(written or {})}, measured.missing, measured.steps)
+    return Reading({**values, **(written or {})}, missing, measured.steps)
 
 
 def _nothing(attempt: AttemptRecord, until: float) -> Reading:

@@ -63,6 +63,7 @@ def test_what_cannot_be_used_is_named(given: Any, said: str) -> None:
     [
         ({"regex": "(x)"}, False),
         ({"regex": r"(?P<step>\d+) (x)"}, True),
+        ({"regex": r"(?<step>\d+) (x)"}, True),
         ({"json": "a"}, False),
         ({"json": "a", "step": "epoch"}, True),
         ({"tensorboard": "runs"}, True),

@@ -47,6 +47,11 @@ PLATEAU = (
 )
 
 
+def after(gate: Path) -> str:
+    """Return the program that prints a plateau as soon as a file is there."""
+    return f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.05)\n{PLATEAU}"
+
+
 @pytest.fixture
 def trial(execute: Execute) -> dict[str, Any]:
     return new_trial(execute, SPEC)
@@ -143,7 +148,7 @@ def test_the_tracker_counts_first(execute: Execute, trial: dict[str, Any], store
         f"{ARGUMENTS}p = pathlib.Path(sys.argv[1]); p.mkdir(parents=True)\n"
         "(p / '0').write_text(json.dumps({'loss/mean': 0.25, 'loss/sem': 0.5}))\n"
         "(p / 'out.json').write_text(json.dumps({'s': 9}))\n"
-        "print('loss=7')\n"
+        "print('epoch 1 loss=7')\n"
     )
     args = command(code)
     args["component_args"]["command"][3] = "{tracker_base}"
@@ -151,6 +156,8 @@ def test_the_tracker_counts_first(execute: Execute, trial: dict[str, Any], store
     args["component_args"]["command"][2] = code.replace("sys.argv[1:]", "sys.argv[2:]")
     outcome = run(execute, trial, code, **{**args, "metrics": {**METRICS, "seconds": {"json": "out.json", "key": "s"}}})
     assert outcome["metrics"] == {"loss": {"mean": 0.25, "sem": 0.5}, "seconds": {"mean": 9.0, "sem": None}}
+    losses = {o.step: o.mean for o in store.observations("booth", 0) if o.metric == "loss"}
+    assert losses == {1.0: 7.0, None: 0.25}
 
 
 def test_a_file_in_the_working_folder_is_read(execute: Execute, trial: dict[str, Any]) -> None:
@@ -186,19 +193,18 @@ def test_a_program_that_prints_is_stopped_early(execute: Execute, store: Experim
 
 
 async def test_the_triggerer_counts_what_a_program_prints(
-    execute: Execute, resume: Execute, store: ExperimentStore
+    execute: Execute, resume: Execute, store: ExperimentStore, tmp_path: Path
 ) -> None:
     submit = TorchXSubmitTrialOperator(
-        task_id="submit", trial=new_trial(execute, EARLY), metrics=METRICS, **command(PLATEAU)
+        task_id="submit", trial=new_trial(execute, EARLY), metrics=METRICS, **command(after(tmp_path / "gate"))
     )
     sensor = TorchXTrialSensor(
         task_id="wait", run=execute(submit), deferrable=True, poke_interval=60, early_stopping_interval=0.05
     )
-    outcome, events = None, []
-    try:
-        outcome = execute(sensor)
-    except TaskDeferred as deferred:
-        waiting = deferred
+    with pytest.raises(TaskDeferred) as first:
+        execute(sensor)
+    (tmp_path / "gate").touch()
+    waiting, outcome, events = first.value, None, []
     while outcome is None:
         _, arguments = waiting.trigger.serialize()
         arguments = json.loads(json.dumps(arguments))
@@ -213,7 +219,7 @@ async def test_the_triggerer_counts_what_a_program_prints(
 
 
 async def test_a_deferred_optimization_reads_what_its_programs_print(
-    execute: Execute, resume: Execute, store: ExperimentStore
+    execute: Execute, resume: Execute, store: ExperimentStore, tmp_path: Path
 ) -> None:
     task = AxOptimizeOperator(
         task_id="optimize",
@@ -223,13 +229,12 @@ async def test_a_deferred_optimization_reads_what_its_programs_print(
         early_stopping_interval=0.05,
         deferrable=True,
         metrics=METRICS,
-        **command(PLATEAU),
+        **command(after(tmp_path / "gate")),
     )
-    result, events = None, []
-    try:
-        result = execute(task)
-    except TaskDeferred as deferred:
-        waiting = deferred
+    with pytest.raises(TaskDeferred) as first:
+        execute(task)
+    (tmp_path / "gate").touch()
+    waiting, result, events = first.value, None, []
     while result is None:
         _, arguments = waiting.trigger.serialize()
         events += [event.payload async for event in AxOptimizeTrigger(**json.loads(json.dumps(arguments))).run()]
