@@ -55,7 +55,7 @@ test-quick: $(STAMP)
 test-airflow: $(STAMP)
 	$(PYTEST) -m "airflow and not cases"
 
-# The shapes and moments in which users' DAGs once lost something: half an hour on two cores.
+# The shapes and moments in which users' DAGs once lost something: twenty minutes on two cores.
 test-cases: $(STAMP)
 	$(PYTEST) -m cases
 
