@@ -56,6 +56,7 @@ ELSEWHERE = {
             "dag_run_generation",
             "note_files_removed",
             "delete",
+            "share",
         )
         for moment in ("before", "after")
     },

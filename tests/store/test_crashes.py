@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.records import AttemptRecord, Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, begin, experiment, killed_at, proposal
@@ -85,6 +86,8 @@ STEPS: dict[str, tuple[Step, Step]] = {
         experiment,
         lambda store: store.dag_run_generation("here", "dag", "run", started_at=1.0, clear_number=0),
     ),
+    "share": (experiment, lambda store: store.share("digits", ("other_*",))),
+    "finish_observed": (_submitted, lambda store: store.finish_observed(_run(store), AppObservation("FAILED", "1"))),
     "plan": (experiment, lambda store: store.plan("digits", 10)),
     "note_files_removed": (_ended, lambda store: store.note_files_removed("digits", _keys(store))),
     "delete": (_ended, lambda store: store.delete("digits", _uid(store), _keys(store))),
@@ -102,6 +105,7 @@ def recorded(store: ExperimentStore) -> Any:
         assert run.pop("submission_key") in run.pop("tracker_base")
         run["lookup_options"] = sorted(run["lookup_options"] or ())
     summary = {key: value for key, value in asdict(store.summary("digits")).items() if key not in _TIMES}
+    facts["ownership"] = store.ownership("digits")
     assert uid
     return facts, runs, summary, [replace(card, created_at=None) for card in store.analyses("digits")]
 
