@@ -9,7 +9,7 @@ import difflib
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from airflow_provider_axtx.core.command_line import placeholders
@@ -161,3 +161,17 @@ def _check_path(metric: str, kind: str, place: str) -> None:
 
 def _problem(metric: str, field: object, value: object, fix: str) -> InvalidInputError:
     return InvalidInputError(f"metrics[{metric!r}]: {field} must not be {shorten(value)}.", fix=f"{fix}.")
+
+
+@dataclass
+class Measured:
+    """What was read.
+
+    :param values: the final value of each metric that was found; NaN and infinity are values here.
+    :param steps: by step, the value of each metric.
+    :param missing: why there is no value, for each metric without one.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    steps: dict[float, dict[str, float]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)

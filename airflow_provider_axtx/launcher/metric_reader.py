@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from airflow_provider_axtx.core.command_line import filled
@@ -18,7 +18,7 @@ from airflow_provider_axtx.core.errors import (
     SchedulerUnavailableError,
     TrackerUnavailableError,
 )
-from airflow_provider_axtx.core.metric_sources import MetricSource, load_metrics
+from airflow_provider_axtx.core.metric_sources import Measured, MetricSource, load_metrics
 from airflow_provider_axtx.core.records import AttemptRecord
 from airflow_provider_axtx.launcher.log_sources import LogSource
 from airflow_provider_axtx.launcher.metric_files import NoMetricError, read_file
@@ -33,20 +33,6 @@ _T = TypeVar("_T")
 DEADLINE_SECONDS = 60.0
 #: Of a longer log file only the end is read.
 MAX_LOG_BYTES = 256 * 1024 * 1024
-
-
-@dataclass
-class Measured:
-    """What was read.
-
-    :param values: the final value of each metric that was found; NaN and infinity are values here.
-    :param steps: by step, the value of each metric.
-    :param missing: why there is no value, for each metric without one.
-    """
-
-    values: dict[str, float] = field(default_factory=dict)
-    steps: dict[float, dict[str, float]] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import InvalidResultError, ResultsPendingError
 from airflow_provider_axtx.core.inputs import as_object
-from airflow_provider_axtx.core.metric_sources import MetricSource, load_metrics
+from airflow_provider_axtx.core.metric_sources import Measured, MetricSource, load_metrics
 from airflow_provider_axtx.core.records import AttemptRecord, Observation
 from airflow_provider_axtx.spec import reported as reports
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.launcher.metric_reader import Measured
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
@@ -166,7 +165,9 @@ def curve_source(attempt: AttemptRecord, metrics: Mapping[str, Any]) -> dict[str
 
 
 def _measure(attempt: AttemptRecord, metrics: Mapping[str, MetricSource]) -> Measured:
-    # With TorchX, so only when there is something to read.
-    from airflow_provider_axtx.launcher.metric_reader import Measured, MeasuredApp, read_metrics
+    if not metrics:
+        return Measured()
+    # It imports TorchX, which a task that completes a trial otherwise does not need.
+    from airflow_provider_axtx.launcher.metric_reader import MeasuredApp, read_metrics
 
-    return read_metrics(MeasuredApp.of(attempt), metrics) if metrics else Measured()
+    return read_metrics(MeasuredApp.of(attempt), metrics)
