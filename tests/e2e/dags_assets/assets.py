@@ -47,7 +47,12 @@ def produces() -> None:
     create = AxCreateExperimentOperator(task_id="create", experiment=EXPERIMENT)
     trials = AxGenerateTrialsOperator(task_id="generate", experiment_name=create.output, n=3)
     runs = TorchXRunTrialOperator.partial(
-        task_id="run", component="utils.booth", deferrable=True, poke_interval=0.5
+        task_id="run",
+        component="axtx.command",
+        # Long enough for the task to defer, also on a slow machine: the triggerer's metrics are looked at.
+        component_args={"command": ["sh", "-c", "sleep 5", "{x1}", "{x2}"]},
+        deferrable=True,
+        poke_interval=0.5,
     ).expand(trial=trials.output)
     complete = AxCompleteTrialOperator.partial(
         task_id="complete",
