@@ -37,6 +37,7 @@ async def _wait(name: str) -> None:
         grace_polls=3,
         ax_conn_id="ax_default",
         torchx_conn_id="torchx_default",
+        lookup_options={},
     )
     async for _ in trigger.run():
         raise AssertionError("no app of this benchmark ends")

@@ -126,6 +126,8 @@ async def _wait_for(name: str, expected: str, figures: Figures) -> None:
         "grace_polls": 3,
         "ax_conn_id": "ax_default",
         "torchx_conn_id": "torchx_default",
+        # As every attempt has had since schema 0002; without them each trigger would ask for the connection's.
+        "lookup_options": {},
     }
     events = [event.payload async for event in TorchXTrialTrigger(**arguments).run()]
     figures.ended += 1
