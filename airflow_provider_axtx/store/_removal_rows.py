@@ -73,7 +73,7 @@ def _use(connection: sa.Connection, name: str) -> ExperimentUse:
     identities = ("installation", "dag_id", "run_id", "task_id")
     ran = sa.select(*(runs.c[part] for part in identities)).where(runs.c.experiment == name).distinct()
     asked = sa.select(trials.c.requested_by).where(trials.c.experiment == name).distinct()
-    tasks = {TaskIdentity(**found._mapping) for found in connection.execute(ran)}
+    tasks = {TaskIdentity(**found) for found in connection.execute(ran).mappings()}
     tasks |= {TaskIdentity.from_json(found) for found in connection.scalars(asked)}
     return ExperimentUse(
         uid=row.uid,
