@@ -57,7 +57,7 @@ def active_dag_runs(task: TaskIdentity | None = None) -> set[tuple[str, str]]:
 
     :param task: only the DAG run of this task.
 
-    The DAG run of a DAG that is gone stays "running" for ever, because the scheduler passes over it.
+    The DAG run of a DAG that is gone stays "running" without end, because the scheduler passes over it.
     """
     from airflow.models.dag import DagModel
     from airflow.models.dagrun import DagRun

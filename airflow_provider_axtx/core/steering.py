@@ -108,7 +108,7 @@ class Steering:
     """What is wanted of an experiment now.
 
     :param state: ``run``, ``pause``, ``drain`` or ``stop``.
-    :param state_change: the change that set the state; None while nobody has set one.
+    :param state_change: the change that set the state; None while no user has set one.
     :param limits: the limits that users have set, by name; they replace those of the DAG.
     :param archived: whether it is left out of lists.
     :param tags: words for finding it.

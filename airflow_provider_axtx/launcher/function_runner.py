@@ -73,7 +73,7 @@ class Report:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number of numpy or torch as Python's; what is no number stays, to be named where it is read."""
+    """Return a number of numpy or torch as Python's. Another value is returned as it is; its reader names it."""
     if isinstance(value, (bool, int, float, str)) or value is None:
         return value
     return value.item() if hasattr(value, "item") else repr(value)

@@ -29,7 +29,7 @@ from airflow_provider_axtx.launcher.tracker import list_steps
 
 _T = TypeVar("_T")
 
-#: Reading that takes longer has failed: a dead file server would hold the caller for ever.
+#: Reading that takes longer has failed: a dead file server would hold the caller without end.
 DEADLINE_SECONDS = 60.0
 #: Of a longer log file only the end is read.
 MAX_LOG_BYTES = 256 * 1024 * 1024

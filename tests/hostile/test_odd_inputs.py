@@ -41,7 +41,7 @@ def test_the_value_or_the_error(line: OddInput, tmp_path: Path) -> None:
     told = str(caught.value)
     assert [text for text in line.expected.told if text not in told] == []
     assert caught.value.fix
-    # Whoever reads it: a log, an XCom, a page.
+    # Every reader must be able to encode it: a log, an XCom, a page.
     assert len(told) < 20_000
 
 

@@ -119,7 +119,7 @@ class Observer:
 
         :raises OutputLostError: it knows the app no more, or has no log of it here.
         """
-        # Asked first: some schedulers' log iterators wait for ever for an app that they do not know.
+        # Asked first: some schedulers' log iterators wait without end for an app that they do not know.
         seen = self.observe([app_id])[app_id]
         try:
             found = [] if seen.app_state == "UNKNOWN" else self.logs(app_id)
