@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow.cli.cli_config import ARG_OUTPUT, ARG_YES, ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
 
+from airflow_provider_axtx.cli.convert import convert_command
 from airflow_provider_axtx.cli.steering import steering_commands
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
@@ -108,6 +109,7 @@ def get_commands() -> list[CLICommand]:
                     (_EXPERIMENT, _LOST_HOST, ARG_YES, _CONN_ID, _TORCHX_CONN_ID),
                 ),
                 *steering_commands(_EXPERIMENT, _CONN_ID, _of),
+                convert_command(_of),
             ),
         )
     ]

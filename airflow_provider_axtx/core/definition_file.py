@@ -33,16 +33,25 @@ def read_definition(experiment: Any, folders: Iterable[Path] = ()) -> Any:
 
 
 def _read(name: str, folders: Iterable[Path]) -> dict[str, Any]:
+    return read_object(_found(name, folders))
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a YAML or JSON file.
+
+    :raises InvalidInputError: the file cannot be read, or there is no object in it.
+    """
     import yaml
 
-    path = _found(name, folders)
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         # JSON is YAML, too.
         value = yaml.safe_load(content.decode()) if len(content) <= _MAX_BYTES else None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"The experiment {path} cannot be read: {error}.", fix="correct the file.") from error
+        raise InvalidInputError(
+            f"The experiment {path} cannot be read: {error}.", fix="correct the path or the file."
+        ) from error
     if not isinstance(value, dict):
         raise InvalidInputError(
             f"The experiment {path} holds {shorten(value)}, not an object.",
