@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"core", "store"},
     "optimizer": {"core", "spec", "optimizer"},
     "launcher": {"core", "launcher"},
+    "integrations": {"core", "spec", "store", "integrations"},
     "lifecycle": {"core", "spec", "store", "optimizer", "launcher", "lifecycle"},
     "hooks": {"compat", "core", "spec", "store", "optimizer", "launcher", "hooks"},
     "assets": {"core", "spec", "hooks", "lineage"},
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "task_groups": {"core", "spec", "lifecycle", "hooks", "operators", "sensors"},
     "notifications": {"core", "spec", "store", "hooks", "assets"},
     "plugin": {"core", "spec", "store", "hooks", "plugin"},
-    "cli": {"cli", "core", "spec", "store", "launcher", "lifecycle", "hooks"},
+    "cli": {"cli", "core", "spec", "store", "launcher", "lifecycle", "hooks", "integrations"},
 }
 #: Library -> the only areas or modules that may import it.
 ONLY_IN: dict[str, tuple[str, ...]] = {
@@ -51,6 +52,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         *("assets.py", "compat.py", "lineage.py", "links.py", "task_groups.py", "decorators.py", "cli/", "preload.py"),
     ),
     "openlineage": (),
+    "optuna": ("integrations/",),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

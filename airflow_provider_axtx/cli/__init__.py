@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from airflow.cli.cli_config import ARG_OUTPUT, ARG_YES, ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
 
 from airflow_provider_axtx.cli.convert import convert_command
+from airflow_provider_axtx.cli.export import export_command
 from airflow_provider_axtx.cli.steering import steering_commands
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
@@ -30,7 +31,6 @@ _PREDICTIONS = Arg(
     help="Judge by the model's predictions instead of the observations; fits a model",
     action="store_true",
 )
-_FILE = Arg(("file",), help="The file to write; an existing one is replaced")
 _DAG_ID = Arg(("--dag-id",), help="Only what this DAG has left behind", default=None)
 _RUN_ID = Arg(("--run-id",), help="Only what this DAG run has left behind; needs --dag-id", default=None)
 _LOST_HOST = Arg(
@@ -81,12 +81,7 @@ def get_commands() -> list[CLICommand]:
                     _of("experiments.show_best"),
                     (_EXPERIMENT, _PREDICTIONS, _CONN_ID, ARG_OUTPUT),
                 ),
-                ActionCommand(
-                    "export",
-                    "Write an experiment to a file in Ax's own JSON format",
-                    _of("experiments.export_experiment"),
-                    (_EXPERIMENT, _FILE, _CONN_ID),
-                ),
+                export_command(_EXPERIMENT, _CONN_ID, _of),
                 ActionCommand(
                     "reap",
                     "Cancel the apps of DAG runs that are over, and settle their trials",

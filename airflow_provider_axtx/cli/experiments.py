@@ -91,18 +91,5 @@ def show_best(args: Namespace) -> None:
     show(best, args)
 
 
-@command
-def export_experiment(args: Namespace) -> None:
-    """Write an experiment with all trials and results to a file that `ax.api.client.Client.load_from_json_file` reads.
-
-    The file is replaced as a whole or not at all.
-    """
-    try:
-        hook_of(args).export(args.experiment, args.file)
-    except OSError as error:
-        raise SystemExit(f"The file {args.file} cannot be written: {error.strerror}.") from error
-    print(f"Wrote {args.experiment} to {args.file}.", file=sys.stderr)
-
-
 def _as_time(seconds: float) -> str:
     return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")

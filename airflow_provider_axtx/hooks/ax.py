@@ -10,6 +10,7 @@ from airflow.sdk import BaseHook
 from airflow_provider_axtx.core.errors import InvalidInputError, StoreNotFoundError
 from airflow_provider_axtx.core.experiment_name import fitted_name
 from airflow_provider_axtx.core.inputs import given_or
+from airflow_provider_axtx.core.tables import TIMES, Table, columns, tables
 from airflow_provider_axtx.hooks.connections import afind_connection, find_connection
 from airflow_provider_axtx.hooks.embedded import (
     embedded_store_path,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Connection
     from ax.api.client import Client
+    from pandas import DataFrame
 
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
@@ -146,6 +148,23 @@ class AxHook(BaseHook):
 
         snapshot = self.existing_store.snapshot(fitted_name(experiment_name))
         return optimizer.best(snapshot, use_model_predictions=use_model_predictions)
+
+    def get_frame(self, experiment_name: str, table: Table = "trials") -> DataFrame:
+        """Return an experiment as a pandas ``DataFrame``.
+
+        :param table: ``trials`` has a row for each trial, with columns such as ``parameters.lr`` and ``metrics.loss``;
+            ``attempts`` one for each attempt; ``curves`` one for each trial, metric and step.
+        :raises StoreNotFoundError: when there is no store yet.
+        :raises ExperimentNotFoundError: when there is no such experiment.
+        """
+        import pandas as pd
+
+        name = fitted_name(experiment_name)
+        rows = tables(self.existing_store.snapshot(name), self.existing_store.attempts(name))[table]
+        frame = pd.DataFrame(rows, columns=columns(table, rows))
+        for time in set(TIMES) & set(frame):
+            frame[time] = pd.to_datetime(frame[time].astype(float), unit="s", utc=True)
+        return frame
 
     def export(self, experiment_name: str, path: str | Path) -> None:
         """Write an experiment as Ax's own JSON snapshot, for ``Client.load_from_json_file``.

@@ -10,16 +10,15 @@ import importlib.util
 import logging
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from numpy.linalg import LinAlgError
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.records import ExperimentSnapshot, Parameters, Proposal, ProposedTrial, TrialRecord
+from airflow_provider_axtx.core.replaced_file import replaced_file
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.optimizer.combined import ax_definition
@@ -251,17 +250,10 @@ def export_json(snapshot: ExperimentSnapshot, path: str | os.PathLike[str]) -> N
     :param path: file to create or replace; it is always complete.
     :raises OSError: when it cannot be written.
     """
-    target = Path(path)
     live = rebuild(snapshot).client
     # Ax truncates the file before it encodes the experiment.
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    try:
-        live.save_to_json_file(temporary)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+    with replaced_file(path) as temporary:
+        live.save_to_json_file(str(temporary))
 
 
 def _require_baseline(rebuilt: Rebuilt) -> None:
