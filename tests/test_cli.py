@@ -396,14 +396,14 @@ def test_convert_writes_a_definition_that_operators_take(
 ) -> None:
     space = tmp_path / "space.json"
     space.write_text('{"lr": {"type": "float", "low": 1e-5, "high": 0.1, "log": true}}')
-    arguments = ("convert", "optuna", str(space), "--objective", "-loss")
+    arguments = ("convert", "optuna", str(space), "--objective=-loss")
     spec = ExperimentSpec.load(yaml.safe_load(ax(*arguments)[0]))
     assert (spec.name, spec.objective, spec.parameters[0].name) == ("space", "-loss", "lr")
     assert ax(*arguments, str(tmp_path / "out.json"), "--output", "json") == ("", "")
     assert ExperimentSpec.load((tmp_path / "out.json").read_text()) == spec
     (tmp_path / "rayspace.py").write_text('space = {"lr": {"loguniform": [1e-5, 0.1]}}')
     monkeypatch.chdir(tmp_path)
-    named = ax("convert", "ray", "rayspace:space", "--objective", "-loss", "--name", "space")[0]
+    named = ax("convert", "ray", "rayspace:space", "--objective=-loss", "--name", "space")[0]
     assert ExperimentSpec.load(yaml.safe_load(named)) == spec
 
 

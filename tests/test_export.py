@@ -91,7 +91,7 @@ def test_tables_are_written_as_json_and_csv(tmp_path: Path, monkeypatch: pytest.
             rows = list(csv.DictReader(file))
         shown = [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in found[table]]
         assert rows == shown
-    assert sorted(path.name for path in tmp_path.iterdir() if ".db" not in path.name) == ["net.csv", "net.json"]
+    assert sorted(path.name for path in tmp_path.glob("*net.[cj]*")) == ["net.csv", "net.json"]
 
 
 @pytest.mark.usefixtures("net")

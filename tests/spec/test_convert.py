@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[str, Any, str, str]] = {
     "optuna: None as a choice": ("optuna", {"x": {"type": "categorical", "choices": [None]}}, "x.choices", "word"),
     "optuna: several types": ("optuna", {"x": {"type": "categorical", "choices": ["a", 1]}}, "x.choices", "quotes"),
     "optuna: bounds of infinity": ("optuna", {"x": {"type": "float", "low": 0, "high": "inf"}}, "x", "correct"),
-    "optuna: a wrong key": ("optuna", {"x": {"type": "int", "low": 0, "high": 9, "base": 2}}, "x.base", "known"),
+    "optuna: a wrong key": ("optuna", {"x": {"type": "int", "low": 0, "high": 9, "base": 2}}, "x.base", "Known"),
     "optuna: a list": ("optuna", [], "the file", "distribution_to_json"),
     "ray: grid": ("ray", {"x": {"grid_search": [1, 2]}}, "x.grid_search", "choice"),
     "ray: normal": ("ray", {"x": {"randn": [0, 1]}}, "x.randn", "bounds"),
