@@ -141,7 +141,7 @@ def measure() -> dict[str, Figures]:
     """Return all counts and ratios."""
     with _folder() as folder:
         counts = queries(10, folder) | queries(1000, folder) | imported() | observed() | processes(folder)
-    # A commit waits for the disk, and Ax's side does not: on a machine with a slow disk the ratio was 0.08 instead of 0.02.
+    # A commit waits for the disk, and Ax's side does not: on a machine with a slow disk the ratio was 0.08, not 0.02.
     with _folder(_MEMORY if _MEMORY.is_dir() else None) as folder:
         return {"counts": counts, "ratios": ratios(folder)}
 
