@@ -8,7 +8,7 @@ The language of a block and the title in its info string decide what happens:
 ``sh``                 executed by bash; ``prelude.sh`` replaces some commands by a check
 ``ini``                options in Airflow's configuration: Airflow or this provider must know them
 ``json``               a connection's extra, an experiment or a part of one: the package reads it
-``yaml``               parsed
+``yaml``               parsed; Airflow's options and the connections in it are looked up
 ``text``               output or a diagram; nothing happens
 =====================  ===================================================================================
 
@@ -24,7 +24,7 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,22 +106,47 @@ def check_json(example: Example, title: str | None) -> None:
 
 def check_configuration(example: Example, title: str | None) -> None:
     """Look up each option in Airflow's and this provider's descriptions of their options."""
+    block = configparser.ConfigParser(interpolation=None)
+    block.read_string(example.parsed)
+    assert block.sections()
+    check_options((section, option) for section in block.sections() for option in block.options(section))
+
+
+def check_options(options: Iterable[tuple[str, str]]) -> None:
+    """Look up pairs of a section and an option."""
     from airflow.configuration import conf
 
     from airflow_provider_axtx.get_provider_info import get_provider_info
 
     known = {**conf.configuration_description, **get_provider_info()["config"]}
-    block = configparser.ConfigParser(interpolation=None)
-    block.read_string(example.parsed)
-    assert block.sections()
-    for section in block.sections():
-        for option in block.options(section):
-            assert option in known[section]["options"], f"[{section}] {option}"
+    for section, option in options:
+        assert option in known[section]["options"], f"[{section}] {option}"
 
 
 def check_yaml(example: Example, title: str | None) -> None:
-    """Parse a block."""
-    assert yaml.safe_load(example.parsed)
+    """Parse a block; look up Airflow's options and read the connections in it."""
+    from airflow.sdk import Connection
+
+    content = yaml.safe_load(example.parsed)
+    assert content
+    if not isinstance(content, dict):
+        return
+    check_options((section, option) for section, options in content.get("config", {}).items() for option in options)
+    for name, value in variables(content):
+        if match := re.fullmatch(r"AIRFLOW__([A-Z_]+?)__([A-Z_]+)", name):
+            check_options([(match[1].lower(), match[2].lower())])
+        elif name.startswith("AIRFLOW_CONN_"):
+            check_connection(Connection.from_json(value, conn_id="page"))
+
+
+def variables(content: Any) -> Iterator[tuple[str, str]]:
+    """Yield the environment variables in the mappings of a block."""
+    if isinstance(content, dict):
+        yield from ((key, value) for key, value in content.items() if isinstance(value, str))
+        content = content.values()
+    if not isinstance(content, str | int | None):
+        for one in content:
+            yield from variables(one)
 
 
 def nothing_to_run(example: Example, title: str | None) -> None:
