@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow test-cases test-versions matrix test-browser test-quality screenshots docs docs-test faults \
+.PHONY: help install demo serve test test-quick test-airflow test-cases test-versions matrix test-js test-browser test-quality screenshots docs docs-test faults \
 	bench bench-quick bench-guard lint wheel-check clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
 	@echo "make test-cases   of these, DAGs as strangers write them, interrupted at awkward moments"
 	@echo "make matrix       the tests that depend on versions, on each Airflow and Python that is supported; prints the table"
+	@echo "make test-js      lint and unit-test the page's JavaScript with Node 18 or newer and npm, which it installs (as root, on Debian)"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
 	@echo "make test-quality generation method \"quality\" with its extra, in an environment of its own"
 	@echo "make screenshots  the pictures in docs/images, from the running product"
@@ -97,7 +98,17 @@ engines-mysql: $(STAMP)
 test-quality: $(STAMP)
 	tests/engines/quality.sh $(BIN)/python
 
-test-browser: $(STAMP)
+# ESLint for the page's JavaScript, axe-core for the browser tests; both are used in development only.
+node_modules/.installed: package.json
+	command -v npm > /dev/null || tests/engines/apt_install.sh nodejs npm
+	npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test-js: node_modules/.installed
+	npm run --silent lint
+	npm run --silent test
+
+test-browser: $(STAMP) node_modules/.installed
 	tests/engines/browser_install.sh
 	$(PYTEST) -m browser
 
@@ -127,4 +138,4 @@ wheel-check: $(STAMP)
 	scripts/wheel_check.sh $(BIN)/python
 
 clean:
-	rm -rf $(VENV) .matrix .airflow build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) node_modules .matrix .airflow build dist .pytest_cache .mypy_cache .ruff_cache

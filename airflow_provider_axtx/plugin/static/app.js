@@ -1,7 +1,8 @@
 // The page: a list of experiments, or one experiment. It refreshes while its tab is visible.
 
 import { isBusy, showExperiment } from "./experiment.js";
-import { airflowLink, badge, dagsUrl, el, followTheme, framed, load, number, pageUrl, refreshTimes, Refused, statusBar, time } from "./ui.js";
+import { number } from "./format.js";
+import { airflowLink, badge, dagsUrl, el, followTheme, framed, load, pageUrl, refreshTimes, Refused, statusBar, time } from "./ui.js";
 
 const main = document.getElementById("main");
 const problem = document.getElementById("problem");

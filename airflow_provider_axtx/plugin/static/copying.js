@@ -1,25 +1,9 @@
 // A trial's parameters as text, to be used elsewhere.
 
+import { FORMATS } from "./format.js";
 import { el } from "./ui.js";
 
 const news = document.getElementById("news");
-
-function python(value) {
-  if (typeof value === "boolean") return value ? "True" : "False";
-  return JSON.stringify(value);
-}
-
-/** Quote a value for a POSIX shell. */
-function shell(value) {
-  const text = String(value);
-  return /^[\w.,:/@+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
-export const FORMATS = {
-  JSON: (parameters) => JSON.stringify(parameters, null, 2),
-  flags: (parameters) => Object.entries(parameters).map(([name, value]) => `--${name}=${shell(value)}`).join(" "),
-  Python: (parameters) => `{${Object.entries(parameters).map(([name, value]) => `${JSON.stringify(name)}: ${python(value)}`).join(", ")}}`,
-};
 
 async function copy(text) {
   if (navigator.clipboard && window.isSecureContext) {

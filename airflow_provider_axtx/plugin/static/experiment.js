@@ -1,9 +1,12 @@
 // One experiment: its best trial, the charts, the trials, the definition.
 
 import { drawCharts, loadPlotly } from "./charts.js";
-import { trialDetail, trialTable } from "./trials.js";
+import { countsText, measured, number } from "./format.js";
+import { boundOf } from "./records.js";
 import { drawSteering } from "./steering.js";
-import { badge, el, load, measured, number, pageUrl, runUrl, airflowLink, setAddress, statusBar, time, countsText } from "./ui.js";
+import { TRIAL_CHARTS } from "./trial_charts.js";
+import { trialDetail, trialTable } from "./trials.js";
+import { airflowLink, badge, el, load, pageUrl, runUrl, setAddress, statusBar, time } from "./ui.js";
 
 const news = document.getElementById("news");
 
@@ -28,7 +31,7 @@ export function showExperiment(main, name, store, trial) {
     drawHead(page.head, state);
     drawSteering(page.steering, state, changed);
     drawDetail();
-    drawCharts(page.charts, state, select);
+    drawCharts(page.charts, state.spec ? TRIAL_CHARTS : [], state, select);
     trialTable(page.table, state, select);
     drawDefinition(page.definition, state);
     drawAnalyses(page.analyses, state);
@@ -38,7 +41,7 @@ export function showExperiment(main, name, store, trial) {
     page.detail.replaceChildren(...trialDetail(state, select, changed));
     if (focused && page.detail.querySelector(`#${CSS.escape(focused)}`)) document.getElementById(focused).focus({ preventScroll: true });
   };
-  window.addEventListener("themechange", () => state.data && drawCharts(page.charts, state, select));
+  window.addEventListener("themechange", () => state.data && drawCharts(page.charts, state.spec ? TRIAL_CHARTS : [], state, select));
   return async () => {
     const { text, data } = await load("experiment", { name, since: state.cursor, conn_id: store });
     let curves = "";
@@ -160,15 +163,7 @@ function moreParameters(lines) {
 /** Return a parameter of the best trial; a value at a bound may mean that the search space is too small. */
 function parameterLine(state, name, value) {
   const at = boundOf(state.spec?.parameters.find((one) => one.name === name), value);
-  return el("div", {}, `${name} = ${number(value)}`, at ? el("span", { class: "muted" }, ` (${at} bound)`) : null);
-}
-
-function boundOf(parameter, value) {
-  if (parameter?.type !== "range") return null;
-  const [low, high] = parameter.bounds;
-  const near = Math.abs(high - low) * 1e-6;
-  if (Math.abs(value - low) <= near) return "at its lower";
-  return Math.abs(value - high) <= near ? "at its upper" : null;
+  return el("div", {}, `${name} = ${number(value)}`, at ? el("span", { class: "muted" }, ` (at its ${at} bound)`) : null);
 }
 
 /** Show Ax's analysis cards; each is loaded when it is opened, into a frame that cannot access this page. */

@@ -1,6 +1,6 @@
 // Requests that record what a user wants.
 
-import { queryOf } from "./ui.js";
+import { queryOf } from "./format.js";
 
 /** Return a new request id. `crypto.randomUUID` exists in secure contexts only, and Airflow may be served without TLS. */
 export function requestId() {

@@ -1,24 +1,17 @@
 // What users want of an experiment: what is shown of it, and the buttons of those who may change it.
 
-import { requestId, send } from "./requests.js";
-import { badge, el, number, time } from "./ui.js";
 import { ask, choiceField, textField } from "./dialogs.js";
+import { number, plural } from "./format.js";
+import { isOpen, liveApps } from "./records.js";
+import { requestId, send } from "./requests.js";
+import { badge, el, time } from "./ui.js";
 
 const DONE = { pause: "Paused", run: "Resumed", drain: "Drained", stop: "Stopped" };
-
-/** Return the apps that were submitted and have not ended. */
-export function liveApps(state) {
-  return [...state.trials.values()].flatMap((trial) => trial.attempts.filter((one) => one.app_handle && !one.finished_at));
-}
-
-function apps(count) {
-  return count === 1 ? "1 app" : `${count} apps`;
-}
 
 /** Return what each state would do to the apps that are live now. */
 function consequences(state) {
   const live = liveApps(state).length;
-  const now = live ? `${apps(live)} ${live === 1 ? "is" : "are"} live now.` : "No app is live now.";
+  const now = live ? `${plural(live, "app")} ${live === 1 ? "is" : "are"} live now.` : "No app is live now.";
   const let_end = live ? `${live === 1 ? "It goes" : "They go"} on to ${live === 1 ? "its" : "their"} end.` : "";
   return {
     pause: `${now} ${let_end} No other app is started until you resume the experiment.`,
@@ -210,7 +203,7 @@ function typed(one, text) {
 export function trialActions(state, trial, changed) {
   if (!state.mayEdit) return [];
   const button = (id, label, onclick) => el("button", { type: "button", id: `trial-do-${id}`, onclick }, label);
-  const ended = !["CANDIDATE", "STAGED", "RUNNING"].includes(trial.status);
+  const ended = !isOpen(trial);
   const asked = state.data.changes.some((one) => one.is_open && one.trial_index === trial.index);
   return [
     ended || asked ? "" : button("stop", "Stop this trial", () => askStopTrial(state, trial, changed)),

@@ -1,31 +1,14 @@
 // The table of trials, and the details of one trial.
 
 import { copyButtons } from "./copying.js";
+import { duration, measured, number } from "./format.js";
+import { endOf, isBest, lastAttempt, seconds, startOf } from "./records.js";
 import { trialActions } from "./steering.js";
-import { airflowLink, badge, duration, el, measured, number, taskUrl, time } from "./ui.js";
+import { airflowLink, badge, el, taskUrl, time } from "./ui.js";
 
 const PAGE = 100;
 /** The reader's choices; kept while the table is redrawn. */
 const view = { sort: "index", down: true, status: "", page: 0 };
-
-function lastAttempt(trial) {
-  return trial.attempts.at(-1) ?? null;
-}
-
-/** When the app began to run; before that is known, when it was submitted. */
-function startOf(attempt) {
-  return attempt.started_at ?? attempt.submitted_at ?? attempt.requested_at;
-}
-
-function endOf(attempt) {
-  return attempt.ended_at ?? attempt.finished_at;
-}
-
-function seconds(trial) {
-  const attempt = lastAttempt(trial);
-  if (!attempt) return null;
-  return (endOf(attempt) ?? (trial.completed_at || Date.now() / 1000)) - startOf(attempt);
-}
 
 /** Return the names that the trials use as keys of `field`; for a definition that cannot be read. */
 function namesIn(state, field) {
@@ -108,13 +91,13 @@ function headCell(column, again) {
 }
 
 function row(trial, all, state, select) {
-  const isBest = trial.index === state.data.best || state.data.frontier.includes(trial.index);
+  const best = isBest(state, trial.index);
   const cells = all.map((column) => {
     if (column.key === "index") {
       const open = () => select(trial.index);
-      const label = `Trial ${trial.index}${isBest ? ", best" : ""}: show details`;
+      const label = `Trial ${trial.index}${best ? ", best" : ""}: show details`;
       const button = el("button", { type: "button", class: "link", id: `trial-${trial.index}`, "aria-label": label, onclick: open }, String(trial.index));
-      return el("th", { scope: "row" }, button, isBest ? el("span", { class: "star", "aria-hidden": "true" }, " ★") : null);
+      return el("th", { scope: "row" }, button, best ? el("span", { class: "star", "aria-hidden": "true" }, " ★") : null);
     }
     if (column.key === "status") return statusCell(trial, state);
     if (column.key === "app") return appCell(lastAttempt(trial));

@@ -1,4 +1,6 @@
-// Helpers for every part of the page: elements, numbers, times, links into Airflow, light and dark.
+// Helpers for every part of the page: elements, times, links into Airflow, light and dark, requests.
+
+import { STATUSES, ago, countsText, queryOf, words } from "./format.js";
 
 /** Make an element. Text is always set as text, never as markup: names come from users. */
 export function el(tag, properties = {}, ...children) {
@@ -13,35 +15,6 @@ export function el(tag, properties = {}, ...children) {
   return made;
 }
 
-export function number(value) {
-  if (value === null || value === undefined) return "–";
-  if (typeof value !== "number") return String(value);
-  if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
-  const size = Math.abs(value);
-  return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3) : String(Number(value.toPrecision(5)));
-}
-
-/** Return the text of a metric, given as [mean, sem]. */
-export function measured(pair) {
-  if (!pair) return "–";
-  return pair[1] ? `${number(pair[0])} ±\u00a0${number(Number(pair[1].toPrecision(2)))}` : number(pair[0]);
-}
-
-export function duration(seconds) {
-  if (seconds === null || seconds === undefined || seconds < 0) return "–";
-  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.floor(seconds)} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
-function ago(at) {
-  const seconds = Math.max(0, (Date.now() - at) / 1000);
-  if (seconds < 5) return "just now";
-  return seconds < 86400 ? `${duration(seconds)} ago` : at.toLocaleString();
-}
-
 export function time(seconds) {
   if (!seconds) return "–";
   const at = new Date(seconds * 1000);
@@ -53,14 +26,8 @@ export function refreshTimes() {
   for (const one of document.querySelectorAll("time")) one.textContent = ago(new Date(one.dateTime));
 }
 
-export const STATUSES = ["COMPLETED", "EARLY_STOPPED", "RUNNING", "STAGED", "CANDIDATE", "FAILED", "ABANDONED"];
-
 export function badge(status) {
-  return el("span", { class: `badge ${String(status).toLowerCase()}` }, String(status).toLowerCase().replace("_", " "));
-}
-
-export function countsText(counts) {
-  return STATUSES.filter((s) => counts[s]).map((s) => `${counts[s]} ${s.toLowerCase().replace("_", " ")}`).join(", ");
+  return el("span", { class: `badge ${String(status).toLowerCase()}` }, words(status));
 }
 
 /** Return the trials by status as a bar; its text states the numbers. */
@@ -87,11 +54,6 @@ export function statusBar(counts, planned) {
 export function pageUrl(parameters) {
   const query = queryOf(parameters);
   return query ? `?${query}` : "./";
-}
-
-export function queryOf(parameters) {
-  const given = Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return String(new URLSearchParams(given));
 }
 
 export const framed = window.parent !== window;
