@@ -25,6 +25,11 @@ class CompletedTrial:
     arm_name: str = ""
     is_baseline: bool = False
 
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of each metric."""
+        return {metric: mean for metric, (mean, _) in self.results.items()}
+
 
 def completed_trials(trials: Iterable[TrialRecord], observations: Iterable[Observation]) -> list[CompletedTrial]:
     """Return the COMPLETED ones of the trials, in their order.

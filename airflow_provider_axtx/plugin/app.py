@@ -23,18 +23,18 @@ from airflow_provider_axtx.plugin.answers import (
     json_answer,
     refused,
 )
-from airflow_provider_axtx.plugin.data import cards_json, curves_json, experiment_json, line_json
+from airflow_provider_axtx.plugin.compared import add_comparison
+from airflow_provider_axtx.plugin.data import cards_json, line_json
 from airflow_provider_axtx.plugin.dependencies import (
     MAX_INT,
     MAX_LINES,
     Name,
-    Since,
     StoreOfDep,
-    may_edit,
     readable_owners,
     store_of_request,
 )
 from airflow_provider_axtx.plugin.files import PLOTLY, full_plotly, send_file
+from airflow_provider_axtx.plugin.page_data import add_experiment_data
 from airflow_provider_axtx.plugin.ranked import RankedExperiments
 from airflow_provider_axtx.plugin.stores import (
     DEFAULT,
@@ -90,7 +90,9 @@ def create_app(opened: Callable[[str], ExperimentViews], opened_to_write: Callab
     ranked = RankedExperiments()
     _add_pages(app)
     _add_lists(app, ranked)
-    _add_experiments(app, ranked)
+    add_experiment_data(app, ranked)
+    add_comparison(app, ranked)
+    _add_analyses(app)
     add_v1(app, ranked)
     return app
 
@@ -129,6 +131,7 @@ def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
         limit: int = Query(50, ge=1, le=MAX_LINES),
         offset: int = Query(0, ge=0, le=MAX_INT),
         archived: bool = False,
+        dag_id: Name = "",
     ) -> Response:
         try:
             store = store_of_request(request, reader, conn_id)
@@ -140,6 +143,7 @@ def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
             with_unowned=reader.may_read_connection(conn_id),
             installation=this_installation(),
             archived=archived,
+            dag_id=_without_nul(dag_id),
         )
         lines, total = store.page(wanted, limit=limit, offset=offset)
         return json_answer(request, {"experiments": lines_json(store, conn_id, lines), "total": total})
@@ -164,26 +168,7 @@ def _add_lists(app: FastAPI, ranked: RankedExperiments) -> None:
         return json_answer(request, {"experiments": lines, "total": len(lines), "unreadable": unreadable})
 
 
-def _add_experiments(app: FastAPI, ranked: RankedExperiments) -> None:
-    @app.get("/api/experiment")
-    def experiment(
-        request: Request,
-        store: StoreOfDep,
-        reader: ReaderDep,
-        name: Name,
-        conn_id: Name = DEFAULT,
-        since: Since = None,
-    ) -> Response:
-        view = store.experiment(name, since)
-        found = experiment_json(view, ranked.of(store, view.line), is_first=since is None)
-        if since is None:
-            found["may_edit"] = may_edit(store, reader, name, conn_id)
-        return json_answer(request, found)
-
-    @app.get("/api/curves")
-    def curves(request: Request, store: StoreOfDep, name: Name, since: Since = None) -> Response:
-        return json_answer(request, {"curves": curves_json(store.curves(name, since))})
-
+def _add_analyses(app: FastAPI) -> None:
     @app.get("/api/analyses")
     def analyses(request: Request, store: StoreOfDep, name: Name) -> Response:
         return json_answer(request, {"cards": cards_json(store.analyses(name))})

@@ -71,15 +71,17 @@ def head_json(line: ExperimentLine) -> dict[str, Any]:
     }
 
 
-def experiment_json(view: ExperimentView, ranked: Ranked, *, is_first: bool) -> dict[str, Any]:
+def experiment_json(view: ExperimentView, ranked: Ranked, *, is_first: bool, is_ranked: bool = True) -> dict[str, Any]:
     """Return an experiment with the trials of the view.
 
     :param is_first: whether the browser has nothing of it yet; its definition, which never changes, is sent only then.
+    :param is_ranked: whether it is known how the experiment stands; the browser asks again if not.
     """
     found, spec = ranked.standing, ranked.spec
     return {
         **head_json(view.line),
         **({} if spec is None or not is_first else {"spec": json.loads(view.line.definition)}),
+        "is_ranked": is_ranked,
         "problem": ranked.problem,
         "description": "" if spec is None else spec.description,
         "objective": [_goal_json(goal) for goal in ranked.goals],
@@ -93,8 +95,16 @@ def experiment_json(view: ExperimentView, ranked: Ranked, *, is_first: bool) -> 
         "steering": steering_json(view.line.steering),
         "changes": [change_json(change) for change in view.line.changes[-_SHOWN_CHANGES:]],
         "cursor": view.cursor,
-        "trial_list": [_trial_json(trial, ranked.goals) for trial in view.trials],
+        "trial_list": trials_json(view.trials, ranked.goals),
     }
+
+
+def trials_json(trials: Sequence[TrialView], wanted: Sequence[Goal]) -> list[dict[str, Any]]:
+    """Return trials with their attempts and final values.
+
+    :param wanted: the objectives, whose values each trial has.
+    """
+    return [_trial_json(trial, wanted) for trial in trials]
 
 
 def steering_json(steering: Steering) -> dict[str, Any]:
@@ -187,5 +197,7 @@ def _attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
         "started_at": attempt.started_at,
         "ended_at": attempt.ended_at,
         "finished_at": attempt.finished_at,
+        "cpus": attempt.cpus,
+        "gpus": attempt.gpus,
         "task": [task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number] if task.dag_id else None,
     }

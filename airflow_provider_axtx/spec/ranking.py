@@ -107,7 +107,7 @@ def standing(spec: ExperimentSpec, completed: Sequence[CompletedTrial]) -> Stand
     infeasible = tuple(sorted(index for index, verdict in verdicts.items() if verdict is False))
     values: dict[int, list[float]] = {}
     for trial in completed:
-        means = {metric: mean for metric, (mean, _) in trial.results.items()}
+        means = trial.means
         known = [value for value in (goal.value(means) for goal in wanted) if value is not None]
         if verdicts[trial.index] and len(known) == len(wanted):
             values[trial.index] = known

@@ -120,6 +120,7 @@ class ListFilter:
     :param with_unowned: whether to show those that belong to no DAG, or also to another Airflow deployment.
     :param installation: identity of this Airflow deployment.
     :param archived: show the archived ones instead of the others.
+    :param dag_id: only those that this DAG has created or run trials of.
     """
 
     search: str = ""
@@ -127,6 +128,7 @@ class ListFilter:
     with_unowned: bool = True
     installation: str = ""
     archived: bool = False
+    dag_id: str = ""
 
 
 def _conditions(wanted: ListFilter, created_by: Creators) -> list[sa.ColumnElement[bool]]:
@@ -138,6 +140,10 @@ def _conditions(wanted: ListFilter, created_by: Creators) -> list[sa.ColumnEleme
         lowered = sa.func.lower(e.name).contains(wanted.search.lower(), autoescape=True)
         found.append(sa.or_(lowered, e.name.contains(wanted.search, autoescape=True)))
     is_own = _is_of(wanted.installation)
+    if wanted.dag_id:
+        made = [uid for uid, task in created_by.items() if task.dag_id == wanted.dag_id]
+        ran = sa.select(runs.c.experiment).where(runs.c.dag_id == wanted.dag_id, is_own)
+        found.append(sa.or_(e.uid.in_(_literal(made)), e.name.in_(ran)))
     own = {uid: task for uid, task in created_by.items() if task.installation in ("", wanted.installation)}
     if wanted.hidden_dags:
         hidden = sorted(wanted.hidden_dags)
@@ -213,11 +219,14 @@ def changed(name: str, since: float | None) -> sa.ColumnElement[bool]:
     return sa.and_(trials.c.experiment == name, sa.or_(is_open, trials.c.updated_at >= since))
 
 
-def completed(connection: sa.Connection, name: str) -> list[CompletedTrial]:
-    """Return the COMPLETED trials with their final results, in order of their index."""
+def completed(connection: sa.Connection, name: str, since: float | None) -> list[CompletedTrial]:
+    """Return the COMPLETED trials, or those that have changed, with their final results, in order of their index."""
     t = trials.c
+    is_completed = t.status == TrialStatus.COMPLETED
+    if since is not None:
+        is_completed = sa.and_(is_completed, t.updated_at >= since)
     # The baseline too while it runs: other trials may have its parameterization.
-    chosen = sa.and_(t.experiment == name, sa.or_(t.status == TrialStatus.COMPLETED, t.origin == "baseline"))
+    chosen = sa.and_(t.experiment == name, sa.or_(is_completed, t.origin == "baseline"))
     # Not their parameters: the list of experiments reads every trial.
     rows = connection.execute(
         sa.select(t.trial_index, t.arm_name, t.status, t.origin).where(chosen).order_by(t.trial_index)
@@ -233,6 +242,81 @@ def observed(connection: sa.Connection, name: str, indexes: sa.Select[Any], *, s
         c.experiment == name, c.trial_index.in_(indexes), c.step.is_not(None) if stepped else c.step.is_(None)
     )
     return [Observation(*row) for row in connection.execute(query.order_by(c.trial_index, c.position))]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What an attempt has used.
+
+    :param at: when its app ended, in seconds since the epoch.
+    :param cpu_seconds: seconds that it ran, times its cores.
+    :param gpu_seconds: seconds that it ran, times its GPUs.
+    """
+
+    at: float
+    cpu_seconds: float
+    gpu_seconds: float
+
+
+def spent(connection: sa.Connection, name: str) -> list[Spent]:
+    """Return what each ended attempt of an experiment has used, in the order of their ends."""
+    c = runs.c
+    start = sa.func.coalesce(c.started_at, c.submitted_at, c.requested_at)
+    end = sa.func.coalesce(c.ended_at, c.finished_at)
+    query = sa.select(end.label("end"), start.label("start"), c.cpus, c.gpus).where(c.experiment == name)
+    rows = connection.execute(query.where(c.finished_at.is_not(None)).order_by(end))
+    return [
+        Spent(row.end, max(0.0, row.end - row.start) * row.cpus, max(0.0, row.end - row.start) * row.gpus)
+        for row in rows
+    ]
+
+
+def completion_times(connection: sa.Connection, name: str) -> dict[int, float]:
+    """Return when each COMPLETED trial was completed, in the order of these times."""
+    c = trials.c
+    query = sa.select(c.trial_index, c.completed_at).where(c.experiment == name, c.status == TrialStatus.COMPLETED)
+    rows = connection.execute(query.where(c.completed_at.is_not(None)).order_by(c.completed_at, c.trial_index))
+    return {row.trial_index: row.completed_at for row in rows}
+
+
+def first_request(connection: sa.Connection, name: str) -> float | None:
+    """Return when the first trial of an experiment was created, or None."""
+    first = sa.select(trials.c.created_at).where(trials.c.experiment == name).order_by(trials.c.trial_index).limit(1)
+    return connection.scalar(first)
+
+
+def curves(
+    connection: sa.Connection, name: str, metric: str, indexes: sa.Select[Any] | Collection[int], most: int
+) -> dict[int, list[tuple[float, float]]]:
+    """Return the (step, mean) of a metric by trial, in order of steps.
+
+    :param most: about so many points of each trial are returned, evenly spread, with the first and the last.
+    """
+    c = observations.c
+    numbered = (
+        sa.select(
+            *(c.trial_index, c.step, c.mean),
+            sa.func.row_number().over(partition_by=c.trial_index, order_by=c.step).label("number"),
+            sa.func.count().over(partition_by=c.trial_index).label("total"),
+        )
+        .where(c.experiment == name, c.metric == metric, c.step.is_not(None), c.trial_index.in_(indexes))
+        .subquery()
+    )
+    n = numbered.c
+    # Counting in steps of ``most`` passes the total once for each point that is kept.
+    kept = sa.or_(n.number == 1, n.number == n.total, n.total <= most, (n.number * most) % n.total < most)
+    found: dict[int, list[tuple[float, float]]] = {}
+    query = sa.select(n.trial_index, n.step, n.mean).where(kept).order_by(n.trial_index, n.step)
+    for row in connection.execute(query):
+        found.setdefault(row.trial_index, []).append((row.step, row.mean))
+    return found
+
+
+def stepped_metrics(connection: sa.Connection, name: str, indexes: Collection[int]) -> list[str]:
+    """Return the metrics of which some trials have progressive observations."""
+    c = observations.c
+    query = sa.select(c.metric).where(c.experiment == name, c.trial_index.in_(indexes), c.step.is_not(None)).distinct()
+    return sorted(connection.scalars(query))
 
 
 def has_steps(name: str) -> sa.Exists:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -18,20 +18,22 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.completed import CompletedTrial
 from airflow_provider_axtx.core.errors import StoreNotFoundError, StoreUnavailableError
-from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialRecord
+from airflow_provider_axtx.core.records import AttemptRecord, Observation, Parameters, TrialRecord
 from airflow_provider_axtx.store import _analysis_rows, _attempt_rows, _trial_rows, _view_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store._schema import open_schema
-from airflow_provider_axtx.store._view_rows import Creators, ExperimentLine, ListFilter, Owners
+from airflow_provider_axtx.store._view_rows import Creators, ExperimentLine, ListFilter, Owners, Spent
 from airflow_provider_axtx.store.tables import analyses, runs, trials
 
 __all__ = [
+    "Course",
     "ExperimentLine",
     "ExperimentView",
     "ExperimentViews",
     "ListFilter",
     "Owners",
     "RememberedOutageError",
+    "Spent",
     "TrialView",
 ]
 
@@ -113,6 +115,20 @@ class ExperimentView:
     analysed_at: float | None
 
 
+@dataclass(frozen=True)
+class Course:
+    """How an experiment went; times are seconds since the epoch (UTC).
+
+    :param began_at: when its first trial was created, or None.
+    :param completed_at: when each COMPLETED trial was completed, by index, in the order of these times.
+    :param spent: what each ended attempt has used, in the order of their ends.
+    """
+
+    began_at: float | None
+    completed_at: dict[int, float]
+    spent: list[Spent]
+
+
 class ExperimentViews:
     """Reads an experiment store for display.
 
@@ -190,17 +206,43 @@ class ExperimentViews:
         """
         return self._read(lambda connection: _view_rows.line(connection, name))
 
-    def completed(self, name: str) -> list[CompletedTrial]:
-        """Return the COMPLETED trials with their final results, in order of their index."""
-        return self._read(lambda connection: _view_rows.completed(connection, name))
+    def completed(self, name: str, since: float | None = None) -> list[CompletedTrial]:
+        """Return the COMPLETED trials with their final results, in order of their index.
 
-    def experiment(self, name: str, since: float | None = None) -> ExperimentView:
+        :param since: only those that have changed since this cursor, and the baseline; None means all.
+        """
+        return self._read(lambda connection: _view_rows.completed(connection, name, since))
+
+    def experiment(self, name: str, since: float | None = None, limit: int | None = None) -> ExperimentView:
         """Return an experiment with its trials, as of one moment.
 
         :param since: only trials that are open or have changed since this cursor; None means all.
+        :param limit: only so many of the latest trials; ``trials`` returns the others.
         :raises ExperimentNotFoundError: when there is no such experiment.
         """
-        return self._read(lambda connection: _experiment(connection, name, since))
+        return self._read(lambda connection: _experiment(connection, name, since, limit))
+
+    def trials(self, name: str, before: int, limit: int) -> list[TrialView]:
+        """Return the trials with an index in ``[before - limit, before)``."""
+        c = trials.c
+        chosen = sa.and_(c.experiment == name, c.trial_index < before, c.trial_index >= before - limit)
+        return self._read(lambda connection: _trials(connection, name, chosen))
+
+    def metric_curves(
+        self, name: str, metric: str, *, indexes: Collection[int] | None = None, since: float | None = None, most: int
+    ) -> dict[int, list[tuple[float, float]]]:
+        """Return the (step, mean) of a metric by trial, in order of steps.
+
+        :param indexes: of these trials; None means those that are open or have changed since ``since``.
+        :param most: about so many points of each trial, evenly spread.
+        """
+        changed = sa.select(trials.c.trial_index).where(_view_rows.changed(name, since))
+        wanted = changed if indexes is None else indexes
+        return self._read(lambda connection: _view_rows.curves(connection, name, metric, wanted, most))
+
+    def stepped_metrics(self, name: str, indexes: Collection[int]) -> list[str]:
+        """Return the metrics of which one of the trials has progressive observations."""
+        return self._read(lambda connection: _view_rows.stepped_metrics(connection, name, indexes))
 
     def curves(self, name: str, since: float | None = None) -> list[Observation]:
         """Return the observations with a step, of the trials that ``experiment`` would return, in order of steps.
@@ -214,6 +256,22 @@ class ExperimentViews:
             return _view_rows.observed(connection, name, indexes, stepped=True)
 
         return self._read(work)
+
+    def course(self, name: str) -> Course:
+        """Return when an experiment's trials were completed, and what its attempts have used."""
+
+        def work(connection: sa.Connection) -> Course:
+            began = _view_rows.first_request(connection, name)
+            times = _view_rows.completion_times(connection, name)
+            return Course(began, times, _view_rows.spent(connection, name))
+
+        return self._read(work)
+
+    def parameters(self, name: str, index: int) -> Parameters:
+        """Return the parameterization of a trial; empty when there is no such trial."""
+        c = trials.c
+        query = sa.select(c.parameters).where(c.experiment == name, c.trial_index == index)
+        return self._read(lambda connection: connection.scalar(query)) or {}
 
     def analyses(self, name: str) -> list[AnalysisCard]:
         """Return the analysis cards recorded last, in their order."""
@@ -238,9 +296,7 @@ def _require_file(url: str) -> None:
         )
 
 
-def _experiment(connection: sa.Connection, name: str, since: float | None) -> ExperimentView:
-    line = _view_rows.line(connection, name)
-    chosen = _view_rows.changed(name, since)
+def _trials(connection: sa.Connection, name: str, chosen: sa.ColumnElement[bool]) -> list[TrialView]:
     found = {
         row.trial_index: TrialView(_trial_rows.record(row), row.created_at, row.updated_at, row.completed_at)
         for row in connection.execute(sa.select(trials).where(chosen).order_by(trials.c.trial_index))
@@ -250,10 +306,19 @@ def _experiment(connection: sa.Connection, name: str, since: float | None) -> Ex
         found[row.trial_index].attempts.append(_attempt_rows.record(row))
     for one in _view_rows.observed(connection, name, indexes, stepped=False):
         found[one.trial_index].observations.append(one)
+    return list(found.values())
+
+
+def _experiment(connection: sa.Connection, name: str, since: float | None, limit: int | None) -> ExperimentView:
+    line = _view_rows.line(connection, name)
+    chosen = _view_rows.changed(name, since)
+    if limit is not None:
+        # Indexes are 0, 1, ... without gaps.
+        chosen = sa.and_(chosen, trials.c.trial_index >= sum(line.summary.trial_counts.values()) - limit)
     analysed = sa.select(sa.func.max(analyses.c.created_at)).where(analyses.c.experiment == name)
     return ExperimentView(
         line=line,
-        trials=list(found.values()),
+        trials=_trials(connection, name, chosen),
         cursor=line.summary.last_activity_at - OVERLAP_SECONDS,
         has_curves=connection.scalar(sa.select(_view_rows.has_steps(name))) or False,
         analysed_at=connection.scalar(analysed),

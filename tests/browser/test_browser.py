@@ -13,6 +13,7 @@ from realairflow import AirflowEnv, poll
 from selenium.webdriver.common.keys import Keys
 
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.browser.users import token
 from tests.plugin.material import SINGLE, fill
 
 pytestmark = pytest.mark.browser
@@ -25,23 +26,19 @@ PATHS = (
     "/axtx/api/experiments",
     "/axtx/api/dag-runs",
     "/axtx/api/experiment",
+    "/axtx/api/trials",
     "/axtx/api/curves",
+    "/axtx/api/compare",
     "/axtx/api/analyses",
     "/axtx/card",
 )
-QUERY = {"name": "none", "dag_id": "tune_from_ui", "run_id": "none", "position": "0"}
+QUERY = {"name": "none", "dag_id": "tune_from_ui", "run_id": "none", "position": "0", "before": "9"}
 
 
 def answers(env: AirflowEnv, **options: dict[str, str]) -> set[int]:
     """Return the statuses with which the page's routes answer."""
     with httpx.Client(base_url=env.url, trust_env=False, **options) as client:  # type: ignore[arg-type]
         return {client.get(path, params=QUERY).status_code for path in PATHS}
-
-
-def token(env: AirflowEnv, passwords: dict[str, str], user: str) -> str:
-    answer = httpx.post(f"{env.url}/auth/token", json={"username": user, "password": passwords[user]}, trust_env=False)
-    answer.raise_for_status()
-    return str(answer.json()["access_token"])
 
 
 def test_the_statuses_without_a_login_and_without_the_right(env: AirflowEnv, passwords: dict[str, str]) -> None:

@@ -16,7 +16,7 @@ from tests.plugin.conftest import INSTALLATION
 from tests.plugin.material import DAG, RUN, SINGLE, fill
 from tests.plugin.roles import NO_PLUGINS, NO_SECRETS
 
-QUERY = {"name": "digits", "dag_id": DAG, "run_id": RUN, "position": "0"}
+QUERY = {"name": "digits", "dag_id": DAG, "run_id": RUN, "position": "0", "before": "9"}
 CARD = AnalysisCard("Summary", "Summary <b>", "All trials", (), "table", "<table></table>", {})
 
 
@@ -36,7 +36,9 @@ def test_these_are_the_routes(application: FastAPI) -> None:
         "/axtx/api/experiments",
         "/axtx/api/dag-runs",
         "/axtx/api/experiment",
+        "/axtx/api/trials",
         "/axtx/api/curves",
+        "/axtx/api/compare",
         "/axtx/api/analyses",
         "/axtx/card",
         "/axtx/v1/stores",
@@ -85,7 +87,7 @@ def test_a_user_with_the_right_is_answered_everywhere(
     assert {client.get(path, params=QUERY).status_code for path in paths(application)} == {200}
 
 
-@pytest.mark.parametrize("path", ["api/experiment", "api/curves", "api/dag-runs", "api/analyses", "card"])
+@pytest.mark.parametrize("path", ["api/experiment", "api/trials", "api/curves", "api/dag-runs", "api/analyses", "card"])
 def test_a_hidden_experiment_is_answered_as_one_that_does_not_exist(
     client_of: Callable[[str], TestClient], store: ExperimentStore, path: str
 ) -> None:
@@ -126,7 +128,7 @@ def test_an_experiment_of_two_dags_requires_the_right_on_both(
 ) -> None:
     fill(store, SINGLE, 17)
     run_by_another(store, "digits", 16, "secret_dag")
-    for path in ("api/experiment", "api/curves"):
+    for path in ("api/experiment", "api/trials", "api/curves"):
         assert client_of(NO_SECRETS).get(f"/axtx/{path}", params=QUERY).status_code == 404
         assert client_of("viewer").get(f"/axtx/{path}", params=QUERY).status_code == 200
     # The run of the readable DAG has worked on it, and still must not show it.

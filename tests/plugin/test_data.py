@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.plugin import page_data
 from airflow_provider_axtx.plugin.answers import NOT_FOUND
 from airflow_provider_axtx.plugin.files import STATIC
 from airflow_provider_axtx.plugin.ranked import UNREADABLE
@@ -120,12 +122,48 @@ def test_an_experiment_with_everything(client: TestClient, store: ExperimentStor
 
 def test_learning_curves(client: TestClient, store: ExperimentStore) -> None:
     fill(store, SINGLE, 2, steps=3)
-    curves = get(client, "curves", name="digits")["curves"]
-    assert list(curves) == ["accuracy"]
-    assert {index: [step for step, _ in steps] for index, steps in curves["accuracy"].items()} == {
-        "0": [0.0, 1.0, 2.0],
-        "1": [0.0, 1.0, 2.0],
-    }
+    expected = {"0": [0.0, 1.0, 2.0], "1": [0.0, 1.0, 2.0]}
+
+    def steps(curves: dict[str, Any]) -> dict[str, list[float]]:
+        return {index: [step for step, _ in points] for index, points in curves.items()}
+
+    found = get(client, "curves", name="digits")
+    assert (found["metric"], found["metrics"], steps(found["curves"])) == ("accuracy", ["accuracy"], expected)
+    assert steps(get(client, "curves", name="digits", trial=1)["curves"]) == {"1": [0.0, 1.0, 2.0]}
+    assert get(client, "curves", name="digits", metric="seconds")["curves"] == {}
+    of_v1 = client.get("/axtx/v1/experiments/digits/curves").json()["curves"]
+    assert {metric: steps(curves) for metric, curves in of_v1.items()} == {"accuracy": expected}
+
+
+def test_a_long_curve_is_thinned_by_the_server(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 2, open_trials=1, steps=3)
+    store.record_progress("digits", 1, [Observation(1, "accuracy", i / 1000, None, float(i)) for i in range(1000)])
+    points = get(client, "experiment", name="digits", since=0, curves="accuracy")["curves"]
+    assert [step for step, _ in points["0"]] == [0.0, 1.0, 2.0]
+    steps = [step for step, _ in points["1"]]
+    assert (steps[0], steps[-1]) == (0.0, 999.0)
+    assert 190 <= len(steps) <= 202
+    assert max(later - earlier for earlier, later in pairwise(steps)) <= 6
+
+
+def test_a_long_experiment_comes_in_pieces(
+    client: TestClient, store: ExperimentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer has the latest trials and waits for no judgement; the size of an answer has a bound."""
+    monkeypatch.setattr(page_data, "_RANKED_AT_ONCE", 100)
+    fill(store, SINGLE, 300)
+    first = get(client, "experiment", name="digits", limit=50)
+    assert [trial["index"] for trial in first["trial_list"]] == list(range(250, 300))
+    assert (first["trials"], first["is_ranked"], first["best"], first["spec"]) == (300, False, None, SINGLE)
+    assert first["trial_list"][0]["values"] == [first["trial_list"][0]["metrics"]["accuracy"][0]]
+    older = get(client, "trials", name="digits", before=250, limit=200)["trial_list"]
+    assert [trial["index"] for trial in older] == list(range(50, 250))
+    # The next request judges all trials, and brings no more than those that may have changed.
+    after = first["last_activity_at"] + 1
+    refreshed = get(client, "experiment", name="digits", since=after)
+    whole = get(client, "experiment", name="digits")
+    assert (refreshed["is_ranked"], refreshed["best"], refreshed["trial_list"]) == (True, whole["best"], [])
+    assert get(client, "experiment", name="digits", limit=50)["best"] == whole["best"]
 
 
 def test_several_objectives_have_a_frontier(client: TestClient, store: ExperimentStore) -> None:

@@ -97,7 +97,9 @@ def requests_of(application: FastAPI) -> st.SearchStrategy[Sent]:
 
     odd = st.tuples(cases, optional).map(sent)
     found = st.fixed_dictionaries({"name": known["name"], "position": st.just("0")})
-    paths = [f"/{name}" for name in ("api/experiment", "api/curves", "api/analyses", "api/experiments", "card")]
+    paths = [
+        f"/{name}" for name in ("api/experiment", "api/trials", "api/curves", "api/analyses", "api/experiments", "card")
+    ]
     changes = [f"/v1/experiments/{name}" for name in ("mine", "hidden", "both", "outside")]
     patches = st.fixed_dictionaries({"state": st.sampled_from(["run", "pause", "kill"])})
     return st.one_of(

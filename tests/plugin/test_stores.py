@@ -52,11 +52,11 @@ def names(client: TestClient, **query: str) -> list[str]:
 def test_each_connection_has_its_own_experiments(client_of: Callable[[str], TestClient], team: ExperimentStore) -> None:
     client = client_of("op")
     fill(team, SINGLE, 2)
-    query = {"name": "digits", "conn_id": "team"}
+    query = {"name": "digits", "conn_id": "team", "before": "9"}
     assert names(client) == []
     assert names(client, conn_id="team") == ["digits"]
     assert client.get("/axtx/api/experiment", params={"name": "digits"}).status_code == 404
-    for path in ("experiment", "curves", "analyses"):
+    for path in ("experiment", "trials", "curves", "analyses"):
         assert client.get(f"/axtx/api/{path}", params=query).status_code == 200, path
 
 
