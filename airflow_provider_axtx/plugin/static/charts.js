@@ -9,6 +9,7 @@
 // A trace with `customdata` opens the trial of that index at a click. Texts that users or apps wrote go through
 // `plain`: plotly.js interprets a small markup.
 
+import { chooser, chosen } from "./choosers.js";
 import { el } from "./ui.js";
 
 let plotly = null;
@@ -35,7 +36,10 @@ function colors() {
   };
 }
 
-function layout(c, more, choices) {
+/** What dragging the mouse in a chart does. */
+const DRAGS = ["zooms", "marks trials"];
+
+function layout(c, more, choices, turn) {
   const axis = { gridcolor: c.grid, zerolinecolor: c.grid, linecolor: c.grid, automargin: true, exponentformat: "e" };
   return {
     // A refresh keeps the reader's zoom; another choice starts with the whole range.
@@ -43,6 +47,7 @@ function layout(c, more, choices) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height: 300,
     margin: { l: 56, r: 16, t: 30, b: 44 }, font: { color: c.text, size: 12, family: "inherit" },
     hovermode: "closest", showlegend: true, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { color: c.muted } },
+    dragmode: chosen.drag === DRAGS[1] ? "select" : "zoom", selections: [], selectionrevision: turn,
     ...more, xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
   };
 }
@@ -57,17 +62,22 @@ function nextTask() {
 /** By place: how often its charts were drawn. */
 const turns = new WeakMap();
 
-/** Draw `charts` into `place`, one by one; the figures are made once and updated afterwards. */
-export async function drawCharts(place, charts, state, select) {
-  const redraw = () => drawCharts(place, charts, state, select);
+/**
+ * Draw `charts` into `place`, one by one; the figures are made once and updated afterwards. `select` opens a trial;
+ * `mark`, if given, is called with the indexes of the trials that a reader has drawn a box around.
+ */
+export async function drawCharts(place, charts, state, select, mark) {
+  const redraw = () => drawCharts(place, charts, state, select, mark);
   const wanted = charts.filter((chart) => chart.applies(state));
   const key = wanted.map((chart) => chart.id).join();
   if (place.dataset.key !== key) {
     place.dataset.key = key;
     const narrow = wanted.filter((chart) => !chart.wide);
     const alone = narrow.length % 2 ? narrow.at(-1) : null;
-    place.replaceChildren(...wanted.map((chart) => figure(chart, chart.wide || chart === alone)));
+    const figures = wanted.map((chart) => figure(chart, chart.wide || chart === alone));
+    place.replaceChildren(...(mark && figures.length ? [el("div", { class: "choosers wide small" })] : []), ...figures);
   }
+  if (mark && wanted.length) replaceChoosers(place.firstElementChild, [chooser("drag", "Dragging in a chart", DRAGS, redraw)]);
   const turn = (turns.get(place) ?? 0) + 1;
   turns.set(place, turn);
   if (!wanted.length) {
@@ -79,26 +89,34 @@ export async function drawCharts(place, charts, state, select) {
   for (const chart of wanted) {
     await nextTask();
     if (turn !== turns.get(place)) return; // a newer call draws the charts
-    await drawOne(Plotly, place.querySelector(`#chart-${chart.id}`), chart, state, c, redraw, select);
+    await drawOne(Plotly, place.querySelector(`#chart-${chart.id}`), chart, state, { c, turn, redraw, select, mark });
   }
   place.dataset.drawn = String(performance.now());
 }
 
-async function drawOne(Plotly, at, chart, state, c, redraw, select) {
+function replaceChoosers(at, made) {
   const focused = document.activeElement?.id;
-  at.querySelector(".choosers").replaceChildren(...chart.choosers(state, redraw));
+  at.replaceChildren(...made);
   if (focused?.startsWith("choose-")) document.getElementById(focused)?.focus({ preventScroll: true });
+}
+
+async function drawOne(Plotly, at, chart, state, { c, turn, redraw, select, mark }) {
+  replaceChoosers(at.querySelector(".choosers"), chart.choosers(state, redraw));
   const { traces, axes, summary } = chart.draw(state, c);
   at.querySelector("figcaption").textContent = summary;
   const plot = at.querySelector(".plot");
   plot.setAttribute("aria-label", `${chart.title}. ${summary}`);
   const choices = [...at.querySelectorAll(".choosers select")].map((field) => field.value).join();
-  await Plotly.react(plot, traces, layout(c, axes, choices), CONFIG);
+  await Plotly.react(plot, traces, layout(c, axes, choices, turn), CONFIG);
   if (plot.dataset.clicks) return;
   plot.dataset.clicks = "1";
   plot.on("plotly_click", (event) => {
     const index = event.points[0]?.customdata;
     if (index !== undefined && index !== null) select(index);
+  });
+  plot.on("plotly_selected", (event) => {
+    const found = (event?.points ?? []).map((point) => point.customdata).filter((index) => index !== undefined && index !== null);
+    if (mark && found.length) mark([...new Set(found)], true);
   });
 }
 

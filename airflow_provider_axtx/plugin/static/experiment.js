@@ -1,27 +1,43 @@
-// One experiment: its best trial, the charts, the trials, the definition.
+// One experiment: its best trial, the charts, the trials, the definition. Fetches what has changed.
 
+import { drawAnalyses } from "./analyses.js";
 import { drawCharts, loadPlotly } from "./charts.js";
-import { countsText, measured, number } from "./format.js";
-import { boundOf } from "./records.js";
+import { drawDefinition } from "./definition.js";
+import { drawHead } from "./overview.js";
 import { drawSteering } from "./steering.js";
+import { STORE_CHARTS, drawFailures } from "./store_charts.js";
 import { TRIAL_CHARTS } from "./trial_charts.js";
-import { trialDetail, trialTable } from "./trials.js";
-import { airflowLink, badge, el, load, pageUrl, runUrl, setAddress, statusBar, time } from "./ui.js";
+import { drawTrial } from "./trial_view.js";
+import { trialTable } from "./trials.js";
+import { el, load, pageUrl, setAddress } from "./ui.js";
 
 const news = document.getElementById("news");
+const CHARTS = [...TRIAL_CHARTS, ...STORE_CHARTS];
+/** Trials of the first answer, and of each further one. */
+const FIRST = 500;
+const MORE = 1000;
 
 /** Show the experiment in `main`; return the function that refreshes it. */
 export function showExperiment(main, name, store, trial) {
-  const state = { name, store, spec: null, mayEdit: false, trials: new Map(), curves: {}, cursor: null, selected: trial === null ? null : Number(trial) };
+  const state = {
+    name, store, spec: null, mayEdit: false, data: null, trials: new Map(), cursor: null, older: 0,
+    // Curves by metric and trial; fetched once a reader sees the chart or opens a trial.
+    curves: {}, metric: null, metrics: [], curvesAsked: new Set(),
+    marked: new Set(), selected: trial === null ? null : Number(trial),
+  };
   const page = skeleton(name, store);
   loadPlotly(); // at the same time as the data
-  let last = "";
-  let lastCurves = "";
   const select = (index) => {
     state.selected = index;
     setAddress("trial", index);
     draw();
     if (index !== null) page.detail.querySelector("h2")?.focus();
+    if (needsCurves(state)) window.dispatchEvent(new Event("refresh"));
+  };
+  const mark = (indexes, on) => {
+    for (const index of indexes) state.marked[on ? "add" : "delete"](index);
+    drawCharts(page.charts, state.spec ? CHARTS : [], state, select, mark);
+    trialTable(page.table, state, select, mark);
   };
   const changed = (said) => {
     news.textContent = said;
@@ -30,43 +46,85 @@ export function showExperiment(main, name, store, trial) {
   const draw = () => {
     drawHead(page.head, state);
     drawSteering(page.steering, state, changed);
-    drawDetail();
-    drawCharts(page.charts, state.spec ? TRIAL_CHARTS : [], state, select);
-    trialTable(page.table, state, select);
+    drawTrial(page.detail, state, select, changed);
+    drawCharts(page.charts, state.spec ? CHARTS : [], state, select, mark).then(() => watchCurves(page.charts, state));
+    drawFailures(page.failures, state, select);
+    trialTable(page.table, state, select, mark);
     drawDefinition(page.definition, state);
     drawAnalyses(page.analyses, state);
   };
-  const drawDetail = () => {
-    const focused = document.activeElement?.id;
-    page.detail.replaceChildren(...trialDetail(state, select, changed));
-    if (focused && page.detail.querySelector(`#${CSS.escape(focused)}`)) document.getElementById(focused).focus({ preventScroll: true });
-  };
-  window.addEventListener("themechange", () => state.data && drawCharts(page.charts, state.spec ? TRIAL_CHARTS : [], state, select));
+  window.addEventListener("themechange", () => state.data && draw());
   return async () => {
-    const { text, data } = await load("experiment", { name, since: state.cursor, conn_id: store });
-    let curves = "";
-    if (data.has_curves) {
-      const answer = await load("curves", { name, since: state.cursor, conn_id: store });
-      curves = answer.text;
-      for (const [metric, byTrial] of Object.entries(answer.data.curves)) {
-        state.curves[metric] = { ...state.curves[metric], ...byTrial };
-      }
-    }
+    const isChanged = await fetchNext(state);
     if (!main.contains(page.head)) main.replaceChildren(...page.all);
-    main.setAttribute("aria-busy", "false");
-    if (text !== last || curves !== lastCurves) {
-      announce(state, data);
-      for (const one of data.trial_list) state.trials.set(one.index, one);
-      state.data = data;
-      state.spec = data.spec ?? state.spec; // only the first answer contains it
-      state.mayEdit = data.may_edit ?? state.mayEdit;
-      state.cursor = data.cursor;
-      draw();
-    }
-    last = text;
-    lastCurves = curves;
-    return isBusy(data) ? 2 : 10;
+    main.setAttribute("aria-busy", String(state.older > 0));
+    if (isChanged) draw();
+    if (state.older > 0 || !state.data.is_ranked) return 0;
+    return isBusy(state.data) ? 2 : 10;
   };
+}
+
+/** Fetch the first trials, then older ones, then only what changes; return whether there is something to draw. */
+async function fetchNext(state) {
+  const { name, store: conn_id } = state;
+  if (state.older > 0) {
+    const { data } = await load("trials", { name, conn_id, before: state.older, limit: MORE });
+    for (const one of data.trial_list) state.trials.set(one.index, one);
+    state.older = Math.max(0, state.older - MORE);
+    return state.older === 0;
+  }
+  if (needsCurves(state)) return fetchCurves(state);
+  const isFirst = state.data === null;
+  const curves = state.metric !== null && state.curvesAsked.size ? state.metric : null;
+  const { isNew, data } = await load("experiment", { name, conn_id, since: state.cursor, limit: isFirst ? FIRST : null, curves });
+  if (!isNew && state.data.is_ranked) return false;
+  if (!isFirst) announce(state, data);
+  for (const one of data.trial_list) state.trials.set(one.index, one);
+  if (data.curves) state.curves[state.metric] = { ...state.curves[state.metric], ...data.curves };
+  if (isFirst) state.older = Math.max(0, data.trials - FIRST);
+  state.data = data;
+  state.spec = data.spec ?? state.spec; // only the first answer contains it
+  state.mayEdit = data.may_edit ?? state.mayEdit;
+  state.cursor = data.cursor;
+  return true;
+}
+
+/** What curves are wanted of: the metric's latest and best trials, or one trial. */
+function curveKey(state, trial) {
+  return JSON.stringify([state.metric, trial]);
+}
+
+function wantedCurves(state) {
+  const wanted = state.curvesVisible ? [null] : [];
+  if (state.selected !== null && state.trials.has(state.selected)) wanted.push(state.selected);
+  return wanted.filter((trial) => !state.curvesAsked.has(curveKey(state, trial)));
+}
+
+function needsCurves(state) {
+  return Boolean(state.data?.has_curves) && wantedCurves(state).length > 0;
+}
+
+async function fetchCurves(state) {
+  const [trial] = wantedCurves(state);
+  const { name, store: conn_id } = state;
+  const { data } = await load("curves", { name, conn_id, metric: state.metric, trial });
+  state.metric ??= data.metric;
+  state.metrics = data.metrics;
+  state.curvesAsked.add(curveKey(state, trial));
+  state.curves[state.metric] = { ...state.curves[state.metric], ...data.curves };
+  return true;
+}
+
+/** Ask for curves once their chart comes into view. */
+function watchCurves(place, state) {
+  const chart = place.querySelector("#chart-curves");
+  if (!chart || chart.dataset.watched) return;
+  chart.dataset.watched = "1";
+  new IntersectionObserver((seen) => {
+    if (!seen.some((one) => one.isIntersecting) || state.curvesVisible) return;
+    state.curvesVisible = true;
+    window.dispatchEvent(new Event("refresh"));
+  }).observe(chart);
 }
 
 const BUSY = ["running", "pausing", "draining", "stopping"];
@@ -78,145 +136,21 @@ export function isBusy(data) {
 
 function skeleton(name, store) {
   const part = (id) => el("section", { id, "aria-label": id });
-  const parts = { head: part("overview"), steering: part("steering"), detail: part("trial"), charts: part("charts"), table: part("trials") };
+  const parts = { head: part("overview"), steering: part("steering"), detail: part("trial"), charts: part("charts"), failures: part("failures"), table: part("trials") };
   parts.analyses = part("analyses");
   parts.definition = part("definition");
   const crumbs = el("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, el("a", { href: pageUrl({ conn_id: store }) }, "Experiments"), ` / ${store ? `${store} / ` : ""}`);
-  parts.all = [crumbs, el("h1", {}, name), parts.head, parts.steering, parts.detail, parts.charts, parts.table, parts.analyses, parts.definition];
+  parts.all = [crumbs, el("h1", {}, name), parts.head, parts.steering, parts.detail, parts.charts, parts.failures, parts.table, parts.analyses, parts.definition];
   return parts;
 }
 
 /** Announce changes to screen readers. */
 function announce(state, data) {
-  if (!state.data) return;
   const ended = data.ended - state.data.ended;
-  const better = data.best !== null && data.best !== state.data.best;
+  const better = data.best !== null && state.data.is_ranked && data.best !== state.data.best;
   const messages = [];
   if (ended > 0) messages.push(`${ended} more trial${ended > 1 ? "s have" : " has"} ended, ${data.ended} in all.`);
   if (better) messages.push(`New best: trial ${data.best}.`);
   if (data.status !== state.data.status) messages.push(`The experiment is ${data.status}.`);
   if (messages.length) news.textContent = messages.join(" ");
-}
-
-function tile(label, ...content) {
-  return el("div", { class: "tile" }, el("dt", {}, label), el("dd", {}, ...content));
-}
-
-function drawHead(place, state) {
-  const { data } = state;
-  const goals = data.objective.map((goal) => `${goal.minimize ? "minimize" : "maximize"} ${goal.label}`).join(", ");
-  const ended = data.planned_trials ? `${data.ended} of ${data.planned_trials}` : String(data.ended);
-  const runs = new Map();
-  for (const one of state.trials.values()) {
-    for (const { task } of one.attempts) if (task) runs.set(`${task[0]}/${task[1]}`, task);
-  }
-  const recent = [...runs.values()].slice(-3).reverse();
-  const links = recent.flatMap((task) => [airflowLink(runUrl(task), `${task[0]} ${task[1]}`), el("br")]);
-  place.replaceChildren(
-    ...[
-      data.problem ? el("p", { class: "warning" }, data.problem) : "",
-      data.description ? el("p", { class: "muted" }, data.description) : "",
-      el(
-        "dl",
-        { class: "tiles" },
-        tile("Status", badge(data.status), data.stop_reason ? el("div", { class: "small" }, data.stop_reason) : ""),
-        goals ? tile("Objective", goals) : "",
-        ...bestTiles(state),
-        tile("Trials ended", el("strong", {}, ended), statusBar(data.trial_counts, data.planned_trials), counts(data)),
-        tile("Last activity", time(data.last_activity_at), el("div", { class: "small muted" }, "created ", time(data.created_at))),
-        recent.length ? tile(runs.size > 3 ? `DAG runs (latest of ${runs.size})` : "DAG runs", el("div", { class: "small" }, ...links)) : "",
-      ),
-    ].filter(Boolean),
-  );
-}
-
-function counts(data) {
-  return el("div", { class: "small muted" }, countsText(data.trial_counts) || "none yet");
-}
-
-function bestTiles(state) {
-  const { data } = state;
-  if (!data.objective.length) return [];
-  if (data.objective.length > 1) {
-    const some = data.frontier.length ? `${data.frontier.length} trials` : "–";
-    return [tile("Pareto frontier", el("strong", {}, some), el("div", { class: "small muted" }, data.frontier.slice(0, 12).join(", ")))];
-  }
-  const best = data.best === null ? null : state.trials.get(data.best);
-  if (!best) return [tile("Best so far", "–")];
-  const metric = best.metrics[data.objective[0].label];
-  const shown = metric ? measured(metric) : number(best.values[0]);
-  const parameters = Object.entries(best.parameters).map(([name, value]) => parameterLine(state, name, value));
-  return [
-    tile("Best so far", el("strong", { id: "best-value" }, shown), el("div", { class: "small muted" }, `trial ${best.index}`)),
-    tile("Best parameterization", el("div", { class: "small mono" }, parameters.slice(0, SHOWN_PARAMETERS)), moreParameters(parameters.slice(SHOWN_PARAMETERS))),
-  ];
-}
-
-/** So many parameters are shown without a click: the tile must not push the charts away. */
-const SHOWN_PARAMETERS = 6;
-
-function moreParameters(lines) {
-  if (!lines.length) return "";
-  return el("details", { class: "small mono" }, el("summary", {}, `${lines.length} more`), lines);
-}
-
-/** Return a parameter of the best trial; a value at a bound may mean that the search space is too small. */
-function parameterLine(state, name, value) {
-  const at = boundOf(state.spec?.parameters.find((one) => one.name === name), value);
-  return el("div", {}, `${name} = ${number(value)}`, at ? el("span", { class: "muted" }, ` (at its ${at} bound)`) : null);
-}
-
-/** Show Ax's analysis cards; each is loaded when it is opened, into a frame that cannot access this page. */
-async function drawAnalyses(place, state) {
-  const { analysed_at: at } = state.data;
-  const { name, store: conn_id } = state;
-  if (place.dataset.at === String(at) || at === null) return;
-  place.dataset.at = String(at);
-  const { data } = await load("analyses", { name, conn_id });
-  const cards = data.cards.map((card, position) => {
-    const open = (event) => {
-      if (!event.target.open || event.target.querySelector("iframe")) return;
-      const src = `card${pageUrl({ name, position, conn_id })}`;
-      event.target.append(el("iframe", { src, sandbox: "allow-scripts", title: card.title, class: card.kind }));
-    };
-    const where = card.section.length ? el("span", { class: "muted small" }, `${card.section.join(" / ")}: `) : null;
-    const about = el("p", { class: "muted small" }, card.subtitle);
-    return el("details", { class: "card", ontoggle: open }, el("summary", {}, where, card.title), about);
-  });
-  place.replaceChildren(el("header", { class: "top" }, el("h2", {}, "Analyses"), el("span", { class: "muted small" }, time(at))), ...cards);
-}
-
-function drawDefinition(place, state) {
-  const { spec } = state;
-  if (!spec || place.childElementCount) return;
-  const rows = spec.parameters.map((one) =>
-    el(
-      "tr",
-      {},
-      el("th", { scope: "row" }, one.name),
-      el("td", {}, `${one.type} of ${one.parameter_type}`),
-      el("td", { class: "mono" }, domain(one)),
-    ),
-  );
-  const heads = ["Parameter", "Kind", "Values"].map((head) => el("th", { scope: "col" }, head));
-  place.replaceChildren(
-    el("h2", {}, "Definition"),
-    el(
-      "div",
-      { class: "scroll" },
-      el(
-        "table",
-        {},
-        el("caption", { class: "unseen" }, "Search space"),
-        el("thead", {}, el("tr", {}, heads)),
-        el("tbody", {}, rows),
-      ),
-    ),
-    el("details", {}, el("summary", {}, "As JSON"), el("pre", { tabindex: "0" }, JSON.stringify(spec, null, 2))),
-  );
-}
-
-function domain(one) {
-  if (one.type === "range") return `${number(one.bounds[0])} … ${number(one.bounds[1])}${one.scaling === "log" ? " (log)" : ""}`;
-  return one.type === "choice" ? one.values.map(String).join(", ") : one.expression_str;
 }

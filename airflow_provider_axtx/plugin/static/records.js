@@ -76,3 +76,15 @@ export function boundOf(parameter, value) {
   if (Math.abs(value - low) <= near) return "lower";
   return Math.abs(value - high) <= near ? "upper" : null;
 }
+
+/** Return the core-hours and GPU-hours of all attempts of a trial; those that go on count until now. */
+export function resourceHours(trial, now = Date.now() / 1000) {
+  const total = { cpu: 0, gpu: 0 };
+  for (const attempt of trial.attempts) {
+    if (!attempt.started_at && !endOf(attempt)) continue;
+    const hours = Math.max(0, (endOf(attempt) ?? now) - startOf(attempt)) / 3600;
+    total.cpu += hours * (attempt.cpus ?? 0);
+    total.gpu += hours * (attempt.gpus ?? 0);
+  }
+  return total;
+}

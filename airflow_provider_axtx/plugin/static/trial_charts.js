@@ -3,7 +3,10 @@
 import { chooser, chosen, scaleAxis, scaleChooser } from "./choosers.js";
 import { number, plain, words } from "./format.js";
 import { LOST, byGain, completed, goalLabels, hasValues, isBest } from "./records.js";
-import { LINES, lineOptions, mix, scaleOf, spread } from "./scales.js";
+import { LINES, lineOptions, mix, scaleOf, spread, thinned } from "./scales.js";
+
+/** Points that one chart draws at most: more are one solid block, and slow. */
+const DRAWN = 3000;
 
 function goalIndex(state, id) {
   return Math.max(0, goalLabels(state).indexOf(chosen[id]));
@@ -26,6 +29,18 @@ function points(name, trials, state, goal, marker, x = (t) => t.index) {
   };
 }
 
+/** Return the trials that a chart of points draws, and a note on those that it leaves out. */
+function drawnOf(trials, state) {
+  const drawn = thinned(trials, DRAWN, (t) => state.marked.has(t.index) || isBest(state, t.index));
+  return [drawn, drawn.length < trials.length ? ` ${drawn.length} of them are drawn.` : ""];
+}
+
+/** Return the points of the marked trials as rings around them. */
+function marks(trials, state, goal, c, x) {
+  const marked = trials.filter((t) => state.marked.has(t.index));
+  return marked.length ? [points("marked", marked, state, goal, { color: c.mark, symbol: "circle-open", size: 13, line: { width: 2.5 } }, x)] : [];
+}
+
 /** The axis of trials without a result. It overlays the axis of values only if there are any: plotly.js fails else. */
 const NO_VALUES = { range: [0, 1], visible: false, fixedrange: true };
 
@@ -46,7 +61,8 @@ const objective = {
     const goal = goalIndex(state, "objective");
     const scale = scaleAxis("scale", completedValues(state, goal));
     const { label, minimize } = state.data.objective[goal];
-    const done = completed(state).filter((t) => t.values[goal] !== null);
+    const all = completed(state).filter((t) => t.values[goal] !== null);
+    const [done, note] = drawnOf(all, state);
     const out = new Set(state.data.infeasible);
     const feasible = done.filter((t) => !out.has(t.index));
     const traces = done.length ? [points("completed", feasible, state, goal, { color: c.point, size: 8 })] : [];
@@ -58,7 +74,8 @@ const objective = {
     }
     const front = new Set(state.data.frontier);
     if (front.size) traces.push(points("Pareto frontier", done.filter((t) => front.has(t.index)), state, goal, { color: c.best, size: 11, symbol: "diamond" }));
-    const lost = [...state.trials.values()].filter((t) => LOST.includes(t.status));
+    const [lost] = drawnOf([...state.trials.values()].filter((t) => LOST.includes(t.status)), state);
+    traces.push(...marks(done, state, goal, c));
     if (lost.length) {
       const text = lost.map((t) => `<b>trial ${t.index}</b> ${words(t.status)}<br>${plain((t.reason ?? "").slice(0, 160))}`);
       traces.push({ type: "scatter", mode: "markers", name: "failed, abandoned or stopped", yaxis: done.length ? "y2" : "y", x: lost.map((t) => t.index), y: lost.map(() => 0.03), text, customdata: lost.map((t) => t.index), hoverinfo: "text", marker: { color: c.failed, symbol: "x", size: 8 } });
@@ -67,7 +84,7 @@ const objective = {
     return {
       traces,
       axes: { xaxis: { title: { text: "trial" }, dtick: state.trials.size < 10 ? 1 : null }, ...(done.length ? { yaxis: { title: { text: plain(label) }, ...scale.axis }, yaxis2: { overlaying: "y", ...NO_VALUES } } : { yaxis: NO_VALUES }) },
-      summary: `${done.length} completed trials; ${minimize ? "lower" : "higher"} is better.${best}${lost.length ? ` ${lost.length} without a result.` : ""}${scale.note}`,
+      summary: `${all.length} completed trials; ${minimize ? "lower" : "higher"} is better.${note}${best}${lost.length ? ` ${lost.length} without a result.` : ""}${scale.note}`,
     };
   },
 };
@@ -86,7 +103,8 @@ const pareto = {
   draw(state, c) {
     const labels = goalLabels(state);
     const [gx, gy] = labels.length === 2 ? [0, 1] : [goalIndex(state, "paretox"), goalIndex(state, "paretoy")];
-    const done = completed(state);
+    const all = completed(state);
+    const [done, note] = drawnOf(all, state);
     const front = new Set(state.data.frontier);
     const x = (t) => t.values[gx];
     const best = done.filter((t) => front.has(t.index)).sort((a, b) => x(a) - x(b));
@@ -94,9 +112,9 @@ const pareto = {
     if (labels.length === 2) Object.assign(line, { mode: "lines+markers", line: { color: c.best, dash: "dot", width: 1.5 } });
     const way = (goal) => (state.data.objective[goal].minimize ? "lower" : "higher");
     return {
-      traces: [points("other trials", done.filter((t) => !front.has(t.index)), state, gy, { color: c.point, size: 7, opacity: 0.6 }, x), line],
+      traces: [points("other trials", done.filter((t) => !front.has(t.index)), state, gy, { color: c.point, size: 7, opacity: 0.6 }, x), line, ...marks(done, state, gy, c, x)],
       axes: { xaxis: { title: { text: `${plain(labels[gx])} (${way(gx)} is better)` } }, yaxis: { title: { text: `${plain(labels[gy])} (${way(gy)} is better)` } } },
-      summary: `${front.size} of ${done.length} completed trials are on the frontier: no other is better in every objective.`,
+      summary: `${front.size} of ${all.length} completed trials are on the frontier: no other is better in every objective.${note}`,
     };
   },
 };
@@ -128,6 +146,8 @@ const parallel = {
     const opacity = Math.max(0.12, Math.min(0.75, 75 / done.length));
     const traces = lines.flatMap((trials, i) => (trials.length ? [polylines(trials, axes, state, mix(c, i / (BINS - 1)), 1.2, opacity)] : []));
     const stars = done.filter((t) => isBest(state, t.index));
+    const marked = ranked.filter((t) => state.marked.has(t.index));
+    if (marked.length) traces.push({ ...polylines(marked, axes, state, c.mark, 2.5, 1), name: "marked", showlegend: true });
     const several = state.data.objective.length > 1;
     if (stars.length) traces.push({ ...polylines(stars, axes, state, c.best, stars.length > 5 ? 1.5 : 3, 1), name: several ? "Pareto frontier" : "best", showlegend: true });
     return {
@@ -176,7 +196,8 @@ const slice = {
   draw(state, c) {
     const goal = goalIndex(state, "slicegoal");
     const parameter = state.spec.parameters.find((p) => p.name === chosen.parameter);
-    const done = completed(state).filter((t) => t.values[goal] !== null && t.parameters[parameter.name] !== undefined);
+    const all = completed(state).filter((t) => t.values[goal] !== null && t.parameters[parameter.name] !== undefined);
+    const [done, note] = drawnOf(all, state);
     const isText = parameter.type === "choice" && parameter.parameter_type !== "float" && parameter.parameter_type !== "int";
     const x = (t) => (isText ? plain(t.parameters[parameter.name]) : t.parameters[parameter.name]);
     const newest = done.at(-1)?.index || 1;
@@ -184,11 +205,11 @@ const slice = {
     const marker = { size: 8, color: done.map((t) => t.index / newest), colorscale: [[0, c.low], [0.5, c.mid], [1, c.high]], cmin: 0, cmax: 1 };
     const traces = [{ ...points("trials", done, state, goal, marker, x), showlegend: false }];
     const best = done.filter((t) => isBest(state, t.index));
-    traces.push(points("best", best, state, goal, { color: c.best, size: 12, symbol: "star" }, x));
+    traces.push(points("best", best, state, goal, { color: c.best, size: 12, symbol: "star" }, x), ...marks(done, state, goal, c, x));
     return {
       traces,
       axes: { xaxis: { title: { text: plain(parameter.name) }, type: isText ? "category" : parameter.scaling === "log" ? "log" : "linear" }, yaxis: { title: { text: plain(goalLabels(state)[goal]) }, ...scale.axis } },
-      summary: `${done.length} completed trials; stronger colours are later trials.${scale.note}`,
+      summary: `${all.length} completed trials; stronger colours are later trials.${note}${scale.note}`,
     };
   },
 };
@@ -197,21 +218,31 @@ const curves = {
   id: "curves",
   title: "Learning curves",
   wide: false,
-  applies: (state) => Object.keys(state.curves).length > 0,
-  choosers: (state, redraw) => [chooser("curve", "Metric", Object.keys(state.curves), redraw)],
+  applies: (state) => state.data.has_curves,
+  choosers(state, redraw) {
+    const choose = () => {
+      state.metric = chosen.curve;
+      redraw();
+      window.dispatchEvent(new Event("refresh"));
+    };
+    return state.metrics.length ? [chooser("curve", "Metric", state.metrics, choose)] : [];
+  },
   draw(state, c) {
-    const metric = chosen.curve in state.curves ? chosen.curve : Object.keys(state.curves)[0];
-    const all = Object.entries(state.curves[metric]).map(([index, steps]) => [Number(index), steps]);
-    const stopped = (index) => state.trials.get(index)?.status === "EARLY_STOPPED";
-    const groups = [
-      ["trials", all.filter(([i]) => !stopped(i) && !isBest(state, i)), c.point, 1],
-      ["stopped early", all.filter(([i]) => stopped(i)), c.muted, 1],
-      ["best", all.filter(([i]) => isBest(state, i)), c.best, 3],
-    ];
-    const traces = groups.flatMap(([name, found, color, width]) => (found.length ? [curve(name, found, color, width)] : []));
-    return { traces, axes: { xaxis: { title: { text: "step" } }, yaxis: { title: { text: plain(metric) } } }, summary: `${all.length} trials have reported progress.` };
+    const all = Object.entries(state.curves[state.metric] ?? {}).map(([index, steps]) => [Number(index), steps]);
+    const groups = { trials: [], "stopped early": [], best: [], marked: [] };
+    for (const one of all) groups[groupOf(state, one[0])].push(one);
+    const styles = [["trials", c.point, 1], ["stopped early", c.muted, 1], ["best", c.best, 3], ["marked", c.mark, 2.5]];
+    const traces = styles.flatMap(([name, color, width]) => (groups[name].length ? [curve(name, groups[name], color, width)] : []));
+    const summary = all.length ? `${all.length} trials with progressive results, the latest and the best.` : "The curves are being loaded.";
+    return { traces, axes: { xaxis: { title: { text: "step" } }, yaxis: { title: { text: plain(state.metric ?? "") } } }, summary };
   },
 };
+
+function groupOf(state, index) {
+  if (state.marked.has(index)) return "marked";
+  if (isBest(state, index)) return "best";
+  return state.trials.get(index)?.status === "EARLY_STOPPED" ? "stopped early" : "trials";
+}
 
 function curve(name, found, color, width) {
   const [x, y, text, customdata] = [[], [], [], []];

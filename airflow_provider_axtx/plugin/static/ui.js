@@ -59,7 +59,7 @@ export function pageUrl(parameters) {
 export const framed = window.parent !== window;
 
 /** Where Airflow's own pages begin: this page is at <root>axtx/. */
-const ROOT = location.pathname.replace(/[^/]*\/[^/]*$/, "");
+export const ROOT = location.pathname.replace(/[^/]*\/[^/]*$/, "");
 
 export function taskUrl([dag, run, task, mapIndex, tryNumber]) {
   const mapped = mapIndex >= 0 ? `/mapped/${mapIndex}` : "";
@@ -104,6 +104,18 @@ export function setAddress(name, value) {
   if (view) outer.history.replaceState(outer.history.state, "", `${view[1]}${location.pathname}${location.search}`);
 }
 
+/** Let the browser save a text as a file. The frame may not be allowed to, so it clicks a link in Airflow's window. */
+export function download(name, text, type) {
+  const outer = framed ? window.parent : window;
+  const link = outer.document.createElement("a");
+  link.href = outer.URL.createObjectURL(new outer.Blob([text], { type }));
+  link.download = name;
+  outer.document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => outer.URL.revokeObjectURL(link.href), 60_000);
+}
+
 /** Follow Airflow's light or dark, or the system's when the page stands alone. */
 export function followTheme(changed) {
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -125,18 +137,18 @@ export class Refused extends Error {}
 /** The last answer of each path: the server does not send the same answer again. */
 const answers = new Map();
 
-/** Fetch JSON from this page's server; compare the answer's text to see whether anything has changed. */
+/** Fetch JSON from this page's server; `isNew` says whether it is another answer than the last one of this path. */
 export async function load(path, parameters) {
   const url = `api/${path}?${queryOf(parameters)}`;
   const known = answers.get(path);
   const headers = known?.url === url ? { "If-None-Match": known.etag } : {};
   const answer = await fetch(url, { credentials: "same-origin", headers });
-  if (answer.status === 304) return known;
+  if (answer.status === 304) return { ...known, isNew: false };
   const text = await answer.text();
   if (answer.ok) {
     const loaded = { url, etag: answer.headers.get("ETag"), text, data: JSON.parse(text) };
     answers.set(path, loaded);
-    return loaded;
+    return { ...loaded, isNew: known?.text !== text };
   }
   if (answer.status === 401) throw new Refused("You are not logged in. Log in to Airflow and load this page again.");
   if (answer.status === 403) throw new Refused("You do not have the right to see this.");
