@@ -66,6 +66,15 @@ PARAMS = {
         maxLength=80,
         pattern="^[A-Za-z0-9][A-Za-z0-9_.-]*$",
     ),
+    "component": Param(
+        COMPONENTS[0],
+        type="string",
+        title="Component",
+        description="The TorchX component that describes how to run a trial. The search space names its arguments.",
+        section=WHAT,
+        enum=COMPONENTS,
+        values_display={"utils.booth": "utils.booth (an example of TorchX)", DIGITS: "digits (scikit-learn)"},
+    ),
     "parameters": Param(
         [
             {"type": "range", "name": "x1", "parameter_type": "float", "bounds": [-10.0, 10.0]},
@@ -95,15 +104,6 @@ PARAMS = {
         section=WHAT,
         items={"type": "string", "minLength": 1},
     ),
-    "component": Param(
-        COMPONENTS[0],
-        type="string",
-        title="Component",
-        description="The TorchX component that describes how to run a trial.",
-        section=HOW,
-        enum=COMPONENTS,
-        values_display={"utils.booth": "utils.booth (an example of TorchX)", DIGITS: "digits (scikit-learn)"},
-    ),
     "component_args": Param(
         {},
         type="object",
@@ -124,7 +124,7 @@ PARAMS = {
         2,
         type="integer",
         title="Rounds",
-        description="Rounds run one after the other. Each round learns from the previous ones.",
+        description=f"Rounds run one after the other. Each round learns from the previous ones. At most {MAX_ROUNDS}.",
         section=BUDGET,
         minimum=1,
         maximum=MAX_ROUNDS,
@@ -133,7 +133,8 @@ PARAMS = {
         2,
         type="integer",
         title="Trials in each round",
-        description="The trials of a round run in parallel.",
+        description="The trials of a round run in parallel. This run has rounds times trials in each round: with the "
+        "defaults 2 x 2 = 4 trials.",
         section=BUDGET,
         minimum=1,
         maximum=20,
