@@ -11,7 +11,7 @@ from browser import Browser
 from realairflow import AirflowEnv
 
 ROOT = Path(__file__).parents[2]
-USERS = "admin:admin,vera:viewer,norman:noplugins"
+USERS = "admin:admin,vera:viewer,olga:nosecrets,norman:noplugins"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,17 +28,22 @@ from airflow_provider_axtx.store.views import ExperimentViews
 class Served:
     """The page's address and its store.
 
+    :param store_url: URL of the store.
     :param role: role of the user in Airflow's simple auth manager; may be changed between requests.
     """
 
     url: str
     store: ExperimentStore
+    store_url: str
     role: str = "admin"
 
 
 @contextmanager
-def served_page(folder: Path) -> Iterator[Served]:
-    """Serve the page with a new store in the folder."""
+def served_page(folder: Path, add_routes: Callable[[FastAPI], None] = lambda root: None) -> Iterator[Served]:
+    """Serve the page with a new store in the folder.
+
+    :param add_routes: adds routes that stand in for Airflow's own.
+    """
     store_url = f"sqlite:///{folder / 'experiments.db'}"
     store = ExperimentStore(store_url)
     create_auth_manager()
@@ -50,8 +55,9 @@ def served_page(folder: Path) -> Iterator[Served]:
     app.dependency_overrides[SessionDep.__metadata__[0].dependency] = lambda: Session(connections)
     root = FastAPI()
     root.mount("/axtx", app)
+    add_routes(root)
     listening = socket.create_server(("127.0.0.1", 0))
-    served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", store)
+    served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", store, store_url)
     app.dependency_overrides[get_user] = lambda: SimpleAuthManagerUser(username="vera", role=served.role)
     server = uvicorn.Server(uvicorn.Config(root, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

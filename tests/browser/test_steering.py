@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from browser import Browser
 from realairflow import AirflowEnv
@@ -14,6 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from airflow_provider_axtx.core.steering import Action, Change
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.browser.served import Served, served_page
+from tests.browser.users import token
 from tests.plugin.material import SINGLE, fill
 
 pytestmark = pytest.mark.browser
@@ -181,24 +183,71 @@ def test_parameters_are_copied_as_json_flags_and_python(page: Browser, served: S
     assert eval(copied("Python"), {}) == parameters
 
 
-def test_a_user_steers_within_airflow(
-    env: AirflowEnv, passwords: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+#: Each change that the page sends: method, path below the experiment, body.
+ACTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    **{state: ("PATCH", "", {"state": state}) for state in ("pause", "run", "drain", "stop")},
+    "extend": ("PATCH", "", {"limits": {"max_trials": 9}}),
+    "tags": ("PATCH", "", {"tags": ["x"]}),
+    "archive": ("PATCH", "", {"archived": True}),
+    "note": ("POST", "/notes", {"text": "x"}),
+    "queue": ("POST", "/trials", {"parameters": {"c": 1.0, "pixels": 3, "kernel": "rbf"}}),
+    "stop a trial": ("POST", "/trials/4/stop", {}),
+    "run a trial again": ("POST", "/trials/2/retry", {}),
+}
+
+
+def refused(env: AirflowEnv, token: str | None) -> set[int]:
+    """Return the statuses with which each change of the experiment ``steered`` is answered."""
+    headers = {"Idempotency-Key": "x"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
+    with httpx.Client(base_url=env.url, trust_env=False, headers=headers) as client:
+        return {
+            client.request(method, f"/axtx/v1/experiments/steered{path}", json=body).status_code
+            for method, path, body in ACTIONS.values()
+        }
+
+
+def test_a_user_steers_within_airflow(env: AirflowEnv, passwords: dict[str, str]) -> None:
+    """The experiment of a DAG that ``olga`` may not read: each user sees and may do what Airflow says."""
     store = ExperimentStore(f"sqlite:///{env.paths.home / 'axtx' / 'experiments.db'}")
-    fill(store, {**SINGLE, "name": "steered"}, 5, open_trials=2)
-    for user, may in (("vera", False), ("admin", True)):
+    fill(store, {**SINGLE, "name": "steered"}, 5, open_trials=2, dag_id="secret_dag")
+    statuses = {user: refused(env, token(env, passwords, user)) for user in ("vera", "olga", "norman")}
+    assert statuses == {"vera": {403}, "olga": {404}, "norman": {403}}
+    assert refused(env, None) == {401}
+    assert store.changes("steered") == []
+    with Browser(env.url) as browser:
+        browser.login("olga", passwords["olga"])
+        browser.open("/axtx/?experiment=steered")
+        browser.wait(lambda: "There is no such experiment" in browser.find("#problem").text, "the refusal", 60)
+    for user in ("vera", "admin"):
         with Browser(env.url) as browser:
             browser.login(user, passwords[user])
             browser.open("/plugin/experiments")
             with browser.frame():
                 browser.find("tr[data-experiment='steered'] a").click()
-                browser.find("#trial-4")
-                assert (browser.js("return document.querySelector('#do-pause')") is not None) == may
-                if may:
-                    assert act(browser, "do-pause").startswith("2 apps are live now. They go on to their end.")
-                    act(browser, "do-resume")
-                    act(browser, "do-extend", max_trials="9")
-                    act(browser, "do-stop")
-                    browser.wait(lambda: browser.find("#wanted .badge").text == "stopping", "the status", 60)
+                browser.find("#trial-4").click()
+                browser.find("#trial h2")
+                steers(browser) if user == "admin" else sees(browser)
     asked = [(change.action, change.requested_by) for change in store.changes("steered")]
-    assert asked == [(action, "admin") for action in ("pause", "run", "limits", "stop")]
+    expected = ("pause", "run", "limits", "note", "queue_trial", "stop_trial", "tags", "archive", "unarchive", "stop")
+    assert asked == [(action, "admin") for action in expected]
+
+
+def sees(browser: Browser) -> None:
+    """The page of a viewer has no button that changes anything."""
+    assert browser.js("return document.querySelectorAll('[id^=do-], [id^=trial-do-]').length") == 0
+
+
+def steers(browser: Browser) -> None:
+    """Carry out each action of the page."""
+    assert act(browser, "do-pause").startswith("2 apps are live now. They go on to their end.")
+    act(browser, "do-resume")
+    act(browser, "do-extend", max_trials="9")
+    act(browser, "do-note", text="looks good")
+    act(browser, "do-queue")
+    act(browser, "trial-do-stop")
+    act(browser, "do-tags", tags="night")
+    act(browser, "do-archive")
+    browser.wait(lambda: "Take out" in browser.find("#do-archive").text, "the archive", 60)
+    act(browser, "do-archive")
+    act(browser, "do-stop")
+    browser.wait(lambda: browser.find("#wanted .badge").text == "stopping", "the status", 60)
