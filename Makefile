@@ -8,14 +8,16 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-quick test-airflow test-cases test-versions matrix test-js test-browser test-quality screenshots docs docs-test faults \
+.PHONY: help install demo serve test test-all test-thorough test-quick test-airflow test-cases test-versions matrix test-js test-browser test-quality screenshots docs docs-test faults \
 	bench bench-quick bench-guard lint wheel-check clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
-	@echo "make test         all tests: the quick ones in parallel, then those that start a real Airflow"
-	@echo "make test-cases   of these, DAGs as strangers write them, interrupted at awkward moments"
+	@echo "make test         the quick tests in parallel, then those that start a real Airflow"
+	@echo "make test-thorough  the whole of the tables of which make test plays a sample"
+	@echo "make test-cases   DAGs as strangers write them, interrupted at awkward moments, in a real Airflow"
+	@echo "make test-all     all three"
 	@echo "make matrix       the tests that depend on versions, on each Airflow and Python that is supported; prints the table"
 	@echo "make test-js      lint and unit-test the page's JavaScript with Node 18 or newer and npm, which it installs (as root, on Debian)"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
@@ -48,13 +50,20 @@ demo: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/python scripts/serve.py
 
-test: test-quick test-airflow test-cases
+test: test-quick test-airflow
+
+test-all: test test-thorough test-cases
 
 test-quick: $(STAMP)
-	$(PYTEST) -n auto -m "not airflow and not docs"
+	$(PYTEST) -n auto -m "not airflow and not docs and not thorough"
 
 test-airflow: $(STAMP)
-	$(PYTEST) -m "airflow and not cases"
+	$(PYTEST) -m "airflow and not cases and not thorough"
+
+# The whole of the tables of which the tests above play a sample.
+test-thorough: $(STAMP)
+	$(PYTEST) -n auto -m "thorough and not airflow"
+	$(PYTEST) -m "thorough and airflow and not cases"
 
 # The shapes and moments in which users' DAGs once lost something: twenty minutes on two cores.
 test-cases: $(STAMP)

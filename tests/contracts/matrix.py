@@ -48,6 +48,11 @@ EXPECTED = {
 }
 
 
+#: The quick tests play one diagonal of each scheduler's table, which begins at this end. It has every way of waiting
+#: and every way of ending; with these, the trigger is killed while a task is deferred.
+_DIAGONALS = dict(zip(RIGS, itertools.cycle((2, 0, 7, 5)), strict=False))
+
+
 class Place(NamedTuple):
     """One cell."""
 
@@ -72,10 +77,16 @@ def reason_against(place: Place) -> str | None:
 def cell_parameters() -> list[Any]:
     """Return the parameters of the test that plays a cell, with the markers of the schedulers."""
     return [
-        pytest.param(place, id=str(place), marks=[getattr(pytest.mark, marker)] if (marker := RIGS[place[0]]) else [])
-        for place in PRODUCT
-        if reason_against(place) is None
+        pytest.param(place, id=str(place), marks=_marks(place)) for place in PRODUCT if reason_against(place) is None
     ]
+
+
+def _marks(place: Place) -> list[pytest.MarkDecorator]:
+    """Mark a cell with its scheduler's marker, and as thorough unless it is in the sample of the quick tests."""
+    names = [RIGS[place.scheduler]] if RIGS[place.scheduler] else []
+    if (WAITS.index(place.wait) + _DIAGONALS[place.scheduler]) % len(ENDS) != ENDS.index(place.end):
+        names.append("thorough")
+    return [getattr(pytest.mark, name) for name in names]
 
 
 def cells_with_options() -> list[Any]:

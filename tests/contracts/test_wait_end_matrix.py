@@ -120,3 +120,15 @@ def test_the_cells_are_the_full_product() -> None:
     assert not played & ruled_out
     assert set(EXPECTED) == set(ENDS)
     assert len(ruled_out) == len(RIGS) * sum(wait.mode != "deferrable" for wait in WAITS)
+
+
+def test_the_sample_has_every_wait_and_every_end_of_each_scheduler() -> None:
+    sample = [
+        parameter.values[0]
+        for parameter in cell_parameters()
+        if "thorough" not in {mark.name for mark in parameter.marks}
+    ]
+    for scheduler in RIGS:
+        places = [place for place in sample if place.scheduler == scheduler]
+        assert {place.wait for place in places} == set(WAITS)
+        assert {place.end for place in places} == set(ENDS)
