@@ -1,0 +1,89 @@
+"""The promises of the README and what shows each: ``python -m tests.docs.promises`` writes the page about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "how_we_know.md"
+
+_FAULTS = "tests/e2e/test_faults_airflow.py"
+_KILLS = "tests/faults/test_kills.py::test_nothing_is_lost_doubled_or_left"
+_SCRIPT = "tests/e2e/test_script_airflow.py::test_it_is_tuned"
+
+#: Words of the README, and the tests, benchmarks and commands that show them.
+SHOWN_BY: dict[str, tuple[str, ...]] = {
+    "Every step is recorded before it happens": (
+        "tests/store/test_crashes.py::test_killed_before_the_commit",
+        "tests/store/test_crashes.py::test_killed_after_the_commit",
+    ),
+    "no trial is lost, none runs twice, and no job is orphaned": (
+        _KILLS,
+        "tests/faults/test_shapes.py::test_a_shape_leaves_nothing",
+        f"{_FAULTS}::test_a_killed_scheduler_with_all_its_tasks_loses_nothing",
+        "make faults",
+    ),
+    "a real Airflow tunes a real model with 15 trials": (
+        "tests/e2e/test_dags.py::test_tune_digits_ends_with_the_best_and_a_final_fit",
+        "make demo",
+    ),
+    "It imports nothing of Airflow, Ax or TorchX": (_SCRIPT,),
+    "with `deferrable=True` it\noccupies no worker slot while it waits": (
+        "tests/e2e/test_optimize_airflow.py::test_killed_task_and_triggerer_lose_and_double_nothing",
+    ),
+    "Each call runs in a process of its own, on any scheduler": (
+        "tests/operators/test_functions.py",
+        "tests/contracts/test_programs.py",
+    ),
+    "All tasks of the group may run again at any time": (
+        f"{_FAULTS}::test_a_cleared_submit_task_starts_a_new_attempt_and_cancels_the_old_one",
+        "tests/e2e/test_cases_whose_app.py::test_a_cleared_reap_leaves_the_apps_of_the_next_loop_running",
+    ),
+    "The teardown `reap` ends every app and trial that the DAG run has left open": (
+        f"{_FAULTS}::test_a_dag_run_marked_as_failed_leaves_nothing_running",
+        "tests/e2e/test_cases_whose_app.py::test_a_reap_leaves_the_apps_of_another_group_running",
+    ),
+    "With `trial_retries=1` a trial whose app was lost or\npreempted runs once more": (
+        f"{_FAULTS}::test_an_app_lost_with_its_supervisor_is_submitted_again",
+        "make engines-slurm",
+    ),
+    "**Limits.**": ("tests/operators/test_optimize.py", "tests/lifecycle/test_step.py"),
+    "**Early stopping.**": ("tests/operators/test_early_stopping.py", "benchmarks/early_stopping.py"),
+    "**A page in Airflow's UI.**": ("make test-browser", "tests/plugin/test_access.py"),
+    "**Assets and notifications.**": (
+        "tests/e2e/test_assets.py::test_a_dag_that_is_scheduled_on_the_experiment_gets_each_completed_trial",
+        "tests/e2e/test_assets.py::test_the_callback_hears_of_new_best_trials_only",
+        "tests/e2e/test_assets.py::test_metrics_come_from_task_processes_and_from_the_triggerer",
+        "tests/e2e/test_assets.py::test_the_lineage_backend_hears_of_experiment_and_trials",
+    ),
+    "**Notebooks.**": ("tests/optimizer/test_parity.py::test_separate_processes_propose_what_one_client_proposes",),
+    "Every terminal status ends the sensor successfully": (
+        "tests/e2e/test_dags.py::test_a_failing_app_fails_its_trial_with_a_reason_and_the_loop_goes_on",
+    ),
+    "Both connections are optional": ("make demo",),
+}
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    lines = [
+        "# How we know",
+        "",
+        "<!-- Written by python -m tests.docs.promises. -->",
+        "For each promise of the README this page names the tests, benchmarks and commands that show it. A test fails",
+        "when a promise is no longer in the README, when a test is gone, or when a feature that the README lists is",
+        "missing here.",
+        "",
+        "| promise | shown by |",
+        "|---|---|",
+    ]
+    lines += [f"| {' '.join(promise.split())} | {', '.join(map(_shown, by))} |" for promise, by in SHOWN_BY.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(by: str) -> str:
+    return f"`{by}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
