@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
 from pathlib import Path
 
@@ -104,9 +105,11 @@ def supervisors(folder: Path) -> list[psutil.Process]:
 
 
 def _of_supervisors(folder: Path) -> list[psutil.Process]:
-    processes = psutil.process_iter(["cmdline"])
-    return [process for process in processes if _is_supervisor(process.info["cmdline"] or [], str(folder))]
+    processes = psutil.process_iter(["cmdline", "ppid"])
+    of_folder = [process for process in processes if _is_forked(process.info["cmdline"] or [], str(folder))]
+    # The process that forks them is this one's child.
+    return [process for process in of_folder if process.info["ppid"] != os.getpid()]
 
 
-def _is_supervisor(command: list[str], folder: str) -> bool:
-    return any(word.endswith("supervisor.py") for word in command) and any(folder in word for word in command)
+def _is_forked(command: list[str], folder: str) -> bool:
+    return any(word.endswith("spawner.py") for word in command) and any(folder in word for word in command)

@@ -47,6 +47,7 @@ TORCHX_REQUESTS = {
 #: Attributes with a leading underscore that the package reads from objects other than its own, by file.
 PRIVATE_ATTRIBUTES = {
     "launcher/local_detached/processes.py": {"_exit"},
+    "launcher/local_detached/spawner.py": {"_exit"},
     "launcher/local_detached/supervisor.py": {"_exit"},
     "spec/validation.py": {"_replace"},
 }

@@ -8,6 +8,8 @@ from typing import Any
 
 from torchx.specs import AppDef, AppDryRunInfo, Role
 
+from airflow_provider_axtx.core.errors import InvalidInputError
+
 _MAX_COMMAND = 300
 
 
@@ -80,3 +82,15 @@ def _summary(role: Role) -> str:
         f"  {role.name} x {role.num_replicas} ({asks or 'no resources named'}), image {role.image}: {command}; "
         f"env: {', '.join(sorted(role.env)) or 'none'}"
     )
+
+
+def check_tracker_base(tracker_base: object) -> None:
+    """Refuse a relative path: the app runs in another working directory than the task that reads its results.
+
+    :raises InvalidInputError: it is one.
+    """
+    if not isinstance(tracker_base, str) or not ("://" in tracker_base or tracker_base.startswith("/")):
+        raise InvalidInputError(
+            f"tracker_base must be an absolute path or a URL, not {tracker_base!r}.",
+            fix="for example /shared/trackers or s3://bucket/trackers.",
+        )

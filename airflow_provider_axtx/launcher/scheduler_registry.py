@@ -13,6 +13,7 @@ from typing import Any
 from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories
 from torchx.schedulers.api import Scheduler
+from torchx.specs import InvalidRunConfigException
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, SchedulerUnavailableError
 from airflow_provider_axtx.launcher.lookup import SchedulerFactory, connecting_factories, connection_place
@@ -27,6 +28,13 @@ REFUSED = {
     "local_cwd": "its apps die with the process that submitted them, and no other process can see them",
     "aws_sagemaker": "it cannot list its apps, so a submission that was cut short could not be found again",
 }
+
+
+#: What TorchX's schedulers raise for an AppDef or options that they cannot run, before any call to the scheduler.
+BAD_APP = (
+    *(ValueError, TypeError, AssertionError, LookupError, AttributeError, RuntimeError),
+    InvalidRunConfigException,
+)
 
 
 @contextmanager

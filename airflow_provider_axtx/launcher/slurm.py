@@ -13,7 +13,7 @@ from typing import Any
 from torchx.specs import AppDef, Role
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.launcher.local_detached.launch import app_environment
+from airflow_provider_axtx.launcher.local_detached.environment import app_environment
 
 #: TorchX writes these options into the batch script without quotes. Characters besides letters, digits and ``_``.
 _OPTION_CHARACTERS = {

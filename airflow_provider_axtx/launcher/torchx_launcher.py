@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
-from torchx.specs import AppDef, AppDryRunInfo, InvalidRunConfigException, make_app_handle, parse_app_handle
+from torchx.specs import AppDef, AppDryRunInfo, make_app_handle, parse_app_handle
 from torchx.specs.api import MalformedAppHandleException
 
 from airflow_provider_axtx.core.app_observation import AppObservation
@@ -27,8 +27,9 @@ from airflow_provider_axtx.launcher.observers.docker import DockerObserver, comp
 from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesMCADObserver, KubernetesObserver
 from airflow_provider_axtx.launcher.observers.local import LocalDetachedObserver
 from airflow_provider_axtx.launcher.observers.slurm import SlurmObserver
-from airflow_provider_axtx.launcher.plan import SubmissionPlan, make_plan
+from airflow_provider_axtx.launcher.plan import SubmissionPlan, check_tracker_base, make_plan
 from airflow_provider_axtx.launcher.scheduler_registry import (
+    BAD_APP,
     LOCAL_DETACHED,
     Schedulers,
     check_options,
@@ -46,14 +47,11 @@ _OBSERVERS: dict[str, type[Observer]] = {
     "kubernetes_mcad": KubernetesMCADObserver,
 }
 
-#: What TorchX's schedulers raise for an AppDef or options that they cannot run, before any call to the scheduler.
-_BAD_APP = (
-    *(ValueError, TypeError, AssertionError, LookupError, AttributeError, RuntimeError),
-    InvalidRunConfigException,
-)
-
 #: HTTP statuses with which Kubernetes rejects the content of a job: a retry would be rejected too.
 _REFUSED = (400, 422)
+
+#: Schedulers to which several threads may submit: a folder of its own for each app, a command of its own for each job.
+_SUBMISSIONS_AT_ONCE = {LOCAL_DETACHED: 16, "slurm": 8}
 
 #: Schedulers without a web page for an app: asking them for one would be a wasted call.
 _WITHOUT_PAGES = (LOCAL_DETACHED, "local_docker", "slurm", "kubernetes")
@@ -140,6 +138,11 @@ class TorchXLauncher:
         return lookup.host_of(self.lookup_options())
 
     @property
+    def submissions_at_once(self) -> int:
+        """How many apps may be submitted at the same time, by threads of one process."""
+        return _SUBMISSIONS_AT_ONCE.get(self.scheduler, 1)
+
+    @property
     def refuses_duplicates(self) -> bool:
         """Whether the scheduler itself refuses a second app under the same submission key."""
         return self.scheduler == LOCAL_DETACHED
@@ -182,7 +185,7 @@ class TorchXLauncher:
         :raises SchedulerUnavailableError: the scheduler was needed for the dry run and did not answer.
         """
         self._check_may_submit()
-        _check_tracker_base(tracker_base)
+        check_tracker_base(tracker_base)
         loaded = load_component(component, self._allowed_components)
         app = loaded.build(
             parameters,
@@ -247,6 +250,11 @@ class TorchXLauncher:
                 seen = until_now(self._observer.observe(known))
         foreign = AppObservation("UNKNOWN", f"it is not an app handle of scheduler {self.scheduler}")
         return {handle: foreign if app_id is None else seen[app_id] for handle, app_id in app_ids.items()}
+
+    def await_end(self, handles: Sequence[str], seconds: float) -> None:
+        """Return when any of the apps may have ended, after ``seconds`` at the latest."""
+        known = [app_id for handle in handles if (app_id := self._parse_app_id(handle)) is not None]
+        self._observer.await_end(known, seconds)
 
     def cancel(self, handle: str) -> None:
         """Ask the scheduler to end an app. Returns when it has taken the request, not when the app has ended.
@@ -372,7 +380,7 @@ class TorchXLauncher:
                 raise missing_package(self.scheduler, error) from error
             except AxtxError:
                 raise
-            except _BAD_APP as error:
+            except BAD_APP as error:
                 raise InvalidInputError(
                     f"Scheduler {self.scheduler} cannot run the app of component {component}: "
                     # TorchX ends its messages about options with all options and their values.
@@ -389,12 +397,3 @@ class TorchXLauncher:
         elif self.scheduler == "local_docker":
             complete_request(dryrun.request)
         return dryrun
-
-
-def _check_tracker_base(tracker_base: object) -> None:
-    """Refuse a relative path: the app runs in another working directory than the task that reads its results."""
-    if not isinstance(tracker_base, str) or not ("://" in tracker_base or tracker_base.startswith("/")):
-        raise InvalidInputError(
-            f"tracker_base must be an absolute path or a URL, not {tracker_base!r}.",
-            fix="for example /shared/trackers or s3://bucket/trackers.",
-        )

@@ -123,7 +123,7 @@ def test_app_whose_supervisor_died_ends_with_an_unusable_file(apps: Apps, plant:
 def forge(apps: Apps, **content: Any) -> None:
     apps.submit("app", "exec sleep 1000")
     apps.until("app", "RUNNING")
-    token = apps.scheduler._directory("app").token
+    token = apps.scheduler.directory("app").token
     apps.kill_supervisor("app")
     file = apps.root / "app" / "running.json"
     file.write_text(json.dumps({k: token if v == "TOKEN" else v for k, v in content.items()}))
@@ -159,7 +159,7 @@ def test_observer_with_more_rights_kills_only_processes_of_the_owner(
 def test_file_of_another_user_is_not_believed(apps: Apps, stranger: subprocess.Popen[bytes], name: str) -> None:
     apps.submit("app", "exec sleep 1000")
     apps.until("app", "RUNNING")
-    token = apps.scheduler._directory("app").token
+    token = apps.scheduler.directory("app").token
     apps.kill_supervisor("app")
     file = apps.root / "app" / name
     leaders = {str(stranger.pid): process(stranger.pid).start}

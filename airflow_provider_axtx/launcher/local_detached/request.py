@@ -12,7 +12,7 @@ from torchx.schedulers.local_scheduler import PopenRequest, ReplicaParam
 from torchx.specs import AppDef
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.launcher.local_detached.launch import app_environment
+from airflow_provider_axtx.launcher.local_detached.environment import app_environment
 
 BACKEND = "local_detached"
 #: Seconds between SIGTERM and SIGKILL, as in TorchX's own local scheduler.

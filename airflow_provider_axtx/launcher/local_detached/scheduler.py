@@ -156,7 +156,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
         return AppDryRunInfo(request, lambda planned: pprint.pformat(asdict(planned), width=80))
 
     def _get_app_log_dir(self, app_id: str, cfg: Any) -> str:
-        return self._directory(app_id).logs
+        return self.directory(app_id).logs
 
     def schedule(self, dryrun_info: AppDryRunInfo[DetachedRequest]) -> str:
         """Start the app; when this returns, its supervisor lives and it is queued or runs.
@@ -167,7 +167,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
             supervisor could not be started (it is then started by the next ``find`` or ``schedule`` of the id).
         """
         request = dryrun_info.request
-        app = self._directory(request.app_id)
+        app = self.directory(request.app_id)
         try:
             committed = launch.commit(app, request.to_json())
         except OSError as error:
@@ -312,7 +312,8 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
     def __del__(self) -> None:
         """Do nothing: LocalScheduler would terminate its apps."""
 
-    def _directory(self, app_id: str) -> AppDir:
+    def directory(self, app_id: str) -> AppDir:
+        """Return the directory of an app, whether it exists or not."""
         return AppDir(str(self.root), app_id)
 
     def _known(self, app_id: str) -> AppDir | None:
@@ -320,7 +321,7 @@ class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
 
         :raises PermissionError: there is one that another user has made.
         """
-        app = self._directory(app_id)
+        app = self.directory(app_id)
         if not is_safe_name(app_id):
             return None
         app.check_owner()

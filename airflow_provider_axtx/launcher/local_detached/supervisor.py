@@ -1,4 +1,4 @@
-"""The process that owns one app of ``local_detached`` from queue to end: ``python -I -S supervisor.py DIR``.
+"""The process that owns one app of ``local_detached`` from queue to end; ``spawner.py`` forks it.
 
 It is the only writer of the state files while it lives. It prints ``won`` when this process became the app's
 supervisor and ``lost`` when another one was first (or the app has ended), then lets go of its standard streams.
@@ -11,9 +11,6 @@ import os
 import signal
 import sys
 import time
-
-if __name__ == "__main__":  # -I and -S leave the path bare; at its end nothing can hide the standard library.
-    sys.path.append(os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3)))
 
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.launcher.local_detached.app_dir import (
@@ -262,7 +259,3 @@ def main(path: str) -> None:
         raise FileNotFoundError(f"{path}/{REQUEST}")
     Supervisor(app, request, host["host"]).run()
     return None
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

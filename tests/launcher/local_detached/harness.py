@@ -73,7 +73,7 @@ class Apps:
         return wait_until(lambda: (s := self.state(name)) in wanted and s, f"{name} {wanted}")
 
     def supervisor(self, name: str) -> psutil.Process:
-        started = wait_until(lambda: self.scheduler._directory(name).read("started.json"), "started.json")
+        started = wait_until(lambda: self.scheduler.directory(name).read("started.json"), "started.json")
         return psutil.Process(started["pid"])
 
     def kill_supervisor(self, name: str) -> None:
@@ -83,7 +83,7 @@ class Apps:
         wait_until(lambda: not supervisor.is_running() or supervisor.status() == psutil.STATUS_ZOMBIE, "its death")
 
     def final_json(self, name: str) -> dict[str, Any] | None:
-        return self.scheduler._directory(name).read("final.json")
+        return self.scheduler.directory(name).read("final.json")
 
 
 def processes_with(marker: str) -> list[int]:

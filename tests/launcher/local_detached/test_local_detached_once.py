@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_axtx.core.errors import DuplicateAppError, SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE
-from airflow_provider_axtx.launcher.local_detached import launch
+from airflow_provider_axtx.launcher.local_detached import spawning
+from airflow_provider_axtx.launcher.local_detached.awaiting import EndWatch
 from tests.launcher.local_detached.harness import DEADLINE, Apps, fork, processes_with
 
 #: Killed at these, no supervisor has taken the app: it may and must be started again.
@@ -181,7 +185,7 @@ def test_an_app_whose_supervisor_cannot_start_stays_submitted(
 ) -> None:
     script, runs = counting(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(launch.sys, "executable", str(tmp_path / "no-python"))
+        patched.setattr(sys, "executable", str(tmp_path / "no-python"))
         with pytest.raises(SchedulerUnavailableError, match=r"supervisor of app 'app' did not start: .*no-python"):
             apps.submit("app", script)
     assert apps.state("app") == "SUBMITTED"
@@ -195,3 +199,41 @@ def test_a_root_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path)
     with pytest.raises(SchedulerUnavailableError, match=f"could not be written under {tmp_path}/file/apps") as refused:
         Apps(tmp_path / "file" / "apps").submit("app", "exit 0")
     assert "AXTX_LOCAL_ROOT" in refused.value.fix
+
+
+def test_one_process_forks_the_supervisors_of_all_submissions_and_may_be_lost(apps: Apps, tmp_path: Path) -> None:
+    script, runs = counting(tmp_path)
+    apps.submit("one", script)
+    used = spawning._current
+    apps.submit("two", script)
+    assert used is not None
+    assert spawning._current is used
+    used._process.kill()
+    used._process.wait()
+    apps.submit("three", script)
+    assert spawning._current is not used
+    assert [apps.until(name) for name in ("one", "two", "three")] == ["SUCCEEDED"] * 3
+    assert count(runs) == 3
+    # A forked submitter has one of its own: this one's must not end with it.
+    assert fork(lambda: apps.submit("four", script)) == 0
+    apps.submit("five", script)
+    assert [apps.until(name) for name in ("four", "five")] == ["SUCCEEDED"] * 2
+    assert count(runs) == 5
+    spawning._close()
+    assert not processes_with(str(apps.root))
+
+
+def test_the_end_of_an_app_wakes_its_waiter(apps: Apps, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    for name in ("waits", "ends"):
+        apps.submit(name, f"read line < {gate}" if name == "ends" else "exec sleep 1000")
+        apps.until(name, "RUNNING")
+    watch, both = EndWatch(), [apps.scheduler.directory(name) for name in ("waits", "ends")]
+    gate.write_text("go\n")
+    watch.wait(both, DEADLINE)
+    assert apps.until("ends") == "SUCCEEDED"
+    before = time.monotonic()
+    watch.wait(both, 0.2)  # it wakes its waiter once
+    assert time.monotonic() - before >= 0.2
+    apps.scheduler.cancel("waits")
