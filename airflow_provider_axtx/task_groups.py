@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator, TaskGroup, TriggerRule, conf, task_group
 
+from airflow_provider_axtx.core.analysis import AnalysisPlan
 from airflow_provider_axtx.core.inputs import (
     DEFAULT_INTERVAL,
     ComponentRef,
@@ -19,7 +20,7 @@ from airflow_provider_axtx.core.inputs import (
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators._loop import AxCreateLoopExperimentOperator, check_rounds, check_trials_per_round
-from airflow_provider_axtx.operators.ax import AxCompleteTrialOperator, AxGenerateTrialsOperator
+from airflow_provider_axtx.operators.ax import AxAnalyzeOperator, AxCompleteTrialOperator, AxGenerateTrialsOperator
 from airflow_provider_axtx.operators.torchx import (
     TorchXReapTrialsOperator,
     TorchXRunTrialOperator,
@@ -47,6 +48,8 @@ def ax_trial_loop(
     *,
     max_rounds: int | None = None,
     if_exists: str = "resume",
+    on_change: str = "refuse",
+    analyze: Templated[int | str] | None = None,
     poke_interval: float | timedelta = DEFAULT_INTERVAL,
     poll_interval: float | timedelta | None = None,
     timeout: float | timedelta = timedelta(days=7),
@@ -85,6 +88,10 @@ def ax_trial_loop(
     :param max_rounds: how many rounds are unrolled in the DAG when ``rounds`` is a template. A DAG run that asks for
         more fails before anything is recorded.
     :param if_exists: ``resume`` or ``fail``.
+    :param on_change: see ``AxCreateExperimentOperator``.
+    :param analyze: when the experiment is explained: ``"end"`` adds a task ``analyze`` behind the last round; with a
+        number, or a template that gives one, the generating tasks also do it whenever so many further trials have
+        completed. None is never.
     :param poke_interval: seconds between two looks at an app; ``poll_interval`` is the same.
     :param timeout: seconds since its submission after which an app is cancelled.
     :param deferrable: wait in the triggerer.
@@ -137,6 +144,7 @@ def ax_trial_loop(
             unrolled=unrolled,
             trials_per_round=trials_per_round,
             if_exists=if_exists,
+            on_change=on_change,
             allowed_factories=allowed_factories,
             shared_with=shared_with,
             **app,
@@ -153,6 +161,7 @@ def ax_trial_loop(
                 n=trials_per_round,
                 round_number=number,
                 rounds=rounds,
+                analyze=None if analyze == "end" else analyze,
                 allowed_factories=allowed_factories,
                 ax_conn_id=ax_conn_id,
                 # A round without trials is skipped, and that alone must not skip the rounds after it.
@@ -163,6 +172,16 @@ def ax_trial_loop(
             before = trials.expand(trial=generate.output)
             # Of every round: when one trial of a round fails hard, the others of it are still waited for.
             before >> reap
+        if AnalysisPlan.load("end" if is_templated(analyze) else analyze):
+            explained = AxAnalyzeOperator(
+                task_id="analyze",
+                experiment_name=f"{{{{ ti.xcom_pull(task_ids='{create.task_id}') }}}}",
+                ax_cards=False,
+                allowed_factories=allowed_factories,
+                ax_conn_id=ax_conn_id,
+                trigger_rule=TriggerRule.NONE_FAILED,
+            )
+            before >> explained >> reap
         reap.as_teardown(setups=create, on_failure_fail_dagrun=True)
     return group
 

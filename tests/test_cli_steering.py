@@ -39,6 +39,11 @@ COMMANDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"action": "limits", "arguments": {"limits": {"max_trials": 40, "max_seconds": None}}},
     ),
     "queue": (("digits", '{"x": 0.25}'), {"action": "queue_trial", "arguments": {"parameters": {"x": 0.25}}}),
+    "change": (
+        ("digits", '{"parameters": {"x": {"bounds": [0, 2]}}}'),
+        {"action": "change_definition"},
+    ),
+    "analyze": (("digits",), {"action": "analyze"}),
     "retry": (("digits", "2"), {"action": "retry_trial", "trial": 2}),
     "tag": (("digits", "night", "gpu"), {"action": "tags", "arguments": {"tags": ["night", "gpu"]}}),
     "archive": (("digits",), {"action": "archive"}),

@@ -37,6 +37,7 @@ _LIMITS = (
 )
 _PARAMETERS = Arg(("parameters",), help="The parameterization as a JSON object", nargs="?", default=None)
 _LIKE = Arg(("--like",), help="Begin with the parameters of the trial with this index", type=int, default=None)
+_CHANGES = Arg(("changes",), help="The changed fields of the definition as a JSON object")
 _TEXT = Arg(("text",), help="The note")
 _TAGS = Arg(("tags",), help="The tags, in place of those before", nargs="*")
 _UNDO = Arg(("--undo",), help="Take the experiment out of the archive", action="store_true")
@@ -60,6 +61,8 @@ def steering_commands(experiment: Arg, conn_id: Arg, of: Callable[[str], Any]) -
         made("stop", "Cancel the live apps and end the experiment, or stop one trial", "stop", _ONE_TRIAL),
         made("extend", "Change the limits", "extend", *_LIMITS),
         made("queue", "Queue a trial by hand, before the optimizer's next one", "queue", _PARAMETERS, _LIKE),
+        made("change", "Change the definition for the trials that follow", "change", _CHANGES),
+        made("analyze", "Ask for the explanation to be computed anew", "analyze"),
         made("retry", "Run a FAILED trial again", "retry", _TRIAL),
         made("note", "Write a note", "note", _TEXT, reason=False),
         made("tag", "Set the tags", "tag", _TAGS, reason=False),
@@ -82,7 +85,7 @@ def _record(
     """Record a change, and print it."""
     from airflow_provider_axtx.spec.steering import new_change
 
-    change = new_change(
+    wanted = new_change(
         action,
         request_id=uuid.uuid4().hex if args.request_id is None else args.request_id,
         requested_by=getpass.getuser(),
@@ -92,21 +95,21 @@ def _record(
         arguments=arguments,
     )
     store = store or hook_of(args).existing_store
-    show([_row(store.steer(args.experiment, change))], args)
+    show([_row(store.steer(args.experiment, wanted))], args)
 
 
-def _row(change: Change) -> dict[str, Any]:
+def _row(asked: Change) -> dict[str, Any]:
     return {
-        "position": change.position,
-        "action": change.action,
-        "trial": change.trial_index,
-        "arguments": change.arguments,
-        "requested_by": change.requested_by,
-        "requested_at": dt.datetime.fromtimestamp(change.requested_at, dt.UTC).isoformat(timespec="seconds"),
-        "via": change.via,
-        "reason": change.reason,
-        "open": change.is_open,
-        "outcome": change.outcome or "",
+        "position": asked.position,
+        "action": asked.action,
+        "trial": asked.trial_index,
+        "arguments": asked.shown_arguments,
+        "requested_by": asked.requested_by,
+        "requested_at": dt.datetime.fromtimestamp(asked.requested_at, dt.UTC).isoformat(timespec="seconds"),
+        "via": asked.via,
+        "reason": asked.reason,
+        "open": asked.is_open,
+        "outcome": asked.outcome or "",
     }
 
 
@@ -169,20 +172,45 @@ def queue(args: Namespace) -> None:
     given = {} if args.like is None else dict(store.trial(args.experiment, args.like).parameters)
     if args.parameters is None and args.like is None:
         raise InvalidInputError("No parameters are given.", fix="give a JSON object, or --like with a trial's index.")
-    arguments = queue_arguments(store.spec(args.experiment), {**given, **_object(args.parameters or "{}")})
+    typed = _object("parameters", args.parameters or "{}", """write '{"x": 0.5}'.""")
+    arguments = queue_arguments(store.spec(args.experiment), {**given, **typed})
     _record(args, Action.QUEUE_TRIAL, store=store, arguments=arguments)
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(what: str, text: str, fix: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise InvalidInputError(
-            f"The parameters are not valid JSON ({error}): {shorten(text)}.", fix="""write '{"x": 0.5}'."""
-        ) from error
+        raise InvalidInputError(f"The {what} are not valid JSON ({error}): {shorten(text)}.", fix=fix) from error
     if not isinstance(found, dict):
-        raise InvalidInputError(f"The parameters are not an object: {shorten(text)}.", fix="""write '{"x": 0.5}'.""")
+        raise InvalidInputError(f"The {what} are not an object: {shorten(text)}.", fix=fix)
     return found
+
+
+@command
+def change(args: Namespace) -> None:
+    """Change the definition of an experiment: bounds, values, added or frozen parameters, objective, constraints.
+
+    The next task that generates a trial carries it out. Fields that are not named stay as they are.
+    """
+    from airflow_provider_axtx.spec.steering import change_arguments
+
+    store = hook_of(args).existing_store
+    given = _object("changes", args.changes, """write '{"parameters": {"x": {"bounds": [0, 2]}}}'.""")
+    arguments: dict[str, Any] = {"changes": given}
+    if all(known.request_id != args.request_id for known in store.changes(args.experiment)):
+        has_trials = bool(store.summary(args.experiment).trial_counts)
+        arguments = change_arguments(store.spec(args.experiment), given, has_trials=has_trials)
+    _record(args, Action.CHANGE_DEFINITION, store=store, arguments=arguments)
+
+
+@command
+def analyze(args: Namespace) -> None:
+    """Ask for the explanation of an experiment: importance, slices, contours, cross-validation.
+
+    The next task that works on the experiment computes it.
+    """
+    _record(args, Action.ANALYZE)
 
 
 @command
@@ -222,4 +250,4 @@ def withdraw(args: Namespace) -> None:
 @command
 def changes(args: Namespace) -> None:
     """Print a line for each change: what was asked for, by whom, when, why, and what has become of it."""
-    show([_row(change) for change in hook_of(args).existing_store.changes(args.experiment)], args)
+    show([_row(one) for one in hook_of(args).existing_store.changes(args.experiment)], args)

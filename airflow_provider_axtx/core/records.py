@@ -123,6 +123,18 @@ def final_means(observations: Iterable[Observation]) -> dict[int, dict[str, floa
 
 
 @dataclass(frozen=True)
+class EarlierDefinition:
+    """A definition that an experiment had before a change of it.
+
+    :param spec: the ``ExperimentSpec`` as a JSON object.
+    :param trials: how many trials the experiment had when the definition was changed.
+    """
+
+    spec: dict[str, Any]
+    trials: int
+
+
+@dataclass(frozen=True)
 class ExperimentSnapshot:
     """Everything that Ax needs to propose the next trial.
 
@@ -133,6 +145,7 @@ class ExperimentSnapshot:
     :param version: compare-and-swap token of this reading.
     :param trials: in order of their index.
     :param observations: in order of trial index, metric, step.
+    :param history: the definitions that the experiment had before, the first one first.
     """
 
     name: str
@@ -142,6 +155,7 @@ class ExperimentSnapshot:
     version: int
     trials: tuple[TrialRecord, ...] = ()
     observations: tuple[Observation, ...] = ()
+    history: tuple[EarlierDefinition, ...] = ()
 
 
 @dataclass(frozen=True)

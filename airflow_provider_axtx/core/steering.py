@@ -26,6 +26,8 @@ class Action(StrEnum):
     RETRY_TRIAL = "retry_trial"
     STOP_TRIAL = "stop_trial"
     WITHDRAW = "withdraw"
+    CHANGE_DEFINITION = "change_definition"
+    ANALYZE = "analyze"
 
     __repr__ = str.__repr__  # Error messages show the plain string.
 
@@ -33,7 +35,9 @@ class Action(StrEnum):
 #: The actions that set what is wanted of the whole experiment; each is the name of the state.
 STATES: tuple[Action, ...] = (Action.RUN, Action.PAUSE, Action.DRAIN, Action.STOP)
 #: The actions that a task carries out at one later moment. Until then they are open.
-TASK_ACTIONS: tuple[Action, ...] = (Action.QUEUE_TRIAL, Action.RETRY_TRIAL, Action.STOP_TRIAL)
+TASK_ACTIONS: tuple[Action, ...] = (
+    *(Action.QUEUE_TRIAL, Action.RETRY_TRIAL, Action.STOP_TRIAL, Action.CHANGE_DEFINITION, Action.ANALYZE),
+)
 #: The actions for which a task that waits has to be woken.
 WAKING_ACTIONS: tuple[Action, ...] = (*STATES, Action.LIMITS, *TASK_ACTIONS)
 #: The limits of ``AxOptimizeOperator`` that can be changed while an experiment runs.
@@ -53,7 +57,7 @@ class NewChange:
     :param reason: why; may be empty.
     :param trial_index: the trial that is to be stopped or run again.
     :param arguments: JSON object: ``limits`` by name, ``parameters`` of a queued trial, ``text`` of a note, ``tags``,
-        or the ``position`` of the change that is withdrawn.
+        the ``position`` of the change that is withdrawn, or the ``changes`` of a definition.
     """
 
     action: Action
@@ -68,6 +72,10 @@ class NewChange:
 @dataclass(frozen=True)
 class Change:
     """A change as recorded. It never changes, apart from ``settled_at`` and ``outcome``, which are written once.
+
+    When a change of the definition is carried out, also these are written once: ``trial_index``, the first trial that
+    has the new definition, and among the arguments the definition ``before``, the ``version`` of the experiment, and
+    the ``differences`` in words.
 
     :param position: number of the change within the experiment, from 0 without gaps.
     :param requested_at: when it was recorded, in seconds since the epoch.
@@ -96,6 +104,16 @@ class Change:
         if self.action not in TASK_ACTIONS or self.settled_at is not None:
             return False
         return self.action != Action.STOP_TRIAL or not is_terminal_trial_status(self.trial_status or "")
+
+    @property
+    def shown_arguments(self) -> dict[str, Any]:
+        """The arguments without whole definitions, for displays."""
+        return {name: value for name, value in self.arguments.items() if name not in ("before", "given", "version")}
+
+    @property
+    def changes_definition(self) -> bool:
+        """Whether it has changed the definition."""
+        return self.action == Action.CHANGE_DEFINITION and "before" in self.arguments
 
     @property
     def asked(self) -> str:

@@ -7,16 +7,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_axtx.core.errors import (
-    ExperimentExistsError,
-    ExperimentNotFoundError,
-    TrialsPendingError,
-)
+from airflow_provider_axtx.core.errors import ExperimentNotFoundError, TrialsPendingError
 from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.steering import Action
 from airflow_provider_axtx.core.xcom import Trial
 from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
+from airflow_provider_axtx.lifecycle.definition import OnChange, carry_out_change, resume_definition
 from airflow_provider_axtx.lifecycle.ownership import require_own, share
 from airflow_provider_axtx.lifecycle.steering import add_asked_trial, asked_trials, paused, read_steering
 
@@ -51,6 +49,7 @@ def create_experiment(
     spec: ExperimentSpec,
     *,
     if_exists: Literal["resume", "fail"],
+    on_change: OnChange | None = "refuse",
     allowed_factories: Sequence[str] = (),
     created_by: TaskIdentity | None = None,
     shared_with: tuple[str, ...] = (),
@@ -58,22 +57,23 @@ def create_experiment(
     """Put an experiment into the store, checked by Ax itself.
 
     :param if_exists: ``resume`` or ``fail``.
+    :param on_change: ``refuse`` another definition than the recorded one, or ``update`` that; None when they were
+        compared before.
     :param allowed_factories: patterns (``fnmatch``) of what ``generation.factory`` may name: it is code, and the
         definition may come from a form.
     :param created_by: the task that creates it, and so the DAG whose experiment it is.
     :param shared_with: patterns (``fnmatch``) of the DAG ids that may use it too.
-    :return: True when it was created, False when it was there with the same definition.
-    :raises InvalidInputError: when Ax refuses the definition, or its factory is not allowed.
+    :return: True when it was created, False when it was there.
+    :raises InvalidInputError: when Ax refuses the definition or the change of it, or its factory is not allowed.
     :raises ForeignExperimentError: when it belongs to another DAG that does not share it.
     :raises ExperimentExistsError: when it is there with another definition, or at all with ``fail``.
     """
     from airflow_provider_axtx.spec.generation import check_factory
 
     check_factory(spec.generation.factory, allowed_factories)
-    definition = spec.to_json()
     try:
         require_own(store, spec.name, created_by.dag_id if created_by else "")
-        stored = store.spec(spec.name)
+        store.spec(spec.name)
     except ExperimentNotFoundError:
         # Only a new experiment is checked: a resumed one was checked when it was created, and importing Ax is slow.
         from airflow_provider_axtx.optimizer import engine as optimizer
@@ -81,11 +81,13 @@ def create_experiment(
         optimizer.validate(spec)
     else:
         if if_exists == "resume":
-            _refuse_another_definition(stored, spec)
-            definition = stored
+            if on_change is not None:
+                resume_definition(store, spec, on_change, created_by)
+            share(store, spec.name, created_by, shared_with)
+            return False
     created = store.create(
         spec.name,
-        definition,
+        spec.to_json(),
         if_exists=if_exists,
         ax_version=version("ax-platform"),
         created_by=created_by,
@@ -98,16 +100,6 @@ def create_experiment(
     return created
 
 
-def _refuse_another_definition(stored: dict[str, Any], spec: ExperimentSpec) -> None:
-    from airflow_provider_axtx.spec.differences import differences
-
-    if found := differences(stored, spec):
-        raise ExperimentExistsError(
-            f"The experiment {spec.name!r} exists with another definition: {'; '.join(found)}.",
-            fix="restore the stored values, or choose another name for the new definition.",
-        )
-
-
 def start_loop(
     store: ExperimentStore,
     spec: ExperimentSpec,
@@ -115,6 +107,7 @@ def start_loop(
     if_exists: Literal["resume", "fail"],
     task_key: str,
     max_tries: int,
+    on_change: OnChange = "refuse",
     allowed_factories: Sequence[str] = (),
     created_by: TaskIdentity | None = None,
     shared_with: tuple[str, ...] = (),
@@ -123,6 +116,7 @@ def start_loop(
 
     :param if_exists: ``fail`` refuses an experiment that this task has not created itself.
     :param max_tries: Airflow's; another one than before means that a user has cleared the task.
+    :param on_change: see ``create_experiment``.
     :param allowed_factories: see ``create_experiment``.
     :param shared_with: see ``create_experiment``.
     :raises ForeignExperimentError: when it belongs to another DAG that does not share it.
@@ -136,13 +130,20 @@ def start_loop(
         with contextlib.suppress(ExperimentNotFoundError):
             store.spec(spec.name)
             store.create(spec.name, spec.to_json(), if_exists="fail")
+    # A start that goes on is not compared again: another task may have changed the definition since.
+    is_compared = known is not None and known.max_tries == max_tries and known.definition == spec.to_json()
+    if if_exists == "resume" and not is_compared:
+        with contextlib.suppress(ExperimentNotFoundError):
+            # Before the start is recorded: a retry after a crash between the two compares again.
+            resume_definition(store, spec, on_change, created_by)
+            is_compared = True
     # First: a retry after a crash between the two must not take the experiment for somebody else's.
     record = store.start_loop(spec.name, task_key, max_tries, spec.to_json())
-    resumed: Literal["resume", "fail"] = "resume" if known is not None else if_exists
     create_experiment(
         store,
         spec,
-        if_exists=resumed,
+        if_exists="resume" if known is not None else if_exists,
+        on_change=None if is_compared else on_change,
         allowed_factories=allowed_factories,
         created_by=created_by,
         shared_with=shared_with,
@@ -223,7 +224,11 @@ def _propose_and_record(
     if wanted <= 0:
         limit = f"max_trials={max_trials} reached" if len(granted) < n else None
         return granted, Proposal((), snapshot.generator_state, finished=limit)
-    if asked := asked_trials(store.steering(experiment), {record.index for record in granted}):
+    steering = store.steering(experiment)
+    if changes := steering.open(Action.CHANGE_DEFINITION):
+        carry_out_change(store, snapshot, changes[0])
+        return _propose_and_record(store, experiment, n, task_key, max_trials, requested_by, allowed_factories)
+    if asked := asked_trials(steering, {record.index for record in granted}):
         slot = len(granted)
         add_asked_trial(store, snapshot, asked[0], task_key=task_key, slot=slot, requested_by=requested_by)
         return _propose_and_record(store, experiment, n, task_key, max_trials, requested_by, allowed_factories)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from airflow_provider_axtx.core.analysis import AnalysisPlan
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.records import AttemptRecord, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.steering import Action, Steering
 from airflow_provider_axtx.lifecycle.attempts import cancel_attempt, end_attempt
 from airflow_provider_axtx.lifecycle.ends import Ends
+from airflow_provider_axtx.lifecycle.explain import explain_if_due
 from airflow_provider_axtx.lifecycle.steering import limits_in_force
 from airflow_provider_axtx.lifecycle.task_trials import TaskTrials
 from airflow_provider_axtx.spec.limits import Limits
@@ -30,6 +32,8 @@ class SteeredLoop:
     store: ExperimentStore
     experiment: str
     limits: Limits
+    analysis: AnalysisPlan
+    allowed_factories: Sequence[str] | None
     check: Callable[[], None]
     #: What users want of the experiment, as this step has read it.
     _steering: Steering
@@ -52,6 +56,17 @@ class SteeredLoop:
     @property
     def _cancels_at_end(self) -> bool:
         return self.limits.on_stop == "cancel" or self._steering.state == Action.STOP
+
+    def _explain_if_due(self, *, is_over: bool) -> None:
+        if explain_if_due(
+            self.store,
+            self.experiment,
+            self.analysis,
+            self._steering,
+            is_over=is_over,
+            allowed_factories=self.allowed_factories,
+        ):
+            self._note_change()  # apps may have ended meanwhile
 
     def _stop_trials_by_hand(self) -> None:
         """Cancel the apps of trials that users have stopped; give up such trials that have none yet."""

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_axtx.core.analysis import AnalysisPlan
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
 from airflow_provider_axtx.core.errors import (
     ExperimentExistsError,
@@ -98,6 +99,7 @@ class Loop(SteeredLoop):
     :param on_attempt: told of each attempt as soon as it is recorded.
     :param on_finalized: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
     :param generating: gives what is entered around each request for a trial.
+    :param analysis: when the experiment is explained.
     """
 
     store: ExperimentStore
@@ -118,6 +120,7 @@ class Loop(SteeredLoop):
     on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None
     on_finalized: Callable[[str], None] = lambda status: None
     generating: Callable[[], AbstractContextManager[object]] = nullcontext
+    analysis: AnalysisPlan = field(default_factory=AnalysisPlan)
     _changed: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
     _steps_seen: dict[str, int] | None = field(default=None, init=False)
@@ -161,6 +164,7 @@ class Loop(SteeredLoop):
         if reason is not None:
             self._wind_down(reason)
         own = self._trials_of_task()
+        self._explain_if_due(is_over=reason is not None and not own.live)
         if reason is not None and not own.live:
             return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
         error, seen = self._ends.error, self._steering.position
@@ -300,11 +304,10 @@ class Loop(SteeredLoop):
 
     def _submit(self, trial: TrialRecord) -> None:
         self.check()
-        travelling = Trial(self.experiment, trial.index, trial.arm_name, trial.parameters)
         attempt = submit_trial(
             self.store,
             self.launcher,
-            travelling,
+            Trial(self.experiment, trial.index, trial.arm_name, trial.parameters),
             self.request,
             self.identity,
             on_attempt=self.on_attempt,

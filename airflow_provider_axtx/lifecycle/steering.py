@@ -137,10 +137,10 @@ def add_asked_trial(
 
 def _asked_parameters(snapshot: ExperimentSnapshot, change: Change) -> Parameters:
     """Return the parameterization that a change asks for, checked against the search space of today."""
-    given = change.arguments.get("parameters", {})
+    given, spec = change.arguments.get("parameters", {}), ExperimentSpec.from_store(snapshot.spec)
     if change.action == Action.RETRY_TRIAL:
         trial = next(trial for trial in snapshot.trials if trial.index == change.trial_index)
         if trial.status != TrialStatus.FAILED:
             raise InvalidInputError(f"trial {trial.index} is {trial.status} already", fix="leave it.")
-        given = trial.parameters
-    return ExperimentSpec.from_store(snapshot.spec).read_parameters(given)
+        given = {**spec.backfill_values, **trial.parameters}
+    return spec.read_parameters(given)

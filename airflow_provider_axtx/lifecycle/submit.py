@@ -181,7 +181,8 @@ class _Submission:
     def _plan(self, key: str, tracker_base: str) -> SubmissionPlan:
         return self.launcher.plan(
             self.request.component,
-            self.trial.parameters,
+            # The trial may have been generated before a parameter was added that its app has by now.
+            {**self.store.backfill_values(self.trial.experiment), **self.trial.parameters},
             self.request.component_args,
             trial_index=self.trial.trial_index,
             experiment=self.trial.experiment,

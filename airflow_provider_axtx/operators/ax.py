@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
+from airflow_provider_axtx.core.analysis import AnalysisPlan
 from airflow_provider_axtx.core.errors import ExperimentPausedError, TrialsPendingError
 from airflow_provider_axtx.core.inputs import (
     ComponentRef,
@@ -35,6 +36,7 @@ from airflow_provider_axtx.operators.base import (
     BaseAxOperator,
     airflow_errors,
     as_if_exists,
+    as_on_change,
     check_experiment_at_parse,
     check_name_at_parse,
     current_identity,
@@ -77,8 +79,9 @@ class AxCreateExperimentOperator(BaseAxOperator):
 
     :param experiment: an ``ExperimentSpec``, a dict, a JSON string of it (templated), or the path of a YAML or JSON
         file. What is known of it when the DAG is parsed is checked then.
-    :param if_exists: ``resume`` goes on with an experiment of the same name and definition; ``fail`` refuses it. An
-        experiment of the same name with another definition is always refused.
+    :param if_exists: ``resume`` goes on with an experiment of the same name; ``fail`` refuses it.
+    :param on_change: what happens to an experiment of the same name with another definition: ``refuse`` it, or
+        ``update`` it for the trials that follow, as far as Ax can change it (templated).
     :param component: when given, its signature is compared with the experiment's parameters before anything runs.
     :param component_args: the component's constant arguments (templated).
     :param torchx_conn_id: connection whose ``allowed_components`` the component must match.
@@ -95,6 +98,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
     template_fields: Sequence[str] = (
         "experiment",
         "if_exists",
+        "on_change",
         "component",
         "component_args",
         "torchx_conn_id",
@@ -108,6 +112,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
         *,
         experiment: ExperimentInput,
         if_exists: str = "resume",
+        on_change: str = "refuse",
         component: ComponentRef | None = None,
         component_args: Templated[Mapping[str, Any]] | None = None,
         torchx_conn_id: str = TorchXHook.default_conn_name,
@@ -124,11 +129,14 @@ class AxCreateExperimentOperator(BaseAxOperator):
         self.note_template("component", component)
         self.torchx_conn_id = torchx_conn_id
         self.if_exists = if_exists
+        self.on_change = on_change
         self.component = uncalled(component)
         self.component_args = component_args
         check_experiment_at_parse(self.experiment, component, component_args)
         if not is_templated(if_exists):
             as_if_exists(if_exists)
+        if not is_templated(on_change):
+            as_on_change(on_change)
 
     @airflow_errors
     def execute(self, context: Context) -> str:
@@ -143,6 +151,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
             self.ax_hook.store,
             spec,
             if_exists=if_exists,
+            on_change=as_on_change(self.on_change),
             allowed_factories=self.allowed_factories,
             created_by=current_identity(context, self.ax_hook.store, self.torchx_conn_id),
             shared_with=self.shared_with,
@@ -170,6 +179,7 @@ class _BaseGenerateOperator(BaseAxOperator):
 
     :param experiment_name: the experiment (templated).
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
+    :param analyze: explain the experiment whenever so many further trials have completed; None is never (templated).
     :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.
     """
 
@@ -180,12 +190,16 @@ class _BaseGenerateOperator(BaseAxOperator):
         *,
         experiment_name: Templated[str],
         max_trials: Templated[int] | None = None,
+        analyze: Templated[int] | None = None,
         allowed_factories: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.experiment_name = experiment_name
         self.max_trials = max_trials
+        self.analyze = analyze
+        if not is_templated(analyze):
+            AnalysisPlan.load(analyze)
         self.allowed_factories = tuple(allowed_factories)
         check_name_at_parse("experiment_name", experiment_name)
         if is_given(max_trials) and not is_templated(max_trials):
@@ -223,6 +237,7 @@ class _BaseGenerateOperator(BaseAxOperator):
                 raise
             self.log.info("%s This task looks again in %s s.", error.message, PENDING_SECONDS)
             raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=PENDING_SECONDS)) from error
+        self._explain_if_due(experiment)
         self.note_lineage(experiment, [trial.to_json() for trial in generation.trials])
         for trial in generation.trials:
             self.log.info("Trial %s (%s): %s", trial.trial_index, trial.arm_name, trial.parameters)
@@ -232,6 +247,12 @@ class _BaseGenerateOperator(BaseAxOperator):
             self.log.warning("Only %s of %s trials: %s", len(generation.trials), n, generation.pending)
         return generation
 
+    def _explain_if_due(self, experiment: str) -> None:
+        from airflow_provider_axtx.lifecycle.explain import explain_if_due
+
+        store, plan = self.ax_hook.store, AnalysisPlan.load(self.analyze)
+        explain_if_due(store, experiment, plan, store.steering(experiment), allowed_factories=self.allowed_factories)
+
 
 class AxGenerateTrialsOperator(_BaseGenerateOperator):
     """Generates trials; a retry of the task gets the same ones again.
@@ -239,6 +260,7 @@ class AxGenerateTrialsOperator(_BaseGenerateOperator):
     :param experiment_name: the experiment (templated).
     :param n: number of trials (templated).
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
+    :param analyze: explain the experiment whenever so many further trials have completed; None is never (templated).
     :param round_number: number of this round in an unrolled loop, from 0.
     :param rounds: how many rounds this DAG run asks for (templated); a round beyond it generates nothing.
     :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.
@@ -246,7 +268,7 @@ class AxGenerateTrialsOperator(_BaseGenerateOperator):
     :return: a list of trials, ready for ``expand(trial=...)``; empty when the experiment is finished.
     """
 
-    template_fields: Sequence[str] = ("experiment_name", "n", "max_trials", "rounds", "ax_conn_id")
+    template_fields: Sequence[str] = ("experiment_name", "n", "max_trials", "analyze", "rounds", "ax_conn_id")
 
     def __init__(
         self, *, n: Templated[int] = 1, round_number: int = 0, rounds: Templated[int] | None = None, **kwargs: Any
@@ -275,12 +297,13 @@ class AxGenerateTrialOperator(_BaseGenerateOperator):
 
     :param experiment_name: the experiment (templated).
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
+    :param analyze: explain the experiment whenever so many further trials have completed; None is never (templated).
     :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.
     :param ax_conn_id: connection of the experiment store.
     :return: the trial.
     """
 
-    template_fields: Sequence[str] = ("experiment_name", "max_trials", "ax_conn_id")
+    template_fields: Sequence[str] = ("experiment_name", "max_trials", "analyze", "ax_conn_id")
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:

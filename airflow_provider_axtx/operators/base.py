@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 _IF_EXISTS: tuple[Literal["resume", "fail"], ...] = ("resume", "fail")
+_ON_CHANGE: tuple[Literal["refuse", "update"], ...] = ("refuse", "update")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -155,6 +156,14 @@ def as_if_exists(value: object) -> Literal["resume", "fail"]:
     :raises InvalidInputError: when it is something else.
     """
     return as_choice("if_exists", given_or("resume", value), _IF_EXISTS)
+
+
+def as_on_change(value: object) -> Literal["refuse", "update"]:
+    """Return what happens when an experiment exists with another definition; ``refuse`` when it is not given.
+
+    :raises InvalidInputError: when it is something else.
+    """
+    return as_choice("on_change", given_or("refuse", value), _ON_CHANGE)
 
 
 def check_name_at_parse(field: str, name: object) -> None:

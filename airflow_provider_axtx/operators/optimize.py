@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_provider_axtx.core.analysis import AnalysisPlan
 from airflow_provider_axtx.core.app_observation import (
     DEFAULT_GRACE_POLLS,
     DEFAULT_GRACE_SECONDS,
@@ -44,18 +45,20 @@ from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._foreign import allowed_component
 from airflow_provider_axtx.operators._metrics import count_trial, generation_timer
 from airflow_provider_axtx.operators._new_trials import launcher_of_new_trials
+from airflow_provider_axtx.operators._optimize_deferral import may_end_soon
 from airflow_provider_axtx.operators._optimize_result import result_of
 from airflow_provider_axtx.operators._retries import with_retries
 from airflow_provider_axtx.operators.base import (
     airflow_errors,
     as_if_exists,
+    as_on_change,
     check_experiment_at_parse,
     definition_of,
     push_links,
     uncalled,
 )
 from airflow_provider_axtx.spec.limits import Limits, check_at_parse
-from airflow_provider_axtx.triggers.timing import deferral_seconds, earliest_event
+from airflow_provider_axtx.triggers.timing import earliest_event
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -94,6 +97,9 @@ class AxOptimizeOperator(CancelOnKillMixin):
     :param tracker_base_shared: pass ``tracker_base`` to the component as it is: apps report under the trial's index.
     :param if_exists: ``resume`` goes on with an experiment of the same name and definition; ``fail`` refuses one that
         this task has not created itself (templated).
+    :param on_change: see ``AxCreateExperimentOperator`` (templated).
+    :param analyze: when the experiment is explained: ``"end"``, or a number, then also whenever so many further trials
+        have completed; None is never (templated).
     :param max_failed_trials: ends when this many trials of this task have failed or timed out (templated).
     :param max_failure_rate: ends when a greater share of its ended trials has failed or timed out (templated).
     :param min_trials_for_rate: trials that must have ended before the rate counts, 5 by default (templated).
@@ -131,7 +137,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         "scheduler",
         "scheduler_args",
         "tracker_base",
-        "if_exists",
+        *("if_exists", "on_change", "analyze"),
         *_LIMITS,
         "torchx_conn_id",
         "ax_conn_id",
@@ -153,6 +159,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
         scheduler_args: Templated[Mapping[str, Any]] | None = None,
         tracker_base: str | None = None,
         if_exists: str = "resume",
+        on_change: str = "refuse",
+        analyze: Templated[int | str] | None = None,
         max_failed_trials: Templated[int] | None = None,
         max_failure_rate: Templated[float] | None = None,
         min_trials_for_rate: Templated[int] | None = None,
@@ -189,6 +197,8 @@ class AxOptimizeOperator(CancelOnKillMixin):
         self.scheduler_args = scheduler_args
         self.tracker_base = tracker_base
         self.if_exists = if_exists
+        self.on_change = on_change
+        self.analyze = analyze
         self.max_trials = max_trials
         self.parallelism = parallelism
         self.max_failed_trials = max_failed_trials
@@ -217,8 +227,10 @@ class AxOptimizeOperator(CancelOnKillMixin):
     def _check_at_parse(self) -> None:
         check_experiment_at_parse(self.experiment, self.component, self.component_args)
         check_at_parse(**{name: getattr(self, name) for name in _LIMITS})
-        if not is_templated(self.if_exists):
-            as_if_exists(self.if_exists)
+        checks: dict[str, Callable[[object], object]] = {"if_exists": as_if_exists, "on_change": as_on_change}
+        for name, check in {**checks, "analyze": AnalysisPlan.load}.items():
+            if not is_templated(getattr(self, name)):
+                check(getattr(self, name))
         for name in ("component_args", "scheduler_args"):
             if not is_templated(getattr(self, name)):
                 as_object(name, getattr(self, name))
@@ -291,6 +303,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
             store,
             spec,
             if_exists=as_if_exists(self.if_exists),
+            on_change=as_on_change(self.on_change),
             task_key=task_key,
             max_tries=identity.max_tries,
             allowed_factories=self.allowed_factories,
@@ -315,6 +328,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
                 metrics=self.metrics,
             ),
             limits=limits,
+            analysis=AnalysisPlan.load(self.analyze),
             trial_timeout=self.trial_timeout,
             early_stopping_interval=self.early_stopping_interval,
             policy=self.lost_app_policy,
@@ -352,25 +366,11 @@ class AxOptimizeOperator(CancelOnKillMixin):
                 return result_of(self, context, loop, step.finished)
             if step.changed:
                 continue
-            if self.deferrable and not self._may_end_soon(step):
+            if self.deferrable and not may_end_soon(step, self.poll_interval):
                 self._defer(context, loop, step)
             left = self.poll_interval if step.until is None else step.until - time.time()
             time.sleep(max(0.0, min(self.poll_interval, left)))
             self.check_not_killed()
-
-    def _may_end_soon(self, step: Step) -> bool:
-        """Return whether an app may end before a deferral would be over.
-
-        An app is expected to take as long as the one that ended last. Before the first has ended, nothing is known, and
-        it is awaited for the time of one deferral, which at most doubles what it costs.
-        """
-        now, deferral = time.time(), deferral_seconds()
-        if step.until is not None and step.until - now < deferral:
-            return True
-        if self.poll_interval > deferral:
-            return False
-        expected = step.last_seconds or 0.0
-        return any(abs(now - (attempt.submitted_at or now) - expected) < deferral for attempt in step.live)
 
     def _defer(self, context: Context, loop: Loop, step: Step) -> NoReturn:
         from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger, lookups_of

@@ -294,12 +294,15 @@ def _exhausted(experiment: Experiment) -> str | None:
     space = experiment.search_space
     if space.is_hierarchical:
         return None
-    points = math.prod(p.cardinality() for p in space.parameters.values() if not isinstance(p, DerivedParameter))
+    tuned = [p for p in space.parameters.values() if not isinstance(p, DerivedParameter) and not p.is_disabled]
+    points = math.prod(p.cardinality() for p in tuned)
     if points > len(experiment.trials):
         return None
     # A failed trial's parameterization may be tried again; attached trials may be outside the search space.
     arms = [trial.arm for trial in experiment.trials.values() if not trial.status.is_failed]
-    taken = {arm.signature for arm in arms if space.check_membership(arm.parameters)}
+    frozen = {p.name: p.default_value for p in space.parameters.values() if p.is_disabled}
+    inside = [arm for arm in arms if space.check_membership(arm.parameters)]
+    taken = {arm.signature for arm in inside if frozen.items() <= arm.parameters.items()}
     return (
         f"SearchSpaceExhausted: all {points} points of the search space have been tried"
         if len(taken) >= points

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import logging
 import math
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,16 +20,12 @@ from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.optimizer.combined import ax_definition
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
-from airflow_provider_axtx.spec.expressions import for_ax
 from airflow_provider_axtx.spec.generation import check_factory
-from airflow_provider_axtx.spec.parameters import ChoiceParameter, DerivedParameter, ParameterSpec, RangeParameter
 
 with quiet_import():
     from ax.api.client import Client
-    from ax.api.configs import ChoiceParameterConfig, DerivedParameterConfig, RangeParameterConfig
     from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
-    from ax.api.utils.instantiation.from_struct import experiment_from_struct
-    from ax.api.utils.structs import ExperimentStruct, GenerationStrategyDispatchStruct
+    from ax.api.utils.structs import GenerationStrategyDispatchStruct
     from ax.core.arm import Arm
     from ax.core.data import Data, DataRow
     from ax.core.experiment import Experiment
@@ -39,7 +34,6 @@ with quiet_import():
     from ax.core.parameter import Parameter
     from ax.core.trial import Trial
     from ax.core.trial_status import TrialStatus
-    from ax.exceptions.core import AxParameterWarning
     from ax.exceptions.storage import JSONEncodeError
     from ax.generation_strategy.generation_strategy import GenerationStrategy
     from ax.storage.json_store.decoder import generation_strategy_from_json
@@ -47,6 +41,7 @@ with quiet_import():
     from ax.utils.common.constants import Keys
 
     from airflow_provider_axtx.optimizer.corrections import correct_ax
+    from airflow_provider_axtx.optimizer.spaces import change_space, definitions, new_experiment
 
 correct_ax()
 _log = logging.getLogger(__name__)
@@ -93,10 +88,8 @@ def rebuild_without_strategy(snapshot: ExperimentSnapshot, spec: ExperimentSpec 
     :raises InvalidInputError: when the snapshot is not usable.
     """
     spec = spec or ExperimentSpec.from_store(snapshot.spec)
-    client, experiment = configured_client(spec, snapshot.name)
-    cast = _Cast(experiment.search_space.parameters)
-    for record in snapshot.trials:
-        _add_trial(experiment, record, cast)
+    experiment = _with_all_trials(snapshot, spec)
+    client = _client(spec, experiment)
     # Curves of an experiment that stops nothing early are for people; the model sees what it would see without them.
     seen = [o for o in snapshot.observations if o.step is None or spec.early_stopping is not None]
     _add_observations(client, experiment, _with_combined(spec, seen))
@@ -107,18 +100,25 @@ def rebuild_without_strategy(snapshot: ExperimentSnapshot, spec: ExperimentSpec 
 
 def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experiment]:
     """Return a client with search space, objective and metrics of ``spec``, without trials or generation strategy."""
-    struct = ExperimentStruct(
-        parameters=[_parameter(p) for p in spec.parameters],
-        parameter_constraints=[for_ax(text, parameters=True) for text in spec.parameter_constraints],
-        name=name,
-        description=spec.description,
-        experiment_type=None,
-        owner=None,
-    )
-    with warnings.catch_warnings():
-        # Ax would warn at each rebuild about every default that it chooses for is_ordered.
-        warnings.simplefilter("ignore", AxParameterWarning)
-        experiment = experiment_from_struct(struct)
+    experiment = new_experiment(spec, name)
+    return _client(spec, experiment), experiment
+
+
+def _with_all_trials(snapshot: ExperimentSnapshot, spec: ExperimentSpec) -> Experiment:
+    """Return the experiment with its trials; between them its search space changes as it was changed."""
+    known = definitions(snapshot, spec)
+    experiment = new_experiment(known[0][1], snapshot.name)
+    for (first, definition), (until, _) in zip(known, [*known[1:], (len(snapshot.trials), None)], strict=True):
+        if first > 0:
+            change_space(experiment, definition)
+        cast = _Cast(experiment.search_space.parameters)
+        for record in snapshot.trials[first:until]:
+            _add_trial(experiment, record, cast)
+    return experiment
+
+
+def _client(spec: ExperimentSpec, experiment: Experiment) -> Client:
+    """Return a client of an experiment, with objective and metrics of ``spec``."""
     client = Client(random_seed=spec.generation.random_seed)
     client.set_experiment(experiment)
     definition = ax_definition(spec)
@@ -129,7 +129,7 @@ def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experime
     )
     parts = [name for metric in definition.combined for name in metric.weights if name not in experiment.metrics]
     client.configure_tracking_metrics([*dict.fromkeys(parts), *spec.tracking_metrics])
-    return client, experiment
+    return client
 
 
 def new_strategy(spec: ExperimentSpec) -> GenerationStrategy:
@@ -239,22 +239,6 @@ def _strategy(spec: ExperimentSpec, experiment: Experiment, state: dict[str, Any
         for run in state["runs"]
     ]
     return generation_strategy_from_json(encoded, experiment=experiment)
-
-
-def _parameter(spec: ParameterSpec) -> RangeParameterConfig | ChoiceParameterConfig | DerivedParameterConfig:
-    if isinstance(spec, RangeParameter):
-        if spec.step_size is not None:
-            # Ax makes the same of a step size, but its values carry rounding errors, and one may lie out of bounds.
-            return ChoiceParameterConfig(spec.name, list(spec.grid), spec.parameter_type, is_ordered=True)
-        kind = int if spec.parameter_type == "int" else float
-        lower, upper = (kind(bound) for bound in spec.bounds)
-        return RangeParameterConfig(spec.name, (lower, upper), spec.parameter_type, None, spec.scaling)
-    if isinstance(spec, DerivedParameter):
-        return DerivedParameterConfig(spec.name, for_ax(spec.expression_str, parameters=True), spec.parameter_type)
-    assert isinstance(spec, ChoiceParameter)
-    return ChoiceParameterConfig(
-        spec.name, list(spec.values), spec.parameter_type, spec.is_ordered, spec.dependent_parameters
-    )
 
 
 class _Cast:

@@ -20,11 +20,14 @@ UNSTABLE_NAMES: dict[str, tuple[str, ...]] = {
     "ax.core.experiment": (
         *("Experiment", "Experiment.attach_data", "Experiment.lookup_data", "Experiment.metrics"),
         *("Experiment.optimization_config", "Experiment.search_space", "Experiment.status_quo", "Experiment.trials"),
+        *("Experiment.add_parameters_to_search_space", "Experiment.disable_parameters_in_search_space"),
     ),
     "ax.core.generator_run": ("GeneratorRun", "GeneratorRunType"),
     "ax.core.parameter": (
-        *("ChoiceParameter", "DerivedParameter", "Parameter"),
+        *("ChoiceParameter", "ChoiceParameter.is_ordered", "DerivedParameter", "FixedParameter", "Parameter"),
+        *("Parameter.is_numeric", "RangeParameter"),
         *("Parameter.cardinality", "Parameter.cast", "Parameter.python_type"),
+        *("Parameter.default_value", "Parameter.is_disabled"),
     ),
     "ax.core.trial": ("Trial", "Trial.mark_as", "Trial.mark_running"),
     "ax.core.trial_status": ("TrialStatus",),
@@ -61,6 +64,13 @@ UNSTABLE_NAMES: dict[str, tuple[str, ...]] = {
     "ax.core.analysis_card": (
         *("AnalysisCard", "AnalysisCardBase", "AnalysisCardGroup", "ErrorAnalysisCard"),
         "NotApplicableStateAnalysisCard",
+    ),
+    # Explanations.
+    "ax.adapter.torch": ("TorchAdapter", "TorchAdapter.outcomes", "TorchAdapter.predict"),
+    "ax.analysis.plotly.cross_validation": ("CrossValidationPlot", "CrossValidationPlot.compute"),
+    "ax.analysis.plotly.sensitivity": ("SensitivityAnalysisPlot", "SensitivityAnalysisPlot.compute"),
+    "ax.analysis.plotly.surface.utils": (
+        *("get_features_for_slice_or_contour", "get_fixed_values_for_slice_or_contour", "get_parameter_values"),
     ),
     # Errors.
     "ax.exceptions.core": (

@@ -25,6 +25,7 @@ from airflow_provider_axtx.plugin.answers import (
 )
 from airflow_provider_axtx.plugin.compared import add_comparison
 from airflow_provider_axtx.plugin.data import cards_json, line_json
+from airflow_provider_axtx.plugin.definition import add_definition
 from airflow_provider_axtx.plugin.dependencies import (
     MAX_INT,
     MAX_LINES,
@@ -94,6 +95,7 @@ def create_app(opened: Callable[[str], ExperimentViews], opened_to_write: Callab
     add_comparison(app, ranked)
     _add_analyses(app)
     add_v1(app, ranked)
+    add_definition(app)
     return app
 
 

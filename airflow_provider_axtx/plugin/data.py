@@ -71,16 +71,21 @@ def head_json(line: ExperimentLine) -> dict[str, Any]:
     }
 
 
-def experiment_json(view: ExperimentView, ranked: Ranked, *, is_first: bool, is_ranked: bool = True) -> dict[str, Any]:
+def experiment_json(
+    view: ExperimentView, ranked: Ranked, *, since: float | None, is_ranked: bool = True
+) -> dict[str, Any]:
     """Return an experiment with the trials of the view.
 
-    :param is_first: whether the browser has nothing of it yet; its definition, which never changes, is sent only then.
+    :param since: cursor of the browser's last answer, None before the first. The definition is sent with the first
+        answer, and when it has been changed since.
     :param is_ranked: whether it is known how the experiment stands; the browser asks again if not.
     """
     found, spec = ranked.standing, ranked.spec
+    changed_at = [change.settled_at or 0.0 for change in view.line.changes if change.changes_definition]
+    is_new = since is None or max(changed_at, default=0.0) >= since
     return {
         **head_json(view.line),
-        **({} if spec is None or not is_first else {"spec": json.loads(view.line.definition)}),
+        **({} if spec is None or not is_new else {"spec": json.loads(view.line.definition)}),
         "is_ranked": is_ranked,
         "problem": ranked.problem,
         "description": "" if spec is None else spec.description,
@@ -91,6 +96,7 @@ def experiment_json(view: ExperimentView, ranked: Ranked, *, is_first: bool, is_
         "frontier": found.frontier,
         "infeasible": found.infeasible,
         "has_curves": view.has_curves,
+        "explained_at": view.explained_at,
         "analysed_at": view.analysed_at,
         "steering": steering_json(view.line.steering),
         "changes": [change_json(change) for change in view.line.changes[-_SHOWN_CHANGES:]],
@@ -125,7 +131,7 @@ def change_json(change: Change) -> dict[str, Any]:
         "request_id": change.request_id,
         "action": change.action,
         "trial_index": change.trial_index,
-        "arguments": change.arguments,
+        "arguments": change.shown_arguments,
         "reason": change.reason,
         "requested_by": change.requested_by,
         "requested_at": change.requested_at,
@@ -150,6 +156,11 @@ def cards_json(cards: list[AnalysisCard]) -> list[dict[str, Any]]:
     return [
         {"title": card.title, "subtitle": card.subtitle, "section": card.section, "kind": card.kind} for card in cards
     ]
+
+
+def explanation_json(cards: list[AnalysisCard]) -> dict[str, Any]:
+    """Return what the model says, by kind of chart."""
+    return {"charts": [{"name": card.name, "title": card.title, **card.data} for card in cards]}
 
 
 def _improvements(best_so_far: Sequence[tuple[int, float | None]]) -> list[tuple[int, float | None]]:

@@ -46,7 +46,7 @@ def add_experiment_data(app: FastAPI, ranked: RankedExperiments) -> None:
         view = store.experiment(name, since, limit)
         is_waited_for = limit is None or sum(view.line.summary.trial_counts.values()) <= _RANKED_AT_ONCE
         known = ranked.of(store, view.line) if is_waited_for else ranked.known(view.line)
-        found = experiment_json(view, known or unranked(view.line), is_first=since is None, is_ranked=known is not None)
+        found = experiment_json(view, known or unranked(view.line), since=since, is_ranked=known is not None)
         if since is None:
             found["may_edit"] = may_edit(store, reader, name, conn_id)
         if curves:

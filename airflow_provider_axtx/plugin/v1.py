@@ -49,11 +49,13 @@ TrialIndex = Annotated[int, Path(ge=0, le=MAX_INT)]
 Reason = Annotated[str, Field(description="Why; recorded with the change")]
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """The body of a request; a field that it does not know is refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class ExperimentPatch(_Body):
+class ExperimentPatch(Body):
     """What is to be changed of an experiment; a field that is left out stays as it is."""
 
     state: Literal["run", "pause", "drain", "stop"] | None = None
@@ -66,20 +68,20 @@ class ExperimentPatch(_Body):
     reason: Reason = ""
 
 
-class TrialByHand(_Body):
+class TrialByHand(Body):
     """A trial that is to be run before the optimizer's next one."""
 
     parameters: dict[str, Any]
     reason: Reason = ""
 
 
-class Note(_Body):
+class Note(Body):
     """A note on an experiment."""
 
     text: str
 
 
-class Why(_Body):
+class Why(Body):
     """Why something is asked for."""
 
     reason: Reason = ""
@@ -115,6 +117,10 @@ class Asking:
         self._via = "rest" if "authorization" in request.headers else "page"
         self._user = user
         self._request_id = request_id
+
+    def is_repeated(self, store: ExperimentStore, name: str) -> bool:
+        """Return whether the request was recorded before."""
+        return any(change.request_id == self._request_id for change in store.changes(name))
 
     def record(
         self,
@@ -177,7 +183,7 @@ def add_v1(app: FastAPI, ranked: RankedExperiments) -> None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Answer a change that was refused with what is wrong and how to fix it."""
     try:
         yield
@@ -211,7 +217,7 @@ def _add_reads(app: FastAPI, ranked: RankedExperiments) -> None:
         since: Since = None,
     ) -> Response:
         view = store.experiment(name, since)
-        found = experiment_json(view, ranked.of(store, view.line), is_first=since is None)
+        found = experiment_json(view, ranked.of(store, view.line), since=since)
         return json_answer(request, {**found, "may_edit": may_edit(store, reader, name, conn_id)})
 
     @app.get(f"{PREFIX}/experiments/{{name}}/curves", tags=["Read"], summary="Progressive results")
@@ -259,7 +265,7 @@ def _add_changes(app: FastAPI) -> None:
         response_model=ChangesAnswer,
     )
     def patch(store: StoreToEditDep, asking: AskingDep, name: PathName, body: ExperimentPatch) -> dict[str, Any]:
-        with _refusals():
+        with refusals():
             # All are checked before the first is recorded.
             wanted = _wanted(body)
             recorded = [
@@ -276,7 +282,7 @@ def _add_changes(app: FastAPI) -> None:
         response_model=ChangeAnswer,
     )
     def note(store: StoreToEditDep, asking: AskingDep, name: PathName, body: Note) -> dict[str, Any]:
-        with _refusals():
+        with refusals():
             return asking.record(store, name, Action.NOTE, arguments=note_arguments(body.text))
 
     @app.delete(
@@ -293,7 +299,7 @@ def _add_changes(app: FastAPI) -> None:
         position: TrialIndex,
         reason: Annotated[str, Query()] = "",
     ) -> dict[str, Any]:
-        with _refusals():
+        with refusals():
             return asking.record(store, name, Action.WITHDRAW, reason=reason, arguments={"position": position})
 
 
@@ -306,7 +312,7 @@ def _add_trials(app: FastAPI) -> None:
         response_model=ChangeAnswer,
     )
     def queue(store: StoreToEditDep, asking: AskingDep, name: PathName, body: TrialByHand) -> dict[str, Any]:
-        with _refusals():
+        with refusals():
             arguments = queue_arguments(store.spec(name), body.parameters)
             return asking.record(store, name, Action.QUEUE_TRIAL, reason=body.reason, arguments=arguments)
 
@@ -318,7 +324,7 @@ def _add_trials(app: FastAPI) -> None:
         response_model=ChangeAnswer,
     )
     def stop(store: StoreToEditDep, asking: AskingDep, name: PathName, index: TrialIndex, body: Why) -> dict[str, Any]:
-        with _refusals():
+        with refusals():
             return asking.record(store, name, Action.STOP_TRIAL, reason=body.reason, trial_index=index)
 
     @app.post(
@@ -329,5 +335,5 @@ def _add_trials(app: FastAPI) -> None:
         response_model=ChangeAnswer,
     )
     def retry(store: StoreToEditDep, asking: AskingDep, name: PathName, index: TrialIndex, body: Why) -> dict[str, Any]:
-        with _refusals():
+        with refusals():
             return asking.record(store, name, Action.RETRY_TRIAL, reason=body.reason, trial_index=index)

@@ -15,13 +15,17 @@ _FREE = ("name", "description")
 def differences(stored: Mapping[str, Any], given: ExperimentSpec) -> list[str]:
     """Return what differs, one line for each field: ``parameters.c.bounds: stored [0, 1], given [0, 2]``.
 
-    The description, the order of parameters, constraints and tracking metrics, and fields of another version with their
-    default values do not count.
+    The description, the order of parameters, constraints and tracking metrics, a ``backfill_value`` that is not
+    repeated, and fields of another version with their default values do not count.
 
     :param stored: a definition as the store holds it.
     :raises InvalidInputError: when it cannot be read.
     """
-    return differing(_comparable(ExperimentSpec.from_store(stored)), _comparable(given), "stored")
+    before, after = _comparable(ExperimentSpec.from_store(stored)), _comparable(given)
+    for name, parameter in after["parameters"].items():
+        if "backfill_value" not in parameter and "backfill_value" in (known := before["parameters"].get(name, {})):
+            parameter["backfill_value"] = known["backfill_value"]
+    return differing(before, after, "stored")
 
 
 def _comparable(spec: ExperimentSpec) -> dict[str, Any]:

@@ -146,6 +146,17 @@ class ExperimentSpec(Frozen):
         """All declared metrics: the required ones, then the tracking metrics."""
         return (*self.required_metrics, *self.tracking_metrics)
 
+    @property
+    def is_hierarchical(self) -> bool:
+        """Whether some parameters exist only with certain values of others."""
+        return any(isinstance(p, ChoiceParameter) and p.dependent_parameters for p in self.parameters)
+
+    @property
+    def backfill_values(self) -> Parameters:
+        """The values that trials had before a parameter was added, by its name."""
+        given = {p.name: p.backfill_value for p in self.parameters if not isinstance(p, DerivedParameter)}
+        return {name: value for name, value in given.items() if value is not None}
+
     def read_parameters(self, given: Mapping[str, object], path: str = "parameters") -> Parameters:
         """Return a parameterization in the types of the search space, derived values computed.
 
@@ -181,7 +192,7 @@ class ExperimentSpec(Frozen):
             yield from self._baseline_problems(self.baseline)
 
     def _baseline_problems(self, given: Mapping[str, Any]) -> Iterator[Problem]:
-        if any(isinstance(p, ChoiceParameter) and p.dependent_parameters for p in self.parameters):
+        if self.is_hierarchical:
             fix = "remove it, and relative outcome constraints with it."
             yield Problem("baseline", given, "is not possible with dependent parameters in Ax", fix)
             return
@@ -194,7 +205,7 @@ class ExperimentSpec(Frozen):
     def _parameter_problems(self) -> Iterator[Problem]:
         names = [p.name for p in self.parameters]
         derived = {p.name for p in self.parameters if isinstance(p, DerivedParameter)}
-        if not any(isinstance(p, RangeParameter) or len(getattr(p, "values", ())) > 1 for p in self.parameters):
+        if not any(map(_is_tuned, self.parameters)):
             yield Problem("parameters", names, "nothing is left to tune", "add a range, or a choice of several values.")
         for i, p in enumerate(self.parameters):
             if p.name in names[:i]:
@@ -272,6 +283,12 @@ class ExperimentSpec(Frozen):
         if self.global_stopping is not None and (why := _not_improvable(objectives, constraints)):
             fix = "remove global_stopping; max_trials and time limits end every experiment."
             yield Problem("global_stopping", "improvement", why, fix)
+
+
+def _is_tuned(parameter: ParameterSpec) -> bool:
+    if isinstance(parameter, DerivedParameter) or parameter.frozen_value is not None:
+        return False
+    return isinstance(parameter, RangeParameter) or len(parameter.values) > 1
 
 
 def _known_keys(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def read_parameterization(
     problems: list[Problem] = []
     values: Parameters = {}
     free = [p for p in parameters if not isinstance(p, DerivedParameter)]
+    given = {**{p.name: p.frozen_value for p in free if p.frozen_value is not None}, **given}
     for name in sorted(set(given) - {p.name for p in parameters}):
         fix = closest(name, [p.name for p in parameters])
         problems.append(Problem(f"{path}.{name}", given[name], "is not a parameter", fix))

@@ -67,13 +67,33 @@ class _Parameter(Frozen):
             )
 
 
-class RangeParameter(_Parameter):
+class _TunedParameter(_Parameter):
+    """Base of the parameters that are not computed from others.
+
+    :param backfill_value: of a parameter that was added to an experiment: the value that its earlier trials had.
+    :param frozen_value: the value that every further trial has; None while the parameter is tuned.
+    """
+
+    backfill_value: Any = None
+    frozen_value: Any = None
+
+    def _changed_problems(self, parameter_type: str) -> Iterator[Problem]:
+        for field in ("backfill_value", "frozen_value"):
+            value = getattr(self, field)
+            if value is not None and coerce(value, parameter_type) is None:
+                fix = "write a value of that type."
+                yield Problem(field, value, f"is not of parameter_type {parameter_type!r}", fix)
+
+
+class RangeParameter(_TunedParameter):
     """A float or int parameter between two bounds (``ax.RangeParameterConfig``).
 
     :param bounds: lower and upper bound, both possible.
     :param parameter_type: ``float`` or ``int``.
     :param step_size: distance of the possible values; it must divide the range.
     :param scaling: ``linear`` or ``log``; None is linear.
+    :param backfill_value: of a parameter that was added to an experiment: the value that its earlier trials had.
+    :param frozen_value: the value that every further trial has; None while the parameter is tuned.
     """
 
     type: Literal["range"] = "range"
@@ -81,6 +101,10 @@ class RangeParameter(_Parameter):
     parameter_type: Literal["float", "int"]
     step_size: Number | None = None
     scaling: Literal["linear", "log"] | None = None
+
+    @field_serializer("backfill_value", "frozen_value")
+    def _value_in_own_type(self, value: Any) -> Any:
+        return value if value is None else coerce(value, self.parameter_type)
 
     @field_serializer("bounds")
     def _in_own_type(self, bounds: tuple[float, float]) -> list[float]:
@@ -103,6 +127,7 @@ class RangeParameter(_Parameter):
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong, with paths relative to this parameter."""
         yield from self.name_problems()
+        yield from self._changed_problems(self.parameter_type)
         lower, upper = self.bounds
         bounds = [lower, upper]
         if lower >= upper:
@@ -121,6 +146,10 @@ class RangeParameter(_Parameter):
             yield Problem("bounds", bounds, "a log-scaled parameter needs bounds above 0", fix)
         if self.step_size is not None:
             yield from self._step_problems(self.step_size, upper - lower)
+        frozen = as_number(self.frozen_value)
+        if frozen is not None and not lower <= frozen <= upper:
+            fix = f"write a value from {lower:g} to {upper:g}."
+            yield Problem("frozen_value", self.frozen_value, "is out of bounds", fix)
 
     def _whole_problems(self, lower: float, upper: float) -> Iterator[Problem]:
         if lower != int(lower) or upper != int(upper):
@@ -148,13 +177,15 @@ class RangeParameter(_Parameter):
             )
 
 
-class ChoiceParameter(_Parameter):
+class ChoiceParameter(_TunedParameter):
     """A parameter with a list of values (``ax.ChoiceParameterConfig``); one value makes it constant.
 
     :param values: the possible values, all of the parameter type.
     :param parameter_type: ``float``, ``int``, ``str`` or ``bool``.
     :param is_ordered: whether neighbours in the list are alike; None lets Ax decide.
     :param dependent_parameters: for each value, the parameters that exist only with it.
+    :param backfill_value: of a parameter that was added to an experiment: the value that its earlier trials had.
+    :param frozen_value: the value that every further trial has; None while the parameter is tuned.
     """
 
     type: Literal["choice"] = "choice"
@@ -180,6 +211,9 @@ class ChoiceParameter(_Parameter):
             raise PydanticCustomError("no_order", "is a set, which has no order", {"fix": fix})
         if isinstance(given.get("values"), (list, tuple)):
             read["values"] = [typed(value) for value in given["values"]]
+        for field in ("backfill_value", "frozen_value"):
+            if given.get(field) is not None:
+                read[field] = typed(given[field])
         if isinstance(given.get("dependent_parameters"), dict):
             read["dependent_parameters"] = {typed(v): names for v, names in given["dependent_parameters"].items()}
         return read
@@ -187,6 +221,9 @@ class ChoiceParameter(_Parameter):
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong, with paths relative to this parameter."""
         yield from self.name_problems()
+        yield from self._changed_problems(self.parameter_type)
+        if self.frozen_value is not None and self.frozen_value not in self.values:
+            yield Problem("frozen_value", self.frozen_value, "is not one of the values", "write a listed value.")
         if not self.values:
             yield Problem("values", [], "is empty", "list at least one value.")
         if len(self.values) > MAX_CHOICE_VALUES:

@@ -9,6 +9,7 @@ from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.core.records import Parameters
 from airflow_provider_axtx.core.steering import EDITABLE_LIMITS, Action, NewChange
+from airflow_provider_axtx.spec.changes import changed_spec
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.limits import read_limits
 from airflow_provider_axtx.spec.problems import closest
@@ -40,6 +41,18 @@ def queue_arguments(definition: Mapping[str, Any], given: Mapping[str, Any]) -> 
     """
     parameters: Parameters = ExperimentSpec.from_store(definition).read_parameters(given)
     return {"parameters": parameters}
+
+
+def change_arguments(definition: Mapping[str, Any], given: Mapping[str, Any], *, has_trials: bool) -> dict[str, Any]:
+    """Return the arguments of a change of the definition.
+
+    :param definition: the experiment's definition as recorded.
+    :param given: see ``changes.changed_spec``.
+    :param has_trials: whether the experiment has trials.
+    :raises InvalidInputError: names every field that is wrong or that Ax cannot change, its value and the fix.
+    """
+    changed_spec(definition, given, has_trials=has_trials)
+    return {"changes": dict(given)}
 
 
 def note_arguments(text: str) -> dict[str, Any]:

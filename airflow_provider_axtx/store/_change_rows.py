@@ -19,6 +19,7 @@ from airflow_provider_axtx.store.tables import KEY_LENGTH, REQUEST_ID_LENGTH, ch
 _TAKEN_BACK = {
     Action.RUN: (f"{Action.DRAIN}:", f"{Action.STOP}:"),
     Action.LIMITS: tuple(f"{name}:" for name in EDITABLE_LIMITS),
+    Action.CHANGE_DEFINITION: ("SearchSpaceExhausted:", "OptimizationShouldStop:", "global_stopping:"),
 }
 
 
@@ -109,10 +110,14 @@ def add(connection: sa.Connection, name: str, new: NewChange) -> Change:
         )
     )
     _take_reasons_back(connection, name, new.action)
-    return _require(connection, name, position)
+    return require(connection, name, position)
 
 
-def _require(connection: sa.Connection, name: str, position: int) -> Change:
+def require(connection: sa.Connection, name: str, position: int) -> Change:
+    """Return a change.
+
+    :raises InvalidInputError: when there is none at this position.
+    """
     row = connection.execute(select(changes.c.experiment == name, changes.c.position == position)).one_or_none()
     if row is None:
         raise InvalidInputError(
@@ -122,8 +127,10 @@ def _require(connection: sa.Connection, name: str, position: int) -> Change:
 
 
 def _repeated(known: Change, new: NewChange) -> Change:
-    asked = (str(new.action), new.trial_index, new.arguments)
-    if (known.action, known.trial_index, known.arguments) != asked:
+    # Of a change of a definition more is recorded when it is carried out.
+    arguments = {key: value for key, value in known.arguments.items() if key in new.arguments}
+    trial_index = None if new.action == Action.CHANGE_DEFINITION else known.trial_index
+    if (known.action, trial_index, arguments) != (str(new.action), new.trial_index, new.arguments):
         raise InvalidInputError(
             f"The request id {new.request_id!r} was used for another change of {known.experiment!r} ({known.action}).",
             fix="choose another request id for each change.",
@@ -152,7 +159,7 @@ def _withdraw(connection: sa.Connection, name: str, new: NewChange, now: float) 
 
     :raises TrialStateError: when it is not open any more.
     """
-    asked = _require(connection, name, int(new.arguments["position"]))
+    asked = require(connection, name, int(new.arguments["position"]))
     if not asked.is_open or not settle(connection, asked, f"withdrawn by {new.requested_by}", now):
         raise TrialStateError(
             f"Change {asked.position} of {name!r} is not open: {asked.outcome or 'no task has to carry it out'}.",

@@ -73,6 +73,14 @@ def require(connection: sa.Connection, name: str) -> sa.Row[Any]:
     return row
 
 
+def definition(connection: sa.Connection, name: str) -> dict[str, Any]:
+    """Return the experiment's definition, without its generator state, which grows to megabytes."""
+    found: dict[str, Any] | None = connection.scalar(sa.select(experiments.c.spec).where(experiments.c.name == name))
+    if found is None:
+        raise not_found(name)
+    return found
+
+
 def create(
     connection: sa.Connection,
     name: str,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_provider_axtx.core.records import Proposal, TaskIdentity, TrialRecord
+from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.records import Parameters, Proposal, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.steering import Asked, Change, NewChange, Steering
-from airflow_provider_axtx.store import _change_rows, _experiment_rows
+from airflow_provider_axtx.store import _analysis_rows, _change_rows, _definition_rows, _experiment_rows
 from airflow_provider_axtx.store._database import Database
 
 
@@ -53,6 +55,59 @@ class SteeringRecords:
         self._db.write(
             "settle_change", lambda connection: _change_rows.settle(connection, change, outcome, time.time())
         )
+
+    def backfill_values(self, name: str) -> Parameters:
+        """Return the values of parameters that were added to the experiment, for trials that are older."""
+        definition = self._db.read(lambda connection: _experiment_rows.definition(connection, name))
+        given = {one["name"]: one.get("backfill_value") for one in definition.get("parameters", ())}
+        return {parameter: value for parameter, value in given.items() if value is not None}
+
+    def change_definition(
+        self,
+        name: str,
+        asked: Change | NewChange,
+        definition: dict[str, Any],
+        *,
+        differences: Sequence[str],
+        expected_version: int,
+    ) -> Change:
+        """Put a definition in place of the recorded one, for the trials that follow.
+
+        :param asked: the open ``change_definition`` that asks for it, or a new one, which is recorded and carried out.
+        :param definition: the new ``ExperimentSpec`` as a JSON object.
+        :param differences: what differs, in words.
+        :param expected_version: ``ExperimentSnapshot.version`` that the definition was checked against.
+        :return: the change as carried out.
+        :raises StoreConflictError: when the version has moved, or the change is not open any more; read both again.
+        """
+        return self._db.write(
+            "change_definition",
+            lambda connection: _definition_rows.apply(
+                connection, asked, name, definition, differences, expected_version
+            ),
+        )
+
+    def record_explanation(
+        self, name: str, cards: Sequence[AnalysisCard], asked: Sequence[Change], outcome: str
+    ) -> None:
+        """Record what the model says about an experiment in place of what was said before.
+
+        :param cards: charts as data; the first one has ``completed``, how many trials they rest on.
+        :param asked: the open changes that are carried out with it.
+        :param outcome: what becomes of them.
+        """
+        self._db.write(
+            "record_explanation",
+            lambda connection: _analysis_rows.replace_explanation(connection, name, cards, asked, outcome),
+        )
+
+    def explanation(self, name: str) -> list[AnalysisCard]:
+        """Return what the model said last about an experiment; empty before the first time."""
+        return self._db.read(lambda connection: _analysis_rows.explanation(connection, name))
+
+    def explained(self, name: str) -> int:
+        """Return on how many completed trials the recorded explanation rests, 0 before the first."""
+        return self._db.read(lambda connection: _analysis_rows.explained(connection, name))
 
     def add_queued_trial(
         self,

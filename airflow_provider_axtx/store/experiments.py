@@ -20,7 +20,7 @@ from airflow_provider_axtx.core.records import (
     TaskIdentity,
     TrialRecord,
 )
-from airflow_provider_axtx.store import _analysis_rows, _experiment_rows, _lease, _trial_rows
+from airflow_provider_axtx.store import _analysis_rows, _definition_rows, _experiment_rows, _lease, _trial_rows
 from airflow_provider_axtx.store._attempts import AttemptRecords
 from airflow_provider_axtx.store._dag_run_rows import DagRunRecords
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
@@ -42,7 +42,8 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
     - **Idempotent.** Each method may be repeated after a crash or a lost connection, with one effect: it recognises
       what it has recorded before. A lost connection, a lock or a restart of the server is retried for
       ``retry_seconds``; a constraint is never.
-    - **Generating** (``add_trials``) is serialized by compare-and-swap on ``version``. Only it moves the version.
+    - **Generating** (``add_trials``) is serialized by compare-and-swap on ``version``. Only it and a change of the
+      definition move the version.
     - **Completing** (``complete``) locks nothing but its own trial: any number of tasks complete at once.
     - Trial indexes go up from 0 without gaps. Statuses only move forward; a terminal one never changes silently.
     - **At most one unfinished run for a trial**, recorded (``begin_attempt``) before its app is submitted.
@@ -127,6 +128,7 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
                 version=row.version,
                 trials=_trial_rows.all_records(connection, name),
                 observations=_trial_rows.observed(connection, name),
+                history=_definition_rows.history(connection, name),
             )
 
         return self._db.read(work)
@@ -138,8 +140,7 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
 
     def spec(self, name: str) -> dict[str, Any]:
         """Return the ``ExperimentSpec`` as a JSON object."""
-        spec: dict[str, Any] = self._db.read(lambda connection: _experiment_rows.require(connection, name)).spec
-        return spec
+        return self._db.read(lambda connection: _experiment_rows.definition(connection, name))
 
     def ownership(self, name: str) -> Ownership:
         """Return which DAG the experiment belongs to, and with which DAGs it is shared."""

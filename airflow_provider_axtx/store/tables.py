@@ -246,7 +246,7 @@ analyses = sa.Table(
 )
 
 #: What users want of experiments (``core.steering.Change``). A row never changes, apart from its last two columns,
-#: which are written once.
+#: which are written once; those of a change of the definition are written with its trial and more arguments.
 changes = sa.Table(
     "axtx_changes",
     metadata,

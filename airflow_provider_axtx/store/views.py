@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.analysis import EXPLANATION, AnalysisCard
 from airflow_provider_axtx.core.completed import CompletedTrial
 from airflow_provider_axtx.core.errors import StoreNotFoundError, StoreUnavailableError
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, Parameters, TrialRecord
@@ -106,6 +106,7 @@ class ExperimentView:
     :param cursor: pass it as ``since`` to get only what has changed.
     :param has_curves: whether there are observations with a step.
     :param analysed_at: when its analysis cards were recorded, or None.
+    :param explained_at: when its explanation was recorded, or None.
     """
 
     line: ExperimentLine
@@ -113,6 +114,7 @@ class ExperimentView:
     cursor: float
     has_curves: bool
     analysed_at: float | None
+    explained_at: float | None
 
 
 @dataclass(frozen=True)
@@ -277,6 +279,10 @@ class ExperimentViews:
         """Return the analysis cards recorded last, in their order."""
         return self._read(lambda connection: _analysis_rows.recorded(connection, name))
 
+    def explanation(self, name: str) -> list[AnalysisCard]:
+        """Return the charts of the explanation recorded last, in their order."""
+        return self._read(lambda connection: _analysis_rows.explanation(connection, name))
+
     def experiments_of(self, dag_id: str, run_id: str, installation: str = "") -> list[str]:
         """Return the names of the experiments that a DAG run has requested or run trials of.
 
@@ -315,11 +321,12 @@ def _experiment(connection: sa.Connection, name: str, since: float | None, limit
     if limit is not None:
         # Indexes are 0, 1, ... without gaps.
         chosen = sa.and_(chosen, trials.c.trial_index >= sum(line.summary.trial_counts.values()) - limit)
-    analysed = sa.select(sa.func.max(analyses.c.created_at)).where(analyses.c.experiment == name)
+    recorded = sa.select(sa.func.max(analyses.c.created_at)).where(analyses.c.experiment == name)
     return ExperimentView(
         line=line,
         trials=_trials(connection, name, chosen),
         cursor=line.summary.last_activity_at - OVERLAP_SECONDS,
         has_curves=connection.scalar(sa.select(_view_rows.has_steps(name))) or False,
-        analysed_at=connection.scalar(analysed),
+        analysed_at=connection.scalar(recorded.where(analyses.c.kind != EXPLANATION)),
+        explained_at=connection.scalar(recorded.where(analyses.c.kind == EXPLANATION)),
     )

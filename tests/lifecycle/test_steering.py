@@ -330,6 +330,22 @@ KILLS: dict[str, tuple[Callable[[Rig], None], Callable[[Rig], None], list[str]]]
             *("submit.before_begin_attempt", "submit.after_submit"),
         ],
     ),
+    "change_definition": (
+        one_ended,
+        lambda rig: want(rig, Action.CHANGE_DEFINITION, changes={"parameters": {"x": {"bounds": [0.0, 2.0]}}}),
+        [
+            *("definition.before_change", "store.before_change_definition_commit"),
+            *("store.after_change_definition_commit", "definition.after_change"),
+        ],
+    ),
+    "analyze": (
+        running,
+        lambda rig: want(rig, Action.ANALYZE),
+        [
+            *("explain.before_compute", "explain.before_record", "store.before_record_explanation_commit"),
+            *("store.after_record_explanation_commit", "explain.after_record"),
+        ],
+    ),
 }
 
 
@@ -351,6 +367,17 @@ def test_a_killed_step_leaves_what_is_wanted_open_or_done_once(rig: Rig, name: s
         assert rig.statuses() == {0: "RUNNING", 1: "ABANDONED", 2: "RUNNING"}
     elif name == "queue":
         assert [trial.index for trial in rig.store.trials("loop") if trial.parameters == {"x": 0.25}] == [2]
+    elif name == "change_definition":
+        assert wanted(rig) == ["from trial 2 on"]
+        assert rig.store.spec("loop")["parameters"][0]["bounds"] == [0.0, 2.0]
+        assert [(one.trials, one.spec["parameters"][0]["bounds"]) for one in rig.store.snapshot("loop").history] == [
+            (2, [0.0, 1.0])
+        ]
+    elif name == "analyze":
+        assert wanted(rig) == [
+            "Ax has no model yet: 0 trials have completed, and it fits one after the initialization."
+        ]
+        assert [card.name for card in rig.store.explanation("loop")] == ["summary"]
     else:
         assert [run.number for run in rig.store.attempts("loop", 0)] == [1, 2]
         assert rig.statuses()[0] == "RUNNING"

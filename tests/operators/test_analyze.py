@@ -16,5 +16,7 @@ def test_the_cards_are_in_the_store(execute: Execute, store: ExperimentStore) ->
     rows = [{"x1": float(i), "x2": 3.0 - i, "booth_eval": 10.0 * i} for i in range(3)]
     execute(AxAttachTrialsOperator(task_id="attach", experiment_name="booth", table=rows))
     answer = execute(AxAnalyzeOperator(task_id="analyze", experiment_name="booth"))
-    assert answer == [{"name": card.name, "title": card.title} for card in store.analyses("booth")]
+    assert answer == [
+        {"name": card.name, "title": card.title} for card in (*store.explanation("booth"), *store.analyses("booth"))
+    ]
     assert "Summary" in {card["name"] for card in answer}

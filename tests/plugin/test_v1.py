@@ -9,8 +9,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from airflow_provider_axtx.core.analysis import EXPLANATION, AnalysisCard
 from airflow_provider_axtx.core.records import TaskIdentity
-from airflow_provider_axtx.core.steering import Action
+from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.plugin.conftest import INSTALLATION
 from tests.plugin.material import SINGLE, fill
@@ -31,6 +32,8 @@ CHANGES: dict[str, tuple[str, str, dict[str, Any] | None, Action]] = {
     "queue": ("POST", "/trials", {"parameters": PARAMETERS}, Action.QUEUE_TRIAL),
     "stop a trial": ("POST", "/trials/17/stop", {"reason": "diverges"}, Action.STOP_TRIAL),
     "retry a trial": ("POST", "/trials/16/retry", {}, Action.RETRY_TRIAL),
+    "the definition": ("PATCH", "/definition", {"parameters": {"c": {"frozen_value": 2.0}}}, Action.CHANGE_DEFINITION),
+    "explain": ("POST", "/explanation", {}, Action.ANALYZE),
 }
 
 
@@ -152,6 +155,10 @@ REFUSED: dict[str, tuple[str, str, Any, int, str]] = {
     "a trial that did not fail": ("POST", "/trials/0/retry", {}, 409, "FAILED"),
     "an unknown trial": ("POST", "/trials/99/stop", {}, 404, "no trial 99"),
     "a huge number": ("POST", f"/trials/{2**40}/stop", {}, 422, "index"),
+    "a parameter of another type": (
+        *("PATCH", "/definition", {"parameters": {"c": {"parameter_type": "int"}}}, 422, "parameters.c.parameter_type"),
+    ),
+    "the same definition": ("PATCH", "/definition", {}, 422, "changes nothing"),
     "a change that is not there": ("DELETE", "/changes/5", None, 422, "no change 5"),
 }
 
@@ -237,3 +244,28 @@ def test_the_openapi_document_describes_every_versioned_route(client: TestClient
     assert document["servers"] == [{"url": "/axtx"}]
     header = document["paths"]["/v1/experiments/{name}"]["patch"]["parameters"]
     assert "Idempotency-Key" in {parameter["name"] for parameter in header}
+
+
+def test_a_changed_definition_is_sent_again_and_the_explanation_is_data(
+    client_of: Callable[[str], TestClient], filled: ExperimentStore
+) -> None:
+    client = client_of("user")
+    first = client.get("/axtx/api/experiment", params={"name": "digits"}).json()
+    since = {"name": "digits", "since": first["cursor"] + 120}
+    assert "spec" not in client.get("/axtx/api/experiment", params=since).json()
+    new = NewChange(Action.CHANGE_DEFINITION, "a", "DAG nightly", "dag", arguments={"changes": {}, "given": {}})
+    changed = {**first["spec"], "objective": "-accuracy"}
+    version = filled.snapshot("digits").version
+    filled.change_definition("digits", new, changed, differences=["objective: ..."], expected_version=version)
+    filled.record_explanation(
+        "digits", [AnalysisCard("summary", "", "", (), EXPLANATION, "", {"completed": 3})], [], ""
+    )
+    after = client.get("/axtx/api/experiment", params=since).json()
+    assert (after["spec"]["objective"], after["objective"][0]["minimize"]) == ("-accuracy", True)
+    (change,) = after["changes"]
+    assert (change["trial_index"], change["outcome"]) == (18, "from trial 18 on")
+    assert change["arguments"] == {"changes": {}, "differences": ["objective: ..."]}
+    assert (after["analysed_at"], after["explained_at"] is None) == (None, False)
+    shown = client.get(f"{ROOT}/explanation").json()
+    assert shown == {"charts": [{"name": "summary", "title": "", "completed": 3}]}
+    assert client.get(f"{ROOT}/analyses").json() == {"cards": []}
