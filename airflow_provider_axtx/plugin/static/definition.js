@@ -5,7 +5,8 @@ import { el } from "./ui.js";
 
 export function drawDefinition(place, state) {
   const { spec } = state;
-  if (!spec || place.childElementCount) return;
+  if (!spec || place.shown === spec) return;
+  place.shown = spec;
   const rows = spec.parameters.map((one) =>
     el(
       "tr",
@@ -34,6 +35,10 @@ export function drawDefinition(place, state) {
 }
 
 function domain(one) {
+  return one.frozen_value === undefined ? valuesOf(one) : `${valuesOf(one)}; frozen at ${number(one.frozen_value)}`;
+}
+
+function valuesOf(one) {
   if (one.type === "range") return `${number(one.bounds[0])} … ${number(one.bounds[1])}${one.scaling === "log" ? " (log)" : ""}`;
   return one.type === "choice" ? one.values.map(String).join(", ") : one.expression_str;
 }

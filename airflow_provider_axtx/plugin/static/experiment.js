@@ -3,6 +3,7 @@
 import { drawAnalyses } from "./analyses.js";
 import { drawCharts, loadPlotly } from "./charts.js";
 import { drawDefinition } from "./definition.js";
+import { drawExplanation } from "./explanation.js";
 import { drawHead } from "./overview.js";
 import { drawSteering } from "./steering.js";
 import { STORE_CHARTS, drawFailures } from "./store_charts.js";
@@ -48,6 +49,7 @@ export function showExperiment(main, name, store, trial) {
     drawSteering(page.steering, state, changed);
     drawTrial(page.detail, state, select, changed);
     drawCharts(page.charts, state.spec ? CHARTS : [], state, select, mark).then(() => watchCurves(page.charts, state));
+    drawExplanation(page.explanation, state, select);
     drawFailures(page.failures, state, select);
     trialTable(page.table, state, select, mark);
     drawDefinition(page.definition, state);
@@ -83,7 +85,7 @@ async function fetchNext(state) {
   if (data.curves) state.curves[state.metric] = { ...state.curves[state.metric], ...data.curves };
   if (isFirst) state.older = Math.max(0, data.trials - FIRST);
   state.data = data;
-  state.spec = data.spec ?? state.spec; // only the first answer contains it
+  state.spec = data.spec ?? state.spec; // only the first answer contains it, and one after a change
   state.mayEdit = data.may_edit ?? state.mayEdit;
   state.cursor = data.cursor;
   return true;
@@ -137,10 +139,11 @@ export function isBusy(data) {
 function skeleton(name, store) {
   const part = (id) => el("section", { id, "aria-label": id });
   const parts = { head: part("overview"), steering: part("steering"), detail: part("trial"), charts: part("charts"), failures: part("failures"), table: part("trials") };
+  parts.explanation = part("explanation");
   parts.analyses = part("analyses");
   parts.definition = part("definition");
   const crumbs = el("nav", { class: "crumbs", "aria-label": "Breadcrumb" }, el("a", { href: pageUrl({ conn_id: store }) }, "Experiments"), ` / ${store ? `${store} / ` : ""}`);
-  parts.all = [crumbs, el("h1", {}, name), parts.head, parts.steering, parts.detail, parts.charts, parts.failures, parts.table, parts.analyses, parts.definition];
+  parts.all = [crumbs, el("h1", {}, name), parts.head, parts.steering, parts.detail, parts.charts, parts.explanation, parts.failures, parts.table, parts.analyses, parts.definition];
   return parts;
 }
 

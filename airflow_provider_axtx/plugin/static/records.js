@@ -88,3 +88,9 @@ export function resourceHours(trial, now = Date.now() / 1000) {
   }
   return total;
 }
+
+/** Return the recorded changes of the definition that hold by now: the first trial of each, and what differs. */
+export function definitionChanges(state) {
+  const made = state.data.changes.filter((one) => one.action === "change_definition" && one.trial_index !== null);
+  return made.map((one) => [one.trial_index, one.arguments.differences.join("; ")]);
+}

@@ -1,5 +1,6 @@
 // What users want of an experiment: what is shown of it, and the buttons of those who may change it.
 
+import { askDefinition, askExplanation } from "./definition_change.js";
 import { ask, choiceField, textField } from "./dialogs.js";
 import { number, plural } from "./format.js";
 import { isOpen, liveApps } from "./records.js";
@@ -68,6 +69,8 @@ function buttons(state, changed) {
     wanted === "stop" ? "" : button("stop", "Stop", set("stop", "Stop the experiment?")),
     button("extend", "Change limits", () => askLimits(state, changed)),
     state.spec ? button("queue", "Queue a trial", () => askTrial(state, null, changed)) : "",
+    state.spec ? button("define", "Change the definition", () => askDefinition(state, changed)) : "",
+    button("explain", "Explain", () => askExplanation(state, changed)),
     button("note", "Write a note", () => askNote(state, changed)),
     button("tags", "Tags", () => askTags(state, changed)),
     button("archive", data.archived ? "Take out of the archive" : "Archive", () => askArchive(state, changed)),
@@ -75,7 +78,7 @@ function buttons(state, changed) {
 }
 
 /** Open a dialog, and send the change that its values make; an error stays in the dialog. */
-async function change(state, changed, { method = "PATCH", path = "", body, said, ...dialog }) {
+export async function change(state, changed, { method = "PATCH", path = "", body, said, ...dialog }) {
   const id = requestId(); // of the dialog: sending it twice changes nothing twice
   const sent = await ask({
     ...dialog,
@@ -84,7 +87,7 @@ async function change(state, changed, { method = "PATCH", path = "", body, said,
   if (sent) changed(said);
 }
 
-const why = () => textField("reason", "Why (recorded with the change)");
+export const why = () => textField("reason", "Why (recorded with the change)");
 
 function askState(state, to, title, changed) {
   const text = consequences(state)[to];
@@ -254,6 +257,8 @@ const SAID = {
   queue_trial: (one) => `queued a trial: ${Object.entries(one.arguments.parameters).map(([name, value]) => `${name} ${number(value)}`).join(", ")}`,
   retry_trial: (one) => `asked to run trial ${one.trial_index} again`,
   stop_trial: (one) => `stopped trial ${one.trial_index}`,
+  change_definition: (one) => `changed the definition: ${one.arguments.differences?.join("; ") ?? JSON.stringify(one.arguments.changes)}`,
+  analyze: () => "asked for an explanation",
   withdraw: (one) => `withdrew change ${one.arguments.position}`,
 };
 

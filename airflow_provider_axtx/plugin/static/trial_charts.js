@@ -2,7 +2,7 @@
 
 import { chooser, chosen, scaleAxis, scaleChooser } from "./choosers.js";
 import { number, plain, words } from "./format.js";
-import { LOST, byGain, completed, goalLabels, hasValues, isBest } from "./records.js";
+import { LOST, byGain, completed, definitionChanges, goalLabels, hasValues, isBest } from "./records.js";
 import { LINES, lineOptions, mix, scaleOf, spread, thinned } from "./scales.js";
 
 /** Points that one chart draws at most: more are one solid block, and slow. */
@@ -48,6 +48,16 @@ function completedValues(state, goal) {
   return completed(state).map((t) => t.values[goal]).filter((value) => value !== null);
 }
 
+/** Return a line before each trial from which on the definition was another one. */
+function changeLines(state, c) {
+  const changes = definitionChanges(state);
+  const at = ([first]) => ({ x: first - 0.5, xref: "x", yref: "paper" });
+  return {
+    shapes: changes.map((one) => ({ type: "line", ...at(one), x0: one[0] - 0.5, x1: one[0] - 0.5, y0: 0, y1: 1, line: { color: c.muted, width: 1.5, dash: "dash" } })),
+    annotations: changes.map((one) => ({ ...at(one), y: 1, yanchor: "top", xanchor: "left", text: "definition changed", hovertext: plain(one[1]), showarrow: false, font: { size: 11, color: c.muted } })),
+  };
+}
+
 const objective = {
   id: "objective",
   title: "Objective over trials",
@@ -83,7 +93,7 @@ const objective = {
     const best = state.data.best === null ? "" : ` Best so far ${number(so_far.at(-1)?.[1])} in trial ${state.data.best}.`;
     return {
       traces,
-      axes: { xaxis: { title: { text: "trial" }, dtick: state.trials.size < 10 ? 1 : null }, ...(done.length ? { yaxis: { title: { text: plain(label) }, ...scale.axis }, yaxis2: { overlaying: "y", ...NO_VALUES } } : { yaxis: NO_VALUES }) },
+      axes: { ...changeLines(state, c), xaxis: { title: { text: "trial" }, dtick: state.trials.size < 10 ? 1 : null }, ...(done.length ? { yaxis: { title: { text: plain(label) }, ...scale.axis }, yaxis2: { overlaying: "y", ...NO_VALUES } } : { yaxis: NO_VALUES }) },
       summary: `${all.length} completed trials; ${minimize ? "lower" : "higher"} is better.${note}${best}${lost.length ? ` ${lost.length} without a result.` : ""}${scale.note}`,
     };
   },
