@@ -1,4 +1,4 @@
-"""Stopping trials early: reads what live apps have reported so far, asks Ax, cancels.
+"""Stopping trials early: reads what live apps have reported so far, judges or asks Ax, cancels.
 
 Every step is recorded before the next, so the work may be cut anywhere. A decision that was not recorded is made again
 with the trial's next progressive result; a recorded one is carried out by whichever process polls the app next.
@@ -17,12 +17,15 @@ from airflow_provider_axtx.core.errors import (
     TrackerUnavailableError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.lifecycle.attempts import cancel_attempt
 from airflow_provider_axtx.lifecycle.complete import record_progress
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.halving import fallen_behind
+from airflow_provider_axtx.spec.stopping import SuccessiveHalving
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.core.records import AttemptRecord, ExperimentSnapshot
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
@@ -37,10 +40,10 @@ def stop_early(
     experiment: str,
     attempts: Sequence[AttemptRecord],
 ) -> list[int]:
-    """Record the new progressive results of live attempts, and cancel the apps of trials that Ax's strategy gives up.
+    """Record the new progressive results of live attempts, and cancel the apps of trials that the rule gives up.
 
     The trial is EARLY_STOPPED once a poll has seen the end of its app; its last step counts as its final value. Ax is
-    imported only when the experiment has a strategy and there is something new.
+    imported only when the experiment's rule needs it and there is something new.
 
     :param launcher_for: gives the launcher of an attempt.
     :param attempts: live attempts of the experiment, at most one for each trial.
@@ -54,9 +57,7 @@ def stop_early(
     crash_point("early.after_progress")
     if not any(progressed):
         return []
-    from airflow_provider_axtx.optimizer import engine as optimizer
-
-    reasons = optimizer.early_stop(store.snapshot(experiment))
+    reasons = hopeless_trials(store.snapshot(experiment))
     stopped = []
     for attempt in live:
         if (reason := reasons.get(attempt.trial_index)) is not None:
@@ -65,6 +66,17 @@ def stop_early(
                 stopped.append(attempt.trial_index)
     crash_point("early.after_cancelled")
     return stopped
+
+
+def hopeless_trials(snapshot: ExperimentSnapshot) -> dict[int, str]:
+    """Return the trials in flight that are to be stopped, by index, each with the reason."""
+    spec = ExperimentSpec.from_store(snapshot.spec)
+    if isinstance(rule := spec.early_stopping, SuccessiveHalving):
+        in_flight = [trial.index for trial in snapshot.trials if not is_terminal_trial_status(trial.status)]
+        return fallen_behind(spec, rule, snapshot, in_flight)
+    from airflow_provider_axtx.optimizer import engine as optimizer
+
+    return optimizer.early_stop(snapshot)
 
 
 def count_steps(attempt: AttemptRecord, curve_source: Mapping[str, Any] | None = None) -> int:

@@ -47,8 +47,8 @@ with quiet_import():
         rebuild,
     )
     from airflow_provider_axtx.optimizer.stopping import (
+        check_early_stopping,
         early_stop,
-        early_stopping_strategy,
         global_stop,
         global_stopping_strategy,
         improvement_stop,
@@ -193,7 +193,7 @@ def validate(spec: ExperimentSpec) -> None:
         _, experiment = configured_client(spec, spec.name)
         new_strategy(spec)
         if spec.early_stopping is not None:
-            early_stopping_strategy(spec.early_stopping, experiment)
+            check_early_stopping(spec.early_stopping, experiment)
         if spec.global_stopping is not None:
             global_stopping_strategy(spec.global_stopping)
     except (AxError, ValueError, KeyError, TypeError, NotImplementedError) as error:

@@ -1,4 +1,4 @@
-"""Asks Ax's stopping strategies which trials to stop early, and whether the experiment has ended."""
+"""Which trials to stop early, and whether the experiment has ended, as Ax's strategies decide."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from dataclasses import replace
 from airflow_provider_axtx.core.records import ExperimentSnapshot
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
+from airflow_provider_axtx.spec.halving import fallen_behind
 from airflow_provider_axtx.spec.stopping import (
     EarlyStoppingSpec,
     GlobalStoppingSpec,
     LogicalStopping,
+    PercentileStopping,
+    SuccessiveHalving,
     ThresholdStopping,
 )
 
 with quiet_import():
     from ax.core.experiment import Experiment
     from ax.early_stopping.strategies import (
-        AndEarlyStoppingStrategy,
         BaseEarlyStoppingStrategy,
-        OrEarlyStoppingStrategy,
         PercentileEarlyStoppingStrategy,
         ThresholdEarlyStoppingStrategy,
     )
@@ -29,9 +30,9 @@ with quiet_import():
 
 
 def early_stop(snapshot: ExperimentSnapshot) -> dict[int, str]:
-    """Return the trials in flight that Ax would stop now, by index, each with the reason.
+    """Return the trials in flight that the experiment's rule stops now, by index, each with the reason.
 
-    :return: empty when the experiment has no early stopping, or Ax stops none of them yet.
+    :return: empty when the experiment has no early stopping, or none of them is stopped yet.
     :raises InvalidInputError: when the snapshot is not usable.
     """
     in_flight = {trial.index for trial in snapshot.trials if not is_terminal_trial_status(trial.status)}
@@ -40,26 +41,47 @@ def early_stop(snapshot: ExperimentSnapshot) -> dict[int, str]:
     with_progress = in_flight & {o.trial_index for o in progress}
     if not with_progress:
         return {}
-    rebuilt = rebuild_without_strategy(replace(snapshot, observations=progress))
+    facts = replace(snapshot, observations=progress)
+    rebuilt = rebuild_without_strategy(facts)
     if rebuilt.spec.early_stopping is None:
         return {}
-    strategy = early_stopping_strategy(rebuilt.spec.early_stopping, rebuilt.experiment)
-    decided = strategy.should_stop_trials_early(with_progress, rebuilt.experiment)
-    return {index: reason or "Ax gave no reason" for index, reason in sorted(decided.items())}
+    return dict(sorted(_stopped(rebuilt.spec.early_stopping, rebuilt, facts, with_progress).items()))
 
 
-def early_stopping_strategy(spec: EarlyStoppingSpec, experiment: Experiment) -> BaseEarlyStoppingStrategy:
-    """Return Ax's strategy for a definition.
+def _stopped(
+    rule: EarlyStoppingSpec, rebuilt: RebuiltFacts, facts: ExperimentSnapshot, candidates: set[int]
+) -> dict[int, str]:
+    if isinstance(rule, LogicalStopping):
+        left, right = (_stopped(part, rebuilt, facts, candidates) for part in (rule.left, rule.right))
+        chosen = left.keys() & right.keys() if rule.type == "and" else left.keys() | right.keys()
+        return {index: ", ".join(part[index] for part in (left, right) if index in part) for index in chosen}
+    if isinstance(rule, SuccessiveHalving):
+        return fallen_behind(rebuilt.spec, rule, facts, candidates)
+    decided = _strategy(rule, rebuilt.experiment).should_stop_trials_early(candidates, rebuilt.experiment)
+    return {index: reason or "Ax gave no reason" for index, reason in decided.items()}
+
+
+def check_early_stopping(rule: EarlyStoppingSpec, experiment: Experiment) -> None:
+    """Check that Ax accepts a rule.
+
+    :raises ax.exceptions.core.AxError: when Ax refuses a part of it.
+    """
+    if isinstance(rule, LogicalStopping):
+        for part in (rule.left, rule.right):
+            check_early_stopping(part, experiment)
+    elif not isinstance(rule, SuccessiveHalving):
+        _strategy(rule, experiment)
+
+
+def _strategy(rule: PercentileStopping | ThresholdStopping, experiment: Experiment) -> BaseEarlyStoppingStrategy:
+    """Return Ax's strategy for a rule.
 
     :raises ax.exceptions.core.AxError: when Ax refuses it.
     """
-    if isinstance(spec, LogicalStopping):
-        logical = AndEarlyStoppingStrategy if spec.type == "and" else OrEarlyStoppingStrategy
-        return logical(early_stopping_strategy(spec.left, experiment), early_stopping_strategy(spec.right, experiment))
-    arguments = spec.model_dump(exclude={"type"})
-    if spec.metric_signatures is not None:
-        arguments["metric_signatures"] = [experiment.metrics[name].signature for name in spec.metric_signatures]
-    if isinstance(spec, ThresholdStopping):
+    arguments = rule.model_dump(exclude={"type"})
+    if rule.metric_signatures is not None:
+        arguments["metric_signatures"] = [experiment.metrics[name].signature for name in rule.metric_signatures]
+    if isinstance(rule, ThresholdStopping):
         return ThresholdEarlyStoppingStrategy(**arguments)
     return PercentileEarlyStoppingStrategy(**arguments)
 

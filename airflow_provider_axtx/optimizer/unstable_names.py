@@ -50,8 +50,7 @@ UNSTABLE_NAMES: dict[str, tuple[str, ...]] = {
     "ax.core.search_space": ("SearchSpace", "SearchSpace.set_parameter_constraints"),
     # Stopping.
     "ax.early_stopping.strategies": (
-        *("AndEarlyStoppingStrategy", "BaseEarlyStoppingStrategy", "OrEarlyStoppingStrategy"),
-        *("PercentileEarlyStoppingStrategy", "ThresholdEarlyStoppingStrategy"),
+        *("BaseEarlyStoppingStrategy", "PercentileEarlyStoppingStrategy", "ThresholdEarlyStoppingStrategy"),
         "BaseEarlyStoppingStrategy.should_stop_trials_early",
     ),
     "ax.global_stopping.strategies.improvement": (

@@ -14,9 +14,13 @@ from airflow_provider_axtx.spec.problems import Problem
 _TYPE_BY_KEY = {"bounds": "range", "values": "choice", "value": "fixed", "expression_str": "derived"}
 _RENAMED = {"value_type": "parameter_type", "dependents": "dependent_parameters"}
 #: Keys without an equivalent; harmless when their value is None or False, which is their default.
+_NO_FIDELITY = (
+    "Ax's client takes no fidelity parameter. Give the full length in component_args, let the app report progress, and "
+    'set early_stopping to {"type": "successive_halving"}: most trials then end at a small budget.'
+)
 _UNSUPPORTED = {
-    "is_fidelity": "fidelity parameters are not supported; remove the parameter and fix it in component_args.",
-    "target_value": "it belongs to fidelity and task parameters, which are not supported; remove it.",
+    "is_fidelity": _NO_FIDELITY,
+    "target_value": f"It belongs to a fidelity or task parameter. {_NO_FIDELITY}",
     "is_task": "task parameters are not supported; use a plain choice parameter.",
     "digits": "Ax's current API has no rounding; use step_size, or round in the component.",
     "logit_scale": "Ax's current API has no logit scaling; use scaling 'log' or 'linear'.",

@@ -16,8 +16,14 @@ _Count = Annotated[Whole, Field(ge=0, le=MAX_COUNT)]
 _Positive = Annotated[Whole, Field(ge=1, le=MAX_COUNT)]
 
 
+def _one_metric(names: tuple[str, ...] | None) -> Iterator[Problem]:
+    if names is not None and len(names) != 1:
+        fix = 'name one; combine two strategies with type "and" or "or" to look at two metrics.'
+        yield Problem("metric_signatures", list(names), "is not one metric", fix)
+
+
 class _CurveStopping(Frozen):
-    """The fields that both strategies on one metric's curve share; the names are Ax's.
+    """The fields that both strategies of Ax on one metric's curve share; the names are Ax's.
 
     :param metric_signatures: the name of the one metric to compare; it must be part of the objective. None means the
         objective, and the first one of several objectives.
@@ -35,9 +41,7 @@ class _CurveStopping(Frozen):
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong, with paths relative to this part."""
-        if self.metric_signatures is not None and len(self.metric_signatures) != 1:
-            fix = 'name one; combine two strategies with type "and" or "or" to look at two metrics.'
-            yield Problem("metric_signatures", list(self.metric_signatures), "is not one metric", fix)
+        yield from _one_metric(self.metric_signatures)
         lower, upper = self.min_progression, self.max_progression
         if upper is not None and lower >= upper:
             yield Problem(
@@ -81,6 +85,42 @@ class ThresholdStopping(_CurveStopping):
     metric_threshold: Number
 
 
+class SuccessiveHalving(Frozen):
+    """Asynchronous successive halving (ASHA): of the trials that reach a rung, only the best fraction goes on.
+
+    The rungs are at the steps ``min_resource``, ``min_resource * reduction_factor``, and so on.
+
+    :param min_resource: the step of the lowest rung: no trial is stopped before it.
+    :param reduction_factor: of so many trials at a rung one goes on; also the ratio of the steps of two rungs.
+    :param max_resource: no rung is at this step or above it; None sets no end.
+    :param metric_signatures: the name of the one metric to compare; it must be part of the objective. None means the
+        objective, and the first one of several objectives.
+    """
+
+    type: Literal["successive_halving"] = "successive_halving"
+    min_resource: Annotated[Number, Field(gt=0)] = 1.0
+    reduction_factor: Annotated[Whole, Field(ge=2, le=MAX_COUNT)] = 4
+    max_resource: Number | None = None
+    metric_signatures: tuple[str, ...] | None = None
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield what is wrong, with paths relative to this part."""
+        yield from _one_metric(self.metric_signatures)
+        lower, upper = self.min_resource, self.max_resource
+        if upper is not None and lower >= upper:
+            yield Problem("max_resource", upper, f"is not above min_resource {lower:g}", "raise it, or leave it out.")
+
+    def rung_of(self, step: float) -> float | None:
+        """Return the step of the highest rung that a trial has reached, or None before the lowest.
+
+        :param step: the last step that it has reported.
+        """
+        rung, found = self.min_resource, None
+        while rung <= step and (self.max_resource is None or rung < self.max_resource):
+            rung, found = rung * self.reduction_factor, rung
+        return found
+
+
 class LogicalStopping(Frozen):
     """Two strategies of which both (``and``) or one (``or``) must decide to stop."""
 
@@ -90,7 +130,7 @@ class LogicalStopping(Frozen):
 
 
 EarlyStoppingSpec = Annotated[
-    PercentileStopping | ThresholdStopping | LogicalStopping,
+    PercentileStopping | ThresholdStopping | SuccessiveHalving | LogicalStopping,
     Field(discriminator="type"),
 ]
 LogicalStopping.model_rebuild()
@@ -118,6 +158,7 @@ class GlobalStoppingSpec(Frozen):
 STRATEGIES: dict[str, type[Frozen]] = {
     "percentile": PercentileStopping,
     "threshold": ThresholdStopping,
+    "successive_halving": SuccessiveHalving,
     "and": LogicalStopping,
     "or": LogicalStopping,
 }

@@ -196,17 +196,38 @@ def test_a_trial_cancelled_for_another_reason_is_not_stopped_early(world: Callab
     assert finalize(w.store, run, poll_attempt(w.store, w.launcher, run, LostAppPolicy())).trial_status == "ABANDONED"
 
 
+HALVING = {"type": "successive_halving", "min_resource": 2, "reduction_factor": 3}
+
+
+@pytest.mark.parametrize("rule", [HALVING, {"type": "and", "left": HALVING, "right": HALVING}])
+def test_successive_halving_needs_ax_only_in_a_combination(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, rule: dict[str, Any]
+) -> None:
+    w = world(3, early_stopping=rule)
+    if rule is HALVING:
+        monkeypatch.setattr(optimizer, "early_stop", lambda facts: pytest.fail("asked Ax"))
+    for index, loss in enumerate((3.0, 1.0, 2.0)):
+        w.curve(index, [loss, loss])
+    assert w.stop_early() == [0, 2]
+    assert "not among the best 1 of 3 trials" in (w.store.attempts("curves", 0)[-1].cancel_reason or "")
+    assert w.settle(0)["trial_status"] == "EARLY_STOPPED"
+    assert w.status(1) == "RUNNING"
+
+
+@pytest.mark.parametrize("rule", [SPEC["early_stopping"], HALVING])
 @pytest.mark.parametrize("point", ["cancel.after_request", "cancel.after_cancel", "early.after_cancelled"])
-def test_killed_after_the_decision(world: Callable[..., World], point: str) -> None:
-    w = world(1)
+def test_killed_after_the_decision(world: Callable[..., World], point: str, rule: dict[str, Any]) -> None:
+    w = world(2, early_stopping=rule)
+    w.curve(1, [0.1, 0.1])
+    assert w.stop_early() == []
     w.curve(0, [9.0, 9.0])
     killed_at(point, w.stop_early)
     assert w.stop_early() == []  # decided already
     attempt = w.store.attempts("curves", 0)[-1]
     poll_attempt(w.store, w.launcher, attempt, LostAppPolicy())  # carries it out if that was not done
     assert w.settle(0)["trial_status"] == "EARLY_STOPPED"
-    assert (w.status(0), w.live_apps(), w.steps(0)) == ("EARLY_STOPPED", 0, [(1.0, 9.0), (2.0, 9.0)])
-    assert w.cluster.calls("schedule") == 1
+    assert (w.status(0), w.live_apps(), w.steps(0)) == ("EARLY_STOPPED", 1, [(1.0, 9.0), (2.0, 9.0)])
+    assert w.cluster.calls("schedule") == 2
 
 
 def test_the_end_of_a_cancelled_app_is_not_awaited(

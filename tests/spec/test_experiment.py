@@ -101,7 +101,7 @@ MALFORMED: list[tuple[dict[str, Any], str, str, str]] = [
         parameter({"type": "derived", "name": "d", "expression_str": "2 * lr", "parameter_type": "str"}),
         "parameters[1].expression_str", "'2 * lr'", "name alone",
     ),
-    (parameter(DEPTH, is_fidelity=True), "parameters[1].is_fidelity", "True", "not supported"),
+    (parameter(DEPTH, is_fidelity=True), "parameters[1].is_fidelity", "True", "successive_halving"),
     (parameter(DEPTH, digits=3), "parameters[1].digits", "3", "step_size"),
     (parameter(DEPTH, value_type="int"), "parameters[1].value_type", "'int'", "one of them"),
     (parameter(DEPTH, log_scale="yes"), "parameters[1].log_scale", "'yes'", "true or false"),

@@ -1,0 +1,17 @@
+"""Successive halving on one seed: the benchmark's own claim."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.asha import BOUNDS, MORE_TRIALS, RULES, Simulation, descent
+
+
+def test_successive_halving_uses_a_third_of_the_steps() -> None:
+    chance = np.random.default_rng(0)
+    lower, upper = np.array(BOUNDS).T
+    points = chance.uniform(lower, upper, (MORE_TRIALS, 2))
+    curves = descent(points, chance)
+    none, halving = (Simulation(RULES[number], points, curves).run() for number in (0, -1))
+    assert none[0] >= 3 * halving[0]
+    assert halving[1] <= 1.01 * none[1]

@@ -1,0 +1,85 @@
+"""Successive halving judges recorded facts: the same ones give the same answer, whatever was asked before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.halving import fallen_behind
+from airflow_provider_axtx.spec.stopping import SuccessiveHalving
+
+SMALL, LARGE = Observation(0, "size", 0.0, None, 2), Observation(1, "size", 20.0, None, 2)
+RULE = {"type": "successive_halving", "min_resource": 2, "reduction_factor": 3}
+
+
+def stopped(
+    curves: Mapping[int, list[tuple[float, float]]],
+    statuses: Mapping[int, str] | None = None,
+    objective: str = "-loss",
+    also: tuple[Observation, ...] = (),
+    **rule: Any,
+) -> list[int]:
+    """Return the trials that are stopped, given the curve of each (step and loss); all run unless told otherwise."""
+    definition = {
+        "name": "e",
+        "parameters": [{"type": "range", "name": "x", "parameter_type": "float", "bounds": [0, 1]}],
+        "objective": objective,
+        "early_stopping": {**RULE, **rule},
+    }
+    spec = ExperimentSpec.load(definition)
+    assert isinstance(spec.early_stopping, SuccessiveHalving)
+    state = {index: (statuses or {}).get(index, "RUNNING") for index in curves}
+    seen = tuple(Observation(index, "loss", mean, None, step) for index, at in curves.items() for step, mean in at)
+    trials = tuple(TrialRecord(index, f"{index}_0", {"x": 0.5}, status) for index, status in state.items())
+    facts = ExperimentSnapshot("e", "uid", spec.model_dump(mode="json"), None, 0, trials, (*seen, *also))
+    found = fallen_behind(spec, spec.early_stopping, facts, [i for i, status in state.items() if status == "RUNNING"])
+    assert all("at step" in reason for reason in found.values())
+    return list(found)
+
+
+def flat(loss: float, *steps: float) -> list[tuple[float, float]]:
+    return [(step, loss) for step in steps]
+
+
+@pytest.mark.parametrize(
+    ("curves", "options", "expected"),
+    [
+        # Before the lowest rung nothing is judged, and alone at a rung a trial goes on.
+        ({0: flat(9, 1), 1: flat(1, 1)}, {}, []),
+        ({0: flat(9, 1, 2)}, {}, []),
+        # The best one goes on, also of fewer than the factor; of six the best two do, and who equals the second.
+        ({0: flat(9, 2), 1: flat(1, 2)}, {}, [0]),
+        ({i: flat(i, 2) for i in range(6)}, {}, [2, 3, 4, 5]),
+        ({0: flat(0, 2), 1: flat(1, 2), 2: flat(1, 2), **{i: flat(5, 2) for i in (3, 4, 5)}}, {}, [3, 4, 5]),
+        # A trial is judged at the highest rung that it has reached: 6, where it is alone.
+        ({0: flat(9, 2, 6), 1: flat(1, 2)}, {}, []),
+        ({0: flat(9, 2, 6), 1: flat(1, 2, 6)}, {}, [0]),
+        # Steps may pass by a rung: its value is the first one after it.
+        ({0: [(1.5, 1.0), (2.5, 9.0)], 1: [(2, 5.0), (3, 0.1)]}, {}, [0]),
+        # No rung is at max_resource or above it.
+        ({0: flat(9, 2, 6), 1: flat(1, 2, 6)}, {"max_resource": 6}, [0]),
+        ({0: [(2, 1.0), (6, 9.0)], 1: [(2, 2.0), (6, 1.0)]}, {"max_resource": 6}, [1]),
+        # Trials that ended count, but not those whose values may be the fault itself; what is not a number is left out.
+        ({0: flat(5, 2), 1: flat(1, 2)}, {"statuses": {1: "COMPLETED"}}, [0]),
+        ({0: flat(5, 2), 1: flat(1, 2)}, {"statuses": {1: "EARLY_STOPPED"}}, [0]),
+        ({0: flat(5, 2), 1: flat(1, 2)}, {"statuses": {1: "FAILED"}}, []),
+        ({0: flat(5, 2), 1: flat(float("nan"), 2)}, {}, []),
+        # What is maximized, and a sum of which one metric was not reported at the rung.
+        ({0: flat(9, 2), 1: flat(1, 2)}, {"objective": "loss"}, [1]),
+        ({0: flat(9, 2), 1: flat(1, 2)}, {"objective": "-loss - size"}, []),
+        (
+            {0: flat(9, 2), 1: flat(1, 2)},
+            {"objective": "-loss - size", "also": (SMALL, LARGE)},
+            [1],
+        ),
+        ({0: flat(9, 2), 1: flat(1, 2)}, {"objective": "-size, -loss", "metric_signatures": ["loss"]}, [0]),
+    ],
+)  # fmt: skip
+def test_which_trials_have_fallen_behind(
+    curves: dict[int, list[tuple[float, float]]], options: dict[str, Any], expected: list[int]
+) -> None:
+    assert stopped(curves, **options) == expected
