@@ -110,6 +110,11 @@ def _torchx_connection() -> dict[str, Any]:
                 "schema": {"type": ["string", "null"]},
                 "description": "Comma-separated patterns of the components that may run. Empty allows every component.",
             },
+            "prices": {
+                "label": "Prices",
+                "schema": {"type": ["string", "null"]},
+                "description": 'What an hour costs, as a JSON object: {"cpu_hour": 0.04, "gpu_hour": 2.5}.',
+            },
         },
         "ui-field-behaviour": {
             "hidden-fields": ["host", "schema", "login", "password", "port", "extra"],

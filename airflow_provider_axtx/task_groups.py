@@ -65,6 +65,8 @@ def ax_trial_loop(
     tracker_base_shared: bool = False,
     allow_app_change: bool = False,
     metrics: Mapping[str, Any] | None = None,
+    retry_from: str = "checkpoint",
+    keep_checkpoints: str = "all",
     default_args: Mapping[str, Any] | None = None,
     ax_conn_id: str = AxHook.default_conn_name,
     torchx_conn_id: str = TorchXHook.default_conn_name,
@@ -107,6 +109,8 @@ def ax_trial_loop(
     :param shared_with: see ``AxCreateExperimentOperator``.
     :param allow_app_change: see ``TorchXSubmitTrialOperator``.
     :param metrics: where the metrics are read of a program that reports nothing, see ``TorchXSubmitTrialOperator``.
+    :param retry_from: see ``TorchXSubmitTrialOperator``.
+    :param keep_checkpoints: see ``AxCompleteTrialOperator``.
     :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
         may be repeated at any time, and a worker that dies must not end the experiment.
     :raises InvalidInputError: at DAG parse, for what is a literal.
@@ -125,8 +129,14 @@ def ax_trial_loop(
         "tracker_base_shared": tracker_base_shared,
         "allow_app_change": allow_app_change,
         "metrics": metrics,
+        "retry_from": retry_from,
     }
-    complete = {"results": results, "outlets": list(outlets), "ax_conn_id": ax_conn_id}
+    complete = {
+        "results": results,
+        "outlets": list(outlets),
+        "keep_checkpoints": keep_checkpoints,
+        "ax_conn_id": ax_conn_id,
+    }
     wait = {
         "poke_interval": as_interval("poke_interval", poke_interval, "poll_interval", poll_interval),
         "timeout": timeout,
@@ -212,6 +222,7 @@ def _round(
                 "complete": True,
                 "results": complete["results"],
                 "outlets": complete["outlets"],
+                "keep_checkpoints": complete["keep_checkpoints"],
             }
             TorchXRunTrialOperator(task_id="run", trial=trial, trial_retries=trial_retries, **run_all)
             return

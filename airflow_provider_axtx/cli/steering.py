@@ -34,6 +34,7 @@ _LIMITS = (
     Arg(("--max-seconds",), help=f"Seconds since the task first began, or {_OF_THE_DAG!r}", default=None),
     Arg(("--deadline",), help=f"ISO text with its time zone, or {_OF_THE_DAG!r}", default=None),
     Arg(("--max-resource-hours",), help=f"Core-hours or GPU-hours, or {_OF_THE_DAG!r}", default=None),
+    Arg(("--max-cost",), help=f"Money at the prices of the torchx connection, or {_OF_THE_DAG!r}", default=None),
 )
 _PARAMETERS = Arg(("parameters",), help="The parameterization as a JSON object", nargs="?", default=None)
 _LIKE = Arg(("--like",), help="Begin with the parameters of the trial with this index", type=int, default=None)

@@ -15,7 +15,7 @@ FLAGS = "{flags}"
 #: How a parameter is written as a flag unless the author says otherwise.
 DEFAULT_FLAG = "--{name}={value}"
 #: Placeholders that are no parameters; ``replica_id`` is known to the scheduler only.
-BUILTIN = ("trial_idx", "experiment_name", "tracker_base", "replica_id")
+BUILTIN = ("trial_idx", "experiment_name", "tracker_base", "checkpoint_dir", "replica_id")
 
 # ``${HOME}`` belongs to a shell, and ``\{word}`` is how an author writes braces that are meant literally.
 _PLACEHOLDER = re.compile(r"\\(?P<literal>\{[^{}]*\})|(?<!\$)\{(?P<name>[^\W\d]\w*)(?P<format>[:!][^{}]*)?\}")

@@ -9,6 +9,7 @@ import re
 MAX_SUBMISSION_KEY = 40
 _MAX_REQUEST_KEY = 200
 _HASH_CHARACTERS = 10
+_UNIQUE_TAIL = re.compile(rf"-(?P<trial>[0-9a-f]{{{_HASH_CHARACTERS}}}-t[0-9]+)-a(?P<attempt>[0-9]+)$")
 
 
 def slug(text: str, length: int) -> str:
@@ -56,8 +57,32 @@ def shortest_cut(key: str) -> int:
     return min(len(key), len(_unique_tail(key)) + 1)
 
 
+def attempt_of_key(key: str) -> int:
+    """Return the number of the attempt that a submission key names; 1 for any other text."""
+    found = _UNIQUE_TAIL.search(key)
+    return int(found["attempt"]) if found else 1
+
+
+def checkpoint_dir_for(tracker_base: str, key: str) -> str:
+    """Return where the apps of a trial keep their checkpoints: one place for all attempts of the trial.
+
+    It is beside the tracker bases of the attempts, or in the tracker base that the attempts share. Its name leaves out
+    the slug, which is cut shorter for the tenth attempt.
+
+    :param tracker_base: the tracker base of one attempt.
+    :param key: the submission key of that attempt.
+    """
+    return f"{tracker_base.rstrip('/').removesuffix(f'/{key}')}/{checkpoint_name(key)}"
+
+
+def checkpoint_name(key: str) -> str:
+    """Return the name of the folder that holds the checkpoints of the trial to which a submission key belongs."""
+    found = _UNIQUE_TAIL.search(key)
+    return f"checkpoint-{found['trial'] if found else key}"
+
+
 def _unique_tail(key: str) -> str:
-    found = re.search(rf"-[0-9a-f]{{{_HASH_CHARACTERS}}}-t[0-9]+-a[0-9]+$", key)
+    found = _UNIQUE_TAIL.search(key)
     return found[0] if found else f"-{hashlib.sha256(key.encode()).hexdigest()[:_HASH_CHARACTERS]}"
 
 

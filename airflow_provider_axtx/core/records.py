@@ -14,6 +14,10 @@ Parameters = dict[str, ParameterValue]
 
 #: Among an attempt's lookup options: when the files of its app were removed, in seconds since the epoch.
 FILES_REMOVED_AT = "files_removed_at"
+#: Among an attempt's lookup options: its trial's checkpoints were removed because another trial is better.
+CHECKPOINT_REMOVED = "checkpoint_removed"
+#: Among an attempt's lookup options: what an hour of a core and of a GPU cost when it was submitted.
+PRICES = "prices"
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,17 @@ class AttemptRecord:
     def has_files(self) -> bool:
         """Whether its app's folder, logs and tracker may still be there: they have not been removed."""
         return FILES_REMOVED_AT not in (self.lookup_options or {})
+
+    @property
+    def prices(self) -> dict[str, float]:
+        """The prices of ``cpu_hour`` and ``gpu_hour`` when it was submitted; empty when none were set."""
+        recorded = (self.lookup_options or {}).get(PRICES)
+        return dict(recorded) if isinstance(recorded, Mapping) else {}
+
+    @property
+    def may_have_checkpoint(self) -> bool:
+        """Whether its trial may have checkpoints: they have not been removed, as far as is recorded."""
+        return self.has_files and CHECKPOINT_REMOVED not in (self.lookup_options or {})
 
     def __str__(self) -> str:
         return f"trial {self.trial_index} of {self.experiment!r}, attempt {self.number}"

@@ -41,7 +41,7 @@ TASK_ACTIONS: tuple[Action, ...] = (
 #: The actions for which a task that waits has to be woken.
 WAKING_ACTIONS: tuple[Action, ...] = (*STATES, Action.LIMITS, *TASK_ACTIONS)
 #: The limits of ``AxOptimizeOperator`` that can be changed while an experiment runs.
-EDITABLE_LIMITS = ("max_trials", "max_seconds", "deadline", "max_resource_hours")
+EDITABLE_LIMITS = ("max_trials", "max_seconds", "deadline", "max_resource_hours", "max_cost")
 #: Start of the reason of a trial that a user has stopped.
 STOPPED_BY_USER = "stopped by a user"
 

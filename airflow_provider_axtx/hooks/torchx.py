@@ -11,6 +11,7 @@ from airflow.sdk import BaseHook
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import given_or, read_json
+from airflow_provider_axtx.core.numbers import as_number
 from airflow_provider_axtx.hooks.connections import afind_connection, find_connection
 from airflow_provider_axtx.hooks.home import axtx_home
 from airflow_provider_axtx.launcher.typecheck import shown
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 
 DEFAULT_SCHEDULER = "local_detached"
-_KNOWN_EXTRAS = ("scheduler", "scheduler_args", "tracker_base", "allowed_components")
+_KNOWN_EXTRAS = ("scheduler", "scheduler_args", "tracker_base", "allowed_components", "prices")
+_PRICES = ("cpu_hour", "gpu_hour")
 
 
 class RecordedAttempt(Protocol):
@@ -46,12 +48,14 @@ class TorchXSettings:
     :param tracker_base: root folder or fsspec URL below which every run gets a tracker base of its own; None means a
         folder in AIRFLOW_HOME.
     :param allowed_components: patterns (``fnmatch``) of the component references that may be run; None allows all.
+    :param prices: what ``cpu_hour`` and ``gpu_hour`` cost, in a currency of your own; recorded with each attempt.
     """
 
     scheduler: str = DEFAULT_SCHEDULER
     scheduler_args: Mapping[str, Any] = field(default_factory=dict)
     tracker_base: str | None = None
     allowed_components: tuple[str, ...] | None = None
+    prices: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tracker_root(self) -> str:
@@ -167,6 +171,7 @@ def read_settings(connection: Connection) -> TorchXSettings:
         scheduler_args=_scheduler_args(extra.get("scheduler_args"), where),
         tracker_base=tracker_base,
         allowed_components=_allowed(extra.get("allowed_components"), where),
+        prices=_prices(extra.get("prices"), where),
     )
 
 
@@ -201,3 +206,18 @@ def _allowed(value: object, where: str) -> tuple[str, ...] | None:
             fix='write for example ["utils.booth", "my_pkg.components:*"].',
         )
     return tuple(patterns)
+
+
+def _prices(value: object, where: str) -> Mapping[str, float]:
+    try:
+        given = read_json(value or "{}") if isinstance(value, str) else value or {}
+    except ValueError:
+        given = value
+    found = {name: as_number(one) for name, one in given.items()} if isinstance(given, Mapping) else None
+    if found is None or not all(name in _PRICES and price is not None and price >= 0 for name, price in found.items()):
+        raise InvalidInputError(
+            f"{where}: prices must be an object with {' and '.join(_PRICES)} as numbers of 0 or more, "
+            f"not {shown(value)}.",
+            fix='write for example {"cpu_hour": 0.04, "gpu_hour": 2.5}.',
+        )
+    return {name: price for name, price in found.items() if price is not None}

@@ -28,6 +28,9 @@ from airflow_provider_axtx.launcher.typecheck import SAMPLES, shown, type_name, 
 
 #: Arguments that are passed to every component that declares them.
 RESERVED = ("trial_idx", "experiment_name", "tracker_base")
+#: Passed to a component that declares it, unless the experiment or ``component_args`` give it: components had an
+#: argument of this name before the provider did.
+CHECKPOINT_DIR = "checkpoint_dir"
 
 _FIX = (
     "use the names and types of the component's arguments for the experiment's parameters, and pass the constant "
@@ -76,6 +79,7 @@ class Component:
         trial_index: int,
         experiment: str,
         tracker_base: str,
+        checkpoint_dir: str = "",
     ) -> AppDef:
         """Call the component for one trial.
 
@@ -84,12 +88,15 @@ class Component:
         :param trial_index: passed as ``trial_idx`` when declared.
         :param experiment: the experiment's name, passed as ``experiment_name`` when declared.
         :param tracker_base: folder or URL for results, passed as ``tracker_base`` when declared.
+        :param checkpoint_dir: folder or URL for the trial's checkpoints, passed as ``checkpoint_dir`` when declared.
         :return: an AppDef of its own, safe to change.
         :raises InvalidInputError: the values do not fit the signature (one error that lists everything and both
             sides), or the component raised, or it returned something else than an AppDef.
         """
         constants = self._constants(component_args)
-        reserved = dict(zip(RESERVED, (trial_index, experiment, tracker_base), strict=True))
+        reserved: dict[str, object] = dict(zip(RESERVED, (trial_index, experiment, tracker_base), strict=True))
+        if CHECKPOINT_DIR not in {*parameters, *constants}:
+            reserved[CHECKPOINT_DIR] = checkpoint_dir
         problems = self._name_problems(parameters, constants)
         problems += self._value_problems(parameters, "the experiment gives")
         problems += self._value_problems({n: v for n, v in reserved.items() if self._declares(n)}, "it is passed as")
@@ -198,7 +205,7 @@ class Component:
             for name, argument in self.signature.parameters.items()
             if argument.default is inspect.Parameter.empty
             and argument.kind not in _VARIABLE
-            and name not in {*parameters, *constants, *RESERVED}
+            and name not in {*parameters, *constants, *RESERVED, CHECKPOINT_DIR}
         ]
         return problems
 

@@ -87,7 +87,7 @@ def _summary(role: Role) -> str:
 def check_tracker_base(tracker_base: object) -> None:
     """Refuse a relative path: the app runs in another working directory than the task that reads its results.
 
-    :raises InvalidInputError: it is one.
+    :raises InvalidInputError: it is not an absolute path or a URL.
     """
     if not isinstance(tracker_base, str) or not ("://" in tracker_base or tracker_base.startswith("/")):
         raise InvalidInputError(

@@ -13,7 +13,7 @@ from typing import Any
 from torchx.runner import Runner
 from torchx.schedulers import get_scheduler_factories
 from torchx.schedulers.api import Scheduler
-from torchx.specs import InvalidRunConfigException
+from torchx.specs import InvalidRunConfigException, runopt
 
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError, SchedulerUnavailableError
 from airflow_provider_axtx.launcher.lookup import SchedulerFactory, connecting_factories, connection_place
@@ -182,6 +182,12 @@ def _signal_handlers_kept() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+#: Options that this package adds to those of a TorchX scheduler.
+_OWN_OPTIONS: dict[str, dict[str, runopt]] = {
+    "slurm": {"signal": runopt(None, str, False, "signal before the end, as sbatch --signal takes it: TERM@120")}
+}
+
+
 def check_options(name: str, scheduler: Scheduler, options: object) -> dict[str, Any]:
     """Return a scheduler's options as a dict, checked against what the scheduler declares.
 
@@ -196,7 +202,7 @@ def check_options(name: str, scheduler: Scheduler, options: object) -> dict[str,
             f"scheduler_args must be an object of option names and values, not {type(options).__name__}.",
             fix='pass for example scheduler_args={"partition": "gpu"}.',
         )
-    declared = dict(scheduler.run_opts())
+    declared = {**dict(scheduler.run_opts()), **_OWN_OPTIONS.get(name, {})}
     problems = [f"{option!r} is not one of its options" for option in options if option not in declared]
     for option, rule in declared.items():
         value = options.get(option)

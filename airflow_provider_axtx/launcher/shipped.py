@@ -45,6 +45,7 @@ def command(
     image: str | None = None,
     env: dict[str, str] | None = None,
     mounts: list[str] | None = None,
+    checkpoint_dir: str = "",
     **parameters: Any,
 ) -> AppDef:
     """Run a command for each trial.
@@ -65,9 +66,10 @@ def command(
         image: image for schedulers that use one
         env: environment variables
         mounts: as in TorchX: type=bind, src=/host, dst=/in/container, readonly
+        checkpoint_dir: passed by the provider
         parameters: the experiment's parameters
     """
-    values = _values(parameters, trial_idx, experiment_name, tracker_base)
+    values = _values(parameters, trial_idx, experiment_name, tracker_base, checkpoint_dir)
     if shell:
         text, given = shell_text(str(command), values)
         words = ["sh", "-c", text, "sh", *given]
@@ -98,6 +100,7 @@ def script(
     image: str | None = None,
     env: dict[str, str] | None = None,
     mounts: list[str] | None = None,
+    checkpoint_dir: str = "",
     **parameters: Any,
 ) -> AppDef:
     """Run a Python file or module for each trial.
@@ -120,9 +123,10 @@ def script(
         image: image for schedulers that use one
         env: environment variables
         mounts: see axtx.command
+        checkpoint_dir: passed by the provider
         parameters: the experiment's parameters
     """
-    values = _values(parameters, trial_idx, experiment_name, tracker_base)
+    values = _values(parameters, trial_idx, experiment_name, tracker_base, checkpoint_dir)
     program = ["-m", str(m)] if script is None else [_script_file(script, image)]
     words = [python or _python(image), *program, *CommandLine(tuple(args or ()), flag).fill(values, parameters)]
     role = _role("script", _in_folder(words, cwd, values), image, env, mounts)
@@ -149,6 +153,7 @@ def ddp(
     image: str | None = None,
     env: dict[str, str] | None = None,
     mounts: list[str] | None = None,
+    checkpoint_dir: str = "",
     **parameters: Any,
 ) -> AppDef:
     """Run a Python file or module on several processes for each trial, by TorchX's dist.ddp (torchrun).
@@ -171,9 +176,10 @@ def ddp(
         image: image for schedulers that use one
         env: environment variables
         mounts: see axtx.command
+        checkpoint_dir: passed by the provider
         parameters: the experiment's parameters
     """
-    values = _values(parameters, trial_idx, experiment_name, tracker_base)
+    values = _values(parameters, trial_idx, experiment_name, tracker_base, checkpoint_dir)
     words = CommandLine(tuple(args or ()), flag).fill(values, parameters)
     app = dist.ddp(
         # Twice: torchrun replaces a macro of its own in the arguments, ``${local_rank}``.
@@ -261,11 +267,12 @@ SHIPPED: Mapping[str, Callable[..., AppDef]] = {
 
 
 def _values(
-    parameters: Mapping[str, ParameterValue], trial_idx: int, experiment_name: str, tracker_base: str
+    parameters: Mapping[str, ParameterValue], trial_idx: int, experiment_name: str, tracker_base: str, checkpoint: str
 ) -> dict[str, str]:
     """Return the text of every placeholder."""
     builtin = {"trial_idx": str(trial_idx), "experiment_name": experiment_name, "tracker_base": tracker_base}
-    return {**{name: value_text(value) for name, value in parameters.items()}, **builtin, "replica_id": _REPLICA}
+    builtin |= {"checkpoint_dir": checkpoint, "replica_id": _REPLICA}
+    return {**{name: value_text(value) for name, value in parameters.items()}, **builtin}
 
 
 def _in_folder(words: list[str], cwd: str | None, values: Mapping[str, str]) -> list[str]:

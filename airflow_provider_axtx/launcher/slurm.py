@@ -23,6 +23,9 @@ _OPTION_CHARACTERS = {
     "mail-user": ".@+,-",
     "mail-type": ",",
 }
+#: Our own option beside TorchX's: the signal that the app gets before Slurm ends it, as ``sbatch --signal`` takes it.
+SIGNAL = "signal"
+_SIGNAL = re.compile(r"([A-Z][A-Z0-9]{1,9}|[1-9][0-9]?)(@[1-9][0-9]{0,4})?")
 _TEXT_OPTIONS = ("comment", "job_dir")
 _ROLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -40,6 +43,12 @@ def check_options(options: Mapping[str, Any]) -> None:
                 f"scheduler_args: {name} {value!r} has characters that this option of Slurm cannot have.",
                 fix=f"use only letters, digits and the characters _{characters}",
             )
+    value = options.get(SIGNAL)
+    if value is not None and not _SIGNAL.fullmatch(value):
+        raise InvalidInputError(
+            f"scheduler_args: {SIGNAL} {value!r} is not a signal and a number of seconds.",
+            fix="write for example TERM@120: the app gets SIGTERM 120 s before its time is up.",
+        )
     for name in _TEXT_OPTIONS:
         value = options.get(name)
         if value is not None and not value.isprintable():
@@ -109,6 +118,20 @@ def forbid_requeue(request: Any) -> None:
         for replica in request.replicas.values():
             replica.sbatch_opts.pop("requeue", None)
             replica.sbatch_opts["no-requeue"] = None
+
+
+def signal_before_end(request: Any, signal: str | None) -> None:
+    """Let Slurm signal the app before its time is up.
+
+    Without the letter ``B`` the processes of the job's steps get the signal, which are the app, and not the batch
+    script.
+
+    :param request: TorchX's ``SlurmBatchRequest``.
+    :param signal: as ``sbatch --signal`` takes it; None does not change the request.
+    """
+    if signal is not None:
+        for replica in request.replicas.values():
+            replica.sbatch_opts["signal"] = signal
 
 
 def name_job(request: Any, key: str) -> None:

@@ -16,8 +16,10 @@ from torchx.specs.api import MalformedAppHandleException
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.keys import checkpoint_dir_for
 from airflow_provider_axtx.core.records import ParameterValue
 from airflow_provider_axtx.launcher import kubernetes, lookup, slurm
+from airflow_provider_axtx.launcher.checkpoints import set_variables
 from airflow_provider_axtx.launcher.components import Component, check_component, load_component
 from airflow_provider_axtx.launcher.log_sources import LogSource
 from airflow_provider_axtx.launcher.logs import LogFollower, last_lines
@@ -187,14 +189,17 @@ class TorchXLauncher:
         self._check_may_submit()
         check_tracker_base(tracker_base)
         loaded = load_component(component, self._allowed_components)
+        checkpoint_dir = checkpoint_dir_for(tracker_base, submission_key)
         app = loaded.build(
             parameters,
             component_args,
             trial_index=trial_index,
             experiment=experiment,
             tracker_base=tracker_base,
+            checkpoint_dir=checkpoint_dir,
         )
         app.name = submission_key
+        set_variables(app, checkpoint_dir, submission_key, only_plain=self.scheduler == "slurm")
         return make_plan(
             loaded.name, app, self.scheduler, submission_key, self._dry_run(loaded.name, app, submission_key)
         )
@@ -371,8 +376,8 @@ class TorchXLauncher:
             slurm.check_command("sbatch")
             slurm.check_options(options)
             slurm.check_submission(app)
-            # TorchX would work in the folder itself: see ``slurm.work_in``.
-            options = {**options, "job_dir": None}
+            # TorchX would work in the folder itself, see ``slurm.work_in``, and does not know the signal.
+            options = {name: value for name, value in options.items() if name not in ("job_dir", slurm.SIGNAL)}
         with self._scheduler_errors(f"dry-run {key}"):
             try:
                 dryrun = self._schedulers.runner.dryrun(app, self.scheduler, cfg=options)
@@ -391,6 +396,7 @@ class TorchXLauncher:
             slurm.withhold_secrets(dryrun.request)
             slurm.forbid_requeue(dryrun.request)
             slurm.name_job(dryrun.request, key)
+            slurm.signal_before_end(dryrun.request, self._options.get(slurm.SIGNAL))
             slurm.work_in(dryrun.request, self._options.get("job_dir"), key)
         elif is_kubernetes:
             kubernetes.label_job(dryrun.request, key)

@@ -20,7 +20,7 @@ from airflow_provider_axtx.core.errors import (
     InvalidResultError,
     TrackerUnavailableError,
 )
-from airflow_provider_axtx.core.keys import tracker_key, tracker_step_key
+from airflow_provider_axtx.core.keys import checkpoint_dir_for, tracker_key, tracker_step_key
 from airflow_provider_axtx.launcher.regular_files import IrregularFileError, read_regular
 from airflow_provider_axtx.launcher.removal import remove_in
 
@@ -73,6 +73,30 @@ def remove_tracker(tracker_base: str, submission_key: str, *, root_must_exist: b
     if not root or name != submission_key:
         return False
     return _in_time(tracker_base, _remove_below, root, name, root_must_exist)
+
+
+def remove_checkpoint(tracker_base: str, submission_key: str, *, root_must_exist: bool = False) -> bool:
+    """Remove the checkpoints of the trial to which an attempt belongs.
+
+    :param tracker_base: the tracker base of the attempt.
+    :param submission_key: the attempt's key.
+    :param root_must_exist: see ``remove_tracker``.
+    :return: whether there were any.
+    :raises TrackerUnavailableError: they cannot be removed just now, or the folder does not exist.
+    :raises InvalidInputError: as for ``read_results``.
+    """
+    root, _, name = checkpoint_dir_for(tracker_base, submission_key).rpartition("/")
+    return _in_time(tracker_base, _remove_below, root or "/", name, root_must_exist)
+
+
+def has_checkpoint(tracker_base: str, submission_key: str) -> bool:
+    """Return whether the apps of a trial have left anything in the trial's checkpoint folder.
+
+    :raises TrackerUnavailableError: it cannot be listed just now.
+    :raises InvalidInputError: as for ``read_results``.
+    """
+    root, _, name = checkpoint_dir_for(tracker_base, submission_key).rpartition("/")
+    return bool(_in_time(tracker_base, lambda: _names_in(*_locate(root or "/", name))))
 
 
 def _remove_below(root: str, name: str, root_must_exist: bool) -> bool:

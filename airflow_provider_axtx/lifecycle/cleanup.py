@@ -202,14 +202,15 @@ class _Cleaning:
             raise
 
     def _remove_tracker(self, attempt: AttemptRecord) -> None:
-        from airflow_provider_axtx.launcher.tracker import remove_tracker
+        from airflow_provider_axtx.launcher.tracker import remove_checkpoint, remove_tracker
 
         root = attempt.tracker_base.rstrip("/").rpartition("/")[0]
         if root in self.unreachable:
             raise TrackerUnavailableError(self.unreachable[root], fix="make it reachable from this machine.")
         try:
             # An app of this host alone had its tracker here; one of a cluster may have it where this host has not.
-            remove_tracker(attempt.tracker_base, attempt.submission_key, root_must_exist=attempt.host is None)
+            for remove in (remove_tracker, remove_checkpoint):
+                remove(attempt.tracker_base, attempt.submission_key, root_must_exist=attempt.host is None)
         except TrackerUnavailableError as error:
             if not isinstance(error.__cause__, OSError):  # which concerns this tracker alone
                 self.unreachable[root] = error.message

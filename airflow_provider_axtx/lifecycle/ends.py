@@ -47,7 +47,7 @@ class Ends:
     :param trial_retries: how many infrastructure failures of a trial are followed by another attempt.
     :param check: called before anything is recorded or cancelled; raises when the task was ended meanwhile.
     :param on_change: called when something was recorded.
-    :param on_finalized: told the terminal ``TrialStatus`` name of each trial that was settled.
+    :param on_finalized: told the terminal ``TrialStatus`` name and the index of each trial that was settled.
     """
 
     store: ExperimentStore
@@ -57,7 +57,7 @@ class Ends:
     trial_retries: int
     check: Callable[[], None]
     on_change: Callable[[], None]
-    on_finalized: Callable[[str], None]
+    on_finalized: Callable[[str, int], None]
     #: The first error of the last poll, or one that polling again cannot fix.
     error: Exception | None = field(default=None, init=False)
     #: Attempts that only another host can observe, by submission key.
@@ -173,7 +173,7 @@ class Ends:
 
     def _tell(self, attempt: AttemptRecord, answer: Mapping[str, Any]) -> None:
         status = answer["trial_status"]
-        self.on_finalized(status)
+        self.on_finalized(status, attempt.trial_index)
         if status == "COMPLETED":
             values = ", ".join(f"{name} {value['mean']:.6g}" for name, value in answer["metrics"].items())
             log.info("Trial %s COMPLETED: %s", attempt.trial_index, values)

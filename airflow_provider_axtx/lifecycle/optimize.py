@@ -36,7 +36,7 @@ from airflow_provider_axtx.lifecycle.steering import read_steering
 from airflow_provider_axtx.lifecycle.submit import AppRequest, check_app, submit_trial
 from airflow_provider_axtx.lifecycle.task_trials import TaskTrials, read_task_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
-from airflow_provider_axtx.spec.limits import Limits, Progress
+from airflow_provider_axtx.spec.limits import Limits
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -97,7 +97,7 @@ class Loop(SteeredLoop):
     :param allowed_factories: patterns of what a stored ``generation.factory`` may name; None allows all.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
     :param on_attempt: told of each attempt as soon as it is recorded.
-    :param on_finalized: told the terminal ``TrialStatus`` name of each trial that this loop has settled.
+    :param on_finalized: told the terminal ``TrialStatus`` name and the index of each trial that this loop settles.
     :param generating: gives what is entered around each request for a trial.
     :param analysis: when the experiment is explained.
     """
@@ -118,7 +118,7 @@ class Loop(SteeredLoop):
     allowed_factories: Sequence[str] | None = None
     check: Callable[[], None] = lambda: None
     on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None
-    on_finalized: Callable[[str], None] = lambda status: None
+    on_finalized: Callable[[str, int], None] = lambda status, trial_index: None
     generating: Callable[[], AbstractContextManager[object]] = nullcontext
     analysis: AnalysisPlan = field(default_factory=AnalysisPlan)
     _changed: bool = field(default=False, init=False)
@@ -174,15 +174,13 @@ class Loop(SteeredLoop):
         until = self._until(own, live)
         return Step(self._changed, live, until, None, own.last_seconds, self._reporting(live), error, seen)
 
-    def progress(self) -> Progress:
-        """Return how far the trials of this loop have come."""
-        return read_task_trials(self.store, self.experiment, self.task_key).progress(self.started_at)
+    def trials_of_task(self) -> TaskTrials:
+        """Return the trials of this loop and their attempts, as they are recorded now."""
+        return read_task_trials(self.store, self.experiment, self.task_key)
 
     def table(self) -> str:
         """Return a line for each trial of this loop: status, attempts, run time, metrics, parameters."""
-        return read_task_trials(self.store, self.experiment, self.task_key).table(
-            self.store.snapshot(self.experiment).observations
-        )
+        return self.trials_of_task().table(self.store.snapshot(self.experiment).observations)
 
     def _trials_of_task(self) -> TaskTrials:
         """Return this loop's trials and their runs; read again only after this step has changed something."""

@@ -12,14 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_axtx.core.checkpoints import RetryFrom
 from airflow_provider_axtx.core.errors import DuplicateAppError, ExperimentExistsError, TrialStateError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.inputs import differing
 from airflow_provider_axtx.core.keys import submission_key, tracker_base_for
-from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
+from airflow_provider_axtx.core.records import PRICES, AttemptRecord, TaskIdentity
 from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
-from airflow_provider_axtx.launcher.tracker import remove_results
+from airflow_provider_axtx.launcher.tracker import remove_checkpoint, remove_results
 from airflow_provider_axtx.lifecycle.attempts import KILLED, await_end, cancel_attempt, find_app
 from airflow_provider_axtx.lifecycle.complete import conclude_patiently
 from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
@@ -47,6 +48,9 @@ class AppRequest:
     :param trial_retries: how many attempts that ended by an infrastructure failure are followed by another.
     :param metrics: where the metrics of a program are read that reports nothing by itself, see
         ``core.metric_sources``.
+    :param retry_from: ``checkpoint`` leaves what earlier attempts of a trial have left in its checkpoint folder to the
+        next one; ``beginning`` removes it before another attempt begins.
+    :param prices: what ``cpu_hour`` and ``gpu_hour`` cost, recorded with each attempt.
     :param allow_app_change: whether trials may run another component, with other constant arguments or on another
         scheduler than the experiment's trials before.
     """
@@ -57,6 +61,8 @@ class AppRequest:
     tracker_root: str = ""
     tracker_base_shared: bool = False
     trial_retries: int = 0
+    retry_from: RetryFrom = "checkpoint"
+    prices: Mapping[str, float] = field(default_factory=dict)
     allow_app_change: bool = False
     metrics: Mapping[str, Any] | None = None
 
@@ -163,6 +169,10 @@ class _Submission:
         if request.tracker_base_shared:
             # Shared by all attempts: what an earlier one left there must not be read as this one's result.
             remove_results(base, self.trial.trial_index)
+        if attempt > 1 and request.retry_from == "beginning":
+            # Before the attempt is recorded: from then on its app may have written what must stay.
+            remove_checkpoint(base, key)
+            crash_point("submit.after_checkpoint_removed")
         crash_point("submit.before_begin_attempt")
         return self.store.begin_attempt(
             self.trial.experiment,
@@ -174,7 +184,7 @@ class _Submission:
             reopen_reason="cleared in Airflow, runs again" if reopen else None,
             cpus=asked.cpu or asked.replicas,
             gpus=asked.gpu,
-            lookup_options=self.launcher.lookup_options(),
+            lookup_options={**self.launcher.lookup_options(), **({PRICES: request.prices} if request.prices else {})},
             host=self.launcher.host,
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
+from airflow_provider_axtx.core.usage import rate_of, usage_of
 from airflow_provider_axtx.lifecycle.attempts import KILLED
 from airflow_provider_axtx.lifecycle.submit import was_cleared
 from airflow_provider_axtx.spec.limits import Progress
@@ -77,16 +78,11 @@ class TaskTrials:
 
     def progress(self, started_at: float) -> Progress:
         """Return how far the trials have come."""
-        now = time.time()
-        hours, rate = {"cpu": 0.0, "gpu": 0.0}, {"cpu": 0, "gpu": 0}
-        for attempt in (attempt for attempts in self.attempts.values() for attempt in attempts):
-            seconds = _run_seconds(attempt, now)
-            for name, number in (("cpu", attempt.cpus), ("gpu", attempt.gpus)):
-                hours[name] += number * seconds / 3600
-                rate[name] += number if seconds and attempt.finished_at is None else 0
+        now, every = time.time(), [attempt for attempts in self.attempts.values() for attempt in attempts]
+        used, rate = usage_of(every, now), rate_of(every, now)
         ended = [trial for trial in self.trials if is_terminal_trial_status(trial.status)]
         failed = sum(_has_failed(trial) for trial in ended)
-        return Progress(started_at, len(ended), failed, hours, rate)
+        return Progress(started_at, len(ended), failed, used.hours, rate.hours, used.cost, rate.cost or 0.0)
 
     def table(self, observations: Sequence[Observation]) -> str:
         """Return a line for each trial: status, attempts, seconds since submission, metrics, parameters."""
@@ -121,16 +117,6 @@ def read_task_trials(store: ExperimentStore, experiment: str, task_key: str) -> 
 def _has_failed(trial: TrialRecord) -> bool:
     timed_out = trial.status == "ABANDONED" and (trial.reason or "").startswith(TIMEOUT)
     return trial.status == "FAILED" or timed_out
-
-
-def _run_seconds(attempt: AttemptRecord, now: float) -> float:
-    """Return for how long the app of an attempt has run: without its time in a queue, where the scheduler tells."""
-    began = attempt.started_at
-    if began is None and attempt.finished_at is not None:
-        began = attempt.submitted_at  # it ended before any poll saw it run
-    if began is None:
-        return 0.0
-    return max(0.0, (attempt.ended_at or attempt.finished_at or now) - began)
 
 
 def _runs_again(trial: TrialRecord, last: AttemptRecord | None, task: TaskIdentity | None) -> bool:

@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_axtx.assets import best_extra, fill_outlets, is_experiment_asset, trial_extra
 from airflow_provider_axtx.core.inputs import as_object, is_given
 from airflow_provider_axtx.core.xcom import TrialOutcome
-from airflow_provider_axtx.operators._metrics import count_trial
+from airflow_provider_axtx.operators._app_request import prune_checkpoints
+from airflow_provider_axtx.operators._metrics import count_trial, count_usage
 from airflow_provider_axtx.operators.base import LineageMixin, as_given
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_axtx.core.checkpoints import Keep
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 
 def complete_from_task(
-    task: LineageMixin, context: Context, store: ExperimentStore, run: Mapping[str, Any], results: object
+    task: LineageMixin, context: Context, store: ExperimentStore, run: Mapping[str, Any], results: object, keep: Keep
 ) -> dict[str, Any]:
     """Read the results of a run that has ended, record the outcome and tell it: log, stats, lineage, assets.
 
     :param run: the run as JSON, with its terminal ``trial_status``.
     :param results: as for ``AxCompleteTrialOperator``.
-    :return: the run with ``metrics`` and the final ``trial_status``.
+    :param keep: of which trials of the experiment the checkpoints are kept.
+    :return: the run with ``metrics``, ``usage`` and the final ``trial_status``.
     """
     from airflow_provider_axtx.lifecycle.complete import complete_trial
     from airflow_provider_axtx.lifecycle.ownership import require_own
@@ -38,7 +41,10 @@ def complete_from_task(
     if outcome.trial_status == "COMPLETED":
         # Any other one was counted by the task that saw its app end.
         count_trial(task, completed["trial_status"])
+    used = count_usage(task, store.attempts(outcome.experiment, outcome.trial_index))
+    completed["usage"] = used.to_json()
     task.note_lineage(outcome.experiment, [completed])
+    prune_checkpoints(task, store, outcome.experiment, keep)
     _fill_outlets(task, context, store, completed)
     if completed["trial_status"] == "COMPLETED":
         task.log.info("Trial %(trial_index)s COMPLETED: %(metrics)s", completed)
@@ -68,13 +74,20 @@ def drop_outlets(task: LineageMixin) -> None:
 
 
 def announce_best(
-    task: LineageMixin, context: Context, spec: ExperimentSpec, best: Sequence[dict[str, Any]]
+    task: LineageMixin,
+    context: Context,
+    store: ExperimentStore,
+    spec: ExperimentSpec,
+    best: Sequence[dict[str, Any]],
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """Tell what is best: log, lineage, assets.
 
     :param best: the best trial, or those of the Pareto frontier, as ``optimizer.best`` returns them.
-    :return: the best trial, or the list for several objectives.
+    :return: the best trial with ``checkpoint_dir``, or the list for several objectives.
     """
+    from airflow_provider_axtx.lifecycle.checkpoints import with_checkpoints
+
+    best = with_checkpoints(store, spec.name, best)
     for entry in best:
         task.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
     task.note_lineage(spec.name, best)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow.sdk.observability import stats as stats_module
 
 from airflow_provider_axtx.compat import stats_functions
+from airflow_provider_axtx.core.usage import usage_of
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
+
+    from airflow_provider_axtx.core.records import AttemptRecord
+    from airflow_provider_axtx.core.usage import Usage
 
 stats = stats_functions(stats_module)
 
@@ -22,6 +27,23 @@ def count_trial(operator: BaseOperator, status: str) -> None:
     :param status: its terminal Ax ``TrialStatus`` name.
     """
     stats.incr(f"axtx.trials.{status.lower()}", tags={"dag_id": operator.dag_id})
+
+
+def count_usage(operator: BaseOperator, attempts: Sequence[AttemptRecord]) -> Usage:
+    """Count what the attempts of a trial that has ended have used.
+
+    :return: the same in hours.
+    """
+    used = usage_of(attempts, time.time())
+    figures = {
+        "cpu_seconds": used.cpu * 3600,
+        "gpu_seconds": used.gpu * 3600,
+        "cost_hundredths": 100 * (used.cost or 0),
+    }
+    for name, figure in figures.items():
+        if count := round(figure):
+            stats.incr(f"axtx.{name}", count, tags={"dag_id": operator.dag_id})
+    return used
 
 
 @contextmanager

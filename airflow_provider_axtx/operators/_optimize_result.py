@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.core.errors import TrialNotFoundError
+from airflow_provider_axtx.core.usage import saved_by, usage_of
 from airflow_provider_axtx.operators._completing import announce_best, drop_outlets
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_axtx.core.records import ExperimentSnapshot
     from airflow_provider_axtx.lifecycle.optimize import Loop
     from airflow_provider_axtx.operators.base import LineageMixin
+    from airflow_provider_axtx.store.experiments import ExperimentStore
 
 _SHOWN_REASONS = 5
 
@@ -38,16 +41,24 @@ def result_of(task: LineageMixin, context: Context, loop: Loop, stop_reason: str
         raise AirflowFailException(f"Experiment {loop.experiment!r} ended because of {stop_reason}. {reasons}")
     return {
         "experiment": loop.experiment,
-        "best": _best(task, context, snapshot),
+        "best": _best(task, context, loop.store, snapshot),
         "trials": counts,
         "n_trials": len(snapshot.trials),
         "stop_reason": stop_reason,
-        "resource_hours": dict(loop.progress().hours or {}),
+        **_usage(loop),
     }
 
 
+def _usage(loop: Loop) -> dict[str, Any]:
+    """Return what the trials of this loop have used, and what was not used."""
+    own, now = loop.trials_of_task(), time.time()
+    used = usage_of((attempt for attempts in own.attempts.values() for attempt in attempts), now)
+    saved = saved_by(own.trials, own.attempts, now)
+    return {"resource_hours": used.hours, "cost": used.cost, "saved": saved.to_json()}
+
+
 def _best(
-    task: LineageMixin, context: Context, snapshot: ExperimentSnapshot
+    task: LineageMixin, context: Context, store: ExperimentStore, snapshot: ExperimentSnapshot
 ) -> dict[str, Any] | list[dict[str, Any]] | None:
     from airflow_provider_axtx.optimizer import engine as optimizer
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -58,4 +69,4 @@ def _best(
         task.log.warning("%s", error)
         drop_outlets(task)
         return None
-    return announce_best(task, context, ExperimentSpec.from_store(snapshot.spec), best)
+    return announce_best(task, context, store, ExperimentSpec.from_store(snapshot.spec), best)

@@ -10,6 +10,7 @@ from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
 from airflow_provider_axtx.core.analysis import AnalysisPlan
+from airflow_provider_axtx.core.checkpoints import as_keep
 from airflow_provider_axtx.core.errors import ExperimentPausedError, TrialsPendingError
 from airflow_provider_axtx.core.inputs import (
     ComponentRef,
@@ -322,9 +323,12 @@ class AxCompleteTrialOperator(BaseAxOperator):
     :param run: the output of the sensor or of ``TorchXRunTrialOperator`` (templated).
     :param results: None reads the tracker as Ax's ``TorchXMetric`` does; or a dict ``{metric: mean}`` or
         ``{metric/mean: m, metric/sem: s}`` (templated); or a callable that returns one for the run.
+    :param keep_checkpoints: of which trials of the experiment the checkpoints are kept that never run again: ``all``,
+        ``best`` (the best trial so far, or those of the Pareto frontier) or ``none``.
     :param ax_conn_id: connection of the experiment store.
     :param outlets: with an ``assets.experiment_asset(...)`` among them, a trial that is COMPLETED gives it an event.
-    :return: the run with ``metrics`` and the final ``trial_status``.
+    :return: the run with ``metrics``, the final ``trial_status``, and ``usage``: the core-hours, GPU-hours and cost of
+        the trial's attempts, ``{cpu, gpu, cost}``.
     """
 
     template_fields: Sequence[str] = ("run", "results", "ax_conn_id")
@@ -337,16 +341,19 @@ class AxCompleteTrialOperator(BaseAxOperator):
         *,
         run: Templated[Mapping[str, Any]],
         results: Results | Templated[Mapping[str, Any]] = None,
+        keep_checkpoints: str = "all",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.run = run
         self.results = uncalled(results)
+        self.keep_checkpoints = as_keep(keep_checkpoints)
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the results and record the outcome."""
-        return complete_from_task(self, context, self.ax_hook.store, as_object("run", self.run), self.results)
+        run, keep = as_object("run", self.run), self.keep_checkpoints
+        return complete_from_task(self, context, self.ax_hook.store, run, self.results, keep)
 
 
 class AxBestTrialOperator(BaseAxOperator):
@@ -360,7 +367,8 @@ class AxBestTrialOperator(BaseAxOperator):
     :param allowed_factories: see ``AxCreateExperimentOperator``; a model of a stored strategy needs it.
     :param ax_conn_id: connection of the experiment store.
     :param outlets: an ``assets.experiment_asset(...)`` among them gets an event with the result.
-    :return: ``{trial_index, arm_name, parameters, metrics}``, or a list of them for several objectives.
+    :return: ``{trial_index, arm_name, parameters, metrics, checkpoint_dir}``, or a list of them for several objectives;
+        ``checkpoint_dir`` is where the trial's checkpoints are, None when it has none.
     """
 
     template_fields: Sequence[str] = ("experiment_name", "ax_conn_id")
@@ -393,4 +401,4 @@ class AxBestTrialOperator(BaseAxOperator):
         best = optimizer.best(
             facts, use_model_predictions=self.use_model_predictions, allowed_factories=self.allowed_factories
         )
-        return announce_best(self, context, ExperimentSpec.from_store(facts.spec), best)
+        return announce_best(self, context, store, ExperimentSpec.from_store(facts.spec), best)

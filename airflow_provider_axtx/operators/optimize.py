@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -32,18 +33,17 @@ from airflow_provider_axtx.core.inputs import (
     as_interval,
     as_object,
     as_seconds,
-    is_given,
     is_templated,
 )
 from airflow_provider_axtx.core.metric_sources import check_metrics
 from airflow_provider_axtx.core.ownership import as_dag_ids
 from airflow_provider_axtx.core.patience import Patience
 from airflow_provider_axtx.links import ExperimentLink
+from airflow_provider_axtx.operators._app_request import SettlesTrialsMixin
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
 from airflow_provider_axtx.operators._definition import definition_of_task
-from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._foreign import allowed_component
-from airflow_provider_axtx.operators._metrics import count_trial, generation_timer
+from airflow_provider_axtx.operators._metrics import generation_timer
 from airflow_provider_axtx.operators._new_trials import launcher_of_new_trials
 from airflow_provider_axtx.operators._optimize_deferral import may_end_soon
 from airflow_provider_axtx.operators._optimize_result import result_of
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 _LIMITS: tuple[str, ...] = tuple(Limits.model_fields)
 
 
-class AxOptimizeOperator(CancelOnKillMixin):
+class AxOptimizeOperator(SettlesTrialsMixin):
     """Runs a whole experiment: generates trials, keeps ``parallelism`` apps running, refills a slot at once.
 
     While it waits deferred it holds no worker slot. A deferral takes at least ``[workers] min_heartbeat_interval`` and
@@ -108,11 +108,14 @@ class AxOptimizeOperator(CancelOnKillMixin):
     :param max_resource_hours: ends when the apps' core-hours or GPU-hours, from start to end, reach this; an app that
         names no cores counts as one for each replica (templated).
     :param resource: ``cpu`` or ``gpu``: which hours ``max_resource_hours`` limits (templated).
+    :param max_cost: ends when the apps have cost this much, at the ``prices`` of the connection (templated).
     :param on_stop: what a limit does to the apps that still run: ``drain`` lets them end, ``cancel`` cancels them.
     :param on_trial_failure: ``continue``, since a failed trial is data for Ax; or ``fail``, which ends the experiment
         at the first one and fails the task.
     :param trial_timeout: seconds since its submission after which an app is cancelled and its trial ABANDONED.
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure.
+    :param retry_from: see ``TorchXSubmitTrialOperator`` (templated).
+    :param keep_checkpoints: see ``AxCompleteTrialOperator``.
     :param poll_interval: seconds between two looks at the apps; ``poke_interval`` is the same.
     :param early_stopping_interval: seconds between two looks at progressive results, if the experiment stops early.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
@@ -126,8 +129,9 @@ class AxOptimizeOperator(CancelOnKillMixin):
     :param metrics: where the metrics are read of a program that reports nothing, see ``TorchXSubmitTrialOperator``.
     :param torchx_conn_id: connection of the scheduler.
     :param ax_conn_id: connection of the experiment store.
-    :return: ``{experiment, best, trials: {status: n}, n_trials, stop_reason, resource_hours: {cpu, gpu}}``; ``best``
-        is one trial, the Pareto frontier as a list for several objectives, or None if no trial is feasible.
+    :return: ``{experiment, best, trials: {status: n}, n_trials, stop_reason, resource_hours: {cpu, gpu}, cost,
+        saved}``; ``best`` is one trial, the Pareto frontier as a list for several objectives, or None if no trial is
+        feasible; ``cost`` is None without prices; ``saved`` is what early stopping and continuing have saved.
     """
 
     template_fields: Sequence[str] = (
@@ -137,7 +141,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         "scheduler",
         "scheduler_args",
         "tracker_base",
-        *("if_exists", "on_change", "analyze"),
+        *("retry_from", "if_exists", "on_change", "analyze"),
         *_LIMITS,
         "torchx_conn_id",
         "ax_conn_id",
@@ -168,6 +172,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         max_seconds: Templated[float | timedelta] | None = None,
         max_resource_hours: Templated[float] | None = None,
         resource: str = "cpu",
+        max_cost: Templated[float] | None = None,
         on_trial_failure: str = "continue",
         on_stop: str = "drain",
         trial_timeout: float | timedelta = timedelta(days=7),
@@ -208,6 +213,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
         self.max_seconds = max_seconds
         self.max_resource_hours = max_resource_hours
         self.resource = resource
+        self.max_cost = max_cost
         self.on_trial_failure = on_trial_failure
         self.on_stop = on_stop
         self.trial_timeout = as_seconds("trial_timeout", trial_timeout)
@@ -288,10 +294,10 @@ class AxOptimizeOperator(CancelOnKillMixin):
     def _make_loop(self, identity: TaskIdentity) -> Loop:
         from airflow_provider_axtx.lifecycle.generate import start_loop
         from airflow_provider_axtx.lifecycle.optimize import Loop
-        from airflow_provider_axtx.lifecycle.submit import AppRequest
 
         spec = definition_of_task(self.ax_hook.store, self.experiment, identity)
         limits = Limits.load(**{name: getattr(self, name) for name in _LIMITS})
+        self.check_prices(limits.max_cost)
         component = allowed_component(self, self.component, self.allowed_components, self.torchx_hook)
         component_args = as_object("component_args", self.component_args)
         launcher, refusal = launcher_of_new_trials(self, identity, self.scheduler, self.scheduler_args)
@@ -317,16 +323,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
             task_key=task_key,
             identity=identity,
             started_at=record.started_at,
-            request=AppRequest(
-                component=component,
-                component_args=component_args,
-                tracker_base=str(self.tracker_base) if is_given(self.tracker_base) else None,
-                tracker_base_shared=self.tracker_base_shared,
-                tracker_root=self.torchx_hook.settings.tracker_root,
-                trial_retries=self.trial_retries,
-                allow_app_change=self.allow_app_change,
-                metrics=self.metrics,
-            ),
+            request=self.app_request(component, component_args),
             limits=limits,
             analysis=AnalysisPlan.load(self.analyze),
             trial_timeout=self.trial_timeout,
@@ -336,7 +333,7 @@ class AxOptimizeOperator(CancelOnKillMixin):
             refusal=refusal,
             allowed_factories=self.allowed_factories,
             check=self.check_not_killed,
-            on_finalized=lambda status: count_trial(self, status),
+            on_finalized=functools.partial(self.note_end, spec.name),
             generating=lambda: generation_timer(self),
         )
 

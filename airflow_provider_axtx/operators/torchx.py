@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_axtx.core.checkpoints import as_keep
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.inputs import (
     DEFAULT_INTERVAL,
@@ -31,8 +32,8 @@ from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial, TrialOutcome
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
+from airflow_provider_axtx.operators._app_request import AppRequestMixin
 from airflow_provider_axtx.operators._completing import complete_from_task
-from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._foreign import allowed_component
 from airflow_provider_axtx.operators._metrics import count_trial
 from airflow_provider_axtx.operators._scope import task_scope
@@ -63,6 +64,7 @@ _APP_FIELDS: tuple[str, ...] = (
     "scheduler",
     "scheduler_args",
     "tracker_base",
+    "retry_from",
     "torchx_conn_id",
     "ax_conn_id",
 )
@@ -71,14 +73,14 @@ REAPED = "reaped: its tasks have ended and none waits for it"
 _APP_RENDERERS = {"trial": "json", "component_args": "json", "scheduler_args": "json"}
 
 
-class _SubmitTrialMixin(CancelOnKillMixin):
+class _SubmitTrialMixin(AppRequestMixin):
     """Base of the operators that submit an app.
 
     :param trial: the output of a generate task (templated).
     :param component: TorchX component, as in Ax's ``TorchXRunner``: a name (``utils.booth``), a file
         (``components.py:trainer``), an import path (``my_pkg.components:trainer``) or the function. The experiment's
-        parameters match its arguments by name and type; ``trial_idx``, ``experiment_name`` and ``tracker_base`` are
-        passed when its signature declares them.
+        parameters match its arguments by name and type; ``trial_idx``, ``experiment_name``, ``tracker_base`` and
+        ``checkpoint_dir`` are passed when its signature declares them.
     :param component_args: its constant arguments (templated).
     :param scheduler: TorchX scheduler; None means the connection's, ``local_detached`` without one (templated).
     :param scheduler_args: run options of the scheduler, added to the connection's (templated).
@@ -86,6 +88,9 @@ class _SubmitTrialMixin(CancelOnKillMixin):
         ``tracker_base``, or a folder in AIRFLOW_HOME (templated).
     :param tracker_base_shared: pass ``tracker_base`` to the component as it is, as Ax's ``TorchXRunner`` does. Give
         each experiment another one then: apps report under the trial's index.
+    :param retry_from: where an attempt after the trial's first begins (after an infrastructure failure, a preemption, a
+        Clear): ``checkpoint`` leaves what the attempts before have left in the trial's checkpoint folder, ``beginning``
+        removes it (templated).
     :param allow_app_change: let the trial run another component, with other constant arguments or on another scheduler
         than the other trials of its experiment. Without it that is an error: their results would not compare.
     :param allowed_components: patterns of the components that a template in ``component`` may name, for example
@@ -138,18 +143,12 @@ class _SubmitTrialMixin(CancelOnKillMixin):
     def submit(self, context: Context) -> SubmittedTrial:
         """Submit the app, or adopt the one that is there."""
         from airflow_provider_axtx.lifecycle.steering import check_may_start
-        from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
+        from airflow_provider_axtx.lifecycle.submit import submit_trial
 
         identity = self._identity or current_identity(context, self.ax_hook.store, self.torchx_conn_id)
-        request = AppRequest(
-            component=allowed_component(self, self.component, self.allowed_components, self.torchx_hook),
-            component_args=as_object("component_args", self.component_args),
-            tracker_base=str(self.tracker_base) if is_given(self.tracker_base) else None,
-            tracker_base_shared=self.tracker_base_shared,
-            tracker_root=self.torchx_hook.settings.tracker_root,
-            trial_retries=self.trial_retries,
-            allow_app_change=self.allow_app_change,
-            metrics=self.metrics,
+        request = self.app_request(
+            allowed_component(self, self.component, self.allowed_components, self.torchx_hook),
+            as_object("component_args", self.component_args),
         )
         launcher = self.torchx_hook.get_launcher(
             str(self.scheduler) if is_given(self.scheduler) else None, as_object("scheduler_args", self.scheduler_args)
@@ -227,6 +226,7 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
         preempted, node failure). An app that exits non-zero is an objective failure and is not submitted again.
     :param complete: do what ``AxCompleteTrialOperator`` does when the app has ended, which saves the start of a task.
     :param results: with ``complete``, as for ``AxCompleteTrialOperator`` (templated).
+    :param keep_checkpoints: with ``complete``, as for ``AxCompleteTrialOperator``.
     :return: the run with ``trial_status``, ``app_state`` and ``message``; with ``complete`` also ``metrics``.
     """
 
@@ -244,9 +244,11 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
         trial_retries: int = 0,
         complete: bool = False,
         results: Results | Templated[Mapping[str, Any]] = None,
+        keep_checkpoints: str = "all",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.keep_checkpoints = as_keep(keep_checkpoints)
         if results is not None and not complete:
             raise InvalidInputError(
                 f"results={results!r} is for a task that completes its trial.",
@@ -292,7 +294,8 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
         answer = super().report(attempt, outcome)
         if not self.complete:
             return answer
-        return complete_from_task(self, get_current_context(), self.ax_hook.store, answer, self.results)
+        keep = self.keep_checkpoints
+        return complete_from_task(self, get_current_context(), self.ax_hook.store, answer, self.results, keep)
 
 
 class TorchXReapTrialsOperator(TypedTemplatesMixin):

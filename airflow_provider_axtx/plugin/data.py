@@ -210,5 +210,6 @@ def _attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
         "finished_at": attempt.finished_at,
         "cpus": attempt.cpus,
         "gpus": attempt.gpus,
+        "prices": attempt.prices,
         "task": [task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number] if task.dag_id else None,
     }

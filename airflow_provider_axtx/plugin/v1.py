@@ -61,7 +61,7 @@ class ExperimentPatch(Body):
     state: Literal["run", "pause", "drain", "stop"] | None = None
     limits: dict[str, Any] | None = Field(
         None,
-        description="max_trials, max_seconds, deadline (ISO text), max_resource_hours; null gives one back to the DAG",
+        description="max_trials, max_seconds, deadline (ISO text), max_resource_hours, max_cost; null gives one back",
     )
     tags: list[str] | None = None
     archived: bool | None = None

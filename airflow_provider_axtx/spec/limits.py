@@ -51,13 +51,17 @@ class Progress:
     :param failed: number of those that failed or were timed out.
     :param hours: core-hours and GPU-hours of the apps that were submitted, by ``cpu`` and ``gpu``.
     :param rate: cores and GPUs of the apps that run now.
+    :param cost: money that the apps have cost so far; None without prices.
+    :param cost_rate: money that the apps that run now cost in an hour.
     """
 
     started_at: float
     ended: int = 0
     failed: int = 0
     hours: Mapping[str, float] | None = None
-    rate: Mapping[str, int] | None = None
+    rate: Mapping[str, float] | None = None
+    cost: float | None = None
+    cost_rate: float = 0.0
 
 
 class _KnownLimits(Frozen):
@@ -72,6 +76,7 @@ class _KnownLimits(Frozen):
     max_seconds: Annotated[float, BeforeValidator(_seconds)] | None = None
     max_resource_hours: Annotated[Number, Field(gt=0)] | None = None
     resource: Literal["cpu", "gpu"] = "cpu"
+    max_cost: Annotated[Number, Field(gt=0)] | None = None
     on_trial_failure: Literal["continue", "fail"] = "continue"
     on_stop: Literal["drain", "cancel"] = "drain"
 
@@ -129,6 +134,7 @@ class Limits(_KnownLimits):
     :param deadline: a point in time, in seconds since the epoch.
     :param max_seconds: since the first start of the task; a retry or a restart does not begin anew.
     :param max_resource_hours: core-hours or GPU-hours (``resource``) that the apps ask for, while they run.
+    :param max_cost: money that the apps cost, at the prices of the connection.
     :param on_trial_failure: ``fail`` ends at the first trial that failed or timed out.
     :param on_stop: what a limit does to the apps that still run: ``drain`` lets them end, ``cancel`` cancels them.
     """
@@ -145,6 +151,8 @@ class Limits(_KnownLimits):
         if self.max_resource_hours is not None and spent >= self.max_resource_hours:
             unit = f"{self.resource.upper()}-hours"
             return f"max_resource_hours: {spent:.4g} of {self.max_resource_hours:g} {unit} were used"
+        if self.max_cost is not None and p.cost is not None and p.cost >= self.max_cost:
+            return f"max_cost: {p.cost:.4g} of {self.max_cost:g} were spent"
         if self.on_trial_failure == "fail" and p.failed:
             return f"on_trial_failure: {p.failed} of {p.ended} trials have failed"
         if self.max_failed_trials is not None and p.failed >= self.max_failed_trials:
@@ -168,6 +176,8 @@ class Limits(_KnownLimits):
         if self.max_resource_hours is not None and rate > 0:
             left = self.max_resource_hours - (progress.hours or {}).get(self.resource, 0.0)
             times.append(now + 3600 * max(0.0, left) / rate)
+        if self.max_cost is not None and progress.cost_rate > 0:
+            times.append(now + 3600 * max(0.0, self.max_cost - (progress.cost or 0.0)) / progress.cost_rate)
         return min(times, default=None)
 
 

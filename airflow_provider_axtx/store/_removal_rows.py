@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.errors import StoreConflictError, TrialStateError
-from airflow_provider_axtx.core.records import FILES_REMOVED_AT, TaskIdentity
+from airflow_provider_axtx.core.records import CHECKPOINT_REMOVED, FILES_REMOVED_AT, TaskIdentity
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store._database import Database
@@ -53,7 +53,15 @@ class RemovalRecords:
         Another host, or a later call, then knows that there is nothing left to look for.
         """
         self._db.write(
-            "note_files_removed", lambda connection: _note_files_removed(connection, name, set(submission_keys))
+            "note_files_removed",
+            lambda connection: _note_removed(connection, name, set(submission_keys), FILES_REMOVED_AT, time.time()),
+        )
+
+    def note_checkpoints_removed(self, name: str, submission_keys: Collection[str]) -> None:
+        """Record that the checkpoints of the trials to which these attempts belong have been removed."""
+        self._db.write(
+            "note_checkpoints_removed",
+            lambda connection: _note_removed(connection, name, set(submission_keys), CHECKPOINT_REMOVED, True),
         )
 
     def delete(self, name: str, uid: str, submission_keys: Collection[str], *, idle_since: float | None = None) -> None:
@@ -115,12 +123,12 @@ def _open_because(connection: sa.Connection, row: sa.Row[Any], *, lock: bool) ->
     return None
 
 
-def _note_files_removed(connection: sa.Connection, name: str, keys: set[str]) -> None:
+def _note_removed(connection: sa.Connection, name: str, keys: set[str], mark: str, value: float) -> None:
     c = runs.c
     query = sa.select(c.submission_key, c.lookup_options).where(c.experiment == name)
     for row in connection.execute(query).all():
-        if row.submission_key in keys and FILES_REMOVED_AT not in (row.lookup_options or {}):
-            options = {**(row.lookup_options or {}), FILES_REMOVED_AT: time.time()}
+        if row.submission_key in keys and mark not in (row.lookup_options or {}):
+            options = {**(row.lookup_options or {}), mark: value}
             connection.execute(
                 sa.update(runs).where(c.submission_key == row.submission_key).values(lookup_options=options)
             )

@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from torchx.specs import AppDef, Resource, Role
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.keys import submission_key
+from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.contracts.rigs import SlurmRig
+from tests.lifecycle.components import epochs
 
 pytestmark = pytest.mark.slurm
 LIVE = ("PENDING", "RUNNING")
@@ -149,6 +152,71 @@ def test_restarted_app_has_not_failed(slurm_rig: SlurmRig, replicas: int) -> Non
 
     slurm_rig.await_true(again, "second start", seconds=120)
     slurm_rig.release(slurm_rig.key)
+    slurm_rig.await_state(handle, "SUCCEEDED")
+
+
+def epochs_again(x: float, trial_idx: int, tracker_base: str, checkpoint_dir: str, folder: str) -> AppDef:
+    """Run twenty checkpointed epochs, and let Slurm start the app again.
+
+    Args:
+        x: the parameter
+        trial_idx: index of the trial
+        tracker_base: where it reports
+        checkpoint_dir: where its checkpoints are
+        folder: where it writes which epochs it has begun
+    """
+    app = epochs(x, trial_idx, tracker_base, checkpoint_dir, folder)
+    app.roles[0].max_retries = 1
+    return app
+
+
+def test_a_requeued_job_repeats_the_epoch_in_which_it_was_ended(slurm_rig: SlurmRig) -> None:
+    plan = slurm_rig.launcher.plan(
+        epochs_again,
+        {"x": 0.5},
+        {"folder": str(slurm_rig.folder)},
+        trial_index=0,
+        experiment="contract",
+        tracker_base=str(slurm_rig.folder / slurm_rig.key),
+        submission_key=slurm_rig.key,
+    )
+    handle = slurm_rig.launcher.submit(plan)
+    log = slurm_rig.folder / "epochs"
+    slurm_rig.await_true(lambda: log.exists() and log.read_text().endswith("\n15\n"), "fifteenth epoch")
+    (slurm_rig.folder / "gate").touch()
+    slurm_rig.cluster.ask("scontrol", "requeue", slurm_rig.launcher.app_id(handle))
+    slurm_rig.await_true(lambda: slurm_rig.observe(handle).app_state == "SUCCEEDED", "its end", seconds=180)
+    begun = list(map(int, log.read_text().split()))
+    assert begun == [*range(1, 16), *range(15, 21)]
+
+
+def trapping(folder: str) -> AppDef:
+    """Write a file on SIGTERM and end.
+
+    Args:
+        folder: where
+    """
+    script = f"trap 'touch {folder}/saved; exit 0' TERM; touch {folder}/waits; sleep 600 & wait"
+    resource = Resource(cpu=1, gpu=0, memMB=64)
+    return AppDef("app", [Role("app", image="", entrypoint="/bin/sh", args=["-c", script], resource=resource)])
+
+
+def test_an_app_is_signalled_before_its_time_is_up(slurm_rig: SlurmRig) -> None:
+    args = {**slurm_rig.scheduler_args, "time": "3", "signal": "TERM@170"}
+    launcher = TorchXLauncher("slurm", scheduler_args=args)
+    base = str(slurm_rig.folder / slurm_rig.key)
+    plan = launcher.plan(
+        trapping,
+        {},
+        {"folder": str(slurm_rig.folder)},
+        trial_index=0,
+        experiment="contract",
+        tracker_base=base,
+        submission_key=slurm_rig.key,
+    )
+    handle = launcher.submit(plan)
+    slurm_rig.await_true((slurm_rig.folder / "waits").exists, "its start")
+    slurm_rig.await_true((slurm_rig.folder / "saved").exists, "its checkpoint")
     slurm_rig.await_state(handle, "SUCCEEDED")
 
 

@@ -3,6 +3,8 @@
 x=$1 trial_idx=$2 tracker_base=$3 folder=$4 mode=$5
 # A process that leaves the app's session and outlives its script.
 [ "$mode" = escape ] && setsid sleep 600 &
+mkdir -p "$AXTX_CHECKPOINT_DIR"
+echo "$AXTX_ATTEMPT" >> "$AXTX_CHECKPOINT_DIR/attempts"
 echo "$(basename "$tracker_base") $$" >> "$folder/starts"
 [ "$mode" = sleep ] && exec sleep 600
 while [ ! -e "$folder/gate" ]; do sleep 0.02; done

@@ -7,11 +7,13 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from airflow_provider_axtx.core.keys import checkpoint_dir_for
 from tests.faults import tasks
 from tests.faults.play import Play
-from tests.faults.world import Expected, until
+from tests.faults.world import EXPERIMENT, Expected, until
 
 Run = dict[str, Any]
 
@@ -222,13 +224,39 @@ def _finding_lost(play: Play) -> None:
     end_all(play, runs)
 
 
-def _running_lost(play: Play) -> None:
+def _running_lost(play: Play, retry_from: str = "checkpoint", found: str = "1\n2\n") -> None:
+    """An app is lost, and another attempt of its trial follows.
+
+    :param found: which attempts have left something in the trial's checkpoint folder at the end.
+    """
     runs = submitted(play, "escape", "")
     _kill_supervisor(play, runs[0])
     play.kills = 0
     play.world.let_finish()
-    play.task("complete", tasks.complete, play.task("run", tasks.run, play.trials[0], "", 1))
+    outcome = play.task("run", tasks.run, play.trials[0], "", 1, retry_from)
+    play.task("complete", tasks.complete, outcome)
     end_all(play, runs[1:])
+    assert (checkpoints(play, 0) / "attempts").read_text() == found, retry_from
+
+
+def _running_lost_from_the_beginning(play: Play) -> None:
+    _running_lost(play, "beginning", "2\n")
+
+
+def checkpoints(play: Play, trial_index: int) -> Path:
+    """Return the checkpoint folder of a trial."""
+    last = play.world.store.latest_attempt(EXPERIMENT, trial_index)
+    assert last is not None
+    return Path(checkpoint_dir_for(last.tracker_base, last.submission_key))
+
+
+def _optimizing_keeping_the_best(play: Play) -> None:
+    play.world.let_finish()
+    result = play.task("optimize", tasks.optimize, {"keep_checkpoints": "best"})
+    _all_of(play, result)
+    best = result["best"]
+    kept = [trial for trial in range(3) if checkpoints(play, trial).exists()]
+    assert (kept, best["checkpoint_dir"]) == ([best["trial_index"]], str(checkpoints(play, best["trial_index"])))
 
 
 _TWICE = Expected(attempts=2)
@@ -253,6 +281,8 @@ SCENARIOS = [
     Scenario("submitting worker, fake", "submit_0", _submitting, **_ON_FAKE),
     Scenario("run worker", "run", _running),
     Scenario("run worker, app lost", "run", _running_lost, expected={0: _TWICE}),
+    Scenario("run worker, from the beginning", "run", _running_lost_from_the_beginning, expected={0: _TWICE}),
+    Scenario("optimizing worker, best checkpoint", "optimize", _optimizing_keeping_the_best, "migrated"),
     Scenario("waiting worker", "wait", _waiting, expected={0: _FAILED}),
     Scenario("waiting worker, app not seen", "wait", _waiting_unseen, **_ON_FAKE),
     Scenario("waiting worker, scheduler away", "wait", _waiting_unanswered, **_ON_FAKE),

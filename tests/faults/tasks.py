@@ -137,9 +137,16 @@ def submit_killed(ti: TaskInstance, trial: dict[str, Any], mode: str = "") -> An
     operator.on_kill()
 
 
-def run(ti: TaskInstance, trial: dict[str, Any], mode: str = "", trial_retries: int = 0) -> Any:
+def run(
+    ti: TaskInstance, trial: dict[str, Any], mode: str = "", trial_retries: int = 0, retry_from: str = "checkpoint"
+) -> Any:
     operator = TorchXRunTrialOperator(
-        task_id="run", trial=trial, poke_interval=POLL_SECONDS, trial_retries=trial_retries, **app(ti, trial, mode)
+        task_id="run",
+        trial=trial,
+        poke_interval=POLL_SECONDS,
+        trial_retries=trial_retries,
+        retry_from=retry_from,
+        **app(ti, trial, mode),
     )
     return execute(operator, ti)
 

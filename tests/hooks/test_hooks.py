@@ -172,7 +172,12 @@ def test_without_a_connection_apps_run_on_local_detached(airflow_home: Path) -> 
             {"allowed_components": "utils.*, my.components:*"},
             TorchXSettings(allowed_components=("utils.*", "my.components:*")),
         ),
-        ({"scheduler": "", "scheduler_args": "", "tracker_base": "", "allowed_components": ""}, TorchXSettings()),
+        ({"prices": '{"cpu_hour": "0.04", "gpu_hour": 2}'}, TorchXSettings(prices={"cpu_hour": 0.04, "gpu_hour": 2.0})),
+        ({"prices": {"gpu_hour": 2.5}}, TorchXSettings(prices={"gpu_hour": 2.5})),
+        (
+            {"scheduler": "", "scheduler_args": "", "tracker_base": "", "allowed_components": "", "prices": ""},
+            TorchXSettings(),
+        ),
     ],
 )
 def test_a_torchx_connection_is_read_by_field(
@@ -225,6 +230,7 @@ def test_launcher_for_an_attempt_on_another_scheduler_than_the_connection(monkey
         {"scheduler_args": {"token": "Ohw4"}},
         {"tracker_base": {"token": "Ohw4"}},
         {"allowed_components": {"token": "Ohw4"}},
+        {"prices": {"token": "Ohw4"}},
     ],
 )
 def test_no_part_of_a_broken_torchx_connection_is_shown(extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +238,13 @@ def test_no_part_of_a_broken_torchx_connection_is_shown(extra: dict[str, Any], m
     with pytest.raises(InvalidInputError, match=next(iter(extra))) as caught:
         TorchXHook().get_launcher()
     assert "Ohw4" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prices", ["cheap", "[2]", {"cpu": 1}, {"cpu_hour": -1}, {"gpu_hour": "free"}, 5])
+def test_prices_that_cannot_be_used_are_refused(prices: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(monkeypatch, "torchx_default", {"conn_type": "torchx", "extra": {"prices": prices}})
+    with pytest.raises(InvalidInputError, match="prices must be an object with cpu_hour and gpu_hour"):
+        _ = TorchXHook().settings
 
 
 def test_broken_json_of_a_torchx_connection_is_located_but_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

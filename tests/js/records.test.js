@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { boundOf, byGain, completed, hasValues, isBest, isQueued, liveApps, queueSeconds, seconds } from "../../airflow_provider_axtx/plugin/static/records.js";
+import { boundOf, byGain, completed, costOf, hasValues, isBest, isQueued, liveApps, queueSeconds, seconds } from "../../airflow_provider_axtx/plugin/static/records.js";
 import { attempt, state, trial } from "./state.js";
 
 test("completed trials, and those with every value", () => {
@@ -31,6 +31,12 @@ test("an app is live between its submission and its recorded end", () => {
   const writing = attempt(1, 5, { app_handle: null, finished_at: null });
   const live = attempt(2, 9, { finished_at: null });
   assert.deepEqual(liveApps(state([trial(0, 1), trial(1, null, { attempts: [writing, live] })])), [live]);
+});
+
+test("an attempt costs what its own prices say, and nothing is known without any", () => {
+  const priced = (prices) => trial(0, 1, { attempts: [attempt(1, 0, { started_at: 0, ended_at: 3600, cpus: 2, gpus: 1, prices })] });
+  assert.equal(costOf([priced({}), trial(1, 1)]), null);
+  assert.equal(costOf([priced({ cpu_hour: 0.5 }), priced({ cpu_hour: 1, gpu_hour: 10 }), priced({})]), 13);
 });
 
 test("a value at a bound is recognised, a choice has none", () => {

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_axtx.core import shipped
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.launcher.components import RESERVED, load_component
+from airflow_provider_axtx.launcher.components import CHECKPOINT_DIR, RESERVED, load_component
 from airflow_provider_axtx.launcher.shipped import SHIPPED
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.launcher.test_launcher_local import KEY, ODD_VALUES, ended
@@ -50,7 +50,9 @@ def run(
 def test_arguments_known_to_dag_files_are_those_of_the_functions() -> None:
     assert list(SHIPPED) == list(shipped.ARGUMENTS)
     for name, function in SHIPPED.items():
-        taken = [n for n in inspect.signature(function).parameters if n not in (*RESERVED, "parameters")]
+        taken = [
+            n for n in inspect.signature(function).parameters if n not in (*RESERVED, CHECKPOINT_DIR, "parameters")
+        ]
         assert sorted(taken) == sorted(shipped.ARGUMENTS[name])
 
 

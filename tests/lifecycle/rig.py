@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_axtx.core.app_observation import LostAppPolicy
+from airflow_provider_axtx.core.checkpoints import RetryFrom
 from airflow_provider_axtx.core.keys import dag_run_key, task_key
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -46,6 +47,7 @@ class Rig:
         spec: dict[str, Any] = SPEC,
         trial_timeout: float = 3600,
         trial_retries: int = 0,
+        retry_from: RetryFrom = "checkpoint",
         try_number: int = 1,
         max_tries: int = 0,
         run_id: str = "run",
@@ -65,7 +67,11 @@ class Rig:
             identity=identity,
             started_at=fact.started_at,
             request=AppRequest(
-                component, {"folder": str(self.root)}, tracker_root=str(self.root / "t"), trial_retries=trial_retries
+                component,
+                {"folder": str(self.root)},
+                tracker_root=str(self.root / "t"),
+                trial_retries=trial_retries,
+                retry_from=retry_from,
             ),
             limits=Limits.load(**{"max_trials": 100, **limits}),
             trial_timeout=trial_timeout,

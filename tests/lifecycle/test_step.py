@@ -498,14 +498,14 @@ def test_time_in_a_queue_and_after_the_end_is_no_resource_hour(rig: Rig, monkeyp
     loop = rig.loop(parallelism=1)
     settled(loop)
     (attempt,) = rig.store.open_attempts()
-    assert loop.progress().hours == {"cpu": 0.0, "gpu": 0.0}
+    assert loop.trials_of_task().progress(0.0).hours == {"cpu": 0.0, "gpu": 0.0}
     rig.cluster.set_state(rig.app_of(0)[0], "RUNNING")
     loop.step()
     (attempt,) = rig.store.open_attempts()
     assert attempt.started_at is not None
     ran = AppObservation("FAILED", "exit code 1", started_at=attempt.started_at, ended_at=attempt.started_at + 36.0)
     rig.store.end_attempt(attempt, ran)
-    assert loop.progress().hours == {"cpu": pytest.approx(0.01, abs=1e-6), "gpu": 0.0}
+    assert loop.trials_of_task().progress(0.0).hours == {"cpu": pytest.approx(0.01, abs=1e-6), "gpu": 0.0}
 
 
 def test_another_app_is_refused_unless_it_is_asked_for(rig: Rig) -> None:

@@ -85,6 +85,20 @@ def test_the_whole_experiment_in_process(execute: Execute, components: Any, stor
     assert hours > 0
 
 
+def test_money_is_counted_at_the_prices_of_the_connection_and_can_be_limited(
+    execute: Execute, components: Any, store: ExperimentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(AirflowFailException, match="'torchx_default' has no prices"):
+        execute(operator(components(REPORT), max_cost=5))
+    extra = {"prices": {"cpu_hour": 3600, "gpu_hour": 1}}
+    monkeypatch.setenv("AIRFLOW_CONN_TORCHX_DEFAULT", json.dumps({"conn_type": "torchx", "extra": extra}))
+    result = execute(operator(components(REPORT), max_cost=1e-9, parallelism=1))
+    assert result["stop_reason"].startswith("max_cost: ")
+    assert result["cost"] == pytest.approx(3600 * result["resource_hours"]["cpu"])
+    assert result["saved"]["early_stopping"] == {"cpu": 0.0, "gpu": 0.0, "cost": None}
+    assert [run.prices for run in store.attempts("booth")] == [{"cpu_hour": 3600.0, "gpu_hour": 1.0}]
+
+
 def test_deferred_it_waits_for_any_app_and_gives_the_same_result(
     components: Any, store: ExperimentStore, tmp_path: Path
 ) -> None:
@@ -330,6 +344,9 @@ def test_two_objectives_give_the_frontier(execute: Execute, components: Any) -> 
         ({"max_seconds": -5}, "max_seconds"),
         ({"deadline": "tomorrow"}, "deadline"),
         ({"max_resource_hours": 0}, "max_resource_hours"),
+        ({"max_cost": 0}, "max_cost"),
+        ({"retry_from": "start"}, "retry_from"),
+        ({"keep_checkpoints": "some"}, "keep_checkpoints"),
         ({"trial_timeout": 0}, "trial_timeout"),
         ({"trial_retries": -1}, "trial_retries"),
         ({"poll_interval": 0}, "poll_interval"),

@@ -47,6 +47,9 @@ REACHED = [
     ({"max_resource_hours": 2}, Progress(0, hours={"cpu": 2.0}), "max_resource_hours: 2 of 2 CPU-hours"),
     ({"max_resource_hours": 2, "resource": "gpu"}, Progress(0, hours={"cpu": 9, "gpu": 1}), None),
     ({"max_resource_hours": 2, "resource": "gpu"}, Progress(0, hours={"gpu": 3}), "max_resource_hours: 3 of 2 GPU-"),
+    ({"max_cost": 5}, Progress(0, cost=4.9), None),
+    ({"max_cost": 5}, Progress(0, hours={"cpu": 99}), None),
+    ({"max_cost": 5}, Progress(0, cost=5.5), "max_cost: 5.5 of 5 were spent"),
     ({"on_trial_failure": "fail"}, Progress(0, ended=3, failed=0), None),
     ({"on_trial_failure": "fail"}, Progress(0, ended=3, failed=1), "on_trial_failure: 1 of 3"),
 ]
@@ -65,6 +68,8 @@ def test_when_a_limit_will_be_reached_although_no_trial_ends() -> None:
     assert load(max_seconds=500).look_at(running, 1000) == 1400
     assert load(max_resource_hours=2).look_at(running, 1000) == 1000 + 1800
     assert load(max_resource_hours=2).look_at(Progress(900), 1000) is None
+    assert load(max_cost=5).look_at(Progress(900, cost=4.0, cost_rate=2.0), 1000) == 1000 + 1800
+    assert load(max_cost=5).look_at(Progress(900, cost=4.0), 1000) is None
     assert load(max_resource_hours=1, max_seconds=500).look_at(running, 1000) == 1000
 
 

@@ -1,7 +1,7 @@
 // The head of an experiment's page: status, best trial, counts, DAG runs.
 
 import { countsText, measured, number } from "./format.js";
-import { boundOf } from "./records.js";
+import { boundOf, costOf } from "./records.js";
 import { airflowLink, badge, el, pageUrl, runUrl, statusBar, time } from "./ui.js";
 
 function tile(label, ...content) {
@@ -16,6 +16,7 @@ export function drawHead(place, state) {
   for (const one of state.trials.values()) {
     for (const { task } of one.attempts) if (task) runs.set(`${task[0]}/${task[1]}`, task);
   }
+  const cost = costOf([...state.trials.values()]);
   const recent = [...runs.values()].slice(-3).reverse();
   const links = recent.flatMap((task) => [airflowLink(runUrl(task), `${task[0]} ${task[1]}`), el("br")]);
   place.replaceChildren(
@@ -29,6 +30,7 @@ export function drawHead(place, state) {
         goals ? tile("Objective", goals) : "",
         ...bestTiles(state),
         tile("Trials ended", el("strong", {}, ended), statusBar(data.trial_counts, data.planned_trials), counts(data)),
+        cost === null ? "" : tile("Cost", el("strong", {}, cost.toFixed(2))),
         tile("Last activity", time(data.last_activity_at), el("div", { class: "small muted" }, "created ", time(data.created_at))),
         recent.length ? tile(runs.size > 3 ? `DAG runs (latest of ${runs.size})` : "DAG runs", el("div", { class: "small" }, ...links), compareLink(state, recent[0][0])) : "",
       ),

@@ -77,14 +77,17 @@ export function boundOf(parameter, value) {
   return Math.abs(value - high) <= near ? "upper" : null;
 }
 
-/** Return the core-hours and GPU-hours of all attempts of a trial; those that go on count until now. */
+/** Return the core-hours, the GPU-hours and the cost of all attempts of a trial, which is null without prices. Those that go on count until now. */
 export function resourceHours(trial, now = Date.now() / 1000) {
-  const total = { cpu: 0, gpu: 0 };
+  const total = { cpu: 0, gpu: 0, cost: null };
   for (const attempt of trial.attempts) {
     if (!attempt.started_at && !endOf(attempt)) continue;
     const hours = Math.max(0, (endOf(attempt) ?? now) - startOf(attempt)) / 3600;
     total.cpu += hours * (attempt.cpus ?? 0);
     total.gpu += hours * (attempt.gpus ?? 0);
+    const { cpu_hour, gpu_hour } = attempt.prices ?? {};
+    if (cpu_hour === undefined && gpu_hour === undefined) continue;
+    total.cost = (total.cost ?? 0) + hours * ((attempt.cpus ?? 0) * (cpu_hour ?? 0) + (attempt.gpus ?? 0) * (gpu_hour ?? 0));
   }
   return total;
 }
@@ -93,4 +96,10 @@ export function resourceHours(trial, now = Date.now() / 1000) {
 export function definitionChanges(state) {
   const made = state.data.changes.filter((one) => one.action === "change_definition" && one.trial_index !== null);
   return made.map((one) => [one.trial_index, one.arguments.differences.join("; ")]);
+}
+
+/** Return the cost of trials, or null when none has a price. */
+export function costOf(trials, now = Date.now() / 1000) {
+  const known = trials.map((one) => resourceHours(one, now).cost).filter((cost) => cost !== null);
+  return known.length ? known.reduce((sum, cost) => sum + cost, 0) : null;
 }

@@ -116,6 +116,7 @@ function askLimits(state, changed) {
       textField("max_seconds", "Seconds since the task began", { type: "number", min: 1, step: "any", value: given("max_seconds") }),
       textField("deadline", "Deadline with its time zone", { placeholder: "2030-01-31T18:00:00+00:00", value: deadline }),
       textField("max_resource_hours", "Core-hours or GPU-hours", { type: "number", min: 0, step: "any", value: given("max_resource_hours") }),
+      textField("max_cost", "Money, at the prices of the connection", { type: "number", min: 0, step: "any", value: given("max_cost") }),
       why(),
     ],
     body: (values) => ({ limits: changedLimits(values, limits, deadline), reason: values.reason }),
@@ -125,7 +126,7 @@ function askLimits(state, changed) {
 
 function changedLimits(values, limits, deadline) {
   const wanted = {};
-  for (const name of ["max_trials", "max_seconds", "max_resource_hours"]) {
+  for (const name of ["max_trials", "max_seconds", "max_resource_hours", "max_cost"]) {
     if (values[name] !== "") wanted[name] = Number(values[name]);
     else if (name in limits) wanted[name] = null;
   }

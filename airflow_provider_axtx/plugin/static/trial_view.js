@@ -40,7 +40,7 @@ export function drawTrial(place, state, select, changed) {
 function head(state, trial, select, changed) {
   const origin = trial.node ? `${trial.origin} by ${trial.node}` : trial.origin;
   const hours = resourceHours(trial);
-  const used = [hours.cpu ? `${number(hours.cpu)} core-hours` : "", hours.gpu ? `${number(hours.gpu)} GPU-hours` : ""].filter(Boolean);
+  const used = [hours.cpu ? `${number(hours.cpu)} core-hours` : "", hours.gpu ? `${number(hours.gpu)} GPU-hours` : "", hours.cost === null ? "" : `cost ${hours.cost.toFixed(2)}`].filter(Boolean);
   const took = seconds(trial);
   const queued = isQueued(trial) ? ["The app is queued, submitted ", time(trial.attempts.at(-1).submitted_at), ". "] : [];
   return [
@@ -52,7 +52,7 @@ function head(state, trial, select, changed) {
     ),
     el("div", { class: "actions" }, trialActions(state, trial, changed)),
     trial.reason ? el("p", { class: "reason" }, trial.reason) : null,
-    el("p", { class: "small muted" }, ...queued, `arm ${trial.arm}, ${origin}, created `, time(trial.created_at), took === null ? "" : `, ran ${duration(took)}`, used.length ? `, used ${used.join(" and ")}` : ""),
+    el("p", { class: "small muted" }, ...queued, `arm ${trial.arm}, ${origin}, created `, time(trial.created_at), took === null ? "" : `, ran ${duration(took)}`, used.length ? `, used ${used.join(", ")}` : ""),
   ].filter(Boolean);
 }
 
