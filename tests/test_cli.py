@@ -147,6 +147,7 @@ def test_trials_are_listed_with_their_metrics(ax: Ax) -> None:
         (0, "COMPLETED", {"loss": 0.5}),
         (1, "COMPLETED", {"loss": 0.25}),
     ]
+    assert rows[0]["usage"] == {"cpu": 0.0, "gpu": 0.0, "cost": None}
 
 
 def test_an_experiment_is_shown(ax: Ax, digits: Path) -> None:
@@ -154,6 +155,7 @@ def test_an_experiment_is_shown(ax: Ax, digits: Path) -> None:
     (shown,) = json.loads(out)
     assert (shown["experiment"], shown["trials"], shown["trials_by_status"]) == ("digits", 2, {"COMPLETED": 2})
     assert shown["definition"]["objective"] == "-loss"
+    assert shown["saved"]["continuing"] == {"cpu": 0.0, "gpu": 0.0, "cost": None}
     assert dt.datetime.fromisoformat(shown["created_at"]).tzinfo is not None
     assert f"{digits}/digits.db" in err
     table, _ = ax("show", "digits")

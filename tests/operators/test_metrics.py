@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
+from airflow_provider_axtx.core.records import PRICES, AttemptRecord, TaskIdentity
+from airflow_provider_axtx.operators._metrics import count_usage
 from airflow_provider_axtx.operators.ax import (
     AxCompleteTrialOperator,
     AxCreateExperimentOperator,
@@ -60,6 +63,27 @@ def test_each_trial_is_counted_once_by_its_status(
     assert statsd.await_values("airflow.axtx.trials.abandoned") == ["1|c"]
     assert statsd.await_values("airflow.axtx.trials.failed", 2) == ["1|c", "1|c"]
     assert statsd.await_values("airflow.axtx.trials.completed") == ["1|c"]
+
+
+def test_what_a_trial_has_used_is_counted_in_seconds_and_hundredths(statsd: StatsdServer) -> None:
+    attempts = [
+        AttemptRecord(
+            *("booth", 0, number, f"key-{number}", "fake", "/t", 0.0, TaskIdentity()),
+            cpus=2,
+            lookup_options={PRICES: {"cpu_hour": 0.25}},
+            started_at=0.5,
+            ended_at=1800.5,
+            finished_at=1801.0,
+        )
+        for number in (1, 2)
+    ]
+    dag: Any = SimpleNamespace(dag_id="dag")
+    used = count_usage(dag, attempts)
+    stats.incr("axtx.last")
+    assert statsd.await_values("airflow.axtx.last") == ["1|c"]
+    assert used.to_json() == {"cpu": 2.0, "gpu": 0.0, "cost": 0.5}
+    assert statsd.await_values("airflow.axtx.cpu_seconds") == ["7200|c"]
+    assert statsd.await_values("airflow.axtx.cost_hundredths") == ["50|c"]
 
 
 def test_a_generation_is_timed(statsd: StatsdServer, trials: list[dict[str, Any]]) -> None:

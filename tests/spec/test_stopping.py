@@ -49,7 +49,7 @@ def test_strategies_with_axs_names_and_defaults() -> None:
             {"type": "successive_halving", "min_resource": 9, "max_resource": 9},
             "is not above min_res",
         ),
-        ("early_stopping", {"type": "successive_halving", "resource": 1}, "did you mean 'max_resource'"),
+        ("early_stopping", {"type": "successive_halving", "resource": 1}, "did you mean 'min_resource'"),
         ("early_stopping", {"type": "percentile", "min_progression": -1}, "early_stopping.min_progression: "),
         ("early_stopping", {"type": "percentile", "max_progression": 10}, "is not above min_progression 10"),
         ("early_stopping", {"type": "percentile", "patience": 11}, "early_stopping.patience: is not in 0"),
