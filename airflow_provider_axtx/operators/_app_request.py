@@ -12,6 +12,9 @@ from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._metrics import count_trial, count_usage
 
 if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
+    from airflow_provider_axtx.core.checkpoints import Keep
     from airflow_provider_axtx.lifecycle.submit import AppRequest
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
@@ -84,16 +87,18 @@ class SettlesTrialsMixin(AppRequestMixin):
         prune_checkpoints(self, self.ax_hook.store, experiment, self.keep_checkpoints)
 
 
-def prune_checkpoints(task: Any, store: ExperimentStore, experiment: str, keep: object) -> None:
+def prune_checkpoints(task: BaseOperator, store: ExperimentStore, experiment: str, keep: Keep) -> None:
     """Remove the checkpoints that are not kept; an error is logged, since it says nothing about the trials.
 
     :param task: the operator.
     :param keep: its ``keep_checkpoints``.
     """
+    if keep == "all":
+        return
     from airflow_provider_axtx.lifecycle import checkpoints
 
     try:
-        removed = checkpoints.prune_checkpoints(store, experiment, as_keep(keep))
+        removed = checkpoints.prune_checkpoints(store, experiment, keep)
     except AxtxError as error:
         task.log.warning("No checkpoint was removed: %s", error)
         return
