@@ -80,12 +80,14 @@ def remove_checkpoint(tracker_base: str, submission_key: str, *, root_must_exist
 
     :param tracker_base: the tracker base of the attempt.
     :param submission_key: the attempt's key.
-    :param root_must_exist: see ``remove_tracker``.
+    :param root_must_exist: see ``remove_tracker``. A tracker base that attempts share is its owner's, who may have
+        removed it.
     :return: whether there were any.
     :raises TrackerUnavailableError: they cannot be removed just now, or the folder does not exist.
     :raises InvalidInputError: as for ``read_results``.
     """
     root, _, name = checkpoint_dir_for(tracker_base, submission_key).rpartition("/")
+    root_must_exist = root_must_exist and tracker_base.rstrip("/").endswith(f"/{submission_key}")
     return _in_time(tracker_base, _remove_below, root or "/", name, root_must_exist)
 
 

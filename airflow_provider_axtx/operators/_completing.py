@@ -41,16 +41,15 @@ def complete_from_task(
     if outcome.trial_status == "COMPLETED":
         # Any other one was counted by the task that saw its app end.
         count_trial(task, completed["trial_status"])
-    used = count_usage(task, store.attempts(outcome.experiment, outcome.trial_index))
-    completed["usage"] = used.to_json()
     task.note_lineage(outcome.experiment, [completed])
+    used = count_usage(task, store.attempts(outcome.experiment, outcome.trial_index))
     prune_checkpoints(task, store, outcome.experiment, keep)
     _fill_outlets(task, context, store, completed)
     if completed["trial_status"] == "COMPLETED":
         task.log.info("Trial %(trial_index)s COMPLETED: %(metrics)s", completed)
     else:
         task.log.warning("Trial %(trial_index)s %(trial_status)s: %(message)s", completed)
-    return completed
+    return {**completed, "usage": used.to_json()}
 
 
 def _fill_outlets(task: LineageMixin, context: Context, store: ExperimentStore, completed: dict[str, Any]) -> None:
@@ -87,9 +86,9 @@ def announce_best(
     """
     from airflow_provider_axtx.lifecycle.checkpoints import with_checkpoints
 
-    best = with_checkpoints(store, spec.name, best)
     for entry in best:
         task.log.info("Best: trial %(trial_index)s, %(parameters)s, %(metrics)s", entry)
     task.note_lineage(spec.name, best)
     fill_outlets(context, task.outlets, best_extra(spec, best))
-    return list(best) if spec.is_multi_objective else best[0]
+    told = with_checkpoints(store, spec.name, best)
+    return told if spec.is_multi_objective else told[0]

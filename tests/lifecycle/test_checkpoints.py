@@ -12,10 +12,12 @@ import pytest
 
 from airflow_provider_axtx.core.app_observation import STOPPED_EARLY, AppObservation
 from airflow_provider_axtx.core.checkpoints import Keep, RetryFrom
+from airflow_provider_axtx.core.errors import TrackerUnavailableError
 from airflow_provider_axtx.core.keys import checkpoint_dir_for, submission_key
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialEnd
 from airflow_provider_axtx.launcher.local_detached.app_dir import STARTED, AppDir
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+from airflow_provider_axtx.launcher.tracker import remove_checkpoint
 from airflow_provider_axtx.lifecycle.checkpoints import prune_checkpoints, with_checkpoints
 from airflow_provider_axtx.lifecycle.cleanup import CleanedUp, Retention, clean_up
 from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -152,3 +154,10 @@ def test_retention_keeps_the_best_checkpoint_and_removal_takes_all(ended: Ended)
     assert clean(keep_best=False) == [CleanedUp("ended", "removed", 1)]
     assert list((ended.root / "t").iterdir()) == []
     assert (ended.outside / "precious").exists()
+
+
+def test_a_shared_folder_that_its_owner_has_removed_keeps_nothing_from_being_removed(tmp_path: Path) -> None:
+    key, gone = submission_key("e", "uid", 0, 1), tmp_path / "gone"
+    assert not remove_checkpoint(str(gone), key, root_must_exist=True)
+    with pytest.raises(TrackerUnavailableError, match="does not exist on this machine"):
+        remove_checkpoint(str(gone / key), key, root_must_exist=True)
