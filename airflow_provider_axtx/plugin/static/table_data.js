@@ -44,7 +44,7 @@ export function columns(state) {
     timed("queue", "Queued for", (t) => (lastAttempt(t) ? queueSeconds(lastAttempt(t)) : null), { extra: true }),
     hours("cpu", "Core-hours"),
     hours("gpu", "GPU-hours"),
-    hours("cost", "Cost"),
+    amount("cost", "Cost", (t) => resourceHours(t).cost, { extra: true }),
     { key: "origin", label: "Origin", of: (t) => t.node ?? t.origin, extra: true },
     { key: "reason", label: "Reason", of: (t) => t.reason, extra: true },
     { key: "app", label: "App", of: (t) => lastAttempt(t)?.app_handle },
