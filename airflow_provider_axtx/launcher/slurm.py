@@ -31,6 +31,31 @@ _ROLE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+def checked(app: AppDef, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check that Slurm can run an app with these options.
+
+    :return: the options that TorchX takes: it would work in ``job_dir`` itself, and does not know the signal.
+    :raises InvalidInputError: names what it cannot run, or that Slurm's commands are not installed.
+    """
+    check_command("sbatch")
+    check_options(options)
+    check_submission(app)
+    return {name: value for name, value in options.items() if name not in ("job_dir", SIGNAL)}
+
+
+def complete_request(request: Any, key: str, options: Mapping[str, Any]) -> None:
+    """Change what TorchX would submit: names, environment, restarts, the signal and the folder.
+
+    :param request: TorchX's ``SlurmBatchRequest``.
+    :param key: the submission key.
+    """
+    withhold_secrets(request)
+    forbid_requeue(request)
+    name_job(request, key)
+    signal_before_end(request, options.get(SIGNAL))
+    work_in(request, options.get("job_dir"), key)
+
+
 def check_options(options: Mapping[str, Any]) -> None:
     """Check that no option becomes a further option or a command of the batch script.
 

@@ -373,11 +373,7 @@ class TorchXLauncher:
             kubernetes.fit_names(app, key)
         is_slurm = self.scheduler == "slurm"
         if is_slurm:
-            slurm.check_command("sbatch")
-            slurm.check_options(options)
-            slurm.check_submission(app)
-            # TorchX would work in the folder itself, see ``slurm.work_in``, and does not know the signal.
-            options = {name: value for name, value in options.items() if name not in ("job_dir", slurm.SIGNAL)}
+            options = slurm.checked(app, options)
         with self._scheduler_errors(f"dry-run {key}"):
             try:
                 dryrun = self._schedulers.runner.dryrun(app, self.scheduler, cfg=options)
@@ -393,11 +389,7 @@ class TorchXLauncher:
                     fix="correct the component's AppDef or scheduler_args.",
                 ) from error
         if is_slurm:
-            slurm.withhold_secrets(dryrun.request)
-            slurm.forbid_requeue(dryrun.request)
-            slurm.name_job(dryrun.request, key)
-            slurm.signal_before_end(dryrun.request, self._options.get(slurm.SIGNAL))
-            slurm.work_in(dryrun.request, self._options.get("job_dir"), key)
+            slurm.complete_request(dryrun.request, key, self._options)
         elif is_kubernetes:
             kubernetes.label_job(dryrun.request, key)
         elif self.scheduler == "local_docker":

@@ -323,12 +323,10 @@ class AxCompleteTrialOperator(BaseAxOperator):
     :param run: the output of the sensor or of ``TorchXRunTrialOperator`` (templated).
     :param results: None reads the tracker as Ax's ``TorchXMetric`` does; or a dict ``{metric: mean}`` or
         ``{metric/mean: m, metric/sem: s}`` (templated); or a callable that returns one for the run.
-    :param keep_checkpoints: of which trials of the experiment the checkpoints are kept that never run again: ``all``,
-        ``best`` (the best trial so far, or those of the Pareto frontier) or ``none``.
+    :param keep_checkpoints: of which trials that never run again the checkpoints stay: ``all``, ``best`` or ``none``.
     :param ax_conn_id: connection of the experiment store.
     :param outlets: with an ``assets.experiment_asset(...)`` among them, a trial that is COMPLETED gives it an event.
-    :return: the run with ``metrics``, the final ``trial_status``, and ``usage``: the core-hours, GPU-hours and cost of
-        the trial's attempts, ``{cpu, gpu, cost}``.
+    :return: the run with ``metrics``, the final ``trial_status``, and ``usage`` in hours and money: ``{cpu, gpu, cost}``.
     """
 
     template_fields: Sequence[str] = ("run", "results", "ax_conn_id")
@@ -367,8 +365,7 @@ class AxBestTrialOperator(BaseAxOperator):
     :param allowed_factories: see ``AxCreateExperimentOperator``; a model of a stored strategy needs it.
     :param ax_conn_id: connection of the experiment store.
     :param outlets: an ``assets.experiment_asset(...)`` among them gets an event with the result.
-    :return: ``{trial_index, arm_name, parameters, metrics, checkpoint_dir}``, or a list of them for several objectives;
-        ``checkpoint_dir`` is where the trial's checkpoints are, None when it has none.
+    :return: ``{trial_index, arm_name, parameters, metrics, checkpoint_dir}``, or a list of them for several objectives.
     """
 
     template_fields: Sequence[str] = ("experiment_name", "ax_conn_id")
@@ -394,8 +391,7 @@ class AxBestTrialOperator(BaseAxOperator):
         """Ask Ax for the best of what was observed."""
         store = self.ax_hook.store
         facts = store.snapshot(readable_experiment(self, store, context["ti"].dag_id))
-        # Only now: importing Ax is slow.
-        from airflow_provider_axtx.optimizer import engine as optimizer
+        from airflow_provider_axtx.optimizer import engine as optimizer  # only now: importing Ax is slow
         from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
         best = optimizer.best(
