@@ -326,7 +326,7 @@ class AxCompleteTrialOperator(BaseAxOperator):
     :param keep_checkpoints: of which trials that never run again the checkpoints stay: ``all``, ``best`` or ``none``.
     :param ax_conn_id: connection of the experiment store.
     :param outlets: with an ``assets.experiment_asset(...)`` among them, a trial that is COMPLETED gives it an event.
-    :return: the run with ``metrics``, the final ``trial_status``, and ``usage`` in hours and money: ``{cpu, gpu, cost}``.
+    :return: the run with ``metrics``, final ``trial_status`` and ``usage``: ``{cpu, gpu, cost}``, in hours and money.
     """
 
     template_fields: Sequence[str] = ("run", "results", "ax_conn_id")
