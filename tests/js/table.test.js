@@ -45,7 +45,7 @@ test("a queued app is no running one, and its trial has no duration", () => {
   const open = { started_at: null, ended_at: null, finished_at: null };
   const some = state([trial(0, 1, { status: "RUNNING", completed_at: null, attempts: [attempt(1, 100, open)] })]);
   const texts = Object.fromEntries(columns(some).map((one) => [one.key, cellText(one, some.trials.get(0))]));
-  assert.deepEqual([texts.status, texts.duration, texts["hours:cpu"]], ["queued", "–", "0"]);
+  assert.deepEqual([texts.status, texts.duration, texts["hours:cpu"]], ["running (queued)", "–", "0"]);
 });
 
 test("resource hours count every attempt", () => {

@@ -23,7 +23,7 @@ export function showComparison(main, names, dagId, conn) {
   window.addEventListener("themechange", () => state && draw());
   return async () => {
     const wanted = dagId ? await latestOf(dagId, conn) : names.slice(0, MOST);
-    const { data, isNew } = await load("compare", { name: wanted, conn_id: conn });
+    const { data, isNew } = wanted.length ? await load("compare", { name: wanted, conn_id: conn }) : { data: { experiments: [], missing: [] }, isNew: state === null };
     main.setAttribute("aria-busy", "false");
     if (isNew) {
       state = { experiments: ranking(data.experiments) };

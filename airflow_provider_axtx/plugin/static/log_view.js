@@ -38,7 +38,7 @@ export function logSection(trial, state) {
   if (!attempt?.task) return "";
   const task = taskWithOutput(attempt.task);
   const shares = [...state.trials.values()].some((other) => other.index !== trial.index && String(lastAttempt(other)?.task) === String(attempt.task));
-  const text = el("pre", { class: "log", tabindex: "0", role: "log", "aria-label": `Log of trial ${trial.index}` }, "Loading…");
+  const text = el("pre", { class: "log", tabindex: "0", role: "region", "aria-label": `Log of trial ${trial.index}` }, "Loading…");
   const about = el("p", { class: "small muted" }, `The last ${SHOWN_LINES} lines ${shares ? "about this trial " : ""}in the log of the task ${task[2]}. `, airflowLink(taskUrl(task), "Whole log"));
   const section = el("details", { class: "log", id: "trial-log" }, el("summary", {}, "Log"), about, text);
   const wanted = shares ? (lines) => linesOfTrial(lines, trial.index, attempt.app_handle) : (lines) => lines;

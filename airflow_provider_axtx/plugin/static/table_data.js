@@ -35,7 +35,7 @@ export function columns(state) {
   const timed = (key, label, of, more) => amount(key, label, of, { cell: (t) => duration(of(t)), ...more });
   return [
     amount("index", "Trial", (t) => t.index),
-    { key: "status", label: "Status", of: (t) => (isQueued(t) ? "queued" : words(t.status)) },
+    { key: "status", label: "Status", of: (t) => (isQueued(t) ? "running (queued)" : words(t.status)) },
     ...metrics.map(metric),
     ...metrics.map(spread),
     ...parameters.map(parameter),

@@ -18,8 +18,9 @@ export function drawTrial(place, state, select, changed) {
     delete place.dataset.trial;
     return;
   }
-  if (place.dataset.trial !== String(trial.index)) {
-    place.dataset.trial = String(trial.index);
+  const key = `${trial.index}/${trial.attempts.length}`; // a new attempt has another log
+  if (place.dataset.trial !== key) {
+    place.dataset.trial = key;
     const parts = ["head", "facts", "curve", "attempts"].map((name) => el("div", { "data-part": name }));
     place.replaceChildren(el("div", { class: "card" }, parts, logSection(trial, state)));
   }
