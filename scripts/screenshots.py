@@ -66,6 +66,8 @@ def main() -> int:
         experiment(browser, COMPRESS, "compress-running", completed=5, themes=("light",))
         env.api.trigger("tune_from_ui", {"experiment_name": "booth"})
         overview(browser)
+        trial(browser, "digits")
+        comparison(browser, "digits", "booth")
         env.api.wait_for_run("compress_frontier", several, RUN_SECONDS)
         experiment(browser, COMPRESS, "compress")
     return 0
@@ -77,6 +79,24 @@ def overview(browser: Browser) -> None:
     with browser.frame():
         browser.find("tr[data-experiment='booth'] .badge.running")
     show(browser, "list", height=330)
+
+
+def trial(browser: Browser, name: str) -> None:
+    """The second trial of an experiment beside the best, with its log."""
+    browser.open(f"/plugin/experiments/axtx/?experiment={quote(name)}&trial=1")
+    with browser.frame():
+        browser.find("#trial-log summary").click()
+        browser.wait(lambda: "Loading" not in browser.find("#trial-log pre").text, "the log")
+        browser.js("document.querySelector('#trial').scrollIntoView()")
+    show(browser, "trial")
+
+
+def comparison(browser: Browser, *names: str) -> None:
+    """Experiments side by side."""
+    browser.open(f"/plugin/experiments/axtx/?{'&'.join(f'compare={quote(name)}' for name in names)}")
+    with browser.frame():
+        browser.wait(lambda: browser.js("return document.querySelector('#charts')?.dataset.drawn"), "the charts")
+    show(browser, "comparison")
 
 
 def experiment(
