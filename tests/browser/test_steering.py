@@ -208,7 +208,9 @@ def refused(env: AirflowEnv, token: str | None) -> set[int]:
 
 def test_a_user_steers_within_airflow(env: AirflowEnv, passwords: dict[str, str]) -> None:
     """The experiment of a DAG that ``olga`` may not read: each user sees and may do what Airflow says."""
-    store = ExperimentStore(f"sqlite:///{env.paths.home / 'axtx' / 'experiments.db'}")
+    folder = env.paths.home / "axtx"
+    folder.mkdir(exist_ok=True)  # no task has run yet
+    store = ExperimentStore(f"sqlite:///{folder / 'experiments.db'}")
     fill(store, {**SINGLE, "name": "steered"}, 5, open_trials=2, dag_id="secret_dag")
     statuses = {user: refused(env, token(env, passwords, user)) for user in ("vera", "olga", "norman")}
     assert statuses == {"vera": {403}, "olga": {404}, "norman": {403}}

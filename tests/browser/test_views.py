@@ -11,6 +11,8 @@ from browser import Browser
 from fastapi import FastAPI, Request
 from selenium.webdriver.common.keys import Keys
 
+from airflow_provider_axtx.core.records import Proposal, ProposedTrial
+from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.views import ExperimentViews
 from tests.browser.served import Served, served_page
 from tests.plugin.material import DAG, SEVERAL, SINGLE, fill
@@ -26,11 +28,19 @@ PHONE, DESKTOP = 400, 1280
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served_page(tmp_path_factory.mktemp("page"), airflow_api) as page:
-        fill(page.store, {**SINGLE, "name": "digits"}, 60, open_trials=2, steps=5)
-        fill(page.store, {**SINGLE, "name": "again"}, 30, seed=2)
-        fill(page.store, SEVERAL, 40)
-        fill(page.store, {**SINGLE, "name": "long"}, 1700)
+        fill(page.store, {**SINGLE, "name": "digits"}, 40, open_trials=2, steps=5)
+        fill(page.store, {**SINGLE, "name": "again"}, 10, seed=2)
+        fill(page.store, SEVERAL, 20)
+        plan(page.store, "long", 1700)
         yield page
+
+
+def plan(store: ExperimentStore, name: str, n: int) -> None:
+    """Create an experiment with so many trials that have not begun."""
+    store.create(name, {**SINGLE, "name": name})
+    parameters = {"c": 1.0, "pixels": 3, "kernel": "rbf"}
+    trials = tuple(ProposedTrial(f"{i}_0", parameters, "Sobol", {"type": "RUN"}) for i in range(n))
+    store.add_trials(name, Proposal(trials, {}), task_key="task", first_slot=0, expected_version=0)
 
 
 def airflow_api(root: FastAPI) -> None:
@@ -94,7 +104,7 @@ def test_the_table_is_filtered_marked_and_saved(browser: Browser, served: Served
 
 
 def test_a_trial_is_shown_beside_the_best_with_its_log(browser: Browser) -> None:
-    show(browser, "experiment=digits&trial=58")
+    show(browser, "experiment=digits&trial=38")
     best = browser.js("return document.querySelector('#best-value + div').textContent")
     heads = browser.js("return [...document.querySelectorAll('#trial thead th')].map((e) => e.textContent)")
     assert f"Best ({best})" in heads
