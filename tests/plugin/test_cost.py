@@ -12,7 +12,7 @@ from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.plugin.material import SINGLE, fill
 
 #: Statements of one request at most.
-MOST_STATEMENTS = {"experiment": 16, "refresh": 13, "trials": 10, "curves": 9}
+MOST_STATEMENTS = {"experiment": 18, "refresh": 15, "trials": 11, "curves": 10}
 
 
 @pytest.fixture
