@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
 
 
 def evaluate(given: Mapping[str, Any]) -> dict[str, float]:
-    p = {"extra": 0.5, **given}
+    p = {"extra": 0.5, "kind": "a", **given}
     loss = (p["x"] - 0.7) ** 2 + (p["lr"] - 0.01) ** 2 + 0.1 * (p["kind"] != "b") + (p["extra"] - 0.2) ** 2
     return {"loss": loss, "cost": 2 + p["x"]}
 
@@ -54,7 +54,7 @@ def evaluate(given: Mapping[str, Any]) -> dict[str, float]:
 class Recorded:
     """The product's side: records that went through JSON, and another client for each proposal."""
 
-    spec: dict[str, Any] = field(default_factory=lambda: ExperimentSpec.load(SPEC).to_json())
+    spec: dict[str, Any]
     trials: list[TrialRecord] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     state: dict[str, Any] | None = None
@@ -83,16 +83,19 @@ class Recorded:
         return dict(new["parameters"])
 
 
-def uninterrupted() -> Client:
+def definition(*, has_choice: bool) -> dict[str, Any]:
+    parameters = SPEC["parameters"] if has_choice else SPEC["parameters"][:2]
+    return ExperimentSpec.load({**SPEC, "parameters": parameters}).to_json()
+
+
+def uninterrupted(*, has_choice: bool) -> Client:
     client = Client(random_seed=11)
-    client.configure_experiment(
-        [
-            RangeParameterConfig("lr", (1e-5, 1e-1), "float", scaling="log"),
-            RangeParameterConfig("x", (0.0, 1.0), "float"),
-            ChoiceParameterConfig("kind", ["a", "b"], "str", is_ordered=False),
-        ],
-        name="changing",
-    )
+    choice = [ChoiceParameterConfig("kind", ["a", "b"], "str", is_ordered=False)] if has_choice else []
+    ranges = [
+        RangeParameterConfig("lr", (1e-5, 1e-1), "float", scaling="log"),
+        RangeParameterConfig("x", (0.0, 1.0), "float"),
+    ]
+    client.configure_experiment([*ranges, *choice], name="changing")
     client.configure_optimization("-loss", outcome_constraints=["cost <= 3"])
     client.configure_generation_strategy(initialization_budget=3, initialization_random_seed=7)
     return client
@@ -146,9 +149,11 @@ def correct(client: Client) -> None:
     client.configure_optimization("loss", outcome_constraints=["cost <= 2.5"])
 
 
+WITH_A_CHOICE = "widened during initialization, frozen and a choice added, narrowed and tuned again"
+ADDED_AND_CORRECTED = "a parameter added during initialization, the sign and a constraint corrected"
 #: Before which trial, the change as a user writes it, and the same through Ax's own methods.
 CHANGES: dict[str, list[Change]] = {
-    "widened during initialization, frozen and a choice added, narrowed and tuned again": [
+    WITH_A_CHOICE: [
         (1, {"parameters": {"x": {"bounds": [-1, 2]}}}, widen),
         (
             3,
@@ -157,16 +162,23 @@ CHANGES: dict[str, list[Change]] = {
         ),
         (4, {"parameters": {"x": {"bounds": [0.2, 0.9]}, "lr": {"frozen_value": None}}}, narrow_and_tune_again),
     ],
-    "a parameter added during initialization, the sign and a constraint corrected": [
+    ADDED_AND_CORRECTED: [
         (2, {"parameters": {"extra": ADDED}}, add),
         (4, {"objective": "loss", "outcome_constraints": ["cost <= 2.5"]}, correct),
     ],
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
-def test_proposals_equal_those_of_an_uninterrupted_client(name: str) -> None:
-    recorded, client = Recorded(), uninterrupted()
+@pytest.mark.parametrize(
+    ("name", "has_choice"),
+    [
+        # The model of a choice takes minutes.
+        pytest.param(WITH_A_CHOICE, True, marks=pytest.mark.thorough),
+        (ADDED_AND_CORRECTED, False),
+    ],
+)
+def test_proposals_equal_those_of_an_uninterrupted_client(name: str, has_choice: bool) -> None:
+    recorded, client = Recorded(definition(has_choice=has_choice)), uninterrupted(has_choice=has_choice)
     for index in range(5):
         for before, changes, change in CHANGES[name]:
             if before == index:
@@ -176,7 +188,7 @@ def test_proposals_equal_those_of_an_uninterrupted_client(name: str) -> None:
 
 
 def test_what_ax_cannot_go_on_with_is_refused_with_field_value_and_fix() -> None:
-    recorded = Recorded()
+    recorded = Recorded(definition(has_choice=True))
     recorded.trials = [TrialRecord(0, "0_0", {"lr": 0.01, "x": 0.5, "kind": "a"}, "COMPLETED")]
     recorded.observations = [Observation(0, "loss", 1.0), Observation(0, "cost", 2.0)]
     with pytest.raises(InvalidInputError, match="needs memory, which trial 0 did not report"):
