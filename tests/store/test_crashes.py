@@ -90,6 +90,7 @@ STEPS: dict[str, tuple[Step, Step]] = {
     "finish_observed": (_submitted, lambda store: store.finish_observed(_run(store), AppObservation("FAILED", "1"))),
     "plan": (experiment, lambda store: store.plan("digits", 10)),
     "note_files_removed": (_ended, lambda store: store.note_files_removed("digits", _keys(store))),
+    "note_checkpoints_removed": (_ended, lambda store: store.note_checkpoints_removed("digits", _keys(store))),
     "delete": (_ended, lambda store: store.delete("digits", _uid(store), _keys(store))),
 }
 
