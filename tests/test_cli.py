@@ -401,7 +401,7 @@ def test_convert_writes_a_definition_that_operators_take(
     arguments = ("convert", "optuna", str(space), "--objective=-loss")
     spec = ExperimentSpec.load(yaml.safe_load(ax(*arguments)[0]))
     assert (spec.name, spec.objective, spec.parameters[0].name) == ("space", "-loss", "lr")
-    assert ax(*arguments, str(tmp_path / "out.json"), "--output", "json") == ("", "")
+    assert ax(*arguments, "--file", str(tmp_path / "out.json"), "--output", "json") == ("", "")
     assert ExperimentSpec.load((tmp_path / "out.json").read_text()) == spec
     (tmp_path / "rayspace.py").write_text('space = {"lr": {"loguniform": [1e-5, 0.1]}}')
     monkeypatch.chdir(tmp_path)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SOURCE = Arg(("source",), help="The tool whose file it is", choices=("optuna", "ray", "katib", "wandb"))
 _INPUT = Arg(("input",), help="A YAML or JSON file; of Ray Tune also module:object, where Ray is installed")
-_FILE = Arg(("file",), help="The file to write (default: standard output)", nargs="?", default=None)
+_FILE = Arg(("--file",), help="The file to write (default: standard output)", default=None)
 _NAME = Arg(("--name",), help="Name of the experiment if the file has none (default: the file's name)", default=None)
 _OBJECTIVE = Arg(("--objective",), help="What to maximize, such as 'accuracy' or '-loss'", default=None)
 _LEAVE_OUT = Arg(
@@ -38,7 +38,7 @@ def convert_command(of: Callable[[str], Any]) -> ActionCommand:
 
     :param of: gives a command that is imported when it is used.
     """
-    arguments = (_SOURCE, _INPUT, _FILE, _NAME, _OBJECTIVE, _LEAVE_OUT, _OUTPUT)
+    arguments = (_SOURCE, _INPUT, _NAME, _OBJECTIVE, _LEAVE_OUT, _FILE, _OUTPUT)
     text = "Write an experiment of Optuna, Ray Tune, Katib or W&B as a definition"
     return ActionCommand("convert", text, of("convert.convert"), arguments)
 
