@@ -1,4 +1,4 @@
-"""The definition of an experiment in a YAML or JSON file, and its parameters as ``Range`` and ``Choice`` objects."""
+"""The definition of an experiment in a YAML or JSON file; its parameters as ``Range`` and ``Choice``, or as a class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import is_templated, shorten
-from airflow_provider_axtx.core.search_space import Choice, Range
+from airflow_provider_axtx.core.search_space import Choice, Range, read_class
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _MAX_BYTES = 8 * 1024 * 1024
@@ -27,8 +27,11 @@ def read_definition(experiment: Any, folders: Iterable[Path] = ()) -> Any:
     """
     if isinstance(experiment, str) and experiment.strip().endswith(_ENDINGS) and not is_templated(experiment):
         experiment = _read(experiment.strip(), folders)
-    if isinstance(experiment, Mapping) and isinstance(experiment.get("parameters"), Mapping):
-        return {**experiment, "parameters": _listed(experiment["parameters"])}
+    given = experiment.get("parameters") if isinstance(experiment, Mapping) else None
+    if isinstance(given, Mapping):
+        return {**experiment, "parameters": _listed(given)}
+    if isinstance(given, type):
+        return {**experiment, "parameters": read_class(given)}
     return experiment
 
 

@@ -128,6 +128,25 @@ def read_function(function: Callable[..., Any], constants: Mapping[str, Any]) ->
     return TunedFunction(parameters, report)
 
 
+def read_class(config: type) -> list[dict[str, Any]]:
+    """Return the search space in the annotations of a class, such as a dataclass or a pydantic model.
+
+    A field without a range is not tuned.
+
+    :raises InvalidInputError: the annotations cannot be read, or there is nothing to tune.
+    """
+    try:
+        hints = typing.get_type_hints(config, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise InvalidInputError(
+            f"The annotations of {config.__name__} cannot be read: {error}.", fix="correct them."
+        ) from error
+    found = [parameter for name, hint in hints.items() if (parameter := _parameter(name, hint)) is not None]
+    if not found:
+        raise InvalidInputError(f"{config.__name__} tunes nothing.", fix=f"annotate its fields, such as {_EXAMPLE}.")
+    return found
+
+
 def _parameter(name: str, hint: Any) -> dict[str, Any] | None:
     origin = typing.get_origin(hint)
     if origin is Literal:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import BaseModel
 
+from airflow_provider_axtx.core.definition_file import read_definition
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.function_source import packed, reference_of, source_of, unpacked
 from airflow_provider_axtx.core.search_space import Choice, Range, Report, read_function
@@ -45,6 +48,35 @@ def test_annotations_are_the_search_space() -> None:
     assert tuned.parameters[2]["values"] == ["rbf", "poly"]
     assert tuned.parameters[4]["is_ordered"] is True
     assert tuned.report == "report"
+
+
+@dataclass
+class Config:
+    lr: Annotated[float, Range(1e-5, 1e-1, log=True)]
+    kernel: Literal["rbf", "poly"]
+    folds: int = 5
+
+
+class Model(BaseModel):
+    lr: Annotated[float, Range(1e-5, 1e-1, log=True)]
+    kernel: Literal["rbf", "poly"] = "rbf"
+    folds: int = 5
+
+
+@dataclass
+class Plain:
+    folds: int = 5
+
+
+@pytest.mark.parametrize("config", [Config, Model])
+def test_a_class_is_a_search_space(config: type) -> None:
+    read = read_definition({"name": "e", "objective": "-loss", "parameters": config})
+    assert [(p.name, p.type) for p in ExperimentSpec.load(read).parameters] == [("lr", "range"), ("kernel", "choice")]
+
+
+def test_a_class_without_a_range_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="Plain tunes nothing"):
+        read_definition({"parameters": Plain})
 
 
 def test_an_argument_of_the_call_is_not_tuned() -> None:
