@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-all test-thorough test-quick test-airflow test-cases test-versions matrix test-js test-browser test-quality screenshots docs docs-test faults \
+.PHONY: help install demo serve test test-all test-thorough test-quick test-airflow test-cases test-versions matrix test-js test-browser test-quality test-integrations screenshots docs docs-test faults \
 	bench bench-quick bench-guard lint wheel-check clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test-js      lint and unit-test the page's JavaScript with Node 18 or newer and npm, which it installs (as root, on Debian)"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
 	@echo "make test-quality generation method \"quality\" with its extra, in an environment of its own"
+	@echo "make test-integrations  metrics from MLflow and experiments in it, with a server of its own"
 	@echo "make screenshots  the pictures in docs/images, from the running product"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
@@ -106,6 +107,10 @@ engines-mysql: $(STAMP)
 # The extra "quality" (JAX) is not part of the environment: most users do not have it.
 test-quality: $(STAMP)
 	tests/engines/quality.sh $(BIN)/python
+
+# MLflow is not part of the environment, as little as "quality".
+test-integrations: $(STAMP)
+	tests/engines/integrations.sh $(BIN)/python
 
 # ESLint for the page's JavaScript, axe-core for the browser tests; both are used in development only.
 node_modules/.installed: package.json

@@ -55,7 +55,27 @@ def _options() -> dict[str, Any]:
                 "type": "string",
                 "example": "production",
                 "default": "",
-            }
+            },
+            "mlflow_tracking_uri": {
+                "description": (
+                    "Address of an MLflow server in which each experiment is recorded as well: a parent run for it, "
+                    "and a nested run for each attempt of a trial. Needs the extra mlflow on every worker."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "http://mlflow:5000",
+                "default": "",
+            },
+            "mlflow_run_id": {
+                "description": (
+                    "Whether each app gets MLFLOW_RUN_ID and MLFLOW_TRACKING_URI as environment variables, so that "
+                    "what it logs itself arrives in the run of its attempt."
+                ),
+                "version_added": "0.1.0",
+                "type": "boolean",
+                "example": "True",
+                "default": "False",
+            },
         },
     }
 

@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "store": {"core", "store"},
     "optimizer": {"core", "spec", "optimizer"},
     "launcher": {"core", "launcher"},
-    "integrations": {"core", "spec", "store", "integrations"},
+    "integrations": {"core", "spec", "store", "launcher", "lifecycle", "integrations"},
     "lifecycle": {"core", "spec", "store", "optimizer", "launcher", "lifecycle"},
     "hooks": {"compat", "core", "spec", "store", "optimizer", "launcher", "hooks"},
     "assets": {"core", "spec", "hooks", "lineage"},
@@ -38,7 +38,8 @@ ALLOWED: dict[str, set[str]] = {
     "decorators": {"core", "operators"},
     "task_groups": {"core", "spec", "lifecycle", "hooks", "operators", "sensors"},
     "notifications": {"core", "spec", "store", "hooks", "assets"},
-    "plugin": {"core", "spec", "store", "hooks", "plugin"},
+    "listeners": {"core", "hooks", "integrations", "store"},
+    "plugin": {"core", "spec", "store", "hooks", "listeners", "plugin"},
     "cli": {"cli", "core", "spec", "store", "launcher", "lifecycle", "hooks", "integrations"},
 }
 #: Library -> the only areas or modules that may import it.
@@ -49,10 +50,21 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "alembic": ("store/",),
     "airflow": (
         *("hooks/", "triggers/", "operators/", "sensors/", "notifications/", "plugin/"),
-        *("assets.py", "compat.py", "lineage.py", "links.py", "task_groups.py", "decorators.py", "cli/", "preload.py"),
+        *(
+            "listeners/",
+            "assets.py",
+            "compat.py",
+            "lineage.py",
+            "links.py",
+            "task_groups.py",
+            "decorators.py",
+            "cli/",
+            "preload.py",
+        ),
     ),
     "openlineage": (),
     "optuna": ("integrations/",),
+    "mlflow": ("launcher/mlflow_runs.py", "integrations/"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""Where the metrics of a program are read from that reports nothing by itself: its output, or files that it writes.
+"""Where the metrics of a program are read that reports nothing by itself: its output, its files, its MLflow run.
 
 Standard library only, but for the check of a pattern: DAG files load this module.
 """
@@ -17,8 +17,10 @@ from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.core.numbers import as_number
 
-Kind = Literal["regex", "json", "csv", "tensorboard"]
-KINDS: tuple[Kind, ...] = ("regex", "json", "csv", "tensorboard")
+Kind = Literal["regex", "json", "csv", "tensorboard", "mlflow"]
+KINDS: tuple[Kind, ...] = ("regex", "json", "csv", "tensorboard", "mlflow")
+#: Those that read files in the tracker base of the attempt.
+_FILES = ("json", "csv", "tensorboard")
 #: Which of several values counts as the final one; a number names a step.
 TAKES = ("last", "max", "min")
 #: The only placeholders in the path of a file.
@@ -28,6 +30,7 @@ _OPTIONS: dict[Kind, tuple[str, ...]] = {
     "json": ("key", "step", "take"),
     "csv": ("key", "step", "take"),
     "tensorboard": ("key", "take"),
+    "mlflow": ("tracking_uri", "take"),
 }
 _EXAMPLE = (
     '{"accuracy": {"regex": r"val_acc=([0-9.eE+-]+)"}} or {"accuracy": {"json": "results.json", "key": "val.acc"}}'
@@ -38,11 +41,14 @@ _EXAMPLE = (
 class MetricSource:
     """Where one metric is read.
 
-    :param kind: ``regex`` reads the app's output; ``json``, ``csv`` and ``tensorboard`` read files.
-    :param place: the pattern; or the file or folder, relative to the attempt's tracker base.
+    :param kind: ``regex`` reads the app's output; ``json``, ``csv`` and ``tensorboard`` read files; ``mlflow`` the
+        attempt's run in MLflow.
+    :param place: the pattern; or the file or folder, relative to the attempt's tracker base; or the metric in MLflow.
     :param key: field, column or tag.
     :param step: field or column with the step; in a pattern it is the group ``step``.
     :param take: ``last``, ``max`` or ``min`` of several values, or the step whose value counts.
+    :param tracking_uri: address of the MLflow server; None means that of the environment variable
+        ``MLFLOW_TRACKING_URI``.
     """
 
     kind: Kind
@@ -50,11 +56,16 @@ class MetricSource:
     key: str
     step: str | None = None
     take: str | float = "last"
+    tracking_uri: str | None = None
 
     @property
     def has_steps(self) -> bool:
         """Whether it may give a curve."""
-        return self.kind == "tensorboard" or self.step is not None or re.search(r"\(\?P?<step>", self.place) is not None
+        return (
+            self.kind in ("tensorboard", "mlflow")
+            or self.step is not None
+            or re.search(r"\(\?P?<step>", self.place) is not None
+        )
 
 
 def load_metrics(given: object) -> dict[str, MetricSource]:
@@ -81,7 +92,9 @@ def check_metrics(given: object, *, tracker_base_shared: bool = False) -> dict[s
     :raises InvalidInputError: see ``load_metrics``; also for files in a shared tracker base, where a file of an earlier
         attempt could be read as this one's.
     """
-    files = [name for name, source in load_metrics(given).items() if source.kind != "regex"]
+    sources = load_metrics(given)
+    _check_one_server(sources)
+    files = [name for name, source in sources.items() if source.kind in _FILES]
     if files and tracker_base_shared:
         raise InvalidInputError(
             f"metrics[{files[0]!r}] is read from a file, but all attempts share one folder (tracker_base_shared).",
@@ -106,15 +119,32 @@ def _source(metric: str, given: object) -> MetricSource:
             raise _problem(metric, option, given[option], f"{hint}known: {', '.join(known)}")
     if not isinstance(place, str) or not place:
         raise _problem(metric, kind, place, "write it as text")
-    texts = {name: given.get(name) for name in ("key", "step")}
+    texts = {name: given.get(name) for name in ("key", "step", "tracking_uri")}
     for name, text in texts.items():
         if text is not None and not (isinstance(text, str) and text):
             raise _problem(metric, name, text, "write it as text, or leave it out")
     if kind == "regex":
         _check_pattern(metric, place)
+    elif kind == "mlflow":
+        _check_server(metric, texts["tracking_uri"])
     else:
         _check_path(metric, kind, place)
-    return MetricSource(kind, place, texts["key"] or metric, texts["step"], _take(metric, given))
+    return MetricSource(kind, place, texts["key"] or metric, texts["step"], _take(metric, given), texts["tracking_uri"])
+
+
+def _check_server(metric: str, uri: str | None) -> None:
+    """Refuse the address of a server with a password: it is recorded with the experiment."""
+    if uri is not None and "@" in uri.partition("://")[2].partition("/")[0]:
+        fix = "leave user and password out, and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        raise _problem(metric, "tracking_uri", "an address with a password", fix)
+
+
+def _check_one_server(sources: Mapping[str, MetricSource]) -> None:
+    """Refuse two MLflow servers: an app logs to one run."""
+    uris = {source.tracking_uri: name for name, source in sources.items() if source.kind == "mlflow"}
+    if len(uris) > 1:
+        name = list(uris.values())[-1]
+        raise _problem(name, "tracking_uri", sources[name].tracking_uri, "give all metrics of kind mlflow the same one")
 
 
 def _take(metric: str, given: Mapping[str, Any]) -> str | float:

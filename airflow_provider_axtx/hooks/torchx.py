@@ -14,6 +14,7 @@ from airflow_provider_axtx.core.inputs import given_or, read_json
 from airflow_provider_axtx.core.numbers import as_number
 from airflow_provider_axtx.hooks.connections import afind_connection, find_connection
 from airflow_provider_axtx.hooks.home import axtx_home
+from airflow_provider_axtx.hooks.mlflow import tracking_uri_for_apps
 from airflow_provider_axtx.launcher.typecheck import shown
 
 if TYPE_CHECKING:
@@ -115,11 +116,13 @@ class TorchXHook(BaseHook):
 
         name = scheduler or self.settings.scheduler
         inherited = self.settings.scheduler_args if name == self.settings.scheduler else {}
-        return TorchXLauncher(
+        launcher = TorchXLauncher(
             name,
             scheduler_args={**inherited, **(scheduler_args or {})},
             allowed_components=self.settings.allowed_components,
         )
+        launcher.mlflow_tracking_uri = tracking_uri_for_apps()
+        return launcher
 
     def get_launcher_for(self, attempt: RecordedAttempt) -> TorchXLauncher:
         """Return a launcher that finds, observes, cancels and reads the app of an attempt, wherever it was submitted.

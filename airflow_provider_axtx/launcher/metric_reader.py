@@ -6,12 +6,12 @@ with its reason, never a value.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from airflow_provider_axtx.core.command_line import filled
+from airflow_provider_axtx.core.deadline import in_time
 from airflow_provider_axtx.core.errors import (
     AxtxError,
     OutputLostError,
@@ -26,8 +26,6 @@ from airflow_provider_axtx.launcher.output_scan import PatternMetric, search_out
 from airflow_provider_axtx.launcher.scheduler_registry import describe_error
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.launcher.tracker import list_steps
-
-_T = TypeVar("_T")
 
 #: Reading that takes longer has failed: a dead file server would hold the caller without end.
 DEADLINE_SECONDS = 60.0
@@ -48,6 +46,7 @@ class MeasuredApp:
     scheduler: str
     lookup_options: Mapping[str, Any] | None
     app_handle: str | None
+    submission_key: str = ""
 
     @classmethod
     def of(cls, attempt: AttemptRecord) -> Self:
@@ -59,6 +58,7 @@ class MeasuredApp:
             attempt.scheduler,
             attempt.lookup_options,
             attempt.app_handle,
+            attempt.submission_key,
         )
 
     def __str__(self) -> str:
@@ -76,7 +76,15 @@ def count_steps(tracker_base: str, trial_index: int, curve_source: Mapping[str, 
     steps = list_steps(tracker_base, trial_index)
     if curve_source is not None:
         place = {name: curve_source.get(name) for name in ("lookup_options", "app_handle")}
-        app = MeasuredApp(curve_source["experiment"], trial_index, tracker_base, curve_source["scheduler"], **place)
+        app = MeasuredApp(
+            curve_source["experiment"],
+            trial_index,
+            tracker_base,
+            curve_source["scheduler"],
+            **place,
+            # A trigger that an earlier version has serialized does not have it, and no source that needs it.
+            submission_key=curve_source.get("submission_key", ""),
+        )
         steps |= read_metrics(app, load_metrics(curve_source["metrics"])).steps.keys()
     return len(steps)
 
@@ -94,7 +102,9 @@ def read_metrics(app: MeasuredApp, metrics: Mapping[str, MetricSource]) -> Measu
     if patterns:
         _read_output(app, patterns, measured)
     for name, source in metrics.items():
-        if source.kind != "regex":
+        if source.kind == "mlflow":
+            _read_mlflow(app, name, source, measured)
+        elif source.kind != "regex":
             _read_file(app, name, source, measured)
     measured.steps = dict(sorted(measured.steps.items()))
     return measured
@@ -103,7 +113,7 @@ def read_metrics(app: MeasuredApp, metrics: Mapping[str, MetricSource]) -> Measu
 def _read_file(app: MeasuredApp, name: str, source: MetricSource, measured: Measured) -> None:
     path = filled(source.place, {"trial_idx": str(app.trial_index), "experiment_name": app.experiment})
     try:
-        series = _in_time(lambda: read_file(source, app.tracker_base, path))
+        series = in_time(lambda: read_file(source, app.tracker_base, path), DEADLINE_SECONDS)
     except NoMetricError as error:
         measured.missing[name] = str(error)
         return
@@ -117,9 +127,27 @@ def _read_file(app: MeasuredApp, name: str, source: MetricSource, measured: Meas
     _take(measured, name, series.final(), series.curve)
 
 
+def _read_mlflow(app: MeasuredApp, name: str, source: MetricSource, measured: Measured) -> None:
+    from airflow_provider_axtx.launcher.mlflow_runs import read_metric
+
+    try:
+        series = in_time(lambda: read_metric(source, app.submission_key), DEADLINE_SECONDS)
+    except NoMetricError as error:
+        measured.missing[name] = str(error)
+        return
+    except AxtxError:
+        raise
+    except Exception as error:
+        raise TrackerUnavailableError(
+            f"The MLflow run of {app} cannot be read: {describe_error(error)}.",
+            fix="it is tried again; if it stays so, check that this machine reaches the MLflow server.",
+        ) from error
+    _take(measured, name, series.final(), series.curve)
+
+
 def _read_output(app: MeasuredApp, sources: Mapping[str, MetricSource], measured: Measured) -> None:
     try:
-        found, lines = _in_time(lambda: _searched(app, sources))
+        found, lines = in_time(lambda: _searched(app, sources), DEADLINE_SECONDS)
     except NoMetricError as error:
         measured.missing |= dict.fromkeys(sources, str(error))
         return
@@ -174,28 +202,3 @@ def _take(measured: Measured, name: str, value: float | None, curve: Mapping[flo
         measured.values[name] = value
     for step, at_step in curve.items():
         measured.steps.setdefault(step, {})[name] = at_step
-
-
-def _in_time(call: Callable[[], _T]) -> _T:
-    """Call a function in a thread and return its result.
-
-    :raises TimeoutError: it took longer than ``DEADLINE_SECONDS``.
-    """
-    outcome: list[_T] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            outcome.append(call())
-        except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
-            errors.append(error)
-
-    # A daemon: one that hangs must not keep the process alive.
-    thread = threading.Thread(target=run, name="axtx-metrics", daemon=True)
-    thread.start()
-    thread.join(DEADLINE_SECONDS)
-    if errors:
-        raise errors[0]
-    if not outcome:
-        raise TimeoutError(f"there was no answer within {DEADLINE_SECONDS:g} s")
-    return outcome[0]

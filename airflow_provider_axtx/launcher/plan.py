@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,16 @@ def make_plan(
         summary=tuple(map(_summary, app.roles)),
         dryrun=dryrun,
     )
+
+
+def add_variables(app: AppDef, variables: Mapping[str, str]) -> None:
+    """Set environment variables in every role; one that the component has set itself stays.
+
+    :param app: the app; changed.
+    """
+    for role in app.roles:
+        # TorchX reads a role's environment as templates.
+        role.env = {**{name: value.replace("$", "$$") for name, value in variables.items()}, **role.env}
 
 
 def _resources(app: AppDef) -> PlanResources:

@@ -29,7 +29,7 @@ from airflow_provider_axtx.launcher.observers.docker import DockerObserver, comp
 from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesMCADObserver, KubernetesObserver
 from airflow_provider_axtx.launcher.observers.local import LocalDetachedObserver
 from airflow_provider_axtx.launcher.observers.slurm import SlurmObserver
-from airflow_provider_axtx.launcher.plan import SubmissionPlan, check_tracker_base, make_plan
+from airflow_provider_axtx.launcher.plan import SubmissionPlan, add_variables, check_tracker_base, make_plan
 from airflow_provider_axtx.launcher.scheduler_registry import (
     BAD_APP,
     LOCAL_DETACHED,
@@ -92,9 +92,9 @@ class TorchXLauncher:
             if scheduler_factories
             else schedulers_of_process(session, scheduler, recorded)
         )
-        self.scheduler = self._schedulers.check_name(
-            scheduler, None if allowed_schedulers is None else list(allowed_schedulers)
-        )
+        allowed = None if allowed_schedulers is None else list(allowed_schedulers)
+        self.scheduler = self._schedulers.check_name(scheduler, allowed)
+        self.mlflow_tracking_uri: str | None = None  # where each app gets a run
         self._session = session
         self._allowed_components = allowed_components
         client = self._schedulers.get(self.scheduler)
@@ -172,6 +172,7 @@ class TorchXLauncher:
         experiment: str,
         tracker_base: str,
         submission_key: str,
+        variables: Mapping[str, str] | None = None,
     ) -> SubmissionPlan:
         """Build one trial's app and dry-run its submission: everything that can fail without a scheduler fails here.
 
@@ -182,6 +183,7 @@ class TorchXLauncher:
         :param experiment: name of the experiment.
         :param tracker_base: absolute path or URL under which the app reports; each attempt has its own.
         :param submission_key: the unique name under which it is submitted.
+        :param variables: environment variables for every role, unless the component sets them itself.
         :return: what ``submit`` takes, once.
         :raises InvalidInputError: component, parameters, options or AppDef cannot be used.
         :raises SchedulerUnavailableError: the scheduler was needed for the dry run and did not answer.
@@ -200,6 +202,7 @@ class TorchXLauncher:
         )
         app.name = submission_key
         set_variables(app, checkpoint_dir, submission_key, only_plain=self.scheduler == "slurm")
+        add_variables(app, variables or {})
         return make_plan(
             loaded.name, app, self.scheduler, submission_key, self._dry_run(loaded.name, app, submission_key)
         )

@@ -160,6 +160,7 @@ def curve_source(attempt: AttemptRecord, metrics: Mapping[str, Any]) -> dict[str
         "scheduler": attempt.scheduler,
         "lookup_options": attempt.lookup_options,
         "app_handle": attempt.app_handle,
+        "submission_key": attempt.submission_key,
         "metrics": dict(metrics),
     }
 

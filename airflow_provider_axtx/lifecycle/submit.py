@@ -24,6 +24,7 @@ from airflow_provider_axtx.launcher.tracker import remove_checkpoint, remove_res
 from airflow_provider_axtx.lifecycle.attempts import KILLED, await_end, cancel_attempt, find_app
 from airflow_provider_axtx.lifecycle.complete import conclude_patiently
 from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
+from airflow_provider_axtx.lifecycle.mlflow import mlflow_variables
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.plan import SubmissionPlan
@@ -188,7 +189,7 @@ class _Submission:
             host=self.launcher.host,
         )
 
-    def _plan(self, key: str, tracker_base: str) -> SubmissionPlan:
+    def _plan(self, key: str, tracker_base: str, variables: Mapping[str, str] | None = None) -> SubmissionPlan:
         return self.launcher.plan(
             self.request.component,
             # The trial may have been generated before a parameter was added that its app has by now.
@@ -198,6 +199,7 @@ class _Submission:
             experiment=self.trial.experiment,
             tracker_base=tracker_base,
             submission_key=key,
+            variables=variables,
         )
 
     def attach_or_submit(self, attempt: AttemptRecord, *, began: bool) -> AttemptRecord:
@@ -224,7 +226,8 @@ class _Submission:
         return attempt
 
     def _submit(self, attempt: AttemptRecord) -> str:
-        plan = self._plan(attempt.submission_key, attempt.tracker_base)
+        variables = mlflow_variables(self.store, attempt, self.request.metrics, self.launcher.mlflow_tracking_uri)
+        plan = self._plan(attempt.submission_key, attempt.tracker_base, variables)
         crash_point("submit.before_submit")
         try:
             handle = self.launcher.submit(plan)

@@ -2,7 +2,7 @@
 
 Airflow finds it through the entry point ``airflow.plugins``: it would load plugins named in a provider's metadata only
 where providers are not discovered lazily, which is not its default. Every Airflow process loads this module, so the
-module imports nothing else; only the API server imports the page's code, at the first request.
+module imports little else; only the API server imports the page's code, at the first request.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from airflow.sdk.plugins_manager import AirflowPlugin
+
+from airflow_provider_axtx.listeners import mlflow
 
 #: Where Airflow's API server mounts the page and its data.
 PREFIX = "/axtx"
@@ -29,6 +31,7 @@ class AxtxPlugin(AirflowPlugin):
     """Adds the page to Airflow's UI."""
 
     name = "axtx"
+    listeners = [mlflow]
     fastapi_apps = [{"app": application, "url_prefix": PREFIX, "name": "Ax and TorchX experiments"}]
     # Relative addresses: Airflow may be served below a path, which its pages have as their base.
     external_views = [

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Makes an environment with the extra "mlflow" and pyarrow on top of another one, and a second one with an MLflow server;
+# runs the tests that need them. The other environment stays as it is: most users do not have these packages.
+# Usage: tests/engines/integrations.sh PYTHON [PYTEST ARGUMENTS]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+python=$1
+shift
+environment=build/integrations
+server=build/mlflow-server
+
+"$python" -m venv "$environment"
+"$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+    > "$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
+"$environment/bin/python" -m pip install --disable-pip-version-check -qq -c constraints.txt 'mlflow-skinny>=3' pyarrow
+"$python" -m venv "$server"
+"$server/bin/python" -m pip install --disable-pip-version-check -qq 'mlflow>=3'
+export AXTX_TEST_MLFLOW_SERVER="$PWD/$server/bin/mlflow"
+PYTHONPATH="$PWD" "$environment/bin/python" -m pytest -m integrations "$@"
