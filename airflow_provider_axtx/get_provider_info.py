@@ -33,7 +33,9 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": [f"{_PACKAGE}.links.{name}" for name in ("ExperimentLink", "TrialLink", "AppLink")],
-        "task-decorators": [{"name": "ax_optimize", "class-name": f"{_PACKAGE}.decorators.ax_optimize_task"}],
+        "task-decorators": [
+            {"name": name, "class-name": f"{_PACKAGE}.decorators.{name}_task"} for name in ("ax_optimize", "ax_trial")
+        ],
         "cli": [f"{_PACKAGE}.cli.get_commands"],
         "connection-types": [_ax_connection(), _torchx_connection()],
         "config": {"axtx": _options()},

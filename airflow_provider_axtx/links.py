@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from airflow.sdk import BaseOperatorLink, conf
 
@@ -36,6 +36,13 @@ def page_url(experiment: str, trial_index: int | None = None, ax_conn_id: str = 
     if ax_conn_id != _DEFAULT_CONN_ID:
         query["conn_id"] = ax_conn_id
     return urljoin(base, f"{page_path(urlsplit(base).path)}?{urlencode(query)}")
+
+
+def task_url(dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
+    """Return the address of a task instance's log in Airflow's UI."""
+    base = conf.get("api", "base_url", fallback="") or "/"
+    mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
+    return f"{base.rstrip('/')}/dags/{quote(dag_id)}/runs/{quote(run_id)}/tasks/{quote(task_id)}{mapped}"
 
 
 def _object(value: Any) -> dict[str, Any]:

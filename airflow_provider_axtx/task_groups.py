@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Asset, BaseOperator, TaskGroup, TriggerRule, conf, task_group
+from airflow.sdk import Asset, BaseOperator, TaskGroup, TriggerRule, XComArg, conf, task_group
 
 from airflow_provider_axtx.core.analysis import AnalysisPlan
+from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import (
     DEFAULT_INTERVAL,
     ComponentRef,
@@ -16,11 +18,18 @@ from airflow_provider_axtx.core.inputs import (
     as_int,
     as_interval,
     is_templated,
+    shorten,
 )
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators._loop import AxCreateLoopExperimentOperator, check_rounds, check_trials_per_round
-from airflow_provider_axtx.operators.ax import AxAnalyzeOperator, AxCompleteTrialOperator, AxGenerateTrialsOperator
+from airflow_provider_axtx.operators.ax import (
+    AxAnalyzeOperator,
+    AxCompleteTrialOperator,
+    AxGenerateTrialsOperator,
+    AxStartTrialOperator,
+)
+from airflow_provider_axtx.operators.functions import loop_of_function
 from airflow_provider_axtx.operators.torchx import (
     TorchXReapTrialsOperator,
     TorchXRunTrialOperator,
@@ -38,14 +47,15 @@ _RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10)}
 def ax_trial_loop(
     group_id: str,
     experiment: ExperimentInput,
-    component: ComponentRef,
-    rounds: Templated[int],
+    component: ComponentRef | None = None,
+    rounds: Templated[int] = 1,
     trials_per_round: Templated[int] = 1,
     component_args: Templated[Mapping[str, Any]] | None = None,
     scheduler: str | None = None,
     scheduler_args: Templated[Mapping[str, Any]] | None = None,
     tracker_base: str | None = None,
     *,
+    body: Callable[[XComArg], Any] | None = None,
     max_rounds: int | None = None,
     if_exists: str = "resume",
     on_change: str = "refuse",
@@ -73,13 +83,20 @@ def ax_trial_loop(
 ) -> TaskGroup:
     """Return a task group that tunes: rounds one after the other, the trials of a round in parallel.
 
-    Each round is *generate → submit → wait → complete*, with ``fused`` *generate → run*. The experiment is created (or
-    resumed) first; a teardown ends whatever the DAG run leaves behind. When Ax is finished early, the remaining rounds
-    are skipped.
+    Each round is *generate → submit → wait → complete*, with ``fused`` *generate → run*, and with ``body`` *generate →
+    start → body → complete*. The experiment is created (or resumed) first; a teardown ends whatever the DAG run leaves
+    behind. When Ax is finished early, the remaining rounds are skipped.
 
     :param group_id: id of the task group.
     :param experiment: the ``ExperimentSpec``, as for ``AxCreateExperimentOperator``.
-    :param component: TorchX component, as for ``TorchXSubmitTrialOperator``.
+    :param component: TorchX component, as for ``TorchXSubmitTrialOperator``, or a function with ``@task.ax_trial``,
+        whose annotations are the search space of an experiment that names no parameters.
+    :param body: in place of a component, a function that wires the tasks that do the work of one trial, for example
+        ``lambda trial: BashOperator(task_id="train", bash_command=f"train --lr={trial['lr']}")``. ``trial`` is an
+        ``XComArg``: the trial as an object; ``trial["lr"]`` is its parameter ``lr``. What the function returns (an
+        operator, its output, or an object of outputs by metric) are the results; without it the tracker counts. The
+        function is called once for each round. What concerns an app (``component_args``, ``scheduler``, ``timeout``,
+        ``metrics`` ...) does not apply; ``default_args`` does.
     :param rounds: number of rounds; may be a template when ``max_rounds`` is given.
     :param trials_per_round: trials in parallel in each round; may be a template.
     :param component_args: constant arguments of the component.
@@ -120,7 +137,16 @@ def ax_trial_loop(
         check_trials_per_round(trials_per_round)
     as_int("trial_retries", trial_retries, minimum=0)
     connections = {"ax_conn_id": ax_conn_id, "torchx_conn_id": torchx_conn_id}
-    app = {"component": component, "component_args": component_args, "allowed_components": allowed_components}
+    if getattr(component, "_airflow_is_task_decorator", False):
+        of_function = loop_of_function(component, experiment, component_args)
+        component, component_args, experiment = (
+            of_function[name] for name in ("component", "component_args", "experiment")
+        )
+    app: dict[str, Any] = {
+        "component": component,
+        "component_args": component_args,
+        "allowed_components": allowed_components,
+    }
     submit = {
         **app,
         "scheduler": scheduler,
@@ -137,6 +163,8 @@ def ax_trial_loop(
         "keep_checkpoints": keep_checkpoints,
         "ax_conn_id": ax_conn_id,
     }
+    of_apps = {"fused": fused, "trial_retries": trial_retries, "stream_logs": stream_logs, "results": results}
+    _check_body(body, {**submit, **of_apps})
     wait = {
         "poke_interval": as_interval("poke_interval", poke_interval, "poll_interval", poll_interval),
         "timeout": timeout,
@@ -177,7 +205,11 @@ def ax_trial_loop(
                 # A round without trials is skipped, and that alone must not skip the rounds after it.
                 trigger_rule=TriggerRule.NONE_FAILED if number else TriggerRule.ALL_SUCCESS,
             )
-            trials = _round(number, submit, wait, trial_retries, fused, complete)
+            if body is None:
+                trials = _round(number, submit, wait, trial_retries, fused, complete)
+            else:
+                start = {"tracker_base": tracker_base, "allow_app_change": allow_app_change, **connections}
+                trials = _round_of_bodies(number, body, start, complete, default_args)
             before >> generate
             before = trials.expand(trial=generate.output)
             # Of every round: when one trial of a round fails hard, the others of it are still waited for.
@@ -236,3 +268,84 @@ def _round(
         AxCompleteTrialOperator(task_id="complete", run=outcome.output, **complete)
 
     return trial_chain
+
+
+#: What a loop with ``body`` takes besides ``body`` of what concerns a trial.
+_OF_BODIES = ("tracker_base", "allow_app_change", "retry_from")
+
+
+def _check_body(body: object, arguments: Mapping[str, Any]) -> None:
+    """Refuse a loop that does not know what its trials do, or knows it twice.
+
+    :param arguments: those that say what an app is and how it runs.
+    :raises InvalidInputError: names the arguments.
+    """
+    if body is None and arguments["component"] is not None:
+        return
+    given = sorted(name for name, value in arguments.items() if value and name not in _OF_BODIES)
+    if body is None or given:
+        raise InvalidInputError(
+            "ax_trial_loop needs either component or body."
+            if body is None
+            else f"ax_trial_loop has a body, and {', '.join(given)} only a trial with an app.",
+            fix="pass a TorchX component, or body=lambda trial: ..., which wires the tasks of a trial and returns the "
+            "output that holds its results.",
+        )
+    try:
+        inspect.signature(body).bind(None)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"body cannot be called with a trial: {error}.", fix="pass a function of one argument."
+        ) from error
+
+
+def _round_of_bodies(
+    number: int,
+    body: Callable[[XComArg], Any],
+    start: dict[str, Any],
+    complete: dict[str, Any],
+    default_args: Mapping[str, Any] | None,
+) -> Any:
+    @task_group(group_id=f"round_{number}")
+    def trial_chain(trial: Any) -> None:
+        started = AxStartTrialOperator(task_id="start", trial=trial, **start)
+        tasks = TaskGroup(group_id="body")
+        # Not the retries of the loop: whether a task of the body may run twice, only its author knows.
+        tasks.default_args = {**(tasks.dag.default_args if tasks.dag else {}), **(default_args or {})}
+        with tasks:
+            results = _results_of(_wired(body, started.output), tasks)
+        completing = AxCompleteTrialOperator(
+            task_id="complete", trial=started.output, **{**complete, "results": results}
+        )
+        started >> tasks >> completing
+
+    return trial_chain
+
+
+def _wired(body: Callable[[XComArg], Any], trial: XComArg) -> Any:
+    try:
+        return body(trial)
+    except NotImplementedError as error:
+        raise InvalidInputError(
+            f"body cannot wire its tasks: {error}.",
+            fix="the trials of a round are mapped, and Airflow maps no task within: wire the tasks in a Python loop, "
+            "or use AxStartTrialOperator and AxCompleteTrialOperator(trial=...) yourself.",
+        ) from error
+
+
+def _results_of(returned: Any, tasks: TaskGroup) -> Any:
+    """Return what a body has returned as the results of its trial: outputs of its own tasks, or None.
+
+    :raises InvalidInputError: it is something else, or the body wires no task.
+    """
+    ids = {task.task_id for task in tasks.iter_tasks()}
+    results = getattr(returned, "output", returned) if not isinstance(returned, TaskGroup) else None
+    references = {operator.task_id for operator, _ in XComArg.iter_xcom_references(results)}
+    if not ids:
+        raise InvalidInputError("body wires no task.", fix="make at least one operator or @task in it.")
+    if results is not None and not (references and references <= ids):
+        raise InvalidInputError(
+            f"body returns {shorten(returned)}, which is not the output of its tasks.",
+            fix="return the task that has the results, its output, or an object such as {'loss': train['loss']}.",
+        )
+    return results

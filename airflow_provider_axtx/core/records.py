@@ -18,6 +18,8 @@ FILES_REMOVED_AT = "files_removed_at"
 CHECKPOINT_REMOVED = "checkpoint_removed"
 #: Among an attempt's lookup options: what an hour of a core and of a GPU cost when it was submitted.
 PRICES = "prices"
+#: The scheduler of an attempt that belongs to Airflow tasks instead of an app, see ``lifecycle.body``.
+AIRFLOW = "airflow"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
 from airflow_provider_axtx.core.errors import InvalidInputError
@@ -88,18 +88,19 @@ class TunedFunction:
 
     :param parameters: the search space.
     :param report: the parameter that gets a ``Report``, or None.
-    :param missing: parameters that have neither a range nor a value.
     """
 
-    parameters: list[dict[str, Any]] = field(default_factory=list)
-    report: str | None = None
-    missing: list[str] = field(default_factory=list)
+    parameters: list[dict[str, Any]]
+    report: str | None
 
 
-def read_function(function: Callable[..., Any], constants: Mapping[str, Any]) -> TunedFunction:
+def read_function(
+    function: Callable[..., Any], constants: Mapping[str, Any], *, complete: bool = True
+) -> TunedFunction:
     """Return the search space in the annotations of a function.
 
     :param constants: the arguments that the function is called with in the DAG; they are not tuned.
+    :param complete: whether the annotations have to be the whole search space; otherwise an experiment has the rest.
     :raises InvalidInputError: a parameter has neither a range nor a value, or nothing is left to tune.
     """
     name = getattr(function, "__name__", str(function))
@@ -119,7 +120,7 @@ def read_function(function: Callable[..., Any], constants: Mapping[str, Any]) ->
             parameters.append(parameter)
         elif argument.default is argument.empty:
             missing.append(argument.name)
-    if missing or not parameters:
+    if complete and (missing or not parameters):
         what = f"{', '.join(missing)} of {name} has neither a range nor a value" if missing else f"{name} tunes nothing"
         raise InvalidInputError(
             f"{what}.",

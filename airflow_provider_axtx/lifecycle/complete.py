@@ -59,10 +59,13 @@ def finalize(store: ExperimentStore, attempt: AttemptRecord, observed: AppObserv
     return outcome_of(attempt, trial)
 
 
-def conclude(store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
+def conclude(
+    store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation, read: Reading | None = None
+) -> dict[str, Any]:
     """Record the end of an app and the results that it reported, in one transaction.
 
     :param observed: a terminal observation; when an end is recorded already, the recorded one stays.
+    :param read: the results; None reads those that the app has reported.
     :return: the outcome as JSON, with ``metrics`` ({name: {mean, sem}}) and the final ``trial_status``.
     :raises ResultsPendingError: when the app has only just ended and no results are visible yet; nothing is recorded.
     :raises TrackerUnavailableError: when the tracker cannot be read; nothing is recorded.
@@ -74,7 +77,8 @@ def conclude(store: ExperimentStore, attempt: AttemptRecord, observed: AppObserv
         return {**outcome.to_json(), "metrics": _last_values(store, outcome)}
     ended_at = attempt.finished_at or observed.ended_at or time.time()
     spec = ExperimentSpec.from_store(store.spec(attempt.experiment))
-    read = read_results(store, attempt, spec.required_metrics, ended_at + RESULT_PATIENCE_SECONDS)
+    if read is None:
+        read = read_results(store, attempt, spec.required_metrics, ended_at + RESULT_PATIENCE_SECONDS)
     end = _end_of(store, attempt, spec, read)
     crash_point("complete.before_record")
     attempt, trial = store.end_attempt(attempt, observed, end)
@@ -82,14 +86,16 @@ def conclude(store: ExperimentStore, attempt: AttemptRecord, observed: AppObserv
     return _answer(outcome_of(attempt, trial), end)
 
 
-def conclude_patiently(store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
+def conclude_patiently(
+    store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation, read: Reading | None = None
+) -> dict[str, Any]:
     """Do the same, and wait for results that are not visible yet, at most ``RESULT_PATIENCE_SECONDS``."""
     seen = observed if observed.ended_at is not None else replace(observed, ended_at=time.time())
-    answer: dict[str, Any] = _while_results_are_pending(conclude, store, attempt, seen)
+    answer: dict[str, Any] = _while_results_are_pending(conclude, store, attempt, seen, read)
     return answer
 
 
-def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Results = None) -> dict[str, Any]:
+def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Results | Reading = None) -> dict[str, Any]:
     """Record the results of a trial whose app's end is recorded already.
 
     Results that cannot be given to Ax (missing, not a number, NaN, infinite, garbage) make the trial FAILED with the
@@ -98,7 +104,7 @@ def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Resul
 
     :param outcome: what the waiting task returned. It only says which attempt: everything else comes from the store.
     :param results: None reads the tracker; else ``{metric: mean}`` or ``{metric/mean: ..., metric/sem: ...}``, or a
-        callable that returns it for the outcome's JSON object.
+        callable that returns it for the outcome's JSON object, or what was read of them.
     :return: the outcome as JSON with ``metrics`` ({name: {mean, sem}}), final ``trial_status`` and ``message``.
     :raises TrackerUnavailableError: when the tracker cannot be read just now.
     :raises TrialStateError: when the app has not ended, or the trial has other results already.
@@ -121,7 +127,7 @@ def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Resul
         until = (attempt.finished_at or time.time()) + RESULT_PATIENCE_SECONDS
         read = _while_results_are_pending(read_results, store, attempt, spec.required_metrics, until)
     else:
-        read = given_results(results, outcome.to_json())
+        read = results if isinstance(results, Reading) else given_results(results, outcome.to_json())
     end = _end_of(store, attempt, spec, read)
     crash_point("complete.before_record")
     if trial.status not in ("ABANDONED", "EARLY_STOPPED"):

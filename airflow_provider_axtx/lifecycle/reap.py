@@ -17,7 +17,7 @@ from airflow_provider_axtx.core.errors import (
     StoreUnavailableError,
     is_final,
 )
-from airflow_provider_axtx.core.records import AttemptRecord, OpenTrial, TaskIdentity
+from airflow_provider_axtx.core.records import AIRFLOW, AttemptRecord, OpenTrial, TaskIdentity
 from airflow_provider_axtx.lifecycle.attempts import (
     CANCEL_SECONDS,
     CLAIM_SECONDS,
@@ -215,6 +215,10 @@ class _Reaping:
             return
         if (recorded := recorded_end(orphan.attempt)) is not None:
             self.conclude(orphan.attempt, recorded)
+            return
+        if orphan.attempt.scheduler == AIRFLOW:
+            # Airflow has ended the tasks of its body; no scheduler knows anything about it.
+            self.conclude(orphan.attempt, AppObservation("CANCELLED", self.reason))
             return
         launcher = self.launcher_for(orphan.attempt)
         attempt = adopt(self.store, launcher, orphan.attempt)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_REOPENABLE = ("FAILED", "ABANDONED")
+#: Statuses of a trial that a user's Clear lets run again.
+REOPENABLE = ("FAILED", "ABANDONED")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class _Submission:
             return self._begin(last.number + 1), True
         cleared = was_cleared(last.identity, self.identity)
         if is_terminal_trial_status(record.status):
-            if cleared and record.status in _REOPENABLE:
+            if cleared and record.status in REOPENABLE:
                 log.info("Trial %s was %s (%s); cleared, so it runs again.", record.index, record.status, record.reason)
                 return self._begin(last.number + 1, reopen=True), True
             log.info("Trial %s is %s already; nothing is submitted.", record.index, record.status)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.assets import best_extra, fill_outlets, is_experiment_asset, trial_extra
 from airflow_provider_axtx.core.inputs import as_object, is_given
-from airflow_provider_axtx.core.xcom import TrialOutcome
+from airflow_provider_axtx.core.xcom import SubmittedTrial, TrialOutcome
 from airflow_provider_axtx.operators._app_request import prune_checkpoints
 from airflow_provider_axtx.operators._metrics import count_trial, count_usage
 from airflow_provider_axtx.operators.base import LineageMixin, as_given
@@ -15,6 +15,7 @@ from airflow_provider_axtx.operators.base import LineageMixin, as_given
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_axtx.core.app_observation import AppObservation
     from airflow_provider_axtx.core.checkpoints import Keep
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
     from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -41,9 +42,42 @@ def complete_from_task(
     if outcome.trial_status == "COMPLETED":
         # Any other one was counted by the task that saw its app end.
         count_trial(task, completed["trial_status"])
-    task.note_lineage(outcome.experiment, [completed])
-    used = count_usage(task, store.attempts(outcome.experiment, outcome.trial_index))
-    prune_checkpoints(task, store, outcome.experiment, keep)
+    return _told(task, context, store, completed, keep)
+
+
+def complete_body(
+    task: LineageMixin,
+    context: Context,
+    store: ExperimentStore,
+    trial: object,
+    ended: AppObservation,
+    results: object,
+    keep: Keep,
+) -> dict[str, Any]:
+    """Record how the tasks have ended that did a trial's work, and tell it as ``complete_from_task`` does.
+
+    :param trial: what ``AxStartTrialOperator`` returned.
+    :param ended: how they have ended.
+    :param results: what they returned; None reads the tracker.
+    :param keep: of which trials the checkpoints stay.
+    """
+    from airflow_provider_axtx.lifecycle.body import end_body
+    from airflow_provider_axtx.lifecycle.ownership import require_own
+
+    started = SubmittedTrial.from_json(as_object("trial", trial))
+    require_own(store, started.experiment, context["ti"].dag_id)
+    completed = end_body(store, started, ended, results)
+    count_trial(task, completed["trial_status"])
+    return _told(task, context, store, completed, keep)
+
+
+def _told(
+    task: LineageMixin, context: Context, store: ExperimentStore, completed: dict[str, Any], keep: Keep
+) -> dict[str, Any]:
+    experiment = completed["experiment"]
+    task.note_lineage(experiment, [completed])
+    used = count_usage(task, store.attempts(experiment, completed["trial_index"]))
+    prune_checkpoints(task, store, experiment, keep)
     _fill_outlets(task, context, store, completed)
     if completed["trial_status"] == "COMPLETED":
         task.log.info("Trial %(trial_index)s COMPLETED: %(metrics)s", completed)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.inputs import as_experiment_name
+from airflow_provider_axtx.core.inputs import as_experiment_name, as_object
+from airflow_provider_axtx.core.xcom import Trial
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators._templates import TypedTemplatesMixin
 from airflow_provider_axtx.operators.base import as_given
@@ -48,6 +49,21 @@ def own_experiment(operator: TypedTemplatesMixin, store: ExperimentStore, dag_id
     name = as_experiment_name("experiment_name", getattr(operator, "experiment_name"))  # noqa: B009 - of subclasses
     require_own(store, name, dag_id)
     return name
+
+
+def recorded_trial(store: ExperimentStore, trial: object, dag_id: str) -> Trial:
+    """Return a trial as the store has it: an XCom can be edited, and parameters become arguments of an app.
+
+    :param trial: the argument as Airflow has rendered it.
+    :param dag_id: the DAG of the task.
+    :raises ForeignExperimentError: when its experiment belongs to another DAG that does not share it.
+    """
+    from airflow_provider_axtx.lifecycle.ownership import require_own
+
+    given = Trial.from_json(as_object("trial", trial))
+    require_own(store, given.experiment, dag_id)
+    record = store.trial(given.experiment, given.trial_index)
+    return Trial(given.experiment, record.index, record.arm_name, record.parameters)
 
 
 def allowed_component(

@@ -10,7 +10,6 @@ from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
 from airflow_provider_axtx.core.analysis import AnalysisPlan
-from airflow_provider_axtx.core.checkpoints import as_keep
 from airflow_provider_axtx.core.errors import ExperimentPausedError, TrialsPendingError
 from airflow_provider_axtx.core.inputs import (
     ComponentRef,
@@ -24,8 +23,7 @@ from airflow_provider_axtx.core.inputs import (
 )
 from airflow_provider_axtx.core.ownership import as_dag_ids
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.links import ExperimentLink, TrialLink
-from airflow_provider_axtx.operators._completing import announce_best, complete_from_task
+from airflow_provider_axtx.operators._completing import announce_best
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
 from airflow_provider_axtx.operators._definition import read_definition
 from airflow_provider_axtx.operators._foreign import allowed_component, own_experiment, readable_experiment
@@ -44,6 +42,8 @@ from airflow_provider_axtx.operators.base import (
     definition_of,
     uncalled,
 )
+from airflow_provider_axtx.operators.body import AxStartTrialOperator
+from airflow_provider_axtx.operators.complete import AxCompleteTrialOperator
 from airflow_provider_axtx.operators.maintenance import AxCleanupOperator, AxReapOperator
 from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
-    from airflow_provider_axtx.lifecycle.complete import Results
     from airflow_provider_axtx.lifecycle.generate import Generation
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
     from airflow_provider_axtx.spec.inputs import ExperimentInput
@@ -68,6 +67,7 @@ __all__ = [
     "AxGenerateTrialsOperator",
     "AxOptimizeOperator",
     "AxReapOperator",
+    "AxStartTrialOperator",
 ]
 
 
@@ -313,45 +313,6 @@ class AxGenerateTrialOperator(_BaseGenerateOperator):
         if not generation.trials:
             raise AirflowSkipException(f"Experiment {self.experiment_name!r} is finished: {generation.finished}")
         return generation.trials[0].to_json()
-
-
-class AxCompleteTrialOperator(BaseAxOperator):
-    """Records the outcome of a trial: its metrics, or why there are none. The same outcome again changes nothing.
-
-    A failed trial is data for Ax, not a failed pipeline: the task succeeds and says FAILED with the reason.
-
-    :param run: the output of the sensor or of ``TorchXRunTrialOperator`` (templated).
-    :param results: None reads the tracker as Ax's ``TorchXMetric`` does; or a dict ``{metric: mean}`` or
-        ``{metric/mean: m, metric/sem: s}`` (templated); or a callable that returns one for the run.
-    :param keep_checkpoints: of which trials that never run again the checkpoints stay: ``all``, ``best`` or ``none``.
-    :param ax_conn_id: connection of the experiment store.
-    :param outlets: with an ``assets.experiment_asset(...)`` among them, a trial that is COMPLETED gives it an event.
-    :return: the run with ``metrics``, final ``trial_status`` and ``usage``: ``{cpu, gpu, cost}``, in hours and money.
-    """
-
-    template_fields: Sequence[str] = ("run", "results", "ax_conn_id")
-    template_fields_renderers = {"run": "json", "results": "json"}
-    lineage_reads, lineage_writes = False, True
-    operator_extra_links = (ExperimentLink(), TrialLink())
-
-    def __init__(
-        self,
-        *,
-        run: Templated[Mapping[str, Any]],
-        results: Results | Templated[Mapping[str, Any]] = None,
-        keep_checkpoints: str = "all",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.run = run
-        self.results = uncalled(results)
-        self.keep_checkpoints = as_keep(keep_checkpoints)
-
-    @airflow_errors
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Read the results and record the outcome."""
-        run, keep = as_object("run", self.run), self.keep_checkpoints
-        return complete_from_task(self, context, self.ax_hook.store, run, self.results, keep)
 
 
 class AxBestTrialOperator(BaseAxOperator):

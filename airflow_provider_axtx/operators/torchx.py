@@ -28,13 +28,13 @@ from airflow_provider_axtx.core.inputs import (
     is_templated,
 )
 from airflow_provider_axtx.core.metric_sources import check_metrics
-from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial, TrialOutcome
+from airflow_provider_axtx.core.xcom import SubmittedTrial, TrialOutcome
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.links import AppLink, ExperimentLink, TrialLink
 from airflow_provider_axtx.operators._app_request import AppRequestMixin
 from airflow_provider_axtx.operators._completing import complete_from_task
-from airflow_provider_axtx.operators._foreign import allowed_component
+from airflow_provider_axtx.operators._foreign import allowed_component, recorded_trial
 from airflow_provider_axtx.operators._metrics import count_trial
 from airflow_provider_axtx.operators._scope import task_scope
 from airflow_provider_axtx.operators._steering import as_users_want
@@ -46,12 +46,13 @@ from airflow_provider_axtx.operators.base import (
     push_links,
     uncalled,
 )
+from airflow_provider_axtx.operators.body import recorded_failures
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.app_observation import AppObservation
-    from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
+    from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
     from airflow_provider_axtx.lifecycle.complete import Results
     from airflow_provider_axtx.lifecycle.reap import TaskScope
@@ -153,7 +154,7 @@ class _SubmitTrialMixin(AppRequestMixin):
         launcher = self.torchx_hook.get_launcher(
             str(self.scheduler) if is_given(self.scheduler) else None, as_object("scheduler_args", self.scheduler_args)
         )
-        trial = self._recorded_trial(identity)
+        trial = recorded_trial(self.ax_hook.store, self.trial, identity.dag_id)
         with as_users_want(self):
             submitted = submit_trial(
                 self.ax_hook.store,
@@ -172,15 +173,6 @@ class _SubmitTrialMixin(AppRequestMixin):
         self.app_url = self._page_of(launcher, submitted)
         push_links(self, context)
         return submitted
-
-    def _recorded_trial(self, task: TaskIdentity) -> Trial:
-        """Return the trial as the store has it: an XCom can be edited, and parameters become arguments of an app."""
-        from airflow_provider_axtx.lifecycle.ownership import require_own
-
-        given = Trial.from_json(as_object("trial", self.trial))
-        require_own(self.ax_hook.store, given.experiment, task.dag_id)
-        record = self.ax_hook.store.trial(given.experiment, given.trial_index)
-        return Trial(given.experiment, record.index, record.arm_name, record.parameters)
 
     def _page_of(self, launcher: TorchXLauncher, submitted: SubmittedTrial) -> str | None:
         try:
@@ -309,7 +301,8 @@ class TorchXReapTrialsOperator(TypedTemplatesMixin):
     Trials that were generated and never submitted are ABANDONED too.
 
     :param reason: recorded as the reason of the cancelled trials (templated).
-    :param fail_with_tasks: fail, once everything is ended, when one of these tasks has failed. With
+    :param fail_with_tasks: fail, once everything is ended, when one of these tasks has failed; a task of a trial's body
+        does not count, if its failure was recorded as that of its trial. With
         ``as_teardown(on_failure_fail_dagrun=True)`` the reap then decides the DAG run as the tasks themselves would.
         Without it a DAG run that a user marks as failed ends as a success: Airflow skips the tasks that were to
         follow, and a DAG run whose last tasks were skipped, or are teardowns that succeeded, has succeeded.
@@ -364,7 +357,10 @@ class TorchXReapTrialsOperator(TypedTemplatesMixin):
         states = ti.get_task_states(
             dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=task_ids, map_index=scope.map_index
         ).get(ti.run_id, {})
-        failed = sorted(task for task, state in states.items() if state in ("failed", "upstream_failed"))
+        recorded = recorded_failures(self.dag.tasks, states)
+        failed = sorted(
+            t for t, state in states.items() if state in ("failed", "upstream_failed") and t not in recorded
+        )
         if failed:
             raise AirflowFailException(
                 f"Everything that the tasks left is ended. This task fails because they failed: {', '.join(failed)}."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.records import AttemptRecord, Observation, final_means
+from airflow_provider_axtx.core.records import AIRFLOW, AttemptRecord, Observation, final_means
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.steering import Action, Change, Steering
 from airflow_provider_axtx.plugin.ranked import Ranked
@@ -195,7 +195,6 @@ def _trial_json(trial: TrialView, wanted: Sequence[Goal]) -> dict[str, Any]:
 
 
 def _attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
-    task = attempt.identity
     return {
         "number": attempt.number,
         "scheduler": attempt.scheduler,
@@ -211,5 +210,13 @@ def _attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
         "cpus": attempt.cpus,
         "gpus": attempt.gpus,
         "prices": attempt.prices,
-        "task": [task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number] if task.dag_id else None,
+        "task": _task_json(attempt),
     }
+
+
+def _task_json(attempt: AttemptRecord) -> list[str | int | None] | None:
+    """Return the task instance behind an attempt, with its try; without an app, the first of the trial's tasks."""
+    task = attempt.identity
+    if attempt.scheduler == AIRFLOW and attempt.app_handle is not None:
+        return [task.dag_id, task.run_id, attempt.app_handle.rpartition("/")[2], task.map_index, None]
+    return [task.dag_id, task.run_id, task.task_id, task.map_index, task.try_number] if task.dag_id else None

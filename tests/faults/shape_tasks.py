@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, TaskGroup
 
 from airflow_provider_axtx.hooks import installation
-from airflow_provider_axtx.operators.ax import AxGenerateTrialsOperator, AxOptimizeOperator
+from airflow_provider_axtx.operators.ax import (
+    AxCompleteTrialOperator,
+    AxGenerateTrialsOperator,
+    AxOptimizeOperator,
+    AxStartTrialOperator,
+)
 from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator
 from airflow_provider_axtx.triggers import task_state
 from airflow_provider_axtx.triggers.optimize import AxOptimizeTrigger
@@ -41,6 +48,42 @@ def submit_in(ti: TaskInstance, group: str, trial: dict[str, Any], mode: str) ->
 
 def reap_in(ti: TaskInstance, group: str) -> Any:
     return _in_group(ti, group, TorchXReapTrialsOperator, "reap")
+
+
+@dataclass
+class _Completing(TaskInstance):
+    """A completing task, which asks Airflow how the task before it has ended."""
+
+    state: str = ""
+
+    def get_task_states(self, **asked: Any) -> dict[str, dict[str, str]]:
+        return {self.run_id: {"start": "success", "train": self.state}}
+
+
+def _body(trial: dict[str, Any], results: Any = None) -> tuple[AxStartTrialOperator, AxCompleteTrialOperator]:
+    with DAG("faults"):
+        start = AxStartTrialOperator(task_id="start", trial=trial)
+        complete = AxCompleteTrialOperator(task_id="complete", trial=start.output, results=results)
+        start >> BaseOperator(task_id="train") >> complete
+    return start, complete
+
+
+def start_body(ti: TaskInstance, trial: dict[str, Any]) -> Any:
+    ti.task_id = f"start_{trial['trial_index']}"
+    return tasks.execute(_body(trial)[0], ti)
+
+
+def run_body(ti: TaskInstance, started: dict[str, Any]) -> None:
+    """Do the work of a trial, which counts as the start of its app."""
+    with (ti.folder / "starts").open("a") as file:
+        file.write(f"{Path(started['tracker_base']).name}\n")
+
+
+def complete_body(ti: TaskInstance, started: dict[str, Any], state: str) -> Any:
+    _, complete = _body(started, {"loss": started["parameters"]["x"]})
+    complete.trial = started
+    given = {one.name: getattr(ti, one.name) for one in fields(TaskInstance)}
+    return tasks.execute(complete, _Completing(**given, state=state))
 
 
 def optimize_deferred(ti: TaskInstance, max_trials: int) -> Any:

@@ -8,7 +8,7 @@ from functools import partial
 from tests.faults import shape_tasks, tasks
 from tests.faults.play import Play
 from tests.faults.scenarios import KILLED, REAPED, Scenario, end_all, submitted
-from tests.faults.world import EXPERIMENT, until
+from tests.faults.world import EXPERIMENT, Expected, until
 
 #: States of a task instance after which no try follows, and those in which one does.
 OVER = ("failed", "success", "skipped", "removed")
@@ -46,6 +46,27 @@ def _two_deployments(play: Play) -> None:
     play.task("reap there", shape_tasks.of_another_deployment, "reap")
     play.trials = [here, there]
     end_all(play, [run])
+
+
+def _bodies(play: Play) -> None:
+    """Airflow tasks do the work of three trials: one succeeds, one fails, and one is left when the DAG run ends."""
+    play.trials = play.task("generate", tasks.generate, 3)
+    started = [play.task(f"start_{trial['trial_index']}", shape_tasks.start_body, trial) for trial in play.trials]
+    for state, one in zip(("success", "failed"), started, strict=False):
+        play.once("train", shape_tasks.run_body, one)
+        play.task(f"complete_{one['trial_index']}", shape_tasks.complete_body, one, state)
+    play.task("reap", tasks.reap)
+
+
+def _bodies_cleared(play: Play) -> None:
+    """A user clears the failed task of a trial and those that follow: it succeeds, and is completed again."""
+    (started,) = [play.task("start", shape_tasks.start_body, trial) for trial in play.trials[:1]]
+    play.task("failed", shape_tasks.complete_body, started, "failed")
+    play.task("complete", shape_tasks.complete_body, started, "success")
+    again = play.world.store.latest_attempt(EXPERIMENT, 0)
+    assert again is not None
+    play.once("train", shape_tasks.run_body, {"tracker_base": again.submission_key})
+    play.task("rest", tasks.rest, play.trials[1:])
 
 
 def _away_over_deadline(play: Play) -> None:
@@ -137,7 +158,14 @@ def _of_each_state(
     ]
 
 
+_BODIES = {1: Expected(("FAILED",), "train failed: "), 2: REAPED}
+
 SHAPES = [
+    *(
+        Scenario(f"body: {victim}", victim, _bodies, "created", _BODIES)
+        for victim in ("start_0", "complete_0", "complete_1", "reap")
+    ),
+    Scenario("body: cleared", "complete", _bodies_cleared, expected={0: Expected(attempts=2)}),
     Scenario("reap of one of two loops", "one.reap", _two_loops, "created", {0: REAPED}),
     Scenario("reap of another deployment", "reap there", _two_deployments, "created", {1: REAPED}),
     Scenario("generating for another deployment", "generate there", _two_deployments, "created", {1: REAPED}),

@@ -48,6 +48,12 @@ DANGEROUS = [
     ("generating for another deployment", "generate.after_record"),
     ("triggerer away over a deadline", "trigger.before_event"),
     ("resuming after a deadline", "finalize.after_end_attempt"),
+    ("body: start_0", "body.after_begin"),
+    ("body: start_0", "body.after_start"),
+    ("body: complete_0", "complete.after_record"),
+    ("body: complete_1", "store.after_end_attempt_commit"),
+    ("body: cleared", "store.after_begin_attempt_commit"),
+    ("body: reap", "store.after_end_attempt_commit"),
     ("supervisor", "supervisor.after_release"),
     ("supervisor, trial_retries", "supervisor.after_running"),
 ]

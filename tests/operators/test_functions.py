@@ -12,7 +12,11 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.decorators import AxOptimizeFunctionOperator, Choice, Range, Report, tuned
-from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator, AxGenerateTrialOperator
+from airflow_provider_axtx.operators.ax import (
+    AxCreateExperimentOperator,
+    AxGenerateTrialOperator,
+    AxGenerateTrialsOperator,
+)
 from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.task_groups import ax_trial_loop
@@ -138,3 +142,80 @@ def test_single_tasks_and_the_loop_take_the_same_function(execute: Execute, stor
     trial = execute(AxGenerateTrialOperator(task_id="generate", experiment_name="tuned"))
     outcome = execute(TorchXRunTrialOperator(task_id="run", trial=trial, complete=True, poke_interval=0.05, **app))
     assert outcome["metrics"]["loss"]["mean"] == pytest.approx((trial["parameters"]["x"] - 1.0) ** 2)
+
+
+def one_trial(function: Callable[..., Any], **given: Any) -> Any:
+    return task.ax_trial(**{"poke_interval": 0.05, **given})(function)
+
+
+@pytest.mark.parametrize(
+    ("function", "given", "call", "loss"),
+    [
+        (train, {}, {"shift": 1.0}, lambda x: (x - 1.0) ** 2),
+        (number, {"objective": "-loss"}, {}, lambda x: x**2),
+    ],
+)
+def test_a_call_of_a_function_is_one_trial(
+    execute: Execute, store: ExperimentStore, function: Any, given: Any, call: Any, loss: Callable[[float], float]
+) -> None:
+    definition = tuned(function, objective="-loss", name="tuned")["experiment"]
+    execute(AxCreateExperimentOperator(task_id="create", experiment=definition))
+    trial = execute(AxGenerateTrialOperator(task_id="generate", experiment_name="tuned"))
+    with DAG("single", schedule=None):
+        called = one_trial(function, **given)(trial, **call)
+    outcome = execute(called.operator)
+    assert outcome["metrics"]["loss"]["mean"] == pytest.approx(loss(trial["parameters"]["x"]))
+    assert store.trial("tuned", 0).status == "COMPLETED"
+
+
+def test_a_function_is_mapped_over_trials() -> None:
+    with DAG("mapped", schedule=None) as dag:
+        generate = AxGenerateTrialsOperator(task_id="generate", experiment_name="tuned", n=2)
+        one_trial(train).partial(shift=1.0).expand(trial=generate.output)
+    mapped = dag.get_task("train")
+    assert mapped.upstream_task_ids == {"generate"}
+    trial = {"experiment": "tuned", "trial_index": 1, "arm_name": "1_0", "parameters": {"x": 1.0, "kind": "b"}}
+    instance = mapped.unmap({"op_kwargs": {"trial": trial}})
+    assert (instance.trial, instance.component_args["constants"], instance.complete) == (trial, {"shift": 1.0}, True)
+
+
+def test_a_loop_takes_a_function_with_its_search_space_and_objective() -> None:
+    function = task.ax_trial(objective="-loss", component_args={"cpu": 2})(train).partial(shift=1.0)
+    with DAG("looping", schedule=None) as dag:
+        ax_trial_loop("tune", {"name": "tuned"}, function, rounds=1, component_args={"gpu": 1})
+    create, submit = dag.get_task("tune.create"), dag.get_task("tune.round_0.submit")
+    assert create.experiment == tuned(train, objective="-loss", name="tuned", constants={"shift": 1.0})["experiment"]
+    given = submit.component_args
+    assert (given["cpu"], given["gpu"], given["constants"]) == (2, 1, {"shift": 1.0})
+    assert (submit.component, create.component_args) == ("axtx.function", given)
+
+
+@task.ax_trial(scheduler="slurm")
+def elsewhere(x: Annotated[float, Range(0.0, 1.0)]) -> float:
+    return x
+
+
+@task
+def ordinary(x: float) -> float:
+    return x
+
+
+def of_a_trial(trial: float) -> float:
+    return trial
+
+
+@pytest.mark.parametrize(
+    ("wire", "said"),
+    [
+        (lambda: ax_trial_loop("tune", {"name": "a"}, elsewhere), "its decorator has scheduler"),
+        (lambda: ax_trial_loop("tune", {"name": "a"}, ordinary), "its decorator is not @task.ax_trial"),
+        (lambda: one_trial(of_a_trial), "has a parameter named trial"),
+        (lambda: one_trial(train)(), "missing a required argument: 'trial'"),
+        (lambda: one_trial(train)({}, nosuch=1), "nosuch"),
+        (lambda: one_trial(train, component_args={"report": "x"})({}), "must not hold report"),
+    ],
+)
+def test_a_function_that_is_no_trial_shows_when_the_dag_is_parsed(wire: Callable[[], Any], said: str) -> None:
+    with DAG("wrong", schedule=None), pytest.raises((InvalidInputError, TypeError)) as raised:
+        wire()
+    assert said in str(raised.value)
