@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_axtx.core.errors import ExperimentNotFoundError, TrialsPendingError
 from airflow_provider_axtx.core.failpoints import crash_point
@@ -161,6 +161,7 @@ def generate_trials(
     trials_to_follow: int | None = None,
     requested_by: TaskIdentity | None = None,
     allowed_factories: Sequence[str] | None = None,
+    fixed_parameters: Mapping[str, Any] | None = None,
 ) -> Generation:
     """Return ``n`` trials for the requesting task: those granted before, those that users ask for, then Ax's.
 
@@ -175,6 +176,7 @@ def generate_trials(
     :param requested_by: the requesting task, recorded with the trials.
     :param trials_to_follow: how many the same DAG run will ask for after these, if known; for displays of progress.
     :param allowed_factories: patterns of what a stored ``generation.factory`` may name; None allows all.
+    :param fixed_parameters: values that some parameters have in Ax's trials.
     :raises ExperimentNotFoundError: when there is no such experiment.
     :raises ExperimentPausedError: while a user has paused it.
     :raises TrialsPendingError: when Ax waits for results of trials in flight and no trial could be granted.
@@ -191,7 +193,7 @@ def generate_trials(
     max_trials = steering.limits.get("max_trials", max_trials)
     with store.lease(experiment, task_key, LEASE_SECONDS):
         records, proposal = _propose_and_record(
-            store, experiment, n, task_key, max_trials, requested_by, allowed_factories
+            store, experiment, n, task_key, max_trials, requested_by, allowed_factories, fixed_parameters
         )
     if records:
         _record_plan(store, experiment, records[-1].index + 1, max_trials, trials_to_follow)
@@ -212,6 +214,7 @@ def _propose_and_record(
     max_trials: int | None,
     requested_by: TaskIdentity | None,
     allowed_factories: Sequence[str] | None,
+    fixed_parameters: Mapping[str, Any] | None,
 ) -> tuple[list[TrialRecord], Proposal]:
     from airflow_provider_axtx.core.records import Proposal
     from airflow_provider_axtx.optimizer import engine as optimizer
@@ -227,13 +230,19 @@ def _propose_and_record(
     steering = store.steering(experiment)
     if changes := steering.open(Action.CHANGE_DEFINITION):
         carry_out_change(store, snapshot, changes[0])
-        return _propose_and_record(store, experiment, n, task_key, max_trials, requested_by, allowed_factories)
+        return _propose_and_record(
+            store, experiment, n, task_key, max_trials, requested_by, allowed_factories, fixed_parameters
+        )
     if asked := asked_trials(steering, {record.index for record in granted}):
         slot = len(granted)
         add_asked_trial(store, snapshot, asked[0], task_key=task_key, slot=slot, requested_by=requested_by)
-        return _propose_and_record(store, experiment, n, task_key, max_trials, requested_by, allowed_factories)
+        return _propose_and_record(
+            store, experiment, n, task_key, max_trials, requested_by, allowed_factories, fixed_parameters
+        )
     crash_point("generate.before_propose")
-    proposal = optimizer.propose(snapshot, wanted, allowed_factories=allowed_factories)
+    proposal = optimizer.propose(
+        snapshot, wanted, allowed_factories=allowed_factories, fixed_parameters=fixed_parameters
+    )
     crash_point("generate.after_propose")
     if not proposal.trials:
         return granted, proposal

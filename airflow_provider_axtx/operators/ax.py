@@ -182,6 +182,8 @@ class _BaseGenerateOperator(BaseAxOperator):
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
     :param analyze: explain the experiment whenever so many further trials have completed; None is never (templated).
     :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.
+    :param fixed_parameters: values that some parameters have in these trials, for example ``{"epochs": 100}``; Ax
+        chooses the others (templated).
     """
 
     lineage_writes = True
@@ -193,6 +195,7 @@ class _BaseGenerateOperator(BaseAxOperator):
         max_trials: Templated[int] | None = None,
         analyze: Templated[int] | None = None,
         allowed_factories: Sequence[str] = (),
+        fixed_parameters: Templated[Mapping[str, Any]] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -201,6 +204,7 @@ class _BaseGenerateOperator(BaseAxOperator):
         self.analyze = analyze
         if not is_templated(analyze):
             AnalysisPlan.load(analyze)
+        self.fixed_parameters = fixed_parameters
         self.allowed_factories = tuple(allowed_factories)
         check_name_at_parse("experiment_name", experiment_name)
         if is_given(max_trials) and not is_templated(max_trials):
@@ -230,6 +234,7 @@ class _BaseGenerateOperator(BaseAxOperator):
                     trials_to_follow=trials_to_follow,
                     requested_by=task,
                     allowed_factories=self.allowed_factories,
+                    fixed_parameters=as_object("fixed_parameters", self.fixed_parameters),
                 )
         except ExperimentPausedError as error:
             raise reschedule_paused(self, error) from error
@@ -265,11 +270,22 @@ class AxGenerateTrialsOperator(_BaseGenerateOperator):
     :param round_number: number of this round in an unrolled loop, from 0.
     :param rounds: how many rounds this DAG run asks for (templated); a round beyond it generates nothing.
     :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.
+    :param fixed_parameters: values that some parameters have in these trials, for example ``{"epochs": 100}``; Ax
+        chooses the others (templated).
     :param ax_conn_id: connection of the experiment store.
     :return: a list of trials, ready for ``expand(trial=...)``; empty when the experiment is finished.
     """
 
-    template_fields: Sequence[str] = ("experiment_name", "n", "max_trials", "analyze", "rounds", "ax_conn_id")
+    template_fields: Sequence[str] = (
+        "experiment_name",
+        "n",
+        "max_trials",
+        "analyze",
+        "rounds",
+        "fixed_parameters",
+        "ax_conn_id",
+    )
+    template_fields_renderers = {"fixed_parameters": "json"}
 
     def __init__(
         self, *, n: Templated[int] = 1, round_number: int = 0, rounds: Templated[int] | None = None, **kwargs: Any
@@ -300,11 +316,14 @@ class AxGenerateTrialOperator(_BaseGenerateOperator):
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
     :param analyze: explain the experiment whenever so many further trials have completed; None is never (templated).
     :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.
+    :param fixed_parameters: values that some parameters have in these trials, for example ``{"epochs": 100}``; Ax
+        chooses the others (templated).
     :param ax_conn_id: connection of the experiment store.
     :return: the trial.
     """
 
-    template_fields: Sequence[str] = ("experiment_name", "max_trials", "analyze", "ax_conn_id")
+    template_fields: Sequence[str] = ("experiment_name", "max_trials", "analyze", "fixed_parameters", "ax_conn_id")
+    template_fields_renderers = {"fixed_parameters": "json"}
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -64,7 +64,13 @@ _TRIED = 3
 __all__ = ["best", "client", "early_stop", "export_json", "global_stop", "propose", "validate"]
 
 
-def propose(snapshot: ExperimentSnapshot, n: int, *, allowed_factories: Sequence[str] | None = None) -> Proposal:
+def propose(
+    snapshot: ExperimentSnapshot,
+    n: int,
+    *,
+    allowed_factories: Sequence[str] | None = None,
+    fixed_parameters: Mapping[str, Any] | None = None,
+) -> Proposal:
     """Ask Ax for the next trials.
 
     With ``random_seed``, the answer equals that of an uninterrupted Ax client bit for bit. It takes from a tenth of a
@@ -73,6 +79,7 @@ def propose(snapshot: ExperimentSnapshot, n: int, *, allowed_factories: Sequence
     :param snapshot: the experiment, read from the store.
     :param n: how many trials, at least 1.
     :param allowed_factories: see ``rebuild``.
+    :param fixed_parameters: values that some parameters have in all of these trials.
     :return: at most ``n`` trials, the reason when they are fewer, and the state to be stored with them.
     :raises InvalidInputError: when Ax cannot work with the definition; a retry cannot help.
     """
@@ -84,7 +91,8 @@ def propose(snapshot: ExperimentSnapshot, n: int, *, allowed_factories: Sequence
     _require_device(rebuilt.spec)
     first = _baseline_first(rebuilt)
     _require_baseline(rebuilt)
-    return _proposal(snapshot, rebuilt, first, n - len(first))
+    fixed = rebuilt.spec.read_fixed_parameters(fixed_parameters) if fixed_parameters else {}
+    return _proposal(snapshot, rebuilt, first, n - len(first), fixed)
 
 
 def _require_device(spec: ExperimentSpec) -> None:
@@ -105,7 +113,9 @@ def _require_device(spec: ExperimentSpec) -> None:
         ) from error
 
 
-def _proposal(snapshot: ExperimentSnapshot, rebuilt: Rebuilt, first: list[ProposedTrial], n: int) -> Proposal:
+def _proposal(
+    snapshot: ExperimentSnapshot, rebuilt: Rebuilt, first: list[ProposedTrial], n: int, fixed: Parameters
+) -> Proposal:
     new, state, rejected = list(first), snapshot.generator_state, 0
     finished, pending = _improved_enough(rebuilt), None
     # One at a time: asked for several, Ax ignores the initialization budget, and proposes none at all when a
@@ -115,7 +125,7 @@ def _proposal(snapshot: ExperimentSnapshot, rebuilt: Rebuilt, first: list[Propos
             break
         try:
             with readable_errors(snapshot.name), _kernel_lock(rebuilt):
-                (index,) = rebuilt.client.get_next_trials(max_trials=1)
+                (index,) = rebuilt.client.get_next_trials(max_trials=1, fixed_parameters=fixed or None)
         except OptimizationComplete as error:
             finished = f"{type(error).__name__}: {error}"
             break
@@ -124,7 +134,7 @@ def _proposal(snapshot: ExperimentSnapshot, rebuilt: Rebuilt, first: list[Propos
             break
         trial = rebuilt.experiment.trials[index]
         state = next_state(state, rebuilt.strategy, [trial])
-        proposed = _proposed(rebuilt.experiment, trial)
+        proposed = _with_fixed(_proposed(rebuilt.experiment, trial), fixed)
         if wrong := _outside(rebuilt.spec, proposed):
             rejected += 1
             _refuse_too_many(snapshot.name, proposed, wrong, rejected)
@@ -133,6 +143,11 @@ def _proposal(snapshot: ExperimentSnapshot, rebuilt: Rebuilt, first: list[Propos
             continue
         new.append(proposed)
     return Proposal(tuple(new), state, finished, pending)
+
+
+def _with_fixed(proposed: ProposedTrial, fixed: Parameters) -> ProposedTrial:
+    """Return a proposal with the fixed values: Ax does not heed them for the center of the search space."""
+    return replace(proposed, parameters={name: fixed.get(name, value) for name, value in proposed.parameters.items()})
 
 
 def _outside(spec: ExperimentSpec, proposed: ProposedTrial) -> str | None:
@@ -233,7 +248,7 @@ def _try(spec: ExperimentSpec) -> None:
     snapshot = ExperimentSnapshot(spec.name, "", spec.to_json(), None, 0)
     rebuilt = rebuild(snapshot)
     try:
-        _proposal(snapshot, rebuilt, _baseline_first(rebuilt), _TRIED)
+        _proposal(snapshot, rebuilt, _baseline_first(rebuilt), _TRIED, {})
     except LinAlgError:
         raise  # numerical code failed; another try of the task may succeed
     except (AxError, ValueError, KeyError, TypeError, NotImplementedError) as error:

@@ -167,6 +167,16 @@ class ExperimentSpec(Frozen):
         raise_for("The parameterization", problems)
         return values
 
+    def read_fixed_parameters(self, given: Mapping[str, object]) -> Parameters:
+        """Return the values that some of the parameters are to have in new trials, in the types of the search space.
+
+        :raises InvalidInputError: unknown, of another type, or out of bounds.
+        """
+        known = [parameter for parameter in self.parameters if parameter.name in given]
+        values, problems = read_parameterization(known or self.parameters, (), given, "fixed_parameters")
+        raise_for("What new trials are to have", problems)
+        return values
+
     def check_results(self, reported: Mapping[str, object]) -> dict[str, tuple[float, float | None]]:
         """Return what an app reported as ``{metric: (mean, sem)}``; ``sem`` None means unknown.
 

@@ -158,3 +158,29 @@ def test_the_rounded_values_of_earlier_versions_are_still_in_the_search_space() 
     parameters = rebuilt.experiment.trials[0].arm.parameters
     assert parameters == {"x": 1.2}
     assert rebuilt.experiment.search_space.check_membership(parameters)
+
+
+def test_fixed_parameters_hold_from_the_center_to_the_model() -> None:
+    spec = spec_of([X, Y], generation={"initialization_budget": 3})
+    facts = ExperimentSnapshot("e", "uid", spec.to_json(), None, 0)
+    for i in range(5):
+        proposal = engine.propose(facts, 1, fixed_parameters={"x": "0.25"})
+        (trial,) = proposal.trials
+        assert trial.parameters["x"] == 0.25
+        record = TrialRecord(i, trial.arm_name, trial.parameters, "COMPLETED", trial.generation_node, trial.generation)
+        facts = replace(
+            facts,
+            trials=(*facts.trials, record),
+            generator_state=proposal.generator_state,
+            observations=(*facts.observations, Observation(i, "loss", float(trial.parameters["y"]))),
+        )
+    assert len({trial.parameters["y"] for trial in facts.trials}) == 5
+
+
+@pytest.mark.parametrize(
+    ("fixed", "said"), [({"x": 2.0}, "fixed_parameters.x"), ({"z": 1.0}, "is not a parameter"), ({"x": "a"}, "type")]
+)
+def test_fixed_parameters_have_to_fit_the_search_space(fixed: dict[str, Any], said: str) -> None:
+    facts = ExperimentSnapshot("e", "uid", spec_of([X, Y]).to_json(), None, 0)
+    with pytest.raises(InvalidInputError, match=said):
+        engine.propose(facts, 1, fixed_parameters=fixed)
