@@ -65,7 +65,7 @@ UNSTABLE_NAMES: dict[str, tuple[str, ...]] = {
         "NotApplicableStateAnalysisCard",
     ),
     # Explanations.
-    "ax.adapter.torch": ("TorchAdapter", "TorchAdapter.outcomes", "TorchAdapter.predict"),
+    "ax.adapter.torch": ("TorchAdapter", "TorchAdapter.predict"),
     "ax.analysis.plotly.cross_validation": ("CrossValidationPlot", "CrossValidationPlot.compute"),
     "ax.analysis.plotly.sensitivity": ("SensitivityAnalysisPlot", "SensitivityAnalysisPlot.compute"),
     "ax.analysis.plotly.surface.utils": (
@@ -76,7 +76,9 @@ UNSTABLE_NAMES: dict[str, tuple[str, ...]] = {
         *("AxError", "AxParameterWarning", "DataRequiredError", "OptimizationComplete", "UnsupportedError"),
         "UserInputError",
     ),
-    "ax.exceptions.generation_strategy": ("MaxParallelismReachedException",),
+    "ax.exceptions.generation_strategy": (
+        *("GenerationStrategyMisconfiguredException", "MaxParallelismReachedException"),
+    ),
     "ax.exceptions.storage": ("JSONEncodeError",),
     "botorch.exceptions.errors": ("InfeasibilityError",),
 }
