@@ -96,6 +96,7 @@ def environ(home: Path, configured: Mapping[str, str], extra: Mapping[str, str])
         "PATH": scripts + os.pathsep + kept.get("PATH", os.defpath),  # an app calls `python` and `torchx` by name
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
+        "SHLVL": "1",  # a task's stdin is a socket: bash would take it for a remote login and read ~/.bashrc
         "SPT_NOENV": "1",  # otherwise setproctitle overwrites the environment that our marker is read from
         MARKER: str(home),
         **extra,

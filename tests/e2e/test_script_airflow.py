@@ -31,7 +31,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, new_database: NewDatabase) -
 
 def assert_tuned(world: World, dag_id: str, run_id: str, task_id: str, experiment: str) -> None:
     """Assert that each of the trials ran once, and that the best one is good."""
-    assert [trial.status for trial in world.store.trials(experiment)] == ["COMPLETED"] * TRIALS
+    trials = world.store.trials(experiment)
+    assert [trial.status for trial in trials] == ["COMPLETED"] * TRIALS, world.env.api.failures(dag_id, run_id)
     means = [o.mean for o in world.store.snapshot(experiment).observations]
     assert max(means) > 0.5
     if task_id:
