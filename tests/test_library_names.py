@@ -49,7 +49,6 @@ PRIVATE_ATTRIBUTES = {
     "launcher/local_detached/processes.py": {"_exit"},
     "launcher/local_detached/spawner.py": {"_exit"},
     "launcher/local_detached/supervisor.py": {"_exit"},
-    "spec/validation.py": {"_replace"},
 }
 
 

@@ -26,7 +26,7 @@ from airflow_provider_axtx.core.status import is_terminal_app_state
 from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.core.xcom import Trial
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
-from airflow_provider_axtx.operators import _waiting, optimize
+from airflow_provider_axtx.operators import _optimize_deferral, _waiting, optimize
 from airflow_provider_axtx.operators.ax import AxCompleteTrialOperator, AxOptimizeOperator
 from airflow_provider_axtx.operators.torchx import (
     TorchXReapTrialsOperator,
@@ -91,7 +91,7 @@ class Cell:
         for module in (_waiting, optimize, airflow_sensor):
             self.patch.setattr(module, "time", Clock(self.pause))
         # A killed task is killed in its worker, where this operator waits at first; else it defers at once.
-        self.patch.setattr(optimize, "deferral_seconds", lambda: 60.0 if self.place.end == TASK_KILL else 0.0)
+        self.patch.setattr(_optimize_deferral, "deferral_seconds", lambda: 60.0 if self.place.end == TASK_KILL else 0.0)
 
     # -- what there is before the wait
 

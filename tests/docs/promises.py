@@ -49,6 +49,8 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     ),
     "**Limits.**": ("tests/operators/test_optimize.py", "tests/lifecycle/test_step.py"),
     "**Early stopping.**": ("tests/operators/test_early_stopping.py", "benchmarks/early_stopping.py"),
+    "**Checkpoints.**": ("tests/lifecycle/test_checkpoints.py", "make engines-slurm"),
+    "**Cost.**": ("tests/operators/test_metrics.py", "tests/plugin/test_cost.py"),
     "**A page in Airflow's UI.**": ("make test-browser", "tests/plugin/test_access.py"),
     "**Assets and notifications.**": (
         "tests/e2e/test_assets.py::test_a_dag_that_is_scheduled_on_the_experiment_gets_each_completed_trial",

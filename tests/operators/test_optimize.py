@@ -20,7 +20,7 @@ from airflow.triggers.base import TriggerEvent
 from airflow_provider_axtx.core.errors import InvalidInputError, TrialNotFoundError
 from airflow_provider_axtx.lifecycle.ends import Ends
 from airflow_provider_axtx.lifecycle.optimize import Step
-from airflow_provider_axtx.operators import optimize
+from airflow_provider_axtx.operators import _optimize_deferral
 from airflow_provider_axtx.operators.ax import AxOptimizeOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.triggers import timing
@@ -119,7 +119,7 @@ def test_apps_that_end_sooner_than_a_deferral_are_awaited_by_the_task_itself(
     deferral_seconds: float,
     expected: int,
 ) -> None:
-    monkeypatch.setattr(optimize, "deferral_seconds", lambda: deferral_seconds)
+    monkeypatch.setattr(_optimize_deferral, "deferral_seconds", lambda: deferral_seconds)
     gates = [tmp_path / f"gate-{index}" for index in range(3)]
     wait = f"\nwhile not pathlib.Path({str(tmp_path)!r}, 'gate-' + a['trial_idx']).exists(): time.sleep(0.02)\n"
     component = components(APP + wait + REPORT.removeprefix(APP))
@@ -165,7 +165,7 @@ def test_it_waits_in_its_slot_when_an_app_may_end_before_a_deferral_is_over(
     now = time.time()
     live: Any = tuple(SimpleNamespace(submitted_at=now - age) for age in ages)
     step = Step(False, live, None if until is None else now + until, None, last_seconds)
-    assert operator("utils.booth", poll_interval=poll_interval)._may_end_soon(step) is soon
+    assert _optimize_deferral.may_end_soon(step, poll_interval) is soon
 
 
 def test_a_retry_goes_on_and_a_clear_of_a_finished_task_returns_the_result(

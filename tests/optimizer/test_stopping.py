@@ -97,9 +97,9 @@ def test_its_end_is_the_answer_to_the_next_request_for_trials() -> None:
 
 
 def test_a_trial_in_flight_holds_the_end_up_only_on_request() -> None:
-    data = facts([[9.0]], running=1, final=STUCK, global_stopping={"min_trials": 6, "window_size": 3})
-    # The helper puts trials with curves first; here the one in flight is the last.
+    values = [*STUCK, 9.0]
+    data = facts(running=1, final=values, global_stopping={"min_trials": 6, "window_size": 3})
     assert optimizer.global_stop(data) is not None
     waiting = {**data.spec["global_stopping"], "inactive_when_pending_trials": True}
-    held = facts([[9.0]], running=1, final=STUCK, global_stopping=waiting)
+    held = facts(running=1, final=values, global_stopping=waiting)
     assert optimizer.global_stop(held) is None

@@ -40,6 +40,7 @@ def test_these_are_the_routes(application: FastAPI) -> None:
         "/axtx/api/curves",
         "/axtx/api/compare",
         "/axtx/api/analyses",
+        "/axtx/api/explanation",
         "/axtx/card",
         "/axtx/v1/stores",
         "/axtx/v1/experiments",
@@ -49,15 +50,17 @@ def test_these_are_the_routes(application: FastAPI) -> None:
         "/axtx/v1/experiments/digits/curves",
         "/axtx/v1/experiments/digits/analyses",
         "/axtx/v1/experiments/digits/changes",
+        "/axtx/v1/experiments/digits/explanation",
     }
     assert {method: set(paths(application, method)) for method in ("POST", "PATCH", "PUT", "DELETE")} == {
         "POST": {
+            "/axtx/v1/experiments/digits/explanation",
             "/axtx/v1/experiments/digits/notes",
             "/axtx/v1/experiments/digits/trials",
             "/axtx/v1/experiments/digits/trials/0/stop",
             "/axtx/v1/experiments/digits/trials/0/retry",
         },
-        "PATCH": {"/axtx/v1/experiments/digits"},
+        "PATCH": {"/axtx/v1/experiments/digits", "/axtx/v1/experiments/digits/definition"},
         "PUT": set(),
         "DELETE": {"/axtx/v1/experiments/digits/changes/0"},
     }

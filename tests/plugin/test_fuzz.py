@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.plugin.roles import NO_PLUGINS, NO_SECRETS
 #: Is in the description, the analysis card and the trials of every experiment that one user may not read.
 SECRET = "zugunruhe"
 ANONYMOUS = ""
+HEADERS = {"Idempotency-Key": "id", "Content-Type": "application/json"}
 ANSWERS = {200, 202, 304, 401, 403, 404, 405, 409, 415, 422, 503}
 #: Experiments that the user of one DAG may not read.
 FOREIGN = ("hidden", "both", "outside")
@@ -123,7 +125,9 @@ def test_no_query_fails_or_shows_what_is_not_theirs(
     def check(request: Sent) -> None:
         nonlocal secrets
         method, path, query, body = request
-        answer = client.request(method, f"/axtx{path}", params=query, json=body, headers={"Idempotency-Key": "id"})
+        # A body against the schema may have bytes in it.
+        content = None if body is None else json.dumps(body, default=repr)
+        answer = client.request(method, f"/axtx{path}", params=query, content=content, headers=HEADERS)
         statuses[answer.status_code] += 1
         secrets += SECRET in answer.text
         assert answer.status_code in ANSWERS, (method, path, query, body, answer.text)

@@ -14,7 +14,13 @@ from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 PACKAGE = Path(airflow_provider_axtx.__file__).parent
 #: The modules that read what people write; every other one reads what the store holds.
-READ_BY_LOAD = {"operators/_definition.py", "operators/base.py", "spec/partial.py"}
+READ_BY_LOAD = {
+    "operators/_definition.py",
+    "operators/base.py",
+    "spec/changes.py",
+    "spec/convert/__init__.py",
+    "spec/partial.py",
+}
 KNOWN: dict[str, Any] = {
     "name": "e",
     "parameters": [{"type": "range", "name": "x", "bounds": [0, 1], "parameter_type": "float"}],

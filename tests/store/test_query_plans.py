@@ -121,6 +121,12 @@ def _steer(store: ExperimentStore, name: str, index: int) -> None:
     again = store.steer(name, NewChange(Action.RETRY_TRIAL, "2", "vera", "cli", trial_index=index))
     store.reopen_trial(again)
     store.settle_change(store.steer(name, NewChange(Action.STOP_TRIAL, "3", "vera", "cli", trial_index=index)), "done")
+    changed = NewChange(Action.CHANGE_DEFINITION, "4", "vera", "cli")
+    version = store.snapshot(name).version
+    store.change_definition(name, changed, {**SPEC, "name": name}, differences=["none"], expected_version=version)
+    store.backfill_values(name)
+    store.record_explanation(name, store.explanation(name), [], "computed")
+    store.explained(name)
     store.last_asked([name])
     store.steering(name)
     store.changes(name)
@@ -130,6 +136,7 @@ def _remove(store: ExperimentStore, name: str) -> None:
     """Remove the experiment, after its trials and attempts have ended."""
     keys = [run.submission_key for run in store.attempts(name)]
     store.note_files_removed(name, keys)
+    store.note_checkpoints_removed(name, keys)
     for trial in store.trials(name):
         store.complete(name, trial.index, status="ABANDONED", overwrite=True)
     for run in store.open_attempts(experiment=name):

@@ -31,7 +31,9 @@ _MOST_BYTES = 16 * 1024
 
 def serve(submitter: socket.socket) -> None:
     """Fork a supervisor for each message, until the submitter is gone or idle."""
-    while select.select([submitter], [], [], IDLE_SECONDS)[0]:
+    messages = select.poll()
+    messages.register(submitter, select.POLLIN)
+    while messages.poll(IDLE_SECONDS * 1000):
         message, pipes, _, _ = socket.recv_fds(submitter, _MOST_BYTES, 1)
         if not message or not pipes:
             return
