@@ -22,6 +22,7 @@ from asgiref.sync import SyncToAsync
 
 import airflow_provider_axtx
 from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE, crash_point
+from airflow_provider_axtx.triggers import killing
 from tests.faults.tasks import TaskInstance, Work, write_json
 from tests.faults.world import DEADLINE, World, passages
 
@@ -195,9 +196,10 @@ def _become_task(
             os.dup2(log, descriptor)
         os.environ.pop(ARMED_VARIABLE, None)
         os.environ.update(world.environment())
-        # The one thread in which Airflow's asynchronous hooks work does not come along with the fork: if an earlier
-        # test of this process has started it, what is given to it here would wait for ever.
+        # Threads do not come along with the fork: if an earlier test of this process has started them, what is given
+        # to them here would wait for ever. One is that in which Airflow's asynchronous hooks work.
         SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
+        killing.threads = ThreadPoolExecutor(max_workers=1)
         if world.scheduler == "fake":
             sys.path.insert(0, os.environ["PYTHONPATH"].partition(os.pathsep)[0])
         sabotage()
