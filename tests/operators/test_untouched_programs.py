@@ -225,7 +225,7 @@ async def test_a_deferred_optimization_reads_what_its_programs_print(
         task_id="optimize",
         experiment=EARLY,
         max_trials=1,
-        poll_interval=60,
+        poll_interval=10,
         early_stopping_interval=0.05,
         deferrable=True,
         metrics=METRICS,

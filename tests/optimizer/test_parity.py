@@ -202,7 +202,11 @@ def discrete() -> Problem:
     return Problem(spec, configure, evaluate, one_by_one(8))
 
 
-@pytest.mark.parametrize("make", [floats, mixed, two_objectives, batches, discrete])
+#: These fit models for a minute and more.
+LONG = [pytest.param(make, marks=pytest.mark.thorough) for make in (mixed, two_objectives, batches)]
+
+
+@pytest.mark.parametrize("make", [floats, discrete, *LONG])
 def test_separate_processes_propose_what_one_client_proposes(make: Callable[[], Problem], tmp_path: Path) -> None:
     problem = make()
     ours = SeparateProcesses(ExperimentSpec.load(problem.spec), problem.evaluate, tmp_path)
