@@ -127,13 +127,14 @@ class CancelOnKillMixin(LineageMixin):
         """
         if self._killed:
             return
-        self._killed = True
         # In a thread, in which nothing can be raised into the interrupted code, and which may outlast this handler.
         run = contextvars.copy_context().run
-        self._ending = threading.Thread(target=run, args=(self._end_if_over,), name="axtx-kill", daemon=True)
-        self._ending.start()
+        ending = threading.Thread(target=run, args=(self._end_if_over,), name="axtx-kill", daemon=True)
+        ending.start()
+        # Only now: a thread that executes the task meanwhile joins it as soon as it sees that the task was killed.
+        self._ending, self._killed = ending, True
         is_handler = not isinstance(sys.exception(), AirflowTaskTimeout)
-        self._ending.join(_HANDLER_SECONDS if is_handler else _FAIL_SECONDS)
+        ending.join(_HANDLER_SECONDS if is_handler else _FAIL_SECONDS)
 
     def end_apps(self, reason: str, seconds: float) -> None:
         """End the apps that this task has submitted; what a newer try of it owns is left alone.
