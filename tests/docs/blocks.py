@@ -40,7 +40,7 @@ def run_python(example: Example, title: str | None) -> None:
     """Execute a block, or write it to its file and load the file."""
     if title is None:
         # Empty lines before the code let a traceback name the line of the page.
-        code = compile("\n" * example.line + example.parsed, example.path, "exec")
+        code = compile("\n" * example.line + example.parsed, example.path, "exec", dont_inherit=True)
         exec(code, example.namespace)
         return
     path = Path(title)
