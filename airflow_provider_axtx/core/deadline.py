@@ -31,5 +31,5 @@ def in_time(call: Callable[[], _T], seconds: float) -> _T:
     if errors:
         raise errors[0]
     if not outcome:
-        raise TimeoutError(f"there was no answer within {seconds:g} s")
+        raise TimeoutError(f"it did not answer within {seconds:g} s")
     return outcome[0]

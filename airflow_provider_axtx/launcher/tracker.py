@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_provider_axtx.core.deadline import in_time
 from airflow_provider_axtx.core.errors import (
     AxtxError,
     InvalidInputError,
@@ -244,27 +244,12 @@ def _in_time(tracker_base: str, call: Callable[..., _Result], *arguments: object
 
     :raises TrackerUnavailableError: it took longer than ``DEADLINE_SECONDS``, or the file system raised.
     """
-    outcome: list[_Result] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            outcome.append(call(*arguments))
-        except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
-            errors.append(error)
-
-    # A daemon: one that hangs must not keep the process alive.
-    thread = threading.Thread(target=run, name="axtx-tracker", daemon=True)
-    thread.start()
-    thread.join(DEADLINE_SECONDS)
-    if outcome:
-        return outcome[0]
-    problem = f"it did not answer within {DEADLINE_SECONDS:g} s"
-    if errors and isinstance(errors[0], AxtxError):
-        raise errors[0]
-    if errors:
-        problem = f"{type(errors[0]).__name__}: {errors[0]}"
-    raise TrackerUnavailableError(
-        f"The tracker at {tracker_base} cannot be read: {problem}.",
-        fix="it is tried again; if it stays so, check that this machine reaches it and may read it.",
-    ) from (errors[0] if errors else None)
+    try:
+        return in_time(lambda: call(*arguments), DEADLINE_SECONDS)
+    except AxtxError:
+        raise
+    except Exception as error:
+        raise TrackerUnavailableError(
+            f"The tracker at {tracker_base} cannot be read: {type(error).__name__}: {error}.",
+            fix="it is tried again; if it stays so, check that this machine reaches it and may read it.",
+        ) from error

@@ -22,7 +22,7 @@ def test_stopped_apps_are_gone_and_steps_are_saved(tmp_path: Path) -> None:
     assert early.steps < full.steps
     assert early.best == full.best
     assert (full.live_apps, early.live_apps) == (0, 0)
-    # This process's spawner stays for its next submission; the supervisors that it forks are nobody's children.
+    # The spawner is a child of this process and stays for its next submission; the supervisors are not its children.
     spawners = psutil.Process().children()
     left = [p for p in psutil.process_iter(["cmdline"]) if any(str(tmp_path) in a for a in p.info["cmdline"] or ())]
     assert [p for p in left if p not in spawners] == []

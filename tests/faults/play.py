@@ -196,8 +196,8 @@ def _become_task(
             os.dup2(log, descriptor)
         os.environ.pop(ARMED_VARIABLE, None)
         os.environ.update(world.environment())
-        # Threads do not come along with the fork: if an earlier test of this process has started them, what is given
-        # to them here would wait for ever. One is that in which Airflow's asynchronous hooks work.
+        # A forked process lacks the threads of its parent. If an earlier test has started the thread of Airflow's
+        # asynchronous hooks or those of our triggers, a call that this process gives to them would never return.
         SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)
         killing.threads = ThreadPoolExecutor(max_workers=1)
         if world.scheduler == "fake":

@@ -140,7 +140,7 @@ def without(given: object, paths: Sequence[str]) -> object:
             del place[last]
         except (LookupError, TypeError) as error:
             raise InvalidInputError(
-                f"There is no field {shorten(path)} to leave out.", fix="correct the path."
+                f"The input has no field {shorten(path)}, which --leave-out names.", fix="correct the path."
             ) from error
     return copied
 
