@@ -6,7 +6,7 @@ with its reason, never a value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from airflow_provider_axtx.launcher.log_sources import LogSource
 from airflow_provider_axtx.launcher.metric_files import NoMetricError, read_file
 from airflow_provider_axtx.launcher.output_scan import PatternMetric, search_output
 from airflow_provider_axtx.launcher.scheduler_registry import describe_error
+from airflow_provider_axtx.launcher.series import Series
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.launcher.tracker import list_steps
 
@@ -112,26 +113,20 @@ def read_metrics(app: MeasuredApp, metrics: Mapping[str, MetricSource]) -> Measu
 
 def _read_file(app: MeasuredApp, name: str, source: MetricSource, measured: Measured) -> None:
     path = filled(source.place, {"trial_idx": str(app.trial_index), "experiment_name": app.experiment})
-    try:
-        series = in_time(lambda: read_file(source, app.tracker_base, path), DEADLINE_SECONDS)
-    except NoMetricError as error:
-        measured.missing[name] = str(error)
-        return
-    except AxtxError:
-        raise
-    except Exception as error:
-        raise TrackerUnavailableError(
-            f"{path} in the tracker base {app.tracker_base} cannot be read: {describe_error(error)}.",
-            fix="it is tried again; if it stays so, check that this machine reaches it and may read it.",
-        ) from error
-    _take(measured, name, series.final(), series.curve)
+    what = f"{path} in the tracker base {app.tracker_base}"
+    _read_series(name, measured, lambda: read_file(source, app.tracker_base, path), what, "it and may read it")
 
 
 def _read_mlflow(app: MeasuredApp, name: str, source: MetricSource, measured: Measured) -> None:
     from airflow_provider_axtx.launcher.mlflow_runs import read_metric
 
+    what = f"The MLflow run of {app}"
+    _read_series(name, measured, lambda: read_metric(source, app.submission_key), what, "the MLflow server")
+
+
+def _read_series(name: str, measured: Measured, read: Callable[[], Series], what: str, reached: str) -> None:
     try:
-        series = in_time(lambda: read_metric(source, app.submission_key), DEADLINE_SECONDS)
+        series = in_time(read, DEADLINE_SECONDS)
     except NoMetricError as error:
         measured.missing[name] = str(error)
         return
@@ -139,8 +134,8 @@ def _read_mlflow(app: MeasuredApp, name: str, source: MetricSource, measured: Me
         raise
     except Exception as error:
         raise TrackerUnavailableError(
-            f"The MLflow run of {app} cannot be read: {describe_error(error)}.",
-            fix="it is tried again; if it stays so, check that this machine reaches the MLflow server.",
+            f"{what} cannot be read: {describe_error(error)}.",
+            fix=f"it is tried again; if it stays so, check that this machine reaches {reached}.",
         ) from error
     _take(measured, name, series.final(), series.curve)
 
