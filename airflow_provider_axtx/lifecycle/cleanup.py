@@ -212,7 +212,8 @@ class _Cleaning:
             for remove in (remove_tracker, remove_checkpoint):
                 remove(attempt.tracker_base, attempt.submission_key, root_must_exist=attempt.host is None)
         except TrackerUnavailableError as error:
-            if not isinstance(error.__cause__, OSError):  # which concerns this tracker alone
+            # An error of the file system concerns this tracker alone, except the one that tells of no answer.
+            if isinstance(error.__cause__, TimeoutError) or not isinstance(error.__cause__, OSError):
                 self.unreachable[root] = error.message
             raise
 

@@ -103,7 +103,7 @@ def test_from_the_form_to_a_trials_log(browser: Browser, env: AirflowEnv) -> Non
         browser.find("#trial-0").click()
         browser.find("#trial h2")
         assert "&trial=0" in browser.js("return window.parent.location.search")  # Airflow's own address
-        browser.find("#trial a.outer").click()
+        browser.find("#trial a.outer[href*='.submit']").click()
     browser.wait(lambda: "/tasks/tune.round_0.submit/mapped/" in browser.driver.current_url, "the task's page")
     browser.wait(lambda: "local_detached://" in browser.find("body").text, "the app handle in the log")
     assert not [line for line in browser.console() if "/axtx/" in line]

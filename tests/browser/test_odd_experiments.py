@@ -102,15 +102,15 @@ def test_all_trials_have_failed(browser: Browser, store: ExperimentStore) -> Non
     store.finish("failed", "too many failures")
     show(browser, "failed")
     assert texts(browser, ".tile .badge") == ["all failed"]
-    assert texts(browser, "figure h2") == ["Objective over trials"]
+    assert texts(browser, "figure h2") == ["Objective over trials", "Trials over time"]
     assert "3 without a result" in texts(browser, "figcaption")[0]
 
 
-@pytest.mark.parametrize("name", ["before_the_first_trial", "before_the_first_result"])
-def test_nothing_has_ended(browser: Browser, store: ExperimentStore, name: str) -> None:
-    fill(store, {**SINGLE, "name": name}, 3 if name.endswith("result") else 0, open_trials=3)
+@pytest.mark.parametrize(("name", "charts"), [("no_trial", []), ("no_result", ["Trials over time"])])
+def test_nothing_has_ended(browser: Browser, store: ExperimentStore, name: str, charts: list[str]) -> None:
+    fill(store, {**SINGLE, "name": name}, 3 if charts else 0, open_trials=3)
     show(browser, name)
-    assert texts(browser, "figure") == []
+    assert texts(browser, "figure h2") == charts
 
 
 def test_many_parameters(browser: Browser, store: ExperimentStore) -> None:
@@ -154,10 +154,14 @@ def test_a_trials_address_can_be_shared(browser: Browser, store: ExperimentStore
     show(browser, "addressed")
     browser.find("#trial-1").click()
     browser.wait(lambda: browser.driver.current_url.endswith("?experiment=addressed&trial=1"), "the address", 10)
-    assert texts(browser, "#trial a.outer") == ["Submit log", "App output"]
-    links = browser.js("return [...document.querySelectorAll('#trial a.outer')].map((e) => e.pathname)")
-    assert [link.rpartition("/")[2] for link in links] == ["0", "0"]
-    assert "/tasks/tune.round_0.wait/mapped/" in links[1]
+    assert texts(browser, "#trial a.outer") == ["DAG run", "Submit log", "App output", "Whole log"]
+    run, submit, output, log = browser.js(
+        "return [...document.querySelectorAll('#trial a.outer')].map((e) => e.pathname)"
+    )
+    assert run.endswith("/dags/dag/runs/run")
+    assert submit.endswith("/tasks/tune.round_0.submit/mapped/0")
+    assert output.endswith("/tasks/tune.round_0.wait/mapped/0")
+    assert log == output
 
 
 def test_names_that_collide_or_are_long(browser: Browser, store: ExperimentStore) -> None:

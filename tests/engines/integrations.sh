@@ -12,7 +12,9 @@ server=build/mlflow-server
 "$python" -m venv "$environment"
 "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
     > "$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
-"$environment/bin/python" -m pip install --disable-pip-version-check -qq -c constraints.txt 'mlflow-skinny>=3' pyarrow
+# MLflow 3.17 asks for cachetools below 8 and importlib_metadata below 10; Airflow itself accepts both.
+grep -viE '^(cachetools|importlib_metadata)==' constraints.txt > "$environment/constraints.txt"
+"$environment/bin/python" -m pip install --disable-pip-version-check -qq -c "$environment/constraints.txt" 'mlflow-skinny>=3' pyarrow
 "$python" -m venv "$server"
 "$server/bin/python" -m pip install --disable-pip-version-check -qq 'mlflow>=3'
 export AXTX_TEST_MLFLOW_SERVER="$PWD/$server/bin/mlflow"
