@@ -28,6 +28,7 @@ class Action(StrEnum):
     WITHDRAW = "withdraw"
     CHANGE_DEFINITION = "change_definition"
     ANALYZE = "analyze"
+    DELETE = "delete"
 
     __repr__ = str.__repr__  # Error messages show the plain string.
 
@@ -37,9 +38,13 @@ STATES: tuple[Action, ...] = (Action.RUN, Action.PAUSE, Action.DRAIN, Action.STO
 #: The actions that a task carries out at one later moment. Until then they are open.
 TASK_ACTIONS: tuple[Action, ...] = (
     *(Action.QUEUE_TRIAL, Action.RETRY_TRIAL, Action.STOP_TRIAL, Action.CHANGE_DEFINITION, Action.ANALYZE),
+    Action.DELETE,
 )
 #: The actions for which a task that waits has to be woken.
-WAKING_ACTIONS: tuple[Action, ...] = (*STATES, Action.LIMITS, *TASK_ACTIONS)
+WAKING_ACTIONS: tuple[Action, ...] = (
+    *(*STATES, Action.LIMITS),
+    *(action for action in TASK_ACTIONS if action != Action.DELETE),
+)
 #: The limits of ``AxOptimizeOperator`` that can be changed while an experiment runs.
 EDITABLE_LIMITS = ("max_trials", "max_seconds", "deadline", "max_resource_hours", "max_cost")
 #: Start of the reason of a trial that a user has stopped.

@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 class Retention:
     """What is removed, and what stays.
 
-    :param idle_since: experiments stay that had any activity after this time (seconds since the epoch); None removes
-        them whatever their age.
+    :param idle_since: experiments stay that had any activity after this time (seconds since the epoch), unless a user
+        has asked for their deletion; None removes them whatever their age.
     :param experiment: only this one; None is all.
     :param keep_best: keep the rows of each experiment, and the files of its best trial, or of those on its Pareto
-        frontier. Only the files of the other trials go.
+        frontier. Only the files of the other trials go. What a user has asked to delete goes whole.
     :param installation: identity of this Airflow deployment. What another one has worked on stays.
     :param lost_hosts: names of hosts that do not exist any more: what was on them is gone.
     """
@@ -108,8 +108,8 @@ def clean_up(
 
 def _candidates(store: ExperimentStore, retention: Retention) -> list[str]:
     summaries = store.summaries() if retention.experiment is None else [store.summary(retention.experiment)]
-    limit = retention.idle_since
-    return [summary.name for summary in summaries if limit is None or summary.last_activity_at <= limit]
+    limit, to_go = retention.idle_since, store.to_be_deleted()
+    return [one.name for one in summaries if limit is None or one.last_activity_at <= limit or one.name in to_go]
 
 
 @dataclass
@@ -124,16 +124,18 @@ class _Cleaning:
 
     def clean(self, name: str) -> CleanedUp | None:
         """Remove one experiment, or the files of its trials; None when there is nothing to remove."""
-        use, limit = self.store.use(name), self.retention.idle_since
+        use = self.store.use(name)
+        limit = use.last_activity_at if use.is_to_go else self.retention.idle_since
+        keep_best = self.retention.keep_best and not use.is_to_go
         if limit is not None and use.last_activity_at > limit:
             return None
         if (reason := use.open_because or self._used_by(use)) is not None:
             return CleanedUp(name, "left", reason=reason)
-        every, kept = self.store.attempts(name), self._best_trials(name)
+        every, kept = self.store.attempts(name), self._best_trials(name) if keep_best else ()
         wanted = [one for one in every if one.has_files and one.trial_index not in kept]
-        if self.retention.keep_best and not wanted:
+        if keep_best and not wanted:
             return None
-        result = "files removed" if self.retention.keep_best else "removed"
+        result = "files removed" if keep_best else "removed"
         if self.dry_run:
             return CleanedUp(name, result.replace("removed", "to be removed"), len(wanted))
         removed, left = self._remove_files(wanted)
@@ -141,7 +143,7 @@ class _Cleaning:
         crash_point("cleanup.after_files")
         if left:
             return CleanedUp(name, "left", len(removed), _told(left))
-        if not self.retention.keep_best:
+        if not keep_best:
             keys = [one.submission_key for one in every]
             self.store.delete(name, use.uid, keys, idle_since=limit)
         return CleanedUp(name, result, len(removed))
@@ -157,8 +159,6 @@ class _Cleaning:
 
     def _best_trials(self, name: str) -> Collection[int]:
         """Return the trials whose files stay."""
-        if not self.retention.keep_best:
-            return ()
         facts = self.store.snapshot(name)
         spec = ExperimentSpec.from_store(facts.spec)
         return standing(spec, completed_trials(facts.trials, facts.observations)).best_trials

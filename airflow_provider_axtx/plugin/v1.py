@@ -274,6 +274,19 @@ def _add_changes(app: FastAPI) -> None:
             ]
         return {"changes": recorded}
 
+    @app.delete(
+        f"{PREFIX}/experiments/{{name}}",
+        tags=["Change"],
+        status_code=202,
+        summary="Ask for its deletion: the next cleanup removes it with all its files",
+        response_model=ChangeAnswer,
+    )
+    def delete(
+        store: StoreToEditDep, asking: AskingDep, name: PathName, reason: Annotated[str, Query()] = ""
+    ) -> dict[str, Any]:
+        with refusals():
+            return asking.record(store, name, Action.DELETE, reason=reason)
+
     @app.post(
         f"{PREFIX}/experiments/{{name}}/notes",
         tags=["Change"],

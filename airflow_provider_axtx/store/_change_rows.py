@@ -12,7 +12,7 @@ from airflow_provider_axtx.core.errors import InvalidInputError, StoreConflictEr
 from airflow_provider_axtx.core.records import Proposal, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
 from airflow_provider_axtx.core.steering import EDITABLE_LIMITS, WAKING_ACTIONS, Action, Asked, Change, NewChange
-from airflow_provider_axtx.store import _experiment_rows, _trial_rows
+from airflow_provider_axtx.store import _experiment_rows, _removal_rows, _trial_rows
 from airflow_provider_axtx.store.tables import KEY_LENGTH, REQUEST_ID_LENGTH, changes, experiments, loops, trials
 
 #: Starts of the recorded reasons for which a loop has ended, and which a change takes back.
@@ -84,8 +84,8 @@ def add(connection: sa.Connection, name: str, new: NewChange) -> Change:
             f"The request id cannot be {new.request_id!r}.", fix=f"choose one of 1 to {REQUEST_ID_LENGTH} characters."
         )
     # Users who ask at once take turns: each change gets a position of its own.
-    owner = sa.select(experiments.c.name).where(experiments.c.name == name).with_for_update()
-    if connection.execute(owner).one_or_none() is None:
+    owner = connection.execute(sa.select(experiments).where(experiments.c.name == name).with_for_update()).one_or_none()
+    if owner is None:
         raise _experiment_rows.not_found(name)
     c = changes.c
     if (known := connection.execute(select(c.experiment == name, c.request_id == new.request_id)).first()) is not None:
@@ -93,6 +93,11 @@ def add(connection: sa.Connection, name: str, new: NewChange) -> Change:
     newest = connection.scalar(sa.select(sa.func.max(c.position)).where(c.experiment == name))
     position, now = 0 if newest is None else newest + 1, time.time()
     _check_trial(connection, name, new)
+    if new.action == Action.DELETE and (reason := _removal_rows.open_because(connection, owner, lock=False)):
+        raise TrialStateError(
+            f"The experiment {name!r} cannot be deleted: {reason}.",
+            fix="stop it, and ask again when its tasks have ended.",
+        )
     if new.action == Action.WITHDRAW:
         _withdraw(connection, name, new, now)
     connection.execute(

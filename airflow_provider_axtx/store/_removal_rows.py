@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.errors import StoreConflictError, TrialStateError
 from airflow_provider_axtx.core.records import CHECKPOINT_REMOVED, FILES_REMOVED_AT, TaskIdentity
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
+from airflow_provider_axtx.core.steering import Action
 from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.tables import changes, experiments, metadata, runs, trials
@@ -30,12 +31,14 @@ class ExperimentUse:
     :param open_because: why it may not be removed now (an open trial, an attempt without a recorded end, a task that
         generates), or None.
     :param tasks: the tasks that created it, asked for its trials or submitted them.
+    :param is_to_go: whether a user has asked for it to be deleted.
     """
 
     uid: str
     last_activity_at: float
     open_because: str | None
     tasks: frozenset[TaskIdentity]
+    is_to_go: bool
 
 
 class RemovalRecords:
@@ -46,6 +49,10 @@ class RemovalRecords:
     def use(self, name: str) -> ExperimentUse:
         """Return who has worked on an experiment, and why it may not be removed, as of one moment."""
         return self._db.read(lambda connection: _use(connection, name))
+
+    def to_be_deleted(self) -> set[str]:
+        """Return the names of the experiments whose deletion a user has asked for."""
+        return self._db.read(lambda connection: set(connection.scalars(_deletions())))
 
     def note_files_removed(self, name: str, submission_keys: Collection[str]) -> None:
         """Record that the apps' folders, logs and trackers of ended attempts have been removed.
@@ -86,9 +93,15 @@ def _use(connection: sa.Connection, name: str) -> ExperimentUse:
     return ExperimentUse(
         uid=row.uid,
         last_activity_at=_last_activity_at(connection, row),
-        open_because=_open_because(connection, row, lock=False),
+        open_because=open_because(connection, row, lock=False),
         tasks=frozenset(tasks | {TaskIdentity.from_json(row.created_by)}),
+        is_to_go=connection.scalar(_deletions().where(changes.c.experiment == name)) is not None,
     )
+
+
+def _deletions() -> sa.Select[tuple[str]]:
+    is_open = (changes.c.action == str(Action.DELETE), changes.c.settled_at.is_(None))
+    return sa.select(changes.c.experiment).where(*is_open).distinct()
 
 
 def _last_activity_at(connection: sa.Connection, row: sa.Row[Any]) -> float:
@@ -97,7 +110,7 @@ def _last_activity_at(connection: sa.Connection, row: sa.Row[Any]) -> float:
     return float(max(row.created_at, *(at or 0.0 for at in newest)))
 
 
-def _open_because(connection: sa.Connection, row: sa.Row[Any], *, lock: bool) -> str | None:
+def open_because(connection: sa.Connection, row: sa.Row[Any], *, lock: bool) -> str | None:
     """Return why an experiment may not be removed, or None.
 
     :param lock: lock all trials, so that none is opened again, or gets an attempt, before the transaction ends.
@@ -140,7 +153,7 @@ def _delete(connection: sa.Connection, name: str, uid: str, keys: set[str], idle
     row = connection.execute(sa.select(experiments).where(e.name == name).with_for_update()).one_or_none()
     if row is None or row.uid != uid:
         return
-    reason = _open_because(connection, row, lock=True)
+    reason = open_because(connection, row, lock=True)
     if reason is None and idle_since is not None and _last_activity_at(connection, row) > idle_since:
         reason = "it has been used again meanwhile"
     if reason is not None:

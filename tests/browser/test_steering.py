@@ -147,6 +147,47 @@ def test_notes_tags_and_the_archive(page: Browser, served: Served, request: pyte
     page.find(f"[data-experiment='{name}'] .tag")
 
 
+def test_a_deletion_is_asked_for_once_nothing_runs_and_can_be_withdrawn(
+    page: Browser, served: Served, request: pytest.FixtureRequest
+) -> None:
+    store, name = served.store, request.node.name
+    page.find("#do-delete").click()
+    page.find("dialog button[type=submit]").click()
+    page.wait(lambda: "trial 17 (RUNNING)" in page.find("dialog [role=alert]").text, "the refusal", 30)
+    page.find("dialog").send_keys(Keys.ESCAPE)
+    store.finish_attempt(store.attempts(name)[-1], "FAILED", "")
+    store.complete(name, 17, status="FAILED")
+    said = act(page, "do-delete")
+    assert "removes it with its trials" in said
+    assert (last(store, name).action, store.to_be_deleted()) == (Action.DELETE, {name})
+    page.wait(lambda: page.js("return document.querySelector('#do-delete') === null"), "the button to go", 30)
+    act(page, f"withdraw-{last(store, name).position}")
+    assert store.to_be_deleted() == set()
+
+
+def test_the_definition_is_changed_and_an_explanation_asked_for(
+    page: Browser, served: Served, request: pytest.FixtureRequest
+) -> None:
+    store, name = served.store, request.node.name
+    act(page, "do-define", **{"bounds:pixels": "4, 128", "frozen:kernel": '"rbf"'})
+    changed = {"parameters": {"pixels": {"bounds": [4, 128]}, "kernel": {"frozen_value": "rbf"}}}
+    assert (last(store, name).action, last(store, name).arguments) == (
+        Action.CHANGE_DEFINITION,
+        {"changes": changed},
+    )
+    # What Ax cannot change stays in the dialog with the reason.
+    page.find("#do-define").click()
+    field = page.find("dialog [name='bounds:pixels']")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys("9, 2")
+    page.find("dialog button[type=submit]").click()
+    page.wait(lambda: "the lower bound must be below" in page.find("dialog [role=alert]").text, "the reason", 30)
+    page.find("dialog").send_keys(Keys.ESCAPE)
+    act(page, "do-explain", reason="why so slow?")
+    assert (last(store, name).action, last(store, name).reason) == (Action.ANALYZE, "why so slow?")
+    page.wait(lambda: "2 open" in page.find("#steering summary").text, "the open requests", 30)
+
+
 def test_a_viewer_sees_what_is_wanted_and_no_button(
     page: Browser, served: Served, request: pytest.FixtureRequest
 ) -> None:
@@ -193,6 +234,9 @@ ACTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "queue": ("POST", "/trials", {"parameters": {"c": 1.0, "pixels": 3, "kernel": "rbf"}}),
     "stop a trial": ("POST", "/trials/4/stop", {}),
     "run a trial again": ("POST", "/trials/2/retry", {}),
+    "the definition": ("PATCH", "/definition", {"parameters": {"c": {"frozen_value": 2.0}}}),
+    "explain": ("POST", "/explanation", {}),
+    "delete": ("DELETE", "", {}),
 }
 
 
@@ -228,9 +272,12 @@ def test_a_user_steers_within_airflow(env: AirflowEnv, passwords: dict[str, str]
                 browser.find("tr[data-experiment='steered'] a").click()
                 browser.find("#trial-4").click()
                 browser.find("#trial h2")
-                steers(browser) if user == "admin" else sees(browser)
+                steers(browser, store) if user == "admin" else sees(browser)
     asked = [(change.action, change.requested_by) for change in store.changes("steered")]
-    expected = ("pause", "run", "limits", "note", "queue_trial", "stop_trial", "tags", "archive", "unarchive", "stop")
+    expected = (
+        *("pause", "run", "limits", "note", "queue_trial", "stop_trial", "change_definition", "analyze"),
+        *("tags", "archive", "unarchive", "stop", "delete"),
+    )
     assert asked == [(action, "admin") for action in expected]
 
 
@@ -239,7 +286,7 @@ def sees(browser: Browser) -> None:
     assert browser.js("return document.querySelectorAll('[id^=do-], [id^=trial-do-]').length") == 0
 
 
-def steers(browser: Browser) -> None:
+def steers(browser: Browser, store: ExperimentStore) -> None:
     """Carry out each action of the page."""
     assert act(browser, "do-pause").startswith("2 apps are live now. They go on to their end.")
     act(browser, "do-resume")
@@ -247,9 +294,16 @@ def steers(browser: Browser) -> None:
     act(browser, "do-note", text="looks good")
     act(browser, "do-queue")
     act(browser, "trial-do-stop")
+    act(browser, "do-define", objective="-accuracy")
+    act(browser, "do-explain")
     act(browser, "do-tags", tags="night")
     act(browser, "do-archive")
     browser.wait(lambda: "Take out" in browser.find("#do-archive").text, "the archive", 60)
     act(browser, "do-archive")
     act(browser, "do-stop")
     browser.wait(lambda: browser.find("#wanted .badge").text == "stopping", "the status", 60)
+    for attempt in store.attempts("steered"):
+        if attempt.finished_at is None:
+            store.finish_attempt(attempt, "CANCELLED", "")
+            store.complete("steered", attempt.trial_index, status="ABANDONED")
+    act(browser, "do-delete")

@@ -131,6 +131,22 @@ def test_what_a_user_has_asked_for_lately_is_activity(machine: Machine) -> None:
     assert machine.clean(Retention(idle_since=time.time(), installation="ours")) == [CleanedUp("old", "removed", 1)]
 
 
+def test_what_a_user_has_asked_to_delete_goes_whole_whatever_its_age(machine: Machine) -> None:
+    machine.experiment("unwanted", [0.5, 0.1])
+    machine.experiment("kept", [0.5])
+    with pytest.raises(TrialStateError, match="1 of its trials are open"):
+        add(machine.store, "kept")
+        machine.store.steer("kept", NewChange(Action.DELETE, "early", "vera", "page"))
+    machine.run("kept", 1, 0.5)
+    asked = [machine.store.steer(name, NewChange(Action.DELETE, "id", "vera", "page")) for name in ("unwanted", "kept")]
+    machine.store.steer("unwanted", NewChange(Action.NOTE, "note", "vera", "page", arguments={"text": "x"}))
+    withdrawn = {"position": asked[1].position}
+    machine.store.steer("kept", NewChange(Action.WITHDRAW, "back", "vera", "page", arguments=withdrawn))
+    nightly = Retention(idle_since=0.0, keep_best=True, installation="ours")
+    assert machine.clean(nightly) == [CleanedUp("unwanted", "removed", 2)]
+    assert machine.files() == sorted(machine.keys("kept"))
+
+
 def test_a_dry_run_tells_and_removes_nothing(machine: Machine) -> None:
     machine.experiment("old", [0.5, None])
     files = machine.files()

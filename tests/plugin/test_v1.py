@@ -34,6 +34,7 @@ CHANGES: dict[str, tuple[str, str, dict[str, Any] | None, Action]] = {
     "retry a trial": ("POST", "/trials/16/retry", {}, Action.RETRY_TRIAL),
     "the definition": ("PATCH", "/definition", {"parameters": {"c": {"frozen_value": 2.0}}}, Action.CHANGE_DEFINITION),
     "explain": ("POST", "/explanation", {}, Action.ANALYZE),
+    "delete": ("DELETE", "", None, Action.DELETE),
 }
 
 
@@ -55,6 +56,11 @@ def test_an_editor_records_a_change_once(
 ) -> None:
     method, path, body, action = CHANGES[name]
     client = client_of("user")
+    if action == Action.DELETE:
+        refused = send(client, method, path, request_id="early")
+        assert (refused.status_code, "trial 17 (RUNNING)" in refused.json()["detail"]) == (409, True)
+        filled.finish_attempt(filled.attempts("digits")[-1], "FAILED", "")
+        filled.complete("digits", 17, status="FAILED")
     first, again = (send(client, method, path, body) for _ in range(2))
     assert (first.status_code, again.json()) == (202, first.json())
     (change,) = filled.changes("digits")

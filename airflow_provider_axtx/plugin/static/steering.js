@@ -74,6 +74,7 @@ function buttons(state, changed) {
     button("note", "Write a note", () => askNote(state, changed)),
     button("tags", "Tags", () => askTags(state, changed)),
     button("archive", data.archived ? "Take out of the archive" : "Archive", () => askArchive(state, changed)),
+    data.changes.some((one) => one.is_open && one.action === "delete") ? "" : button("delete", "Delete", () => askDelete(state, changed)),
   );
 }
 
@@ -170,6 +171,19 @@ function askArchive(state, changed) {
   });
 }
 
+function askDelete(state, changed) {
+  return change(state, changed, {
+    title: "Delete the experiment?",
+    text: "The next cleanup (a maintenance DAG, or airflow ax cleanup) removes it with its trials, and the results and logs of their apps. Until then you can withdraw this.",
+    confirm: "Delete",
+    danger: true,
+    method: "DELETE",
+    fields: [],
+    body: () => undefined,
+    said: "Recorded: the experiment is to be deleted.",
+  });
+}
+
 /** Ask for a trial by hand; its fields begin with the parameters of `trial`, of the best trial, or of the middle. */
 export function askTrial(state, trial, changed) {
   const model = trial ?? state.trials.get(state.data.best) ?? null;
@@ -260,6 +274,7 @@ const SAID = {
   stop_trial: (one) => `stopped trial ${one.trial_index}`,
   change_definition: (one) => `changed the definition: ${one.arguments.differences?.join("; ") ?? JSON.stringify(one.arguments.changes)}`,
   analyze: () => "asked for an explanation",
+  delete: () => "asked to delete the experiment",
   withdraw: (one) => `withdrew change ${one.arguments.position}`,
 };
 
