@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.completed import completed_trials
 from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.output_line import without_line
 from airflow_provider_axtx.core.records import AttemptRecord, ExperimentSnapshot, Observation, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.launcher.mlflow_runs import KEY_TAG, MlflowRuns
@@ -121,7 +122,7 @@ def _write(
     crash_point("mlflow.after_metrics")
     facts = {
         "axtx.trial_status": trial.status,
-        "axtx.reason": trial.reason,
+        "axtx.reason": without_line(trial.reason or ""),
         "axtx.app_handle": attempt.app_handle,
         "axtx.app_state": attempt.app_state,
     }

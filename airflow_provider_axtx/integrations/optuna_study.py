@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.output_line import without_line
 from airflow_provider_axtx.core.records import AttemptRecord, ExperimentSnapshot, TrialRecord, final_means
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.expressions import Inequality, Linear
@@ -104,7 +105,7 @@ def _frozen(
     found: dict[str, Any] = {
         "arm_name": trial.arm_name,
         "trial_status": trial.status,
-        "reason": trial.reason,
+        "reason": trial.reason and without_line(trial.reason),
         "app_handle": attempt and attempt.app_handle,
         **{name: value for name, value in trial.parameters.items() if name not in space},
         **{name: mean for name, mean in means.items() if name not in objective or len(objective) > 1},

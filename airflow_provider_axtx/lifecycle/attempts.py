@@ -13,6 +13,7 @@ from airflow_provider_axtx.core.records import AttemptRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import SubmittedTrial
 from airflow_provider_axtx.lifecycle.complete import conclude_patiently, outcome_of
+from airflow_provider_axtx.lifecycle.last_line import with_last_line
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -182,7 +183,7 @@ def end_attempt(
         except SchedulerUnavailableError as error:
             log.warning("%s", error)
             return abandon(store, attempt, reason)
-    return conclude_patiently(store, attempt, observed)
+    return conclude_patiently(store, attempt, with_last_line(lambda _: launcher, attempt, observed))
 
 
 def abandon(store: ExperimentStore, attempt: AttemptRecord, reason: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from airflow_provider_axtx.core.errors import (
 )
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.inputs import shorten
+from airflow_provider_axtx.core.output_line import without_line
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialEnd, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import TrialOutcome
@@ -215,7 +216,8 @@ def outcome_of(attempt: AttemptRecord, trial: TrialRecord) -> TrialOutcome:
     state = attempt.app_state or "CANCELLED"
     ended = is_terminal_trial_status(trial.status)
     status = trial.status if ended else trial_status_of(state, attempt.cancel_reason)
-    message = (trial.reason if ended else None) or attempt.message or ""
+    # It travels in XCom, lineage and stats, where the right to read the app's output is not asked for.
+    message = without_line((trial.reason if ended else None) or attempt.message or "")
     return TrialOutcome(
         experiment=attempt.experiment,
         trial_index=attempt.trial_index,

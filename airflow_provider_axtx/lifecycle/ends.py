@@ -23,6 +23,7 @@ from airflow_provider_axtx.core.records import AttemptRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt, evaluate
 from airflow_provider_axtx.lifecycle.complete import conclude, fail_unreadable
+from airflow_provider_axtx.lifecycle.last_line import with_last_line
 from airflow_provider_axtx.lifecycle.submit import retries_left
 from airflow_provider_axtx.lifecycle.task_trials import TIMEOUT
 
@@ -142,7 +143,7 @@ class Ends:
                 self.on_change()
             return
         before = self.store.trial(attempt.experiment, attempt.trial_index)
-        answer = self._conclude(attempt, observed)
+        answer = self._conclude(attempt, with_last_line(self.launcher_for, attempt, observed))
         if answer is None:
             return
         self.on_change()

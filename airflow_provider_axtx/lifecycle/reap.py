@@ -29,6 +29,7 @@ from airflow_provider_axtx.lifecycle.attempts import (
     recorded_end,
 )
 from airflow_provider_axtx.lifecycle.complete import conclude, fail_unreadable
+from airflow_provider_axtx.lifecycle.last_line import with_last_line
 from airflow_provider_axtx.lifecycle.launchers import LauncherFor, cached_launchers
 from airflow_provider_axtx.lifecycle.reading import RESULT_PATIENCE_SECONDS
 
@@ -224,6 +225,7 @@ class _Reaping:
         attempt = adopt(self.store, launcher, orphan.attempt)
         observed = poll_attempt(self.store, launcher, attempt, self.policy)
         if observed.is_terminal:
+            observed = with_last_line(self.launcher_for, attempt, observed)
             self.conclude(attempt, replace(observed, ended_at=observed.ended_at or time.time()))
             return
         attempt = cancel_attempt(self.store, launcher, attempt, self.reason)

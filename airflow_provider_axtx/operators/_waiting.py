@@ -304,7 +304,9 @@ class WaitForTrialMixin(CancelOnKillMixin):
     def conclude(self, attempt: AttemptRecord, observed: AppObservation) -> dict[str, Any]:
         """Record the end of the attempt and report it."""
         from airflow_provider_axtx.lifecycle.complete import finalize
+        from airflow_provider_axtx.lifecycle.last_line import with_last_line
 
+        observed = with_last_line(self.launcher_for, attempt, observed)
         return self.report(attempt, finalize(self.ax_hook.store, attempt, observed))
 
     def report(self, attempt: AttemptRecord, outcome: TrialOutcome) -> dict[str, Any]:

@@ -73,6 +73,17 @@ class Reader:
             return False
         return all(map(self.may_read_dag, owners.dag_ids))
 
+    def may_read_output(self, owners: Owners) -> bool:
+        """Return whether the user may read what the apps of a readable experiment wrote: the task logs of all its DAGs.
+
+        Of the DAGs of another Airflow deployment nothing is known here.
+
+        :param owners: whose it is.
+        """
+        return not owners.is_shared and all(
+            self._may_use_dag("GET", dag_id, DagAccessEntity.TASK_LOGS) for dag_id in owners.dag_ids
+        )
+
     def may_edit_experiment(self, owners: Owners, conn_id: str) -> bool:
         """Return whether the user may change what is wanted of an experiment: edit all of its DAGs.
 

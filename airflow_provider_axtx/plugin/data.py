@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.output_line import without_line
 from airflow_provider_axtx.core.records import AIRFLOW, AttemptRecord, Observation, final_means
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.steering import Action, Change, Steering
@@ -72,13 +73,14 @@ def head_json(line: ExperimentLine) -> dict[str, Any]:
 
 
 def experiment_json(
-    view: ExperimentView, ranked: Ranked, *, since: float | None, is_ranked: bool = True
+    view: ExperimentView, ranked: Ranked, *, since: float | None, is_ranked: bool = True, shows_output: bool = False
 ) -> dict[str, Any]:
     """Return an experiment with the trials of the view.
 
     :param since: cursor of the browser's last answer, None before the first. The definition is sent with the first
         answer, and when it has been changed since.
     :param is_ranked: whether it is known how the experiment stands; the browser asks again if not.
+    :param shows_output: whether the reasons of failures may tell what the apps wrote.
     """
     found, spec = ranked.standing, ranked.spec
     changed_at = [change.settled_at or 0.0 for change in view.line.changes if change.changes_definition]
@@ -101,16 +103,19 @@ def experiment_json(
         "steering": steering_json(view.line.steering),
         "changes": [change_json(change) for change in view.line.changes[-_SHOWN_CHANGES:]],
         "cursor": view.cursor,
-        "trial_list": trials_json(view.trials, ranked.goals),
+        "trial_list": trials_json(view.trials, ranked.goals, shows_output=shows_output),
     }
 
 
-def trials_json(trials: Sequence[TrialView], wanted: Sequence[Goal]) -> list[dict[str, Any]]:
+def trials_json(
+    trials: Sequence[TrialView], wanted: Sequence[Goal], *, shows_output: bool = False
+) -> list[dict[str, Any]]:
     """Return trials with their attempts and final values.
 
     :param wanted: the objectives, whose values each trial has.
+    :param shows_output: whether the reasons of failures may tell what the apps wrote.
     """
-    return [_trial_json(trial, wanted) for trial in trials]
+    return [_trial_json(trial, wanted, _as_it_is if shows_output else without_line) for trial in trials]
 
 
 def steering_json(steering: Steering) -> dict[str, Any]:
@@ -176,13 +181,17 @@ def _goal_json(goal: Goal) -> dict[str, Any]:
     return {"label": goal.label, "minimize": goal.minimize}
 
 
-def _trial_json(trial: TrialView, wanted: Sequence[Goal]) -> dict[str, Any]:
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _trial_json(trial: TrialView, wanted: Sequence[Goal], told: Callable[[str], str]) -> dict[str, Any]:
     means = final_means(trial.observations).get(trial.record.index, {})
     return {
         "index": trial.record.index,
         "arm": trial.record.arm_name,
         "status": trial.record.status,
-        "reason": trial.record.reason,
+        "reason": trial.record.reason and told(trial.record.reason),
         "parameters": trial.record.parameters,
         "metrics": {one.metric: [one.mean, one.sem] for one in trial.observations},
         "values": [goal.value(means) for goal in wanted],
@@ -190,17 +199,17 @@ def _trial_json(trial: TrialView, wanted: Sequence[Goal]) -> dict[str, Any]:
         "origin": trial.record.origin,
         "created_at": trial.created_at,
         "completed_at": trial.completed_at,
-        "attempts": [_attempt_json(attempt) for attempt in trial.attempts],
+        "attempts": [_attempt_json(attempt, told) for attempt in trial.attempts],
     }
 
 
-def _attempt_json(attempt: AttemptRecord) -> dict[str, Any]:
+def _attempt_json(attempt: AttemptRecord, told: Callable[[str], str]) -> dict[str, Any]:
     return {
         "number": attempt.number,
         "scheduler": attempt.scheduler,
         "app_handle": attempt.app_handle,
         "app_state": attempt.app_state,
-        "message": attempt.message,
+        "message": attempt.message and told(attempt.message),
         "cancel_reason": attempt.cancel_reason,
         "requested_at": attempt.requested_at,
         "submitted_at": attempt.submitted_at,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Path, Query, Request
@@ -44,16 +45,41 @@ def readable_owners(store: ExperimentViews, reader: Reader, name: str, conn_id: 
     return owners if owners is not None and reader.may_read_experiment(owners, conn_id) else None
 
 
-def _store_of(request: Request, reader: ReaderDep, name: Name, conn_id: Name = DEFAULT) -> ExperimentViews:
-    """Return the store with an experiment that the user may read."""
+@dataclass(frozen=True)
+class Readable:
+    """An experiment that the user may read.
+
+    :param store: the store that has it.
+    :param shows_output: whether the user may read what its apps wrote.
+    """
+
+    store: ExperimentViews
+    shows_output: bool
+
+
+def _readable(request: Request, reader: ReaderDep, name: Name, conn_id: Name = DEFAULT) -> Readable:
     store = store_of_request(request, reader, conn_id)
-    if readable_owners(store, reader, name, conn_id) is None:
+    owners = readable_owners(store, reader, name, conn_id)
+    if owners is None:
         raise HTTPException(404, NOT_FOUND)
-    return store
+    return Readable(store, reader.may_read_output(owners))
 
 
-def _store_of_path(request: Request, reader: ReaderDep, name: PathName, conn_id: Name = DEFAULT) -> ExperimentViews:
-    return _store_of(request, reader, name, conn_id)
+def _readable_of_path(request: Request, reader: ReaderDep, name: PathName, conn_id: Name = DEFAULT) -> Readable:
+    return _readable(request, reader, name, conn_id)
+
+
+ReadableDep = Annotated[Readable, Depends(_readable)]
+ReadableOfPathDep = Annotated[Readable, Depends(_readable_of_path)]
+
+
+def _store_of(found: ReadableDep) -> ExperimentViews:
+    """Return the store with an experiment that the user may read."""
+    return found.store
+
+
+def _store_of_path(found: ReadableOfPathDep) -> ExperimentViews:
+    return found.store
 
 
 def may_edit(store: ExperimentViews, reader: Reader, name: str, conn_id: str) -> bool:

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Query, Request, Response
 from airflow_provider_axtx.plugin.access import ReaderDep
 from airflow_provider_axtx.plugin.answers import json_answer
 from airflow_provider_axtx.plugin.data import experiment_json, trials_json
-from airflow_provider_axtx.plugin.dependencies import MAX_INT, Name, Since, StoreOfDep, may_edit
+from airflow_provider_axtx.plugin.dependencies import MAX_INT, Name, ReadableDep, Since, StoreOfDep, may_edit
 from airflow_provider_axtx.plugin.ranked import Ranked, RankedExperiments, unranked
 from airflow_provider_axtx.plugin.stores import DEFAULT
 from airflow_provider_axtx.store.views import ExperimentLine
@@ -34,7 +34,7 @@ def add_experiment_data(app: FastAPI, ranked: RankedExperiments) -> None:
     def experiment(
         *,
         request: Request,
-        store: StoreOfDep,
+        readable: ReadableDep,
         reader: ReaderDep,
         name: Name,
         conn_id: Name = DEFAULT,
@@ -43,10 +43,17 @@ def add_experiment_data(app: FastAPI, ranked: RankedExperiments) -> None:
         curves: Name = "",
     ) -> Response:
         """Answer the head of the experiment with its trials, and the changed curves of the metric ``curves``."""
+        store = readable.store
         view = store.experiment(name, since, limit)
         is_waited_for = limit is None or sum(view.line.summary.trial_counts.values()) <= _RANKED_AT_ONCE
         known = ranked.of(store, view.line) if is_waited_for else ranked.known(view.line)
-        found = experiment_json(view, known or unranked(view.line), since=since, is_ranked=known is not None)
+        found = experiment_json(
+            view,
+            known or unranked(view.line),
+            since=since,
+            is_ranked=known is not None,
+            shows_output=readable.shows_output,
+        )
         if since is None:
             found["may_edit"] = may_edit(store, reader, name, conn_id)
         if curves:
@@ -56,14 +63,16 @@ def add_experiment_data(app: FastAPI, ranked: RankedExperiments) -> None:
     @app.get("/api/trials")
     def trials(
         request: Request,
-        store: StoreOfDep,
+        readable: ReadableDep,
         name: Name,
         before: int = Query(ge=0, le=MAX_INT),
         limit: int = Query(MAX_TRIALS, ge=1, le=MAX_TRIALS),
     ) -> Response:
         """Answer the trials before an index."""
+        store = readable.store
         goals = _known(ranked, store.line(name)).goals
-        return json_answer(request, {"trial_list": trials_json(store.trials(name, before, limit), goals)})
+        found = trials_json(store.trials(name, before, limit), goals, shows_output=readable.shows_output)
+        return json_answer(request, {"trial_list": found})
 
     @app.get("/api/curves")
     def curves(request: Request, store: StoreOfDep, name: Name, metric: Name = "", trial: Index = None) -> Response:

@@ -25,6 +25,7 @@ from airflow_provider_axtx.plugin.dependencies import (
     MAX_INT,
     Name,
     PathName,
+    ReadableOfPathDep,
     Since,
     StoreOfPathDep,
     StoreToEditDep,
@@ -210,14 +211,16 @@ def _add_reads(app: FastAPI, ranked: RankedExperiments) -> None:
     @app.get(f"{PREFIX}/experiments/{{name}}", tags=["Read"], summary="An experiment with its trials")
     def experiment(
         request: Request,
-        store: StoreOfPathDep,
+        readable: ReadableOfPathDep,
         reader: ReaderDep,
         name: PathName,
         conn_id: Name = DEFAULT,
         since: Since = None,
     ) -> Response:
+        store = readable.store
         view = store.experiment(name, since)
-        found = experiment_json(view, ranked.of(store, view.line), since=since)
+        known = ranked.of(store, view.line)
+        found = experiment_json(view, known, since=since, shows_output=readable.shows_output)
         return json_answer(request, {**found, "may_edit": may_edit(store, reader, name, conn_id)})
 
     @app.get(f"{PREFIX}/experiments/{{name}}/curves", tags=["Read"], summary="Progressive results")

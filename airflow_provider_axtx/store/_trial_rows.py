@@ -18,6 +18,7 @@ from airflow_provider_axtx.core.errors import (
 )
 from airflow_provider_axtx.core.keys import dag_run_of, request_key
 from airflow_provider_axtx.core.numbers import finite
+from airflow_provider_axtx.core.output_line import without_line
 from airflow_provider_axtx.core.records import Observation, OpenTrial, Proposal, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import (
     TERMINAL_TRIAL_STATUSES,
@@ -301,7 +302,7 @@ def stage(connection: sa.Connection, row: sa.Row[Any], reopen_reason: str | None
 
 def reopen(connection: sa.Connection, row: sa.Row[Any], why: str, status: str = "CANDIDATE") -> None:
     """Let a (locked) terminal trial run again: its observations go, and so does what was asked about its end."""
-    was = f"{row.status}: {row.reason}" if row.reason else row.status
+    was = f"{row.status}: {without_line(row.reason)}" if row.reason else row.status
     again = {"status": status, "reason": f"reopened (was {was}): {why}", "completed_at": None}
     _update(connection, row, {**again, "updated_at": time.time()})
     _replace_observations(connection, row, ())

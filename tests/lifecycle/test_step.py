@@ -82,6 +82,20 @@ def test_an_app_that_fails_fails_its_trial_and_the_loop_goes_on(rig: Rig) -> Non
     rig.end(0, "FAILED", message="exit code 1")
     assert indexes(settled(loop)) == [1]
     (first, _) = rig.store.trials("loop")
+    assert (first.status, first.reason) == ("FAILED", "exit code 1; its last line: out of memory")
+
+
+def test_output_that_cannot_be_read_does_not_change_how_a_trial_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def logs(*_: object, **__: object) -> list[str]:
+        raise RuntimeError("can't start new thread")
+
+    loop = rig.loop()
+    settled(loop)
+    rig.end(0, "FAILED", message="exit code 1")
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.launcher, "logs", logs)
+        loop.step()
+    (first, _) = rig.store.trials("loop")
     assert (first.status, first.reason) == ("FAILED", "exit code 1")
 
 

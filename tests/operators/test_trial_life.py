@@ -100,11 +100,13 @@ def test_submit_wait_and_complete_in_one_task(
 
 
 def test_a_fused_task_reports_a_failed_trial(execute: Execute, trial: dict[str, Any], components: Any) -> None:
-    component = components("import sys; sys.exit(3)")
+    component = components("import sys; print('It diverged.', file=sys.stderr); sys.exit(3)")
     fused = TorchXRunTrialOperator(task_id="run", trial=trial, component=component, poke_interval=0.05, complete=True)
     ended = execute(fused)
     assert (ended["trial_status"], ended["metrics"]) == ("FAILED", {})
-    assert "exit code 3" in ended["message"]
+    assert ended["message"].endswith("exit code 3"), "XCom asks nobody for the right to read the app's output"
+    reason = fused.ax_hook.store.trial(trial["experiment"], trial["trial_index"]).reason
+    assert str(reason).endswith("exit code 3; its last line: It diverged.")
 
 
 def test_results_need_a_task_that_completes() -> None:

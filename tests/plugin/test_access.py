@@ -10,11 +10,13 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.output_line import with_line
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.plugin.conftest import INSTALLATION
 from tests.plugin.material import DAG, RUN, SINGLE, fill
-from tests.plugin.roles import NO_PLUGINS, NO_SECRETS
+from tests.plugin.roles import NO_LOGS, NO_PLUGINS, NO_SECRETS
 
 QUERY = {"name": "digits", "dag_id": DAG, "run_id": RUN, "position": "0", "before": "9"}
 CARD = AnalysisCard("Summary", "Summary <b>", "All trials", (), "table", "<table></table>", {})
@@ -167,3 +169,16 @@ def test_an_experiment_made_outside_airflow_requires_the_right_on_the_connection
         assert names(client) == (listed, len(listed))
         for name in ("digits", "notebook"):
             assert client.get("/axtx/api/experiment", params={"name": name}).status_code == status
+
+
+def test_what_an_app_wrote_is_told_to_those_who_may_read_the_logs(
+    client_of: Callable[[str], TestClient], store: ExperimentStore
+) -> None:
+    fill(store, SINGLE, 2, open_trials=1)
+    attempt = store.latest_attempt("digits", 1)
+    assert attempt is not None
+    store.end_attempt(attempt, AppObservation("FAILED", with_line("exit code 1", ["password is hunter2"])))
+    for path in ("api/experiment", "api/trials", "v1/experiments/digits"):
+        hidden, shown = (client_of(role).get(f"/axtx/{path}", params=QUERY) for role in (NO_LOGS, "viewer"))
+        assert (b"exit code 1" in hidden.content, b"hunter2" in hidden.content) == (True, False), path
+        assert shown.content.count(b"exit code 1; its last line: password is hunter2") == 2, path
