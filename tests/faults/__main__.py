@@ -32,7 +32,7 @@ from tests.faults.cases import (
     supervisor_cases,
     unpassed,
 )
-from tests.faults.scenarios import SCENARIOS, Scenario
+from tests.faults.scenarios import SCENARIOS, SCRIPTS, Scenario
 from tests.faults.shapes import SHAPES
 
 #: Points that no victim passes here, and the test that kills a process there.
@@ -129,7 +129,7 @@ def _run_all(options: argparse.Namespace, templates: Templates) -> tuple[list[Re
         def is_wanted(scenario: Scenario) -> bool:
             return any(part in scenario.name for part in options.only or [""])
 
-        wanted = [scenario for scenario in (*SCENARIOS, *SHAPES) if is_wanted(scenario)]
+        wanted = [scenario for scenario in (*SCENARIOS, *SCRIPTS, *SHAPES) if is_wanted(scenario)]
         victims = [victim for victim in cuts.VICTIMS if is_wanted(cuts.scenario(victim))]
         first = dict(run([(profile, (templates, scenario)) for scenario in wanted]))
         sent = dict(run([(_run_cut, (victim, None)) for victim in victims]))

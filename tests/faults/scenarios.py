@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,7 @@ def _optimizing_keeping_the_best(play: Play) -> None:
 _TWICE = Expected(attempts=2)
 _FAILED = Expected(("FAILED",), "exit code 3")
 _SILENT = Expected(("FAILED",), "reported nothing")
+_UNPRINTED = Expected(("FAILED",), "no line of the output")
 _TIMEOUT = Expected(("ABANDONED",), "timeout")
 _LOST = Expected(("FAILED",), "lost")
 REAPED = Expected(("ABANDONED",), "reaped")
@@ -304,6 +306,28 @@ SCENARIOS = [
     Scenario("reaper, fake", "reap", _reaping, "created", {0: REAPED, 2: REAPED}, **_ON_FAKE),
     Scenario("supervisor", "submit", _supervising, expected={0: _LOST_OR_NOT}, supervisors=True),
     Scenario("supervisor, trial_retries", "submit", _supervising_with_retries, expected={0: _TWICE}, supervisors=True),
+]
+
+
+def _through_script_door(plot: Callable[[Play], None], play: Play) -> None:
+    """Play with a script that prints its metric, which is read from its output, in place of a component."""
+    (play.world.root / tasks.SCRIPT_DOOR).touch()
+    plot(play)
+
+
+#: The same victims with trials of ``axtx.script``: the guarantees are those of a component.
+SCRIPTS = [
+    Scenario(f"script: {name}", victim, partial(_through_script_door, plot), template, expected)
+    for name, victim, plot, template, expected in (
+        ("optimizing worker", "optimize", _optimizing, "migrated", {}),
+        ("submitting worker", "submit_0", _submitting, "generated", {}),
+        ("run worker", "run", _running, "generated", {}),
+        ("waiting worker", "wait", _waiting, "generated", {0: _FAILED}),
+        ("completing worker", "complete_1", _completing, "generated", {0: _UNPRINTED}),
+        ("completing worker, no result", "complete_0", _completing, "generated", {0: _UNPRINTED}),
+        ("cancelling: clear", "clear", _clearing, "generated", {0: _TWICE}),
+        ("reaper", "reap", _reaping, "created", {0: REAPED, 2: REAPED}),
+    )
 ]
 #: Killed by its pid at a random moment, instead of at a point.
 RANDOM_SUPERVISOR = Scenario(

@@ -39,6 +39,8 @@ from airflow_provider_axtx.triggers.trial import TorchXTrialTrigger
 from tests.faults.world import COMPONENT, EXPERIMENT, SPEC
 
 POLL_SECONDS = 0.05
+#: With this file in the folder of a world its trials are an ordinary script that prints, instead of a component.
+SCRIPT_DOOR = "script-door"
 #: Long enough for a killed submitter to be dead, short enough for a test: the fake scheduler does not lag.
 _CLAIM_SECONDS = 0.2
 #: Apps of these tests report before they exit or never.
@@ -96,6 +98,13 @@ def app(ti: TaskInstance, trial: dict[str, Any] | None = None, mode: str = "") -
     """Return the app's arguments, the same for all trials of the experiment; the mode of a trial is in a file."""
     if trial is not None:
         (ti.folder / f"mode-{trial['trial_index']}").write_text(mode)
+    if (ti.folder / SCRIPT_DOOR).exists():
+        arguments = ["{x}", "{trial_idx}", "{tracker_base}", str(ti.folder)]
+        return {
+            "component": "axtx.script",
+            "component_args": {"script": str(Path(__file__).with_name("train.py")), "args": arguments},
+            "metrics": {"loss": {"regex": r"loss=(\S+)"}},
+        }
     return {"component": COMPONENT, "component_args": {"folder": str(ti.folder)}}
 
 

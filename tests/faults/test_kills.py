@@ -8,10 +8,10 @@ import pytest
 
 from tests.faults.cases import Case, Templates, points_in_code, run_case, supervisor_cases
 from tests.faults.play import Injection
-from tests.faults.scenarios import SCENARIOS
+from tests.faults.scenarios import SCENARIOS, SCRIPTS
 from tests.faults.shapes import SHAPES
 
-_SCENARIOS = {scenario.name: scenario for scenario in (*SCENARIOS, *SHAPES)}
+_SCENARIOS = {scenario.name: scenario for scenario in (*SCENARIOS, *SCRIPTS, *SHAPES)}
 #: Between an effect and its record, on every path.
 DANGEROUS = [
     ("creating worker", "store.after_create_commit"),
@@ -54,6 +54,14 @@ DANGEROUS = [
     ("body: complete_1", "store.after_end_attempt_commit"),
     ("body: cleared", "store.after_begin_attempt_commit"),
     ("body: reap", "store.after_end_attempt_commit"),
+    ("script: optimizing worker", "complete.before_record"),
+    ("script: submitting worker", "torchx.after_submit"),
+    ("script: run worker", "finalize.after_end_attempt"),
+    ("script: waiting worker", "store.after_end_attempt_commit"),
+    ("script: completing worker", "complete.before_record"),
+    ("script: completing worker, no result", "store.after_complete_commit"),
+    ("script: cancelling: clear", "cancel.after_cancel"),
+    ("script: reaper", "cancel.after_request"),
     ("supervisor", "supervisor.after_release"),
     ("supervisor, trial_retries", "supervisor.after_running"),
 ]
