@@ -57,8 +57,8 @@ class AxStartTrialOperator(BaseAxOperator):
     :param allow_app_change: see ``TorchXSubmitTrialOperator``.
     :param torchx_conn_id: connection whose ``tracker_base`` is taken.
     :param ax_conn_id: connection of the experiment store.
-    :return: the trial with ``attempt``, ``app_handle`` and ``tracker_base``. Each parameter is also an XCom of its own:
-        ``start.output["lr"]``.
+    :return: the trial with ``attempt``, ``app_handle`` and ``tracker_base``. Each parameter is also an XCom of its own,
+        ``start.output["lr"]``; so are ``trial_index`` and ``tracker_base``, unless a parameter has that name.
     """
 
     template_fields: Sequence[str] = ("trial", "tracker_base", "torchx_conn_id", "ax_conn_id")
@@ -110,7 +110,8 @@ class AxStartTrialOperator(BaseAxOperator):
             )
         if started is None:
             raise AirflowSkipException(f"Trial {trial.trial_index} has ended already and does not run again.")
-        for name, value in trial.parameters.items():
+        told = {"trial_index": started.trial_index, "tracker_base": started.tracker_base, **trial.parameters}
+        for name, value in told.items():
             context["ti"].xcom_push(key=name, value=value)
         self.note_lineage(trial.experiment, [started.to_json()])
         return started.to_json()

@@ -18,5 +18,7 @@ test("in the log of a task with several trials only the lines of one count", () 
 test("the output of an app is in the log of the task that waits for it", () => {
   assert.deepEqual(taskWithOutput(["d", "r", "tune.round_0.submit", 3, 2]), ["d", "r", "tune.round_0.wait", 3, null]);
   assert.deepEqual(taskWithOutput(["d", "r", "run", -1, 2]), ["d", "r", "run", -1, 2]);
+  const body = ["d", "r", "tune.round_0.body.submit", 3, null];
+  assert.deepEqual(taskWithOutput(body), body);
   assert.equal(taskInstancePath(["a/b", "m:1+2", "t"]), "api/v2/dags/a%2Fb/dagRuns/m%3A1%2B2/taskInstances/t");
 });

@@ -89,6 +89,7 @@ def test_a_started_trial_is_running_and_leads_to_its_first_task(trial: Trial, st
     ti = FakeTaskInstance("start")
     started = start.execute({"ti": ti})
     assert ti.pushed["x"] == trial.trial["parameters"]["x"]
+    assert (ti.pushed["trial_index"], ti.pushed["tracker_base"]) == (0, started["tracker_base"])
     assert (started["attempt"], started["app_handle"]) == (1, "airflow://dag/prepare")
     assert store.trial(NAME, 0).status == "RUNNING"
     assert trial.start() == started  # a retry
@@ -295,6 +296,15 @@ def test_bad_wiring_shows_when_the_dag_is_parsed(arguments: dict[str, Any], said
     with pytest.raises(InvalidInputError) as raised:
         loop(**arguments)
     assert said in str(raised.value)
+
+
+def test_the_tasks_around_a_body_link_to_its_trial(trial: Trial) -> None:
+    start, complete = trial._dag()
+    complete.trial = trial.start()
+    for operator in (start, complete):
+        links = {link.name: link.get_link(operator, ti_key=None) for link in operator.operator_extra_links}  # type: ignore[arg-type]
+        assert links["Experiment"].endswith("?experiment=loop")
+        assert links["Trial"].endswith("?experiment=loop&trial=0")
 
 
 def test_a_body_is_a_task_function_too() -> None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
-from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.core.records import AIRFLOW, Observation, TaskIdentity
 from airflow_provider_axtx.plugin import page_data
 from airflow_provider_axtx.plugin.answers import NOT_FOUND
 from airflow_provider_axtx.plugin.files import STATIC
@@ -98,6 +98,18 @@ def test_the_list_is_searched_and_paged(client: TestClient, store: ExperimentSto
     page = get(client, "experiments", search="exp", limit=2, offset=1)
     assert (len(page["experiments"]), page["total"]) == (2, 5)
     assert client.get("/axtx/api/experiments", params={"limit": 100000}).status_code == 422
+
+
+def test_a_trial_that_tasks_do_leads_to_the_first_of_them(client: TestClient, store: ExperimentStore) -> None:
+    fill(store, SINGLE, 17)
+    identity = TaskIdentity(DAG, RUN, "tune.round_0.start", 0, 2)
+    body = store.begin_attempt(
+        "digits", 16, scheduler=AIRFLOW, identity=identity, tracker_root="/r", reopen_reason="again"
+    )
+    store.record_handle(body, f"airflow://{DAG}/tune.round_0.body.train")
+    trial = get(client, "experiment", name="digits")["trial_list"][16]
+    # The number of its try is not known: the page asks Airflow for the latest one.
+    assert trial["attempts"][-1]["task"] == [DAG, RUN, "tune.round_0.body.train", 0, None]
 
 
 def test_an_experiment_with_everything(client: TestClient, store: ExperimentStore) -> None:

@@ -29,7 +29,8 @@ export function tail(lines, most) {
  * of the task that submits it. The neighbour's try is not known.
  */
 export function taskWithOutput([dag, run, task, mapIndex, tryNumber]) {
-  if (!task.endsWith(".submit")) return [dag, run, task, mapIndex, tryNumber];
+  // Without a try it is the first task of a trial that Airflow tasks do, whatever its name.
+  if (tryNumber === null || !task.endsWith(".submit")) return [dag, run, task, mapIndex, tryNumber];
   return [dag, run, task.replace(/\.submit$/, ".wait"), mapIndex, null];
 }
 
