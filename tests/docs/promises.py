@@ -20,6 +20,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "no trial is lost, none runs twice, and no job is orphaned": (
         _KILLS,
         "tests/faults/test_shapes.py::test_a_shape_leaves_nothing",
+        "tests/lifecycle/test_doors_killed.py::test_kills_at_random_moments_lose_and_double_nothing",
         f"{_FAULTS}::test_a_killed_scheduler_with_all_its_tasks_loses_nothing",
         "make faults",
     ),
@@ -34,6 +35,11 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "Each call runs in a process of its own, on any scheduler": (
         "tests/operators/test_functions.py",
         "tests/contracts/test_programs.py",
+    ),
+    "A task that fails makes its trial FAILED, with a link to its log": (
+        "tests/e2e/test_bodies_airflow.py::test_tasks_of_several_kinds_are_trials_and_a_failed_one_is_data",
+        _SCRIPT,
+        "make test-integrations",
     ),
     "All tasks of the group may run again at any time": (
         f"{_FAULTS}::test_a_cleared_submit_task_starts_a_new_attempt_and_cancels_the_old_one",
