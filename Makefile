@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-all test-thorough test-quick test-airflow test-cases test-versions matrix test-js test-browser test-quality test-integrations screenshots docs docs-test faults \
+.PHONY: help install demo serve test test-all test-thorough test-quick test-airflow test-cases test-versions matrix test-js test-browser test-quality test-integrations screenshots pictures docs docs-test faults \
 	bench bench-quick bench-guard lint wheel-check clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make test-quality generation method \"quality\" with its extra, in an environment of its own"
 	@echo "make test-integrations  metrics from MLflow and experiments in it, with a server of its own"
 	@echo "make screenshots  the pictures in docs/images, from the running product"
+	@echo "make pictures     each view of the page, light and dark, wide and narrow, of odd experiments, in build/pictures"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
@@ -125,6 +126,10 @@ test-js: node_modules/.installed
 test-browser: $(STAMP) node_modules/.installed
 	tests/engines/browser_install.sh
 	$(PYTEST) -m browser
+
+pictures: $(STAMP)
+	tests/engines/browser_install.sh
+	PYTHONPATH=scripts:. $(BIN)/python -m tests.browser.pictures build/pictures
 
 screenshots: $(STAMP)
 	tests/engines/browser_install.sh

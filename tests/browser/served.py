@@ -62,8 +62,10 @@ def served_page(folder: Path, add_routes: Callable[[FastAPI], None] = lambda roo
     server = uvicorn.Server(uvicorn.Config(root, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
-    yield served
-    server.should_exit = True
-    thread.join()
-    purge_cached_app()
-    connections.dispose()
+    try:
+        yield served
+    finally:
+        server.should_exit = True
+        thread.join()
+        purge_cached_app()
+        connections.dispose()

@@ -40,8 +40,12 @@ def fill(
     open_trials: int = 0,
     steps: int = 0,
     seed: int = 1,
+    metrics: tuple[str, ...] = (),
 ) -> str:
-    """Create an experiment with n trials: most completed, every 17th failed, the last ones still running."""
+    """Create an experiment with n trials: most completed, every 17th failed, the last ones still running.
+
+    :param metrics: metrics of random values, besides ``accuracy`` and ``seconds``.
+    """
     name, chance = str(spec["name"]), random.Random(seed)
     store.create(name, spec, ax_version="1.3.1")
     trials = tuple(
@@ -72,9 +76,9 @@ def fill(
             store.complete(name, record.index, status="FAILED", reason="exit code 1: <b>out of memory</b>")
             continue
         store.finish_attempt(attempt, "SUCCEEDED", "")
-        store.complete(
-            name, record.index, status="COMPLETED", observations=_observed(record.index, record.parameters, steps)
-        )
+        observed = _observed(record.index, record.parameters, steps)
+        observed += [Observation(record.index, metric, chance.random()) for metric in metrics]
+        store.complete(name, record.index, status="COMPLETED", observations=observed)
     return name
 
 

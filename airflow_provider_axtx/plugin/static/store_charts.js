@@ -126,7 +126,7 @@ export function drawFailures(place, state, select) {
         "table",
         {},
         el("caption", { class: "unseen" }, "Trials without a result by reason"),
-        el("thead", {}, el("tr", {}, heads.map((one) => el("th", { scope: "col" }, one)))),
+        el("thead", {}, el("tr", {}, heads.map((one) => el("th", { scope: "col", class: one === "Trials" ? "value" : "" }, one)))),
         el("tbody", {}, groups.map(line)),
       ),
     ),
