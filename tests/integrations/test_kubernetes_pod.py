@@ -15,7 +15,7 @@ from tests.fakes.kubernetes_pods import FakePods
 
 pytestmark = pytest.mark.integrations
 
-#: What runs in the pod, without this package; the trial 1 fails.
+#: What runs in a pod, without this package; the trial 1 fails. It reports to the tracker; ``told`` to an XCom.
 TRAIN = """
 import json, pathlib, sys
 x, index, tracker_base = sys.argv[1:]
@@ -43,9 +43,15 @@ def train(trial):
     )
 
 
+def told(trial):
+    write = f"echo {{trial['x']}} > /airflow/xcom/return.json"
+    return KubernetesPodOperator(task_id="told", image="train", cmds=["sh", "-c"], arguments=[write], do_xcom_push=True)
+
+
 @dag(schedule=None)
 def tune_pods():
     ax_trial_loop("tune", {{"name": "pods", "parameters": [X], "objective": "-loss"}}, body=train, trials_per_round=2)
+    ax_trial_loop("told", {{"name": "told", "parameters": [X], "objective": "-loss"}}, body=told)
 
 
 tune_pods()
@@ -55,7 +61,7 @@ tune_pods()
 def test_a_pod_does_the_work_of_each_trial(tmp_path: Path, airflow_home: Path) -> None:
     (airflow_home / "dags").mkdir()
     (airflow_home / "dags" / "tune_pods.py").write_text(DAG)
-    with FakePods() as pods:
+    with FakePods(tmp_path / "volumes") as pods:
         (tmp_path / "kubeconfig").write_text(json.dumps(pods.kubeconfig()))
         connection = {"conn_type": "kubernetes", "extra": {"kube_config_path": str(tmp_path / "kubeconfig")}}
         environment = {**os.environ, "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(connection)}
@@ -71,9 +77,12 @@ def test_a_pod_does_the_work_of_each_trial(tmp_path: Path, airflow_home: Path) -
             assert done.returncode == 0, done.stdout[-8000:]
     store = ExperimentStore(f"sqlite:///{airflow_home}/axtx/experiments.db")
     first, second = store.trials("pods")
-    assert len(pods.ended) == 2, done.stdout[-8000:]
+    assert len(pods.ended) == 3, done.stdout[-8000:]
     assert (first.status, first.reason) == ("COMPLETED", None), done.stdout[-8000:]
     assert [o.mean for o in store.observations("pods", 0)] == [first.parameters["x"]]
     assert second.status == "FAILED"
     assert "tune.round_0.body.train_1 failed: " in str(second.reason)
+    (third,) = store.trials("told")
+    assert (third.status, third.reason) == ("COMPLETED", None), done.stdout[-8000:]
+    assert [o.mean for o in store.observations("told", 0)] == [third.parameters["x"]]
     assert store.open_attempts() == []
