@@ -11,6 +11,7 @@ import pytest
 from realairflow import ApiError, poll
 from realairflow.env import COMPONENTS
 
+from airflow_provider_axtx.core.output_line import without_line
 from tests.e2e.world import LONG, NewDatabase, World, fault_world
 
 pytestmark = pytest.mark.airflow
@@ -189,9 +190,10 @@ def test_a_failing_app_fails_its_trial_with_a_reason_and_the_loop_goes_on(world:
     reasons = [trial.reason or "" for trial in scenario.trials()]
     said = ["exit code 1", "reported nothing", "nan", "<html>502 Bad Gateway", "", ""]
     assert [text in reason for text, reason in zip(said, reasons, strict=True)] == [True] * 6
+    assert reasons[0].endswith("exit code 1; its last line: the training data is missing"), reasons[0]
     for index in range(4):
         log = scenario.log(f"tune.round_{index // 3}.complete", index % 3)
-        assert f"Trial {index} FAILED: {reasons[index]}" in log
+        assert f"Trial {index} FAILED: {without_line(reasons[index])}" in log
     assert "the training data is missing" in scenario.log("tune.round_0.wait", 0)
     assert scenario.starts() == dict.fromkeys(range(6), 1)
 
