@@ -64,7 +64,7 @@ def test_these_are_the_routes(application: FastAPI) -> None:
         },
         "PATCH": {"/axtx/v1/experiments/digits", "/axtx/v1/experiments/digits/definition"},
         "PUT": set(),
-        "DELETE": {"/axtx/v1/experiments/digits/changes/0"},
+        "DELETE": {"/axtx/v1/experiments/digits", "/axtx/v1/experiments/digits/changes/0"},
     }
 
 
