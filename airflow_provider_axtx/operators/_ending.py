@@ -102,15 +102,15 @@ class CancelOnKillMixin(LineageMixin):
         except Exception as error:
             if not self._killed and _is_final(error, identity) and not is_superseded(identity, self._ti_id):
                 self._try_to_end_apps(f"{self.task_id} failed with {type(error).__name__}", _FAIL_SECONDS)
+            elif self._killed:
+                self._end_what_was_recorded_since()
             raise
 
     def track_attempt(self, attempt: AttemptRecord) -> None:
         """Make ``attempt`` the one that is ended with the task; end it when the task was killed already."""
         self._live_attempt = attempt
         if self._killed:
-            self._await_ending()
-            if self._is_over:
-                self._try_to_end_apps(f"{self.task_id} was ended", _KILL_SECONDS)
+            self._end_what_was_recorded_since()
         self.check_not_killed()
 
     def check_not_killed(self) -> None:
@@ -185,6 +185,12 @@ class CancelOnKillMixin(LineageMixin):
             self.end_apps(f"{KILLED}: {reason}", seconds)
         except Exception:
             self.log.exception("The app of this task could not be ended. A reaper ends it.")
+
+    def _end_what_was_recorded_since(self) -> None:
+        """End a trial or an attempt that was being recorded while Airflow killed the task, if that is over for good."""
+        self._await_ending()
+        if self._is_over:
+            self._try_to_end_apps(f"{self.task_id} was ended", _KILL_SECONDS)
 
     def _await_ending(self) -> None:
         if self._ending is not None and self._ending is not threading.current_thread():
