@@ -232,6 +232,22 @@ def test_a_killed_task_leaves_its_apps_to_its_retry_and_ends_them_without_one(
     assert [run.number for run in store.attempts("booth")] == [1, 1, 1]
 
 
+def test_a_trial_that_is_being_recorded_when_airflow_kills_the_task_is_ended_with_it(
+    execute: Execute, components: Any, store: ExperimentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, add = operator(components(SLEEP)), ExperimentStore.add_trials
+
+    def kill_and_add(self: ExperimentStore, *arguments: Any, **options: Any) -> Any:
+        if store.trials("booth"):
+            task.on_kill()
+        return add(self, *arguments, **options)
+
+    monkeypatch.setattr(ExperimentStore, "add_trials", kill_and_add)
+    with pytest.raises(AirflowException, match="Airflow ended this task"):
+        execute(task, max_tries=0)
+    assert [trial.status for trial in store.trials("booth")] == ["ABANDONED"] * 2
+
+
 def test_the_trigger_fires_when_it_is_time_to_look(execute: Execute, components: Any) -> None:
     component = components(SLEEP)
     trigger = deferred(execute, component)
