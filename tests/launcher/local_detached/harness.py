@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 from torchx.specs import AppDef, Role
 
+from airflow_provider_axtx.launcher.local_detached.app_dir import try_lock
 from airflow_provider_axtx.launcher.local_detached.scheduler import LocalDetachedScheduler, create_scheduler
 
 #: Generous: a deadline ends a test that hangs, it never decides one that is merely slow.
@@ -77,10 +78,21 @@ class Apps:
         return psutil.Process(started["pid"])
 
     def kill_supervisor(self, name: str) -> None:
-        """SIGKILL it and wait until it is gone."""
-        supervisor = self.supervisor(name)
+        """SIGKILL it and wait until it is gone, and its lock with it.
+
+        A process whose first thread is a zombie holds its files until its last thread has ended.
+        """
+        supervisor, lock_file = self.supervisor(name), self.scheduler.directory(name).lock
         supervisor.kill()
         wait_until(lambda: not supervisor.is_running() or supervisor.status() == psutil.STATUS_ZOMBIE, "its death")
+
+        def is_free() -> bool:
+            if (lock := try_lock(lock_file)) is None:
+                return False
+            os.close(lock)
+            return True
+
+        wait_until(is_free, "the end of its lock")
 
     def final_json(self, name: str) -> dict[str, Any] | None:
         return self.scheduler.directory(name).read("final.json")
