@@ -74,12 +74,15 @@ class Profile:
 
     :param points: (crash point, passage) of its own.
     :param others: those of other processes that it started (supervisors).
+    :param certain: the first passages that were seen in each play. What was submitted at the same time is recorded
+        together or one by one, so that there may be no second one.
     :param lines: how many lines of the product its main thread runs.
     :param seconds: how long it takes.
     """
 
     points: tuple[tuple[str, int], ...]
     others: tuple[tuple[str, int], ...]
+    certain: frozenset[tuple[str, int]]
     lines: int
     seconds: float
 
@@ -163,16 +166,19 @@ def run_case(templates: Templates, case: Case, keep: Path | None = None) -> Resu
 def profile(templates: Templates, scenario: Scenario) -> tuple[Profile, list[Result]]:
     """Play a scenario twice without a kill; return what its victim passes, and the two results, which must be clean."""
     results, recorded, lines, seconds = [], {}, 0, 0.0
+    plays: list[set[tuple[str, int]]] = []
     for injection in (Injection(), Injection(line=-1)):
         with tempfile.TemporaryDirectory(prefix="axtx-faults-") as folder:
             play = templates.begin(scenario, Path(folder), injection)
             results.append(play_out(scenario, play, Result(scenario.name, "nothing")))
+            plays.append({(point, 1) for point, _, _ in passages(play.world.record)})
             for point, passage, pid in passages(play.world.record):
                 recorded.setdefault((point, passage), pid in play.victim_pids)
             lines, seconds = max(lines, play.lines), seconds or play.seconds
     return Profile(
         tuple(point for point, own in recorded.items() if own and point[1] <= _MOST_PASSAGES),
         tuple(point for point, own in recorded.items() if not own and point[1] <= _MOST_PASSAGES),
+        frozenset.intersection(*map(frozenset, plays)),
         lines,
         seconds,
     ), results
@@ -182,7 +188,7 @@ def cases_of(scenario: Scenario, profile: Profile, *, repeat: int, randoms: int,
     """Return the cases of a victim: each of its points ``repeat`` times, and random lines and moments."""
     points = profile.others if scenario.supervisors else profile.points
     found = [
-        Case(scenario, injection, str(injection))
+        Case(scenario, injection, str(injection), must_kill=(point, passage) in profile.certain)
         for point, passage in points
         for injection in [Injection(point, passage)] * repeat
     ]
