@@ -37,19 +37,29 @@ from tests.faults.shapes import SHAPES
 
 #: Points that no victim passes here, and the test that kills a process there.
 ELSEWHERE = {
-    **{
-        f"steering.{point}": "tests/lifecycle/test_steering.py" for point in ("before_add", "after_add", "after_reopen")
-    },
+    **dict.fromkeys(
+        (
+            *("steering.before_add", "steering.after_add", "steering.after_reopen"),
+            *("definition.before_change", "definition.after_change"),
+            *("explain.before_compute", "explain.before_record", "explain.after_record"),
+        ),
+        "tests/lifecycle/test_steering.py",
+    ),
     **{
         f"store.{moment}_{step}_commit": "tests/store/test_steering.py"
         for step in ("steer", "settle_change", "add_queued_trial", "reopen_trial")
         for moment in ("before", "after")
     },
-    "store.before_finish_commit": "tests/store/test_crashes.py",
-    "store.after_finish_commit": "tests/store/test_crashes.py",
+    **{
+        f"store.{moment}_{step}_commit": "tests/lifecycle/test_steering.py"
+        for step in ("change_definition", "record_explanation")
+        for moment in ("before", "after")
+    },
     **{
         f"store.{moment}_{step}_commit": "tests/store/test_crashes.py"
         for step in (
+            "finish",
+            "finish_attempt",
             "record_progress",
             "record_analyses",
             "pass_to_try",
