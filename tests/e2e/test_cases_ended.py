@@ -27,7 +27,10 @@ def await_waiting(run: Scenario) -> Scenario:
     task_id, state, instances = WAITING[run.dag_id]
     run.await_starts(2)
     for index in instances:
-        run.await_task(task_id, state, map_index=index)
+        if state == "deferred":
+            run.await_trigger(task_id, index)
+        else:
+            run.await_task(task_id, state, map_index=index)
     return run
 
 

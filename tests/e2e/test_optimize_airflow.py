@@ -24,10 +24,9 @@ def assert_nothing_is_left(scenario: Scenario) -> None:
 
 
 def await_deferred(scenario: Scenario) -> None:
-    """Wait until two apps run and the triggerer waits for them: Airflow tells a trigger only then that it is killed."""
+    """Wait until two apps run and the triggerer waits for them."""
     scenario.await_starts(2)
-    scenario.await_task("optimize", "deferred", map_index=-1)
-    poll(lambda: ") starting" in scenario.log("optimize", -1) or None, LONG, "the triggerer to run the trigger")
+    scenario.await_trigger("optimize", -1)
 
 
 def test_killed_task_and_triggerer_lose_and_double_nothing(world: World) -> None:

@@ -101,6 +101,11 @@ class Scenario:
         """Wait until the task instance is in one of the states."""
         return self.world.env.api.wait_for_task(self.dag_id, self.run_id, task_id, states, LONG, map_index)
 
+    def await_trigger(self, task_id: str, map_index: int = 0) -> None:
+        """Wait until the triggerer runs the task's trigger: only then does Airflow tell a trigger that it is ended."""
+        self.await_task(task_id, "deferred", map_index=map_index)
+        poll(lambda: ") starting" in self.log(task_id, map_index) or None, LONG, "the triggerer to run the trigger")
+
     def tries(self, task_id: str) -> list[int]:
         """Return the number of the last try of each instance of the task."""
         found = self.world.env.api.task_instances(self.dag_id, self.run_id, task_id)
