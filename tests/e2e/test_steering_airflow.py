@@ -87,3 +87,16 @@ def test_a_killed_triggerer_wakes_the_task_when_it_is_back(world: World) -> None
     assert scenario.trials()[0].reason == "stopped by a user, asked by vera: diverges"
     assert scenario.starts() == dict.fromkeys(range(3), 1)
     assert scenario.left_open() == []
+
+
+def test_a_dag_changes_the_definition_of_its_experiment_and_has_it_explained(world: World) -> None:
+    for upper, trials in ((1, 4), (2, 8)):
+        run = world.scenario("changing", experiment="changing", trials=trials, upper=upper)
+        run.let_go()
+        run.await_end()
+    assert world.store.spec("changing")["parameters"][0]["bounds"] == [0.0, 2.0]
+    (change,) = world.store.changes("changing")
+    assert (change.action, change.via, change.trial_index) == (Action.CHANGE_DEFINITION, "dag", 4)
+    assert set(run.statuses().values()) == {"COMPLETED"}
+    assert world.store.explained("changing") == len(run.statuses()) >= 8
+    assert {"importance", "slice"} <= {card.name for card in world.store.explanation("changing")}

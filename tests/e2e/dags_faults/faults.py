@@ -30,7 +30,7 @@ EXPERIMENT = {
     "generation": {"initialization_budget": 50, "initialization_random_seed": 1, "random_seed": 1},
 }
 COMPONENT_ARGS = {"folder": "{{ params.folder }}", "behaviours": "{{ params.behaviours }}"}
-PARAMS = {"folder": "", "behaviours": "good", "rounds": 1, "trials": 1, "kill": {}}
+PARAMS = {"folder": "", "behaviours": "good", "rounds": 1, "trials": 1, "upper": 1, "kill": {}}
 
 
 def arm(context: Context) -> None:
@@ -120,18 +120,28 @@ def never_submits() -> None:
     AxGenerateTrialsOperator(task_id="generate", experiment_name=create.output)
 
 
-def optimize(**wait: Any) -> None:
+def optimize(experiment: dict[str, Any] = EXPERIMENT, **options: Any) -> None:
     AxOptimizeOperator(
         task_id="optimize",
-        experiment=EXPERIMENT,
+        experiment=experiment,
         component=COMPONENT,
         component_args=COMPONENT_ARGS,
         max_trials="{{ params.trials }}",
         parallelism=2,
         poll_interval=1,
         trial_timeout=900,
-        **wait,
+        **options,
     )
+
+
+@dag(**SETTINGS)
+def changing() -> None:
+    """The definition changes with a param; what the model says is computed at the end."""
+    bounds = [0.0, "{{ params.upper }}"]
+    parameters = [{"type": "range", "name": "x", "parameter_type": "float", "bounds": bounds}]
+    generation = {**EXPERIMENT["generation"], "initialization_budget": 6}
+    definition = {**EXPERIMENT, "name": "changing", "parameters": parameters, "generation": generation}
+    optimize(experiment=definition, on_change="update", analyze="end")
 
 
 @dag(**SETTINGS)
@@ -168,6 +178,7 @@ resubmitting_poking_loop()
 never_waits()
 never_submits()
 fused_loop()
+changing()
 warm()
 optimizing()
 optimizing_in_process()
