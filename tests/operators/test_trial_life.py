@@ -104,7 +104,7 @@ def test_a_fused_task_reports_a_failed_trial(execute: Execute, trial: dict[str, 
     fused = TorchXRunTrialOperator(task_id="run", trial=trial, component=component, poke_interval=0.05, complete=True)
     ended = execute(fused)
     assert (ended["trial_status"], ended["metrics"]) == ("FAILED", {})
-    assert ended["message"].endswith("exit code 3"), "XCom asks nobody for the right to read the app's output"
+    assert ended["message"].endswith("exit code 3"), "Airflow shows an XCom also to users who may not read task logs"
     reason = fused.ax_hook.store.trial(trial["experiment"], trial["trial_index"]).reason
     assert str(reason).endswith("exit code 3; its last line: It diverged.")
 
