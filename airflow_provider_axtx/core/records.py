@@ -248,8 +248,7 @@ class AttemptRecord:
     @property
     def prices(self) -> dict[str, float]:
         """The prices of ``cpu_hour`` and ``gpu_hour`` when it was submitted; empty when none were set."""
-        recorded = (self.lookup_options or {}).get(PRICES)
-        return dict(recorded) if isinstance(recorded, Mapping) else {}
+        return prices_in(self.lookup_options)
 
     @property
     def may_have_checkpoint(self) -> bool:
@@ -258,6 +257,22 @@ class AttemptRecord:
 
     def __str__(self) -> str:
         return f"trial {self.trial_index} of {self.experiment!r}, attempt {self.number}"
+
+
+def prices_in(lookup_options: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the prices that are recorded among an attempt's lookup options."""
+    recorded = (lookup_options or {}).get(PRICES)
+    return dict(recorded) if isinstance(recorded, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class FirstAttempt:
+    """The first attempt of a trial, which is to be recorded; fields as in ``AttemptRecord``."""
+
+    trial_index: int
+    tracker_base: str
+    cpus: int = 0
+    gpus: int = 0
 
 
 @dataclass(frozen=True)

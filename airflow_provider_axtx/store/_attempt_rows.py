@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,10 +17,10 @@ from airflow_provider_axtx.core.errors import (
     TrialStateError,
 )
 from airflow_provider_axtx.core.keys import attempt_tracker_base, submission_key
-from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialEnd, TrialRecord
+from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, TaskIdentity, TrialEnd, TrialRecord
 from airflow_provider_axtx.core.status import TERMINAL_APP_STATES, is_terminal_trial_status
 from airflow_provider_axtx.store import _experiment_rows, _trial_rows
-from airflow_provider_axtx.store.tables import runs
+from airflow_provider_axtx.store.tables import runs, trials
 
 
 @dataclass(frozen=True)
@@ -141,34 +142,78 @@ def begin(connection: sa.Connection, name: str, index: int, new: NewAttempt) -> 
     _trial_rows.stage(connection, trial, new.reopen_reason)
     uid = _experiment_rows.require(connection, name).uid
     key = submission_key(name, uid, index, attempt)
-    connection.execute(
-        sa.insert(runs).values(
-            experiment=name,
-            trial_index=index,
-            attempt=attempt,
-            submission_key=key,
-            claim=new.claim,
-            scheduler=new.scheduler,
-            tracker_base=_tracker_base(new, name, uid, index, attempt),
-            requested_at=time.time(),
-            unseen_polls=0,
-            infrastructure=False,
-            cpus=new.cpus,
-            gpus=new.gpus,
-            dag_id=new.identity.dag_id,
-            run_id=new.identity.run_id,
-            task_id=new.identity.task_id,
-            map_index=new.identity.map_index,
-            try_number=new.identity.try_number,
-            max_tries=new.identity.max_tries,
-            torchx_conn_id=new.identity.torchx_conn_id,
-            installation=new.identity.installation,
-            lookup_options=new.lookup_options,
-            host=new.host,
-            poll_failures=0,
-        )
-    )
+    new = replace(new, tracker_base=_tracker_base(new, name, uid, index, attempt))
+    connection.execute(sa.insert(runs).values(**_row(name, uid, index, attempt, new)))
     return record(_require(connection, key))
+
+
+def begin_first(
+    connection: sa.Connection, name: str, first: Sequence[FirstAttempt], common: NewAttempt
+) -> list[AttemptRecord]:
+    """Insert the write-ahead rows of several trials' first attempts; see ``ExperimentStore``."""
+    indexes = [one.trial_index for one in first]
+    of_these = (runs.c.experiment == name, runs.c.trial_index.in_(indexes))
+    by_index: dict[int, int] = {index: place for place, index in enumerate(indexes)}
+    # Locks the trials, as ``begin`` does.
+    staged = _stage_candidates(connection, name, indexes)
+    if staged < len(indexes):
+        known = [record(row) for row in connection.execute(select(*of_these, runs.c.claim == common.claim))]
+        if len(known) == len(indexes):
+            # Our own earlier call, whose commit went through although the connection broke.
+            return sorted(known, key=lambda one: by_index[one.trial_index])
+        raise StoreConflictError(
+            f"Of the trials {indexes} of {name!r}, only {staged} still wait for their first attempt.",
+            fix="read them again.",
+        )
+    uid = _experiment_rows.require(connection, name).uid
+    rows = [
+        _row(
+            *(name, uid, one.trial_index, 1),
+            replace(common, tracker_base=one.tracker_base, cpus=one.cpus, gpus=one.gpus),
+        )
+        for one in first
+    ]
+    # A candidate that is to run again has an attempt already: the primary key refuses its first one.
+    connection.execute(sa.insert(runs), rows)
+    begun = [record(row) for row in connection.execute(select(*of_these))]
+    return sorted(begun, key=lambda one: by_index[one.trial_index])
+
+
+def _stage_candidates(connection: sa.Connection, name: str, indexes: Collection[int]) -> int:
+    """Move those of these trials that are CANDIDATE to STAGED, and lock them; return how many there were."""
+    c = trials.c
+    candidates = (c.experiment == name, c.trial_index.in_(list(indexes)), c.status == "CANDIDATE")
+    staged = connection.execute(sa.update(trials).where(*candidates).values(status="STAGED", updated_at=time.time()))
+    return int(staged.rowcount)
+
+
+def _row(name: str, uid: str, index: int, attempt: int, new: NewAttempt) -> dict[str, Any]:
+    identity = new.identity
+    return {
+        "experiment": name,
+        "trial_index": index,
+        "attempt": attempt,
+        "submission_key": submission_key(name, uid, index, attempt),
+        "claim": new.claim,
+        "scheduler": new.scheduler,
+        "tracker_base": new.tracker_base,
+        "requested_at": time.time(),
+        "unseen_polls": 0,
+        "infrastructure": False,
+        "cpus": new.cpus,
+        "gpus": new.gpus,
+        "dag_id": identity.dag_id,
+        "run_id": identity.run_id,
+        "task_id": identity.task_id,
+        "map_index": identity.map_index,
+        "try_number": identity.try_number,
+        "max_tries": identity.max_tries,
+        "torchx_conn_id": identity.torchx_conn_id,
+        "installation": identity.installation,
+        "lookup_options": new.lookup_options,
+        "host": new.host,
+        "poll_failures": 0,
+    }
 
 
 def _tracker_base(new: NewAttempt, name: str, uid: str, index: int, attempt: int) -> str:
@@ -248,11 +293,9 @@ def pass_to_try(connection: sa.Connection, key: str, identity: TaskIdentity) -> 
     return _update(connection, key, runs.c.try_number < identity.try_number, try_number=identity.try_number)
 
 
-def note_times(connection: sa.Connection, key: str, started_at: float | None, ended_at: float | None) -> AttemptRecord:
-    """Record when the app began and ended; None leaves what is recorded."""
-    times = {"started_at": started_at, "ended_at": ended_at}
-    known = {name: at for name, at in times.items() if at is not None}
-    return _update(connection, key, **known) if known else record(_require(connection, key))
+def note_started(connection: sa.Connection, key: str, started_at: float) -> AttemptRecord:
+    """Record when the app began to run."""
+    return _update(connection, key, started_at=started_at)
 
 
 def poll_failures(connection: sa.Connection, key: str) -> int:
@@ -289,13 +332,27 @@ def end(
 
 def finish_observed(connection: sa.Connection, key: str, observed: AppObservation) -> AttemptRecord:
     """Record the app's terminal state, and when it began and ended."""
-    finish(connection, key, observed.app_state, observed.message, observed.is_infrastructure_failure)
-    return note_times(connection, key, observed.started_at, observed.ended_at)
+    return finish(
+        connection,
+        key,
+        observed.app_state,
+        observed.message,
+        observed.is_infrastructure_failure,
+        {"started_at": observed.started_at, "ended_at": observed.ended_at},
+    )
 
 
-def finish(connection: sa.Connection, key: str, app_state: str, message: str, infrastructure: bool) -> AttemptRecord:
+def finish(
+    connection: sa.Connection,
+    key: str,
+    app_state: str,
+    message: str,
+    infrastructure: bool,
+    times: dict[str, float | None] | None = None,
+) -> AttemptRecord:
     """Record the app's terminal state; the first one stays.
 
+    :param times: ``started_at`` and ``ended_at``, which are recorded in any case; None leaves what is recorded.
     :raises InvalidInputError: for a state that is not terminal.
     """
     if app_state not in TERMINAL_APP_STATES:
@@ -303,5 +360,10 @@ def finish(connection: sa.Connection, key: str, app_state: str, message: str, in
             f"A run cannot end in the app state {app_state!r}.",
             fix=f"one of {', '.join(sorted(TERMINAL_APP_STATES))}; anything else means: look again.",
         )
-    end = {"app_state": app_state, "message": message, "infrastructure": infrastructure}
-    return _update(connection, key, runs.c.finished_at.is_(None), finished_at=time.time(), **end)
+    known = {name: at for name, at in (times or {}).items() if at is not None}
+    end = {"app_state": app_state, "message": message, "infrastructure": infrastructure, "finished_at": time.time()}
+    open_run = (runs.c.submission_key == key, runs.c.finished_at.is_(None))
+    ended = connection.execute(sa.update(runs).where(*open_run).values(**end, **known))
+    if ended.rowcount == 0 and known:
+        return _update(connection, key, **known)
+    return record(_require(connection, key))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialEnd, TrialRecord
+from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, TaskIdentity, TrialEnd, TrialRecord
 from airflow_provider_axtx.store import _attempt_rows, _experiment_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.tables import runs
@@ -62,6 +63,48 @@ class AttemptRecords:
             host=host,
         )
         return self._db.write("begin_attempt", lambda connection: _attempt_rows.begin(connection, name, index, new))
+
+    def begin_first_attempts(
+        self,
+        name: str,
+        first: Sequence[FirstAttempt],
+        *,
+        scheduler: str,
+        identity: TaskIdentity,
+        lookup_options: dict[str, Any] | None = None,
+        host: str | None = None,
+    ) -> list[AttemptRecord]:
+        """Record for several CANDIDATE trials that their first attempt is about to be submitted; they become STAGED.
+
+        :return: the attempts in the order of ``first``.
+        :raises StoreConflictError: when one of the trials is another process's or has ended; nothing is recorded then.
+        """
+        common = _attempt_rows.NewAttempt(
+            claim=uuid.uuid4().hex,
+            scheduler=scheduler,
+            tracker_base=None,
+            tracker_root=None,
+            identity=identity,
+            expected_attempt=1,
+            reopen_reason=None,
+            lookup_options=lookup_options,
+            host=host,
+        )
+        return self._db.write(
+            "begin_first_attempts", lambda connection: _attempt_rows.begin_first(connection, name, first, common)
+        )
+
+    def record_handles(self, submitted: Sequence[tuple[AttemptRecord, str]]) -> list[AttemptRecord]:
+        """Record the app handles of several attempts, each as ``record_handle``.
+
+        :raises TrialStateError: when one of the runs has another handle already; nothing is recorded then.
+        """
+        return self._db.write(
+            "record_handles",
+            lambda connection: [
+                _attempt_rows.record_handle(connection, attempt.submission_key, handle) for attempt, handle in submitted
+            ],
+        )
 
     def record_handle(self, attempt: AttemptRecord, app_handle: str) -> AttemptRecord:
         """Record the scheduler's app handle; the trial becomes RUNNING. The same handle again changes nothing.
@@ -158,7 +201,7 @@ class AttemptRecords:
             return attempt
         return self._db.write(
             "note_started",
-            lambda connection: _attempt_rows.note_times(connection, attempt.submission_key, started_at, None),
+            lambda connection: _attempt_rows.note_started(connection, attempt.submission_key, started_at),
         )
 
     def note_poll_failure(self, attempt: AttemptRecord) -> int:

@@ -220,12 +220,17 @@ def is_leased_by_another(connection: sa.Connection, name: str, owner: str) -> bo
 
 
 def take_lease(connection: sa.Connection, name: str, owner: str, seconds: float) -> bool:
-    """Take the lease when it is free, expired or ours; return whether it is ours now."""
+    """Take the lease when it is free, expired or ours; return whether it is ours now.
+
+    :raises ExperimentNotFoundError: when there is no such experiment.
+    """
     now, c = time.time(), experiments.c
     free = sa.or_(c.lease_owner.is_(None), c.lease_owner == owner, c.lease_expires_at <= now)
     taken = connection.execute(
         sa.update(experiments).where(c.name == name, free).values(lease_owner=owner, lease_expires_at=now + seconds)
     )
+    if taken.rowcount == 0:
+        require(connection, name)
     return taken.rowcount == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
@@ -16,14 +17,28 @@ from airflow_provider_axtx.store.tables import KEY_LENGTH
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class Lease:
+    """A lease on an experiment.
+
+    :param taken: whether it was taken within the time that the caller has waited.
+    :param released: whether it was given back already, in the transaction that recorded what was done under it.
+    """
+
+    taken: bool
+    released: bool = False
+
+
 @contextmanager
-def hold(db: Database, name: str, owner: str, seconds: float) -> Iterator[bool]:
+def hold(db: Database, name: str, owner: str, seconds: float) -> Iterator[Lease]:
     """Hold the experiment's lease; see ``ExperimentStore.lease``."""
-    owner = owner[-KEY_LENGTH:]
+    owner, looks = owner[-KEY_LENGTH:], 0
 
     def take() -> bool:
-        # Look first: waiting with a write transaction every second would hold up SQLite's other writers.
-        if db.read(lambda connection: _experiment_rows.is_leased_by_another(connection, name, owner)):
+        nonlocal looks
+        looks += 1
+        # Mostly it is free. Waiting with a write transaction every second would hold up SQLite's other writers.
+        if looks > 1 and db.read(lambda connection: _experiment_rows.is_leased_by_another(connection, name, owner)):
             return False
         return db.write("lease", lambda connection: _experiment_rows.take_lease(connection, name, owner, seconds))
 
@@ -33,11 +48,11 @@ def hold(db: Database, name: str, owner: str, seconds: float) -> Iterator[bool]:
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
         retry_error_callback=lambda _: False,
     )
-    taken = waiting(take)
+    lease = Lease(waiting(take))
     try:
-        yield taken
+        yield lease
     finally:
-        if taken:
+        if lease.taken and not lease.released:
             _release(db, name, owner)
 
 

@@ -22,8 +22,7 @@ class LoopRecords:
 
     def loop(self, name: str, task_key: str) -> LoopRecord | None:
         """Return the loop of this task, or None before its first start."""
-        row = self._db.read(lambda connection: _row(connection, name, task_key))
-        return None if row is None else _record(row)
+        return self._db.read(lambda connection: find(connection, name, task_key))
 
     def loop_of_task(self, task_key: str) -> LoopRecord | None:
         """Return the loop that this task started last, over whichever experiment; None before its first start."""
@@ -72,6 +71,12 @@ class LoopRecords:
 
 def _is(name: str, task_key: str) -> tuple[sa.ColumnElement[bool], ...]:
     return loops.c.experiment == name, loops.c.loop_key == loop_key(task_key)
+
+
+def find(connection: sa.Connection, name: str, task_key: str) -> LoopRecord | None:
+    """Return the loop of a task, or None before its first start."""
+    row = _row(connection, name, task_key)
+    return None if row is None else _record(row)
 
 
 def _row(connection: sa.Connection, name: str, task_key: str) -> sa.Row[Any] | None:

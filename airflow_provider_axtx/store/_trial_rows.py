@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -32,6 +32,7 @@ from airflow_provider_axtx.store.tables import KEY_LENGTH, changes, experiments,
 
 #: Request keys looked up at once; a task seldom asks for more trials.
 _KEYS_AT_ONCE = 50
+_MOST_KEYS_AT_ONCE = 800
 _OPEN = tuple(sorted(TRIAL_STATUSES - TERMINAL_TRIAL_STATUSES))
 _REOPENABLE = frozenset({"FAILED", "ABANDONED"})
 
@@ -86,6 +87,13 @@ def all_records(connection: sa.Connection, name: str) -> tuple[TrialRecord, ...]
     return tuple(TrialRecord(*row) for row in connection.execute(query))
 
 
+def records_of(connection: sa.Connection, name: str, indexes: Collection[int] | None = None) -> list[TrialRecord]:
+    """Return the trials with these indexes, as many as one statement may name; None are those that have not ended."""
+    chosen = trials.c.status.in_(_OPEN) if indexes is None else trials.c.trial_index.in_(list(indexes))
+    query = sa.select(*_RECORD).where(trials.c.experiment == name, chosen)
+    return [TrialRecord(*row) for row in connection.execute(query)]
+
+
 def observed(connection: sa.Connection, name: str, index: int | None = None) -> tuple[Observation, ...]:
     """Return the observations of the experiment, or of one trial, in order of trial index, metric, step."""
     query = sa.select(*_OBSERVATION).where(observations.c.experiment == name)
@@ -120,15 +128,24 @@ def require(connection: sa.Connection, name: str, index: int, *, lock: bool = Fa
 
 def granted(connection: sa.Connection, name: str, task: str, *, first: int = 0) -> list[TrialRecord]:
     """Return the trials that the task has got already, from slot ``first`` on, up to the first free slot."""
-    found: list[TrialRecord] = []
+    return [record(row) for row in granted_rows(connection, name, task, first, tuple(trials.c))]
+
+
+def granted_rows(
+    connection: sa.Connection, name: str, task: str, first: int, columns: Sequence[sa.Column[Any]]
+) -> list[sa.Row[Any]]:
+    """Return the same as rows of some columns, ``request_key`` among them."""
+    found: list[sa.Row[Any]] = []
     while True:
-        keys = [request_key(task, first + len(found) + ahead) for ahead in range(_KEYS_AT_ONCE)]
-        query = sa.select(trials).where(trials.c.experiment == name, trials.c.request_key.in_(keys))
+        # More at once the more there are: a long loop has many thousands.
+        number = min(max(_KEYS_AT_ONCE, len(found)), _MOST_KEYS_AT_ONCE)
+        keys = [request_key(task, first + len(found) + ahead) for ahead in range(number)]
+        query = sa.select(*columns).where(trials.c.experiment == name, trials.c.request_key.in_(keys))
         by_key = {row.request_key: row for row in connection.execute(query)}
         for key in keys:
             if key not in by_key:
                 return found
-            found.append(record(by_key[key]))
+            found.append(by_key[key])
 
 
 def add(
@@ -139,13 +156,21 @@ def add(
     first_slot: int,
     expected_version: int,
     requested_by: TaskIdentity | None,
+    planned_trials: int | None = None,
 ) -> list[TrialRecord]:
     """Insert the proposed trials if the experiment's version is the expected one; see ``ExperimentStore``."""
+    c = experiments.c
+    swap: dict[str, Any] = {
+        "version": expected_version + 1,
+        "generator_state": proposal.generator_state,
+        # Only its own: when it has expired meanwhile, another task may hold it.
+        "lease_owner": sa.case((c.lease_owner == task[-KEY_LENGTH:], sa.null()), else_=c.lease_owner),
+    }
+    if planned_trials is not None:
+        swap["planned_trials"] = planned_trials
     # The UPDATE both compares and locks the row: who comes second waits, then sees the new version.
     swapped = connection.execute(
-        sa.update(experiments)
-        .where(experiments.c.name == name, experiments.c.version == expected_version)
-        .values(version=expected_version + 1, generator_state=proposal.generator_state)
+        sa.update(experiments).where(c.name == name, c.version == expected_version).values(**swap)
     )
     if swapped.rowcount == 0:
         return _already_added(connection, name, proposal, task, first_slot, expected_version)
@@ -262,7 +287,10 @@ def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome,
     _update(connection, row, values)
     given = {(o.metric, o.step) for o in outcome.observations}
     steps = [o for o in recorded if o.step is not None and (o.metric, o.step) not in given]
-    _replace_observations(connection, row, [*steps, *outcome.observations])
+    if recorded:
+        _replace_observations(connection, row, [*steps, *outcome.observations])
+    else:
+        _insert_observations(connection, name, index, outcome.observations, first=0)
     return record(require(connection, name, index))
 
 

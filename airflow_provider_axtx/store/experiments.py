@@ -20,20 +20,30 @@ from airflow_provider_axtx.core.records import (
     TaskIdentity,
     TrialRecord,
 )
-from airflow_provider_axtx.store import _analysis_rows, _definition_rows, _experiment_rows, _lease, _trial_rows
+from airflow_provider_axtx.core.steering import Steering
+from airflow_provider_axtx.store import (
+    _analysis_rows,
+    _change_rows,
+    _definition_rows,
+    _experiment_rows,
+    _lease,
+    _trial_rows,
+)
 from airflow_provider_axtx.store._attempts import AttemptRecords
 from airflow_provider_axtx.store._dag_run_rows import DagRunRecords
 from airflow_provider_axtx.store._database import DEFAULT_RETRY_SECONDS, Database
 from airflow_provider_axtx.store._experiment_rows import ExperimentSummary
+from airflow_provider_axtx.store._lease import Lease
+from airflow_provider_axtx.store._loop_facts import LoopFactRecords
 from airflow_provider_axtx.store._loop_rows import LoopRecords
 from airflow_provider_axtx.store._removal_rows import ExperimentUse, RemovalRecords
 from airflow_provider_axtx.store._schema import open_schema
 from airflow_provider_axtx.store._steering import SteeringRecords
 
-__all__ = ["ExperimentStore", "ExperimentSummary", "ExperimentUse"]
+__all__ = ["ExperimentStore", "ExperimentSummary", "ExperimentUse", "Lease"]
 
 
-class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords, SteeringRecords):
+class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, LoopFactRecords, RemovalRecords, SteeringRecords):
     """Experiments, trials, runs and observations in an SQL database.
 
     Contract, on every database and for any number of processes and threads:
@@ -117,19 +127,20 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
 
     def snapshot(self, name: str) -> ExperimentSnapshot:
         """Return all that Ax needs to propose the next trial, as of one moment."""
+        return self._db.read(lambda connection: _snapshot(connection, name))
 
-        def work(connection: sa.Connection) -> ExperimentSnapshot:
-            row = _experiment_rows.require(connection, name)
-            return ExperimentSnapshot(
-                name=row.name,
-                uid=row.uid,
-                spec=row.spec,
-                generator_state=row.generator_state,
-                version=row.version,
-                trials=_trial_rows.all_records(connection, name),
-                observations=_trial_rows.observed(connection, name),
-                history=_definition_rows.history(connection, name),
-            )
+    def facts_for_proposal(
+        self, name: str, task_key: str, first_slot: int
+    ) -> tuple[ExperimentSnapshot, Steering, list[TrialRecord]]:
+        """Return what is read before Ax is asked, as of one moment.
+
+        :return: the snapshot, what users want, and the trials that the task has got in slots from ``first_slot`` on.
+        """
+
+        def work(connection: sa.Connection) -> tuple[ExperimentSnapshot, Steering, list[TrialRecord]]:
+            changes = _change_rows.of_experiments(connection, [name])[name]
+            granted = _trial_rows.granted(connection, name, task_key, first=first_slot)
+            return _snapshot(connection, name), Steering.of(changes), granted
 
         return self._db.read(work)
 
@@ -195,14 +206,14 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
         """Record how many trials the experiment is meant to have when what runs now has ended; for displays only."""
         self._db.write("plan", lambda connection: _experiment_rows.plan(connection, name, planned_trials))
 
-    def lease(self, name: str, owner: str, seconds: float) -> AbstractContextManager[bool]:
+    def lease(self, name: str, owner: str, seconds: float) -> AbstractContextManager[Lease]:
         """Hold the experiment's lease, so that two tasks do not fit the same model at once.
 
         Only a saving: correctness rests on the compare-and-swap of ``add_trials``.
 
         :param owner: who holds it, the same for every retry of a task: a retry need not wait for its dead predecessor.
         :param seconds: how long it lasts, and at most how long to wait for another's.
-        :return: a context that tells whether the lease was taken; without it the work goes on all the same.
+        :return: a context with the ``Lease``; when it was not taken, the work goes on all the same.
         """
         return _lease.hold(self._db, name, owner, seconds)
 
@@ -236,12 +247,13 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
         found: dict[str, Any] | None = row.evidence
         return found
 
-    def granted(self, name: str, task_key: str) -> list[TrialRecord]:
+    def granted(self, name: str, task_key: str, *, first_slot: int = 0) -> list[TrialRecord]:
         """Return the trials that this task has got already, in slot order.
 
         :param task_key: as made by ``core.names.task_key``.
+        :param first_slot: without those of the slots before this one.
         """
-        return self._db.read(lambda connection: _trial_rows.granted(connection, name, task_key))
+        return self._db.read(lambda connection: _trial_rows.granted(connection, name, task_key, first=first_slot))
 
     def add_trials(
         self,
@@ -252,13 +264,17 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
         first_slot: int,
         expected_version: int,
         requested_by: TaskIdentity | None = None,
+        planned_trials: int | None = None,
     ) -> list[TrialRecord]:
         """Record proposed trials and the generator state with them, if no others were added since the facts were read.
+
+        The lease of the task is released in the same transaction.
 
         :param task_key: the requesting task (``core.names.task_key``); with the slot it makes each request key.
         :param first_slot: slot of the first trial within the task's request, from 0.
         :param expected_version: ``ExperimentSnapshot.version`` that the proposal was made from.
         :param requested_by: the requesting task, recorded with the trials: a reaper asks whose they are.
+        :param planned_trials: see ``plan``; None leaves what is recorded.
         :return: the recorded trials; those of an earlier call when the request keys are known.
         :raises StoreConflictError: when the version has moved; read the facts and propose again.
         """
@@ -267,7 +283,7 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
         return self._db.write(
             "add_trials",
             lambda connection: _trial_rows.add(
-                connection, name, proposal, task_key, first_slot, expected_version, requested_by
+                connection, name, proposal, task_key, first_slot, expected_version, requested_by, planned_trials
             ),
         )
 
@@ -329,3 +345,17 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, RemovalRecords
     def analyses(self, name: str) -> list[AnalysisCard]:
         """Return the experiment's newest analysis cards in their order; empty before the first analysis."""
         return self._db.read(lambda connection: _analysis_rows.recorded(connection, name))
+
+
+def _snapshot(connection: sa.Connection, name: str) -> ExperimentSnapshot:
+    row = _experiment_rows.require(connection, name)
+    return ExperimentSnapshot(
+        name=row.name,
+        uid=row.uid,
+        spec=row.spec,
+        generator_state=row.generator_state,
+        version=row.version,
+        trials=_trial_rows.all_records(connection, name),
+        observations=_trial_rows.observed(connection, name),
+        history=_definition_rows.history(connection, name),
+    )

@@ -60,6 +60,8 @@ ELSEWHERE = {
         for step in (
             "finish",
             "finish_attempt",
+            "plan",
+            "release",
             "record_progress",
             "record_analyses",
             "pass_to_try",

@@ -14,7 +14,7 @@ from airflow_provider_axtx.core.errors import (
     TrialStateError,
 )
 from airflow_provider_axtx.core.keys import submission_key
-from airflow_provider_axtx.core.records import AttemptRecord, Observation
+from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, Observation, TrialEnd
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import IDENTITY, SPEC, add, begin, experiment
 
@@ -225,3 +225,48 @@ def test_equal_names_in_two_stores_have_other_keys(
         add(each, "digits")
         keys.add(begin(each, "digits").submission_key)
     assert len(keys) == 2
+
+
+def test_first_attempts_begin_together_or_not_at_all(store: ExperimentStore) -> None:
+    name = experiment(store, 3)
+    first = [FirstAttempt(index, f"/results/{index}", cpus=index) for index in (2, 0)]
+    begun = store.begin_first_attempts(name, first, scheduler="slurm", identity=IDENTITY, host="here")
+    assert [(one.trial_index, one.number, one.cpus, one.host) for one in begun] == [
+        (2, 1, 2, "here"),
+        (0, 1, 0, "here"),
+    ]
+    assert begun == [store.attempt(name, 2, 1), store.attempt(name, 0, 1)]
+    assert [trial.status for trial in store.trials(name)] == ["STAGED", "CANDIDATE", "STAGED"]
+    with pytest.raises(StoreConflictError):
+        store.begin_first_attempts(
+            name, [FirstAttempt(1, "/r"), FirstAttempt(0, "/r")], scheduler="s", identity=IDENTITY
+        )
+    assert (store.trial(name, 1).status, store.attempts(name, 1)) == ("CANDIDATE", [])
+    handled = store.record_handles([(begun[1], "slurm://s/0"), (begun[0], "slurm://s/2")])
+    assert [one.app_handle for one in handled] == ["slurm://s/0", "slurm://s/2"]
+    assert [trial.status for trial in store.trials(name)] == ["RUNNING", "CANDIDATE", "RUNNING"]
+
+
+def test_a_loop_reads_only_what_it_does_not_know(store: ExperimentStore) -> None:
+    name, task = experiment(store, 4), "dag/run/generate/-1"
+    for index, state in ((0, "SUCCEEDED"), (1, "FAILED")):
+        run = store.record_handle(begin(store, name, index), f"local://s/{index}")
+        end = TrialEnd("COMPLETED", (Observation(index, "loss", 0.5),))
+        store.end_attempt(run, AppObservation(state, "gone", started_at=1.0, ended_at=3.0), end)
+    facts = store.loop_facts(name, task)
+    assert (facts.granted, sorted(facts.trials)) == ((0, 1, 2, 3), [2, 3])
+    assert [(one.index, one.status, one.reason) for one in facts.ended] == [
+        (0, "COMPLETED", None),
+        (1, "FAILED", "gone"),
+    ]
+    assert [(span.trial_index, span.started_at, span.ended_at) for span in facts.spans] == [
+        (0, 1.0, 3.0),
+        (1, 1.0, 3.0),
+    ]
+    assert facts.counts == {"CANDIDATE": 2, "COMPLETED": 1, "FAILED": 1}
+    running = store.record_handle(begin(store, name, 2), "local://s/2")
+    store.complete(name, 2, status="ABANDONED", reason="stopped")
+    later = store.loop_facts(name, task, known_slots=4, asked=[0])
+    # What was asked for, what is open, and what has an app that has not ended.
+    assert (later.granted, later.ended, sorted(later.trials)) == ((), (), [0, 2, 3])
+    assert later.attempts[2] == [running]

@@ -10,9 +10,10 @@ import pytest
 
 from airflow_provider_axtx.core.analysis import AnalysisCard
 from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.core.records import AttemptRecord, Observation
+from airflow_provider_axtx.core.keys import submission_key
+from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, Observation
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from tests.store.material import SPEC, begin, experiment, killed_at, proposal
+from tests.store.material import IDENTITY, SPEC, begin, experiment, killed_at, proposal
 
 Step = Callable[[ExperimentStore], Any]
 #: Never the same twice, so left out of a comparison.
@@ -58,6 +59,16 @@ def _begin_or_attach(store: ExperimentStore) -> AttemptRecord:
     return store.latest_attempt("digits", 0) or begin(store, "digits", expected_attempt=1)
 
 
+def _begin_first(store: ExperimentStore) -> list[AttemptRecord]:
+    first = FirstAttempt(0, f"/results/{submission_key('digits', store.uid('digits'), 0, 1)}")
+    return store.begin_first_attempts("digits", [first], scheduler="local_detached", identity=IDENTITY)
+
+
+def _lease(store: ExperimentStore) -> None:
+    with store.lease("digits", "task", 10.0) as lease:
+        assert lease.taken
+
+
 _CARD = AnalysisCard("Summary", "Summary", "", (), "table", "<p></p>", {"columns": ["loss"], "data": [[0.1]]})
 _DONE = [Observation(0, "loss", 0.1), Observation(0, "loss", 0.3, step=1.0)]
 STEPS: dict[str, tuple[Step, Step]] = {
@@ -67,6 +78,8 @@ STEPS: dict[str, tuple[Step, Step]] = {
         lambda store: store.add_trials("digits", proposal(2), task_key="t", first_slot=0, expected_version=1),
     ),
     "begin_attempt": (experiment, _begin_or_attach),
+    "begin_first_attempts": (experiment, lambda store: store.attempts("digits") or _begin_first(store)),
+    "record_handles": (_begun, lambda store: store.record_handles([(_run(store), "local://s/app")])),
     "record_handle": (_begun, lambda store: store.record_handle(_run(store), "local://s/app")),
     "request_cancel": (_submitted, lambda store: store.request_cancel(_run(store), "timeout")),
     "note_unseen": (_submitted, lambda store: store.note_unseen(_run(store), seen=False)),
@@ -88,6 +101,7 @@ STEPS: dict[str, tuple[Step, Step]] = {
     ),
     "share": (experiment, lambda store: store.share("digits", ("other_*",))),
     "finish_observed": (_submitted, lambda store: store.finish_observed(_run(store), AppObservation("FAILED", "1"))),
+    "release": (experiment, _lease),
     "plan": (experiment, lambda store: store.plan("digits", 10)),
     "note_files_removed": (_ended, lambda store: store.note_files_removed("digits", _keys(store))),
     "note_checkpoints_removed": (_ended, lambda store: store.note_checkpoints_removed("digits", _keys(store))),

@@ -133,12 +133,12 @@ def test_lease_keeps_another_waiting_until_it_is_released(store: ExperimentStore
     got = threading.Event()
 
     def other() -> None:
-        with store.lease(name, "second", 60) as taken:
-            assert taken
+        with store.lease(name, "second", 60) as lease:
+            assert lease.taken
             got.set()
 
-    with store.lease(name, "first", 60) as taken:
-        assert taken
+    with store.lease(name, "first", 60) as lease:
+        assert lease.taken
         waiting = threading.Thread(target=other)
         waiting.start()
         assert not got.wait(0.3)
@@ -148,29 +148,29 @@ def test_lease_keeps_another_waiting_until_it_is_released(store: ExperimentStore
 
 def test_lease_is_not_waited_for_beyond_its_time(store: ExperimentStore) -> None:
     name = experiment(store)
-    with store.lease(name, "first", 60), store.lease(name, "second", 0.2) as taken:
-        assert taken is False
-    with store.lease(name, "third", 5) as taken:
-        assert taken is True
+    with store.lease(name, "first", 60), store.lease(name, "second", 0.2) as lease:
+        assert not lease.taken
+    with store.lease(name, "third", 5) as lease:
+        assert lease.taken
 
 
 def test_lease_of_a_dead_owner_expires_and_its_retry_does_not_wait(store: ExperimentStore) -> None:
     name = experiment(store)
     store.lease(name, "dead", 0.5).__enter__()
-    with store.lease(name, "dead", 0.5) as taken:
-        assert taken is True
+    with store.lease(name, "dead", 0.5) as lease:
+        assert lease.taken
     store.lease(name, "dead", 0.5).__enter__()
-    with store.lease(name, "other", 30) as taken:
-        assert taken is True
+    with store.lease(name, "other", 30) as lease:
+        assert lease.taken
 
 
 def test_an_expired_lease_is_not_released_for_its_new_owner(store: ExperimentStore) -> None:
     name = experiment(store)
     with store.lease(name, "slow", 0.1):
         second = store.lease(name, "quick", 30)
-        assert second.__enter__() is True
-    with store.lease(name, "third", 0.2) as taken:
-        assert taken is False
+        assert second.__enter__().taken
+    with store.lease(name, "third", 0.2) as lease:
+        assert not lease.taken
     second.__exit__(None, None, None)
 
 
@@ -178,16 +178,16 @@ def test_lease_is_released_when_the_work_fails(store: ExperimentStore) -> None:
     name = experiment(store)
     with pytest.raises(ZeroDivisionError), store.lease(name, "first", 60):
         _ = 1 / 0
-    with store.lease(name, "second", 0.2) as taken:
-        assert taken is True
+    with store.lease(name, "second", 0.2) as lease:
+        assert lease.taken
 
 
 def test_lease_is_held_by_one_process_at_a_time(store: ExperimentStore) -> None:
     name = experiment(store)
 
     def work(number: int) -> tuple[float, float]:
-        with store.lease(name, f"task {number}", 60) as taken:
-            assert taken
+        with store.lease(name, f"task {number}", 60) as lease:
+            assert lease.taken
             start = time.monotonic()
             store.trials(name)
             return start, time.monotonic()

@@ -23,8 +23,8 @@ def test_an_experiment_of_the_longest_task_is_recorded_whole(store: ExperimentSt
     assert store.ownership(name) == Ownership("d" * 250, ("o" * 250,))
     store.start_loop(name, TASK.task_key, 3, {"name": name})
     assert store.loop(name, TASK.task_key) is not None
-    with store.lease(name, TASK.task_key, 1.0) as taken:
-        assert taken
+    with store.lease(name, TASK.task_key, 1.0) as lease:
+        assert lease.taken
     proposal = Proposal((ProposedTrial("a" * 250, {"x": 1.0}, "n" * 250, {}),), {})
     added = store.add_trials(
         name, proposal, task_key=TASK.task_key, first_slot=0, expected_version=0, requested_by=TASK

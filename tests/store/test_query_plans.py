@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.core.records import FirstAttempt, Observation
 from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.conftest import TABLES, Server
-from tests.store.material import SPEC, add, begin, experiment, proposal
+from tests.store.material import IDENTITY, SPEC, add, begin, experiment, proposal
 
 
 @pytest.fixture
@@ -104,6 +104,12 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.start_loop(name, "task", max_tries=1)
     store.stop_loop(name, "task", "enough")
     store.record_analyses(name, store.analyses(name))
+    (fresh,) = add(store, name, task="dag/run/loop/-1")
+    (begun,) = store.begin_first_attempts(name, [FirstAttempt(fresh.index, "/t")], scheduler="s", identity=IDENTITY)
+    store.record_handles([(begun, "s://s/new")])
+    store.finish_attempt(begun, "SUCCEEDED", "")
+    store.loop_facts(name, "dag/run/loop/-1", asked=[fresh.index], asked_reason="task killed")
+    store.facts_for_proposal(name, "dag/run/loop/-1", 0)
     _steer(store, name, index)
     _remove(store, name)
 
