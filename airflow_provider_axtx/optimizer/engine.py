@@ -1,6 +1,6 @@
 """Asks Ax for trials and for the best trial, and has Ax validate definitions.
 
-Every function is pure: it takes a snapshot, returns plain data, and keeps nothing between calls.
+Every function is pure: it takes a snapshot and returns plain data. What ``propose`` keeps only saves time.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from airflow_provider_axtx.optimizer.combined import ax_definition
 from airflow_provider_axtx.spec.attachment import Attachment
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.parameterization import read_parameterization
+from airflow_provider_axtx.spec.parameters import RangeParameter
 
 with quiet_import():
     from ax.api.client import Client
@@ -36,6 +37,7 @@ with quiet_import():
     from airflow_provider_axtx.optimizer.attach import attach_one
     from airflow_provider_axtx.optimizer.ax_errors import PENDING, readable_errors
     from airflow_provider_axtx.optimizer.best import best
+    from airflow_provider_axtx.optimizer.kept import client_for, keep
     from airflow_provider_axtx.optimizer.kernel import without_stale_build_lock
     from airflow_provider_axtx.optimizer.rebuild import (
         Rebuilt,
@@ -87,12 +89,30 @@ def propose(
         raise InvalidInputError(
             f"n must be a whole number of at least 1, not {n!r}.", fix="ask for one or more trials."
         )
-    rebuilt = rebuild(snapshot, allowed_factories=allowed_factories)
+    if ExperimentSpec.from_store(snapshot.spec).ignores_results:
+        # Ax would make tables of all of them for each trial, and not look at them.
+        snapshot = replace(snapshot, observations=())
+    rebuilt = client_for(snapshot, allowed_factories)
     _require_device(rebuilt.spec)
     first = _baseline_first(rebuilt)
     _require_baseline(rebuilt)
     fixed = rebuilt.spec.read_fixed_parameters(fixed_parameters) if fixed_parameters else {}
-    return _proposal(snapshot, rebuilt, first, n - len(first), fixed)
+    proposal, rebuilt = _proposal(snapshot, rebuilt, first, n - len(first), fixed)
+    if len(proposal.trials) == n and not fixed:
+        # Otherwise Ax has refused to go on, and what it has done before is unknown; or its trials have other values.
+        keep(rebuilt, _with_trials(snapshot, proposal.trials, proposal.generator_state))
+    return proposal
+
+
+def _at_once(spec: ExperimentSpec, fixed: Parameters, n: int) -> int:
+    """Return how many trials Ax is asked for in one call: as many as it answers as if asked for one after another.
+
+    Asked for several, it ignores the initialization budget, and proposes none at all when a discrete space has fewer
+    candidates left.
+    """
+    tuned = [p for p in spec.parameters if isinstance(p, RangeParameter) and p.frozen_value is None]
+    endless = not fixed and any(p.parameter_type == "float" and p.step_size is None for p in tuned)
+    return n if endless and spec.ignores_results and spec.generation.max_parallelism is None else 1
 
 
 def _require_device(spec: ExperimentSpec) -> None:
@@ -115,34 +135,34 @@ def _require_device(spec: ExperimentSpec) -> None:
 
 def _proposal(
     snapshot: ExperimentSnapshot, rebuilt: Rebuilt, first: list[ProposedTrial], n: int, fixed: Parameters
-) -> Proposal:
+) -> tuple[Proposal, Rebuilt]:
+    """Return the proposal, and the client that holds its trials."""
     new, state, rejected = list(first), snapshot.generator_state, 0
     finished, pending = _improved_enough(rebuilt), None
-    # One at a time: asked for several, Ax ignores the initialization budget, and proposes none at all when a
-    # discrete space has fewer candidates left.
-    while len(new) < len(first) + n and not finished and not (pending := _too_many_running(rebuilt)):
+    while (left := len(first) + n - len(new)) > 0 and not finished and not (pending := _too_many_running(rebuilt)):
         if finished := _exhausted(rebuilt.experiment):
             break
         try:
             with readable_errors(snapshot.name), _kernel_lock(rebuilt):
-                (index,) = rebuilt.client.get_next_trials(max_trials=1, fixed_parameters=fixed or None)
+                at_once = _at_once(rebuilt.spec, fixed, left)
+                indexes = list(rebuilt.client.get_next_trials(max_trials=at_once, fixed_parameters=fixed or None))
         except OptimizationComplete as error:
             finished = f"{type(error).__name__}: {error}"
             break
         except PENDING as error:
             pending = f"{type(error).__name__}: {error}"
             break
-        trial = rebuilt.experiment.trials[index]
-        state = next_state(state, rebuilt.strategy, [trial])
-        proposed = _with_fixed(_proposed(rebuilt.experiment, trial), fixed)
-        if wrong := _outside(rebuilt.spec, proposed):
-            rejected += 1
-            _refuse_too_many(snapshot.name, proposed, wrong, rejected)
-            # Without the trial, but with what its generator has drawn.
-            rebuilt = rebuild(_with_trials(snapshot, new, state))
-            continue
-        new.append(proposed)
-    return Proposal(tuple(new), state, finished, pending)
+        for trial in (rebuilt.experiment.trials[index] for index in indexes):
+            state = next_state(state, rebuilt.strategy, [trial])
+            proposed = _with_fixed(_proposed(rebuilt.experiment, trial), fixed)
+            if wrong := _outside(rebuilt.spec, proposed):
+                rejected += 1
+                _refuse_too_many(snapshot.name, proposed, wrong, rejected)
+                # Without the trial, but with what its generator has drawn.
+                rebuilt = rebuild(_with_trials(snapshot, new, state))
+                break
+            new.append(proposed)
+    return Proposal(tuple(new), state, finished, pending), rebuilt
 
 
 def _with_fixed(proposed: ProposedTrial, fixed: Parameters) -> ProposedTrial:
@@ -167,7 +187,7 @@ def _refuse_too_many(experiment: str, proposed: ProposedTrial, wrong: str, rejec
 
 
 def _with_trials(
-    snapshot: ExperimentSnapshot, proposed: list[ProposedTrial], state: dict[str, Any] | None
+    snapshot: ExperimentSnapshot, proposed: Sequence[ProposedTrial], state: dict[str, Any] | None
 ) -> ExperimentSnapshot:
     """Return the snapshot as it will be when the proposals are recorded."""
     records = [

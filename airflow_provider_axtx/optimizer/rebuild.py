@@ -89,13 +89,28 @@ def rebuild_without_strategy(snapshot: ExperimentSnapshot, spec: ExperimentSpec 
     """
     spec = spec or ExperimentSpec.from_store(snapshot.spec)
     experiment = _with_all_trials(snapshot, spec)
-    client = _client(spec, experiment)
-    # Curves of an experiment that stops nothing early are for people; the model sees what it would see without them.
-    seen = [o for o in snapshot.observations if o.step is None or spec.early_stopping is not None]
-    _add_observations(client, experiment, _with_combined(spec, seen))
+    rebuilt = RebuiltFacts(spec, _client(spec, experiment), experiment)
+    _observe(rebuilt, snapshot.observations)
     for record in snapshot.trials:
-        _set_status(experiment.trials[record.index], record)
-    return RebuiltFacts(spec, client, experiment)
+        experiment.trials[record.index].mark_running(no_runner_required=True)
+        _end(experiment.trials[record.index], record)
+    return rebuilt
+
+
+def catch_up(rebuilt: RebuiltFacts, trials: Iterable[TrialRecord], observations: Sequence[Observation]) -> None:
+    """Tell a client which of its trials have ended since, and what was observed.
+
+    :param observations: all those of each trial of which any is new.
+    """
+    _observe(rebuilt, observations)
+    for record in trials:
+        _end(rebuilt.experiment.trials[record.index], record)
+
+
+def _observe(rebuilt: RebuiltFacts, observations: Iterable[Observation]) -> None:
+    # Curves of an experiment that stops nothing early are for people; the model sees what it would see without them.
+    seen = [o for o in observations if o.step is None or rebuilt.spec.early_stopping is not None]
+    _add_observations(rebuilt.client, rebuilt.experiment, _with_combined(rebuilt.spec, seen))
 
 
 def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experiment]:
@@ -306,8 +321,7 @@ def _add_trial(experiment: Experiment, record: TrialRecord, cast: _Cast) -> None
         experiment.status_quo = arm
 
 
-def _set_status(trial: Trial, record: TrialRecord) -> None:
-    trial.mark_running(no_runner_required=True)
+def _end(trial: Trial, record: TrialRecord) -> None:
     if is_terminal_trial_status(record.status):
         # Unsafe: otherwise Ax looks up the data, which costs time, and refuses an early-stopped trial without data.
         trial.mark_as(TrialStatus[record.status], unsafe=True, reason=record.reason)

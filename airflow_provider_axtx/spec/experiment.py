@@ -131,6 +131,12 @@ class ExperimentSpec(Frozen):
         return len(self.objectives) > 1
 
     @property
+    def ignores_results(self) -> bool:
+        """Whether results have no influence on which trials are proposed, nor on whether there are any."""
+        generation = self.generation
+        return generation.method == "random_search" and generation.factory is None and self.global_stopping is None
+
+    @property
     def needs_baseline(self) -> bool:
         """Whether an outcome constraint is relative to the baseline trial."""
         return any(constraint.relative for constraint in self.constraints)

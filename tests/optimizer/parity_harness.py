@@ -14,7 +14,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, Parameters, TrialRecord
+from airflow_provider_axtx.core.records import (
+    EarlierDefinition,
+    ExperimentSnapshot,
+    Observation,
+    Parameters,
+    TrialRecord,
+)
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 Step = tuple[str, int]
@@ -30,6 +36,7 @@ def read_facts(path: Path) -> ExperimentSnapshot:
     raw = json.loads(path.read_text())
     raw["trials"] = tuple(TrialRecord(**t) for t in raw["trials"])
     raw["observations"] = tuple(Observation(**o) for o in raw["observations"])
+    raw["history"] = tuple(EarlierDefinition(**d) for d in raw["history"])
     return ExperimentSnapshot(**raw)
 
 
@@ -87,7 +94,10 @@ class SeparateProcesses:
         facts, answer = self.folder / "facts.json", self.folder / "answer.json"
         write_facts(facts, self.facts())
         run_child(facts, n, answer)
-        proposal = json.loads(answer.read_text())
+        self.take(json.loads(answer.read_text()))
+
+    def take(self, proposal: dict[str, Any]) -> None:
+        """Record a proposal as the store does."""
         for new in proposal["trials"]:
             del new["results"]
             self.trials.append(TrialRecord(index=len(self.trials), status="RUNNING", **new))
