@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from airflow_provider_axtx.core.loop_facts import AttemptSpan
 from airflow_provider_axtx.core.records import AttemptRecord, TrialRecord
 from airflow_provider_axtx.core.status import TrialStatus
 
@@ -22,10 +23,6 @@ class Usage:
     cpu: float = 0.0
     gpu: float = 0.0
     cost: float | None = None
-
-    def __add__(self, other: Usage) -> Usage:
-        known = [cost for cost in (self.cost, other.cost) if cost is not None]
-        return Usage(self.cpu + other.cpu, self.gpu + other.gpu, sum(known) if known else None)
 
     @property
     def hours(self) -> dict[str, float]:
@@ -55,15 +52,22 @@ class Saved:
         return {"early_stopping": self.early_stopping.to_json(), "continuing": self.continuing.to_json()}
 
 
-def usage_of(attempts: Iterable[AttemptRecord], now: float) -> Usage:
+def total(usages: Iterable[Usage]) -> Usage:
+    """Return the sum of what was used."""
+    every = list(usages)
+    costs = [one.cost for one in every if one.cost is not None]
+    return Usage(sum(one.cpu for one in every), sum(one.gpu for one in every), sum(costs) if costs else None)
+
+
+def usage_of(attempts: Iterable[AttemptRecord | AttemptSpan], now: float) -> Usage:
     """Return what attempts have used until now, from the start of each app to its end."""
-    return sum((_of_seconds(attempt, run_seconds(attempt, now)) for attempt in attempts), Usage())
+    return total(_of_seconds(attempt, run_seconds(attempt, now)) for attempt in attempts)
 
 
 def rate_of(attempts: Iterable[AttemptRecord], now: float) -> Usage:
     """Return what the apps that run now use in an hour."""
     live = (attempt for attempt in attempts if attempt.finished_at is None and run_seconds(attempt, now))
-    return sum((_of_seconds(attempt, 3600.0) for attempt in live), Usage())
+    return total(_of_seconds(attempt, 3600.0) for attempt in live)
 
 
 def saved_by(trials: Iterable[TrialRecord], attempts: Mapping[int, Sequence[AttemptRecord]], now: float) -> Saved:
@@ -79,12 +83,12 @@ def saved_by(trials: Iterable[TrialRecord], attempts: Mapping[int, Sequence[Atte
 
     def shorter(wanted: TrialStatus, least: int) -> Usage:
         last = (of[-1] for status, of in known if status == wanted and len(of) >= least)
-        return sum((_of_seconds(one, max(0.0, length - run_seconds(one, now))) for one in last), Usage())
+        return total(_of_seconds(one, max(0.0, length - run_seconds(one, now))) for one in last)
 
     return Saved(shorter(TrialStatus.EARLY_STOPPED, 1), shorter(TrialStatus.COMPLETED, 2))
 
 
-def run_seconds(attempt: AttemptRecord, now: float) -> float:
+def run_seconds(attempt: AttemptRecord | AttemptSpan, now: float) -> float:
     """Return for how long the app of an attempt has run: without its time in a queue, where the scheduler tells."""
     began = attempt.started_at
     if began is None and attempt.finished_at is not None:
@@ -94,7 +98,7 @@ def run_seconds(attempt: AttemptRecord, now: float) -> float:
     return max(0.0, (attempt.ended_at or attempt.finished_at or now) - began)
 
 
-def _of_seconds(attempt: AttemptRecord, seconds: float) -> Usage:
+def _of_seconds(attempt: AttemptRecord | AttemptSpan, seconds: float) -> Usage:
     hours = Usage(attempt.cpus * seconds / 3600, attempt.gpus * seconds / 3600)
     if not attempt.prices:
         return hours

@@ -52,6 +52,9 @@ _OBSERVERS: dict[str, type[Observer]] = {
 #: HTTP statuses with which Kubernetes rejects the content of a job: a retry would be rejected too.
 _REFUSED = (400, 422)
 
+#: Schedulers to which several threads may submit: a folder of its own for each app, a command of its own for each job.
+_SUBMISSIONS_AT_ONCE = {LOCAL_DETACHED: 16, "slurm": 8}
+
 #: Schedulers without a web page for an app: asking them for one would be a wasted call.
 _WITHOUT_PAGES = (LOCAL_DETACHED, "local_docker", "slurm", "kubernetes")
 
@@ -135,6 +138,11 @@ class TorchXLauncher:
     def host(self) -> str | None:
         """The host whose processes the apps are (``local_detached``, a local Docker engine); None for a cluster."""
         return lookup.host_of(self.lookup_options())
+
+    @property
+    def submissions_at_once(self) -> int:
+        """How many apps may be submitted at the same time, by threads of one process."""
+        return _SUBMISSIONS_AT_ONCE.get(self.scheduler, 1)
 
     @property
     def refuses_duplicates(self) -> bool:
@@ -250,6 +258,11 @@ class TorchXLauncher:
                 seen = until_now(self._observer.observe(known))
         foreign = AppObservation("UNKNOWN", f"it is not an app handle of scheduler {self.scheduler}")
         return {handle: foreign if app_id is None else seen[app_id] for handle, app_id in app_ids.items()}
+
+    def await_end(self, handles: Sequence[str], seconds: float) -> None:
+        """Return when any of the apps may have ended, after ``seconds`` at the latest."""
+        known = [app_id for handle in handles if (app_id := self._parse_app_id(handle)) is not None]
+        self._observer.await_end(known, seconds)
 
     def cancel(self, handle: str) -> None:
         """Ask the scheduler to end an app. Returns when it has taken the request, not when the app has ended.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import tenacity
@@ -26,11 +26,11 @@ from airflow_provider_axtx.core.xcom import TrialOutcome
 from airflow_provider_axtx.lifecycle.reading import (
     RESULT_PATIENCE_SECONDS,
     Reading,
+    ResultRules,
     given_results,
     new_steps,
     read_results,
 )
-from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -43,6 +43,29 @@ _PAUSE_SECONDS = 1.0
 Results = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
 
 
+@dataclass(frozen=True)
+class Conclusion:
+    """How an attempt has ended.
+
+    :param attempt: as it is recorded now.
+    :param trial: as it is recorded now.
+    :param metrics: ``{name: {mean, sem}}`` of a trial that has results.
+    """
+
+    attempt: AttemptRecord
+    trial: TrialRecord
+    metrics: dict[str, dict[str, float | None]]
+
+    @property
+    def outcome(self) -> TrialOutcome:
+        """What travels on in XCom."""
+        return outcome_of(self.attempt, self.trial)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as JSON, with ``metrics``."""
+        return {**self.outcome.to_json(), "metrics": self.metrics}
+
+
 def finalize(store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation) -> TrialOutcome:
     """Record the end of an app whose results another task reads.
 
@@ -52,39 +75,60 @@ def finalize(store: ExperimentStore, attempt: AttemptRecord, observed: AppObserv
     :return: what travels on to ``AxCompleteTrialOperator``.
     :raises TrackerUnavailableError: when the steps of an early-stopped trial cannot be read.
     """
+    return _finalize(store, attempt, observed).outcome
+
+
+def _finalize(
+    store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation, rules: ResultRules | None = None
+) -> Conclusion:
     if trial_status_of(attempt.app_state or observed.app_state, attempt.cancel_reason) != "COMPLETED":
         # Those of one that has succeeded are recorded with its results.
-        _record_last_steps(store, attempt)
+        _record_last_steps(store, attempt, rules)
     attempt, trial = store.end_attempt(attempt, observed)
     crash_point("finalize.after_end_attempt")
-    return outcome_of(attempt, trial)
+    return Conclusion(attempt, trial, {})
 
 
 def conclude(
     store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation, read: Reading | None = None
 ) -> dict[str, Any]:
+    """Record the end of an app and the results that it reported, as ``settle``.
+
+    :return: the outcome as JSON, with ``metrics`` ({name: {mean, sem}}) and the final ``trial_status``.
+    """
+    return settle(store, attempt, observed, read=read).to_json()
+
+
+def settle(
+    store: ExperimentStore,
+    attempt: AttemptRecord,
+    observed: AppObservation,
+    *,
+    rules: ResultRules | None = None,
+    read: Reading | None = None,
+) -> Conclusion:
     """Record the end of an app and the results that it reported, in one transaction.
 
     :param observed: a terminal observation; when an end is recorded already, the recorded one stays.
+    :param rules: what the experiment says of results; None reads it.
     :param read: the results; None reads those that the app has reported.
-    :return: the outcome as JSON, with ``metrics`` ({name: {mean, sem}}) and the final ``trial_status``.
     :raises ResultsPendingError: when the app has only just ended and no results are visible yet; nothing is recorded.
     :raises TrackerUnavailableError: when the tracker cannot be read; nothing is recorded.
     :raises SchedulerUnavailableError: when the output cannot be read that holds its metrics; nothing is recorded.
     """
+    rules = rules or ResultRules.of(store, attempt.experiment)
     state = attempt.app_state or observed.app_state
     if trial_status_of(state, attempt.cancel_reason) != "COMPLETED":
-        outcome = finalize(store, attempt, observed)
-        return {**outcome.to_json(), "metrics": _last_values(store, outcome)}
+        ended = _finalize(store, attempt, observed, rules)
+        return replace(ended, metrics=_last_values(store, ended.outcome))
     ended_at = attempt.finished_at or observed.ended_at or time.time()
-    spec = ExperimentSpec.from_store(store.spec(attempt.experiment))
     if read is None:
-        read = read_results(store, attempt, spec.required_metrics, ended_at + RESULT_PATIENCE_SECONDS)
-    end = _end_of(store, attempt, spec, read)
+        read = read_results(attempt, rules, ended_at + RESULT_PATIENCE_SECONDS)
+    end = _end_of(store, attempt, rules, read)
     crash_point("complete.before_record")
     attempt, trial = store.end_attempt(attempt, observed, end)
     crash_point("complete.after_record")
-    return _answer(outcome_of(attempt, trial), end)
+    return _concluded(attempt, trial, end)
 
 
 def conclude_patiently(
@@ -123,13 +167,13 @@ def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Resul
         outcome = outcome_of(attempt, trial)
         return {**outcome.to_json(), "metrics": _last_values(store, outcome)}
     outcome = outcome_of(attempt, replace(trial, status="COMPLETED") if trial.status == "FAILED" else trial)
-    spec = ExperimentSpec.from_store(store.spec(attempt.experiment))
+    rules = ResultRules.of(store, attempt.experiment)
     if results is None:
         until = (attempt.finished_at or time.time()) + RESULT_PATIENCE_SECONDS
-        read = _while_results_are_pending(read_results, store, attempt, spec.required_metrics, until)
+        read = _while_results_are_pending(read_results, attempt, rules, until)
     else:
         read = results if isinstance(results, Reading) else given_results(results, outcome.to_json())
-    end = _end_of(store, attempt, spec, read)
+    end = _end_of(store, attempt, rules, read)
     crash_point("complete.before_record")
     if trial.status not in ("ABANDONED", "EARLY_STOPPED"):
         # A FAILED trial of an app that has succeeded has failed for its results, which may be there now.
@@ -144,7 +188,7 @@ def complete_trial(store: ExperimentStore, outcome: TrialOutcome, results: Resul
             overwrite=repairs,
         )
     crash_point("complete.after_record")
-    return _answer(outcome_of(attempt, trial), end)
+    return _concluded(attempt, trial, end).to_json()
 
 
 _while_results_are_pending = tenacity.Retrying(
@@ -152,9 +196,9 @@ _while_results_are_pending = tenacity.Retrying(
 )
 
 
-def _end_of(store: ExperimentStore, attempt: AttemptRecord, spec: ExperimentSpec, read: Reading) -> TrialEnd:
+def _end_of(store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules, read: Reading) -> TrialEnd:
     """Return how the trial of an app that has succeeded ends, given what was read of its results."""
-    steps = new_steps(store, attempt, read)
+    steps, spec = new_steps(store, attempt, rules, read), rules.spec
     try:
         read.check(spec.required_metrics)
         for left_out in spec.unusable_results(read.values):
@@ -170,29 +214,30 @@ def _end_of(store: ExperimentStore, attempt: AttemptRecord, spec: ExperimentSpec
     return TrialEnd("COMPLETED", (*steps, *values))
 
 
-def _record_last_steps(store: ExperimentStore, attempt: AttemptRecord) -> None:
+def _record_last_steps(store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules | None) -> None:
     """Record the rest of the curve of a trial that has no results. It must not keep the end from being recorded.
 
     :raises TrackerUnavailableError: when it cannot be read, and the trial was stopped early: its last step counts.
     """
     try:
-        record_progress(store, attempt)
+        record_progress(store, attempt, rules)
     except AxtxError as error:
         if error.retryable and _is_stopped_early(attempt):
             raise
         log.warning("The curve of trial %s is not complete: %s", attempt.trial_index, error)
 
 
-def record_progress(store: ExperimentStore, attempt: AttemptRecord) -> bool:
+def record_progress(store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules | None = None) -> bool:
     """Record the progressive results that an app has written since the last call.
 
     Entries that are not finite numbers are left out.
 
+    :param rules: what the experiment says of results; None reads it.
     :return: whether there were any.
     :raises TrackerUnavailableError: when the tracker cannot be read just now.
     :raises SchedulerUnavailableError: when the output cannot be read just now.
     """
-    new = new_steps(store, attempt)
+    new = new_steps(store, attempt, rules or ResultRules.of(store, attempt.experiment))
     if new:
         store.record_progress(attempt.experiment, attempt.trial_index, new)
     return bool(new)
@@ -200,11 +245,11 @@ def record_progress(store: ExperimentStore, attempt: AttemptRecord) -> bool:
 
 def fail_unreadable(
     store: ExperimentStore, attempt: AttemptRecord, observed: AppObservation, error: Exception
-) -> dict[str, Any]:
+) -> Conclusion:
     """Record the end of an app whose results cannot be read, whatever the reason: its trial is FAILED."""
     reason = f"The results under {attempt.tracker_base} cannot be read: {type(error).__name__}: {error}"
     end = TrialEnd("FAILED", reason=reason)
-    return _answer(outcome_of(*store.end_attempt(attempt, observed, end)), end)
+    return _concluded(*store.end_attempt(attempt, observed, end), end)
 
 
 def _is_stopped_early(attempt: AttemptRecord) -> bool:
@@ -232,9 +277,9 @@ def outcome_of(attempt: AttemptRecord, trial: TrialRecord) -> TrialOutcome:
     )
 
 
-def _answer(outcome: TrialOutcome, end: TrialEnd) -> dict[str, Any]:
-    values = [o for o in end.observations if o.step is None] if outcome.trial_status == "COMPLETED" else []
-    return {**asdict(outcome), "metrics": {o.metric: {"mean": o.mean, "sem": o.sem} for o in values}}
+def _concluded(attempt: AttemptRecord, trial: TrialRecord, end: TrialEnd) -> Conclusion:
+    values = [o for o in end.observations if o.step is None] if trial.status == "COMPLETED" else []
+    return Conclusion(attempt, trial, {o.metric: {"mean": o.mean, "sem": o.sem} for o in values})
 
 
 def _last_values(store: ExperimentStore, outcome: TrialOutcome) -> dict[str, Any]:

@@ -19,11 +19,12 @@ from airflow_provider_axtx.core.errors import (
     is_final,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.core.records import AttemptRecord
+from airflow_provider_axtx.core.records import AttemptRecord, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt, evaluate
-from airflow_provider_axtx.lifecycle.complete import conclude, fail_unreadable
+from airflow_provider_axtx.lifecycle.complete import Conclusion, fail_unreadable, settle
 from airflow_provider_axtx.lifecycle.last_line import with_last_line
+from airflow_provider_axtx.lifecycle.reading import ResultRules
 from airflow_provider_axtx.lifecycle.submit import retries_left
 from airflow_provider_axtx.lifecycle.task_trials import TIMEOUT
 
@@ -47,7 +48,10 @@ class Ends:
     :param trial_timeout: seconds since submission after which an app is cancelled.
     :param trial_retries: how many infrastructure failures of a trial are followed by another attempt.
     :param check: called before anything is recorded or cancelled; raises when the task was ended meanwhile.
-    :param on_change: called when something was recorded.
+    :param rules: gives what the experiment says of results.
+    :param trial_of: gives the trial of an attempt as it is recorded; None when nothing is left to do of it.
+    :param on_change: called when something was recorded that ``on_record`` is not told.
+    :param on_record: told an attempt as it is recorded now, and its trial if that has changed too.
     :param on_finalized: told the terminal ``TrialStatus`` name and the index of each trial that was settled.
     """
 
@@ -57,7 +61,10 @@ class Ends:
     trial_timeout: float
     trial_retries: int
     check: Callable[[], None]
+    rules: Callable[[], ResultRules]
+    trial_of: Callable[[AttemptRecord], TrialRecord | None]
     on_change: Callable[[], None]
+    on_record: Callable[[AttemptRecord, TrialRecord | None], None]
     on_finalized: Callable[[str, int], None]
     #: The first error of the last poll, or one that polling again cannot fix.
     error: Exception | None = field(default=None, init=False)
@@ -114,6 +121,9 @@ class Ends:
             self.error = error
 
     def _judge(self, attempt: AttemptRecord, seen: AppObservation) -> None:
+        if seen.app_state == "RUNNING" and attempt.started_at is None:
+            attempt = self.store.note_started(attempt, seen.started_at or time.time())
+            self.on_record(attempt, None)
         observed = evaluate(self.store, attempt, seen, self.policy)
         now, since = time.time(), attempt.submitted_at or attempt.requested_at
         if observed.is_terminal:
@@ -142,20 +152,21 @@ class Ends:
                 )
                 self.on_change()
             return
-        before = self.store.trial(attempt.experiment, attempt.trial_index)
-        answer = self._conclude(attempt, with_last_line(self.launcher_for, attempt, observed))
-        if answer is None:
+        trial = self.trial_of(attempt)
+        was_over = trial is None or is_terminal_trial_status(trial.status)
+        end = self._conclude(attempt, with_last_line(self.launcher_for, attempt, observed))
+        if end is None:
             return
-        self.on_change()
-        if not is_terminal_trial_status(before.status):
-            self._tell(attempt, answer)
+        self.on_record(end.attempt, end.trial)
+        if not was_over:
+            self._tell(attempt, end)
 
-    def _conclude(self, attempt: AttemptRecord, observed: AppObservation) -> dict[str, Any] | None:
+    def _conclude(self, attempt: AttemptRecord, observed: AppObservation) -> Conclusion | None:
         """Record end and results; None when the results are still waited for."""
         key = attempt.submission_key
         ended_at = self._ended_at.setdefault(key, observed.ended_at or time.time())
         try:
-            return conclude(self.store, attempt, replace(observed, ended_at=ended_at))
+            return settle(self.store, attempt, replace(observed, ended_at=ended_at), rules=self.rules())
         except ResultsPendingError:
             self.results_pending = True
             return None
@@ -172,14 +183,14 @@ class Ends:
             return True
         return observed.is_infrastructure_failure and retries_left(self.store, attempt, self.trial_retries)
 
-    def _tell(self, attempt: AttemptRecord, answer: Mapping[str, Any]) -> None:
-        status = answer["trial_status"]
+    def _tell(self, attempt: AttemptRecord, end: Conclusion) -> None:
+        status = end.outcome.trial_status
         self.on_finalized(status, attempt.trial_index)
         if status == "COMPLETED":
-            values = ", ".join(f"{name} {value['mean']:.6g}" for name, value in answer["metrics"].items())
+            values = ", ".join(f"{name} {value['mean']:.6g}" for name, value in end.metrics.items())
             log.info("Trial %s COMPLETED: %s", attempt.trial_index, values)
             return
-        log.warning("Trial %s %s: %s", attempt.trial_index, status, answer["message"])
+        log.warning("Trial %s %s: %s", attempt.trial_index, status, end.outcome.message)
         if status == "FAILED" and attempt.app_handle is not None:
             self._show_app_log(attempt, attempt.app_handle)
 

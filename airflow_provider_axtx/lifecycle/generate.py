@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,9 +19,16 @@ from airflow_provider_axtx.lifecycle.ownership import require_own, share
 from airflow_provider_axtx.lifecycle.steering import add_asked_trial, asked_trials, paused, read_steering
 
 if TYPE_CHECKING:
-    from airflow_provider_axtx.core.records import LoopRecord, Proposal, TaskIdentity, TrialRecord
+    from airflow_provider_axtx.core.records import (
+        ExperimentSnapshot,
+        LoopRecord,
+        Proposal,
+        TaskIdentity,
+        TrialRecord,
+    )
+    from airflow_provider_axtx.core.steering import Change
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
-    from airflow_provider_axtx.store.experiments import ExperimentStore
+    from airflow_provider_axtx.store.experiments import ExperimentStore, Lease
 
 log = logging.getLogger(__name__)
 
@@ -191,12 +198,17 @@ def generate_trials(
     if not steering.may_start:
         raise paused(experiment, steering)
     max_trials = steering.limits.get("max_trials", max_trials)
-    with store.lease(experiment, task_key, LEASE_SECONDS):
-        records, proposal = _propose_and_record(
-            store, experiment, n, task_key, max_trials, requested_by, allowed_factories, fixed_parameters
-        )
-    if records:
-        _record_plan(store, experiment, records[-1].index + 1, max_trials, trials_to_follow)
+    request = TrialRequest(
+        store,
+        experiment,
+        task_key,
+        max_trials,
+        trials_to_follow,
+        requested_by,
+        allowed_factories=allowed_factories,
+        fixed_parameters=fixed_parameters,
+    )
+    records, proposal = request.grant(n, own={record.index for record in granted})
     if not records and proposal.pending:
         raise TrialsPendingError(
             f"Ax cannot propose a trial for {experiment!r} yet: {proposal.pending}.",
@@ -205,65 +217,99 @@ def generate_trials(
     return Generation(tuple(_as_trial(experiment, record) for record in records), proposal.finished, proposal.pending)
 
 
-@retry_conflicts
-def _propose_and_record(
-    store: ExperimentStore,
-    experiment: str,
-    n: int,
-    task_key: str,
-    max_trials: int | None,
-    requested_by: TaskIdentity | None,
-    allowed_factories: Sequence[str] | None,
-    fixed_parameters: Mapping[str, Any] | None,
-) -> tuple[list[TrialRecord], Proposal]:
-    from airflow_provider_axtx.core.records import Proposal
-    from airflow_provider_axtx.optimizer import engine as optimizer
+@dataclass(frozen=True)
+class TrialRequest:
+    """For whom trials are generated, and within which limits; arguments as for ``generate_trials``.
 
-    granted = store.granted(experiment, task_key)
-    snapshot = store.snapshot(experiment)
-    wanted = n - len(granted)
-    if max_trials is not None:
-        wanted = min(wanted, max_trials - len(snapshot.trials))
-    if wanted <= 0:
-        limit = f"max_trials={max_trials} reached" if len(granted) < n else None
-        return granted, Proposal((), snapshot.generator_state, finished=limit)
-    steering = store.steering(experiment)
-    if changes := steering.open(Action.CHANGE_DEFINITION):
-        carry_out_change(store, snapshot, changes[0])
-        return _propose_and_record(
-            store, experiment, n, task_key, max_trials, requested_by, allowed_factories, fixed_parameters
+    :param first_slot: the task has trials in the slots before this one.
+    :param check: called before Ax's answer is recorded; raises when the task was ended meanwhile.
+    :param on_definition: called when the definition of the experiment was changed on the way.
+    """
+
+    store: ExperimentStore
+    experiment: str
+    task_key: str
+    max_trials: int | None = None
+    trials_to_follow: int | None = None
+    requested_by: TaskIdentity | None = None
+    first_slot: int = 0
+    allowed_factories: Sequence[str] | None = None
+    fixed_parameters: Mapping[str, Any] | None = None
+    check: Callable[[], None] = lambda: None
+    on_definition: Callable[[], None] = lambda: None
+
+    def grant(self, n: int, *, own: Collection[int]) -> tuple[list[TrialRecord], Proposal]:
+        """Return the trials of the next ``n`` slots: those granted before, those that users ask for, then Ax's.
+
+        :param own: indexes of the task's trials.
+        :return: the trials, and Ax's answer, which says why they are fewer.
+        :raises ExperimentPausedError: when a user has paused the experiment meanwhile.
+        :raises StoreConflictError: when other processes were faster again and again.
+        """
+        with self.store.lease(self.experiment, self.task_key, LEASE_SECONDS) as lease:
+            return self._propose_and_record(n, frozenset(own), lease)
+
+    @retry_conflicts
+    def _propose_and_record(self, n: int, own: frozenset[int], lease: Lease) -> tuple[list[TrialRecord], Proposal]:
+        from airflow_provider_axtx.core.records import Proposal
+
+        snapshot, steering, granted = self.store.facts_for_proposal(self.experiment, self.task_key, self.first_slot)
+        wanted = n - len(granted)
+        if self.max_trials is not None:
+            wanted = min(wanted, self.max_trials - len(snapshot.trials))
+        if wanted <= 0:
+            limit = f"max_trials={self.max_trials} reached" if len(granted) < n else None
+            return granted, Proposal((), snapshot.generator_state, finished=limit)
+        if steering.end_reason is not None:
+            return granted, Proposal((), snapshot.generator_state, finished=steering.end_reason)
+        if not steering.may_start:
+            raise paused(self.experiment, steering)
+        if changes := steering.open(Action.CHANGE_DEFINITION):
+            carry_out_change(self.store, snapshot, changes[0])
+            self.on_definition()
+            return self._propose_and_record(n, own, lease)
+        if asked := asked_trials(steering, own | {record.index for record in granted}):
+            self._add_asked(snapshot, asked[0], self.first_slot + len(granted))
+            return self._propose_and_record(n, own, lease)
+        proposal, added = self._ask_ax(snapshot, wanted, self.first_slot + len(granted), lease)
+        return [*granted, *added], proposal
+
+    def _add_asked(self, snapshot: ExperimentSnapshot, asked: Change, slot: int) -> None:
+        add_asked_trial(self.store, snapshot, asked, task_key=self.task_key, slot=slot, requested_by=self.requested_by)
+        if (planned := self._planned(len(snapshot.trials) + 1)) is not None:
+            self.store.plan(self.experiment, planned)
+
+    def _ask_ax(
+        self, snapshot: ExperimentSnapshot, n: int, slot: int, lease: Lease
+    ) -> tuple[Proposal, list[TrialRecord]]:
+        """Ask Ax for ``n`` trials and record its answer; return both."""
+        from airflow_provider_axtx.optimizer import engine as optimizer
+
+        crash_point("generate.before_propose")
+        proposal = optimizer.propose(
+            snapshot, n, allowed_factories=self.allowed_factories, fixed_parameters=self.fixed_parameters
         )
-    if asked := asked_trials(steering, {record.index for record in granted}):
-        slot = len(granted)
-        add_asked_trial(store, snapshot, asked[0], task_key=task_key, slot=slot, requested_by=requested_by)
-        return _propose_and_record(
-            store, experiment, n, task_key, max_trials, requested_by, allowed_factories, fixed_parameters
+        crash_point("generate.after_propose")
+        if not proposal.trials:
+            return proposal, []
+        self.check()
+        added = self.store.add_trials(
+            self.experiment,
+            proposal,
+            task_key=self.task_key,
+            first_slot=slot,
+            expected_version=snapshot.version,
+            requested_by=self.requested_by,
+            planned_trials=self._planned(len(snapshot.trials) + len(proposal.trials)),
         )
-    crash_point("generate.before_propose")
-    proposal = optimizer.propose(
-        snapshot, wanted, allowed_factories=allowed_factories, fixed_parameters=fixed_parameters
-    )
-    crash_point("generate.after_propose")
-    if not proposal.trials:
-        return granted, proposal
-    added = store.add_trials(
-        experiment,
-        proposal,
-        task_key=task_key,
-        first_slot=len(granted),
-        expected_version=snapshot.version,
-        requested_by=requested_by,
-    )
-    crash_point("generate.after_record")
-    return [*granted, *added], proposal
+        lease.released = True
+        crash_point("generate.after_record")
+        return proposal, added
 
-
-def _record_plan(
-    store: ExperimentStore, experiment: str, trials: int, max_trials: int | None, to_follow: int | None
-) -> None:
-    limits = [limit for limit in (max_trials, None if to_follow is None else trials + to_follow) if limit is not None]
-    if limits:
-        store.plan(experiment, min(limits))
+    def _planned(self, trials: int) -> int | None:
+        """Return how many trials the experiment will have in the end, if that is known now that it has ``trials``."""
+        to_follow = None if self.trials_to_follow is None else trials + self.trials_to_follow
+        return min((limit for limit in (self.max_trials, to_follow) if limit is not None), default=None)
 
 
 def _as_trial(experiment: str, record: TrialRecord) -> Trial:

@@ -110,10 +110,8 @@ class SteeredLoop:
 
     def _run_again_by_hand(self) -> None:
         """Let FAILED trials of this loop that users want to run again wait for their submission."""
-        asked = self._steering.open(Action.RETRY_TRIAL)
-        own = {trial.index for trial in self._trials_of_task().trials} if asked else set()
-        for change in asked:
-            if change.trial_index in own:
+        for change in self._steering.open(Action.RETRY_TRIAL):
+            if change.trial_index is not None and self._trials_of_task().owns(change.trial_index):
                 self.check()
                 self.store.reopen_trial(change)
                 crash_point("steering.after_reopen")

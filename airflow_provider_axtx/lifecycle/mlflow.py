@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.deadline import in_time
 from airflow_provider_axtx.core.errors import AxtxError, TrackerUnavailableError
-from airflow_provider_axtx.core.metric_sources import load_metrics
+from airflow_provider_axtx.core.metric_sources import MetricSource, load_metrics
 from airflow_provider_axtx.core.records import AttemptRecord
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ DEADLINE_SECONDS = 60.0
 _PARENT_TAG = "mlflow.parentRunId"
 
 
+def uses_mlflow(metrics: Mapping[str, Any] | None, tracking_uri: str | None) -> bool:
+    """Return whether an attempt has a run in MLflow; arguments as for ``mlflow_variables``."""
+    return tracking_uri is not None or bool(_sources(metrics))
+
+
 def mlflow_variables(
     store: ExperimentStore, attempt: AttemptRecord, metrics: Mapping[str, Any] | None, tracking_uri: str | None
 ) -> dict[str, str]:
@@ -35,9 +40,9 @@ def mlflow_variables(
     :param tracking_uri: the configured server; None where the configuration does not ask.
     :raises TrackerUnavailableError: metrics are read in MLflow, and it does not answer.
     """
-    sources = [source for source in load_metrics(metrics).values() if source.kind == "mlflow"]
-    if not sources and tracking_uri is None:
+    if not uses_mlflow(metrics, tracking_uri):
         return {}
+    sources = _sources(metrics)
     uri = sources[0].tracking_uri if sources else tracking_uri
     try:
         run_id = in_time(lambda: _run_id(store, attempt, uri), DEADLINE_SECONDS)
@@ -51,6 +56,10 @@ def mlflow_variables(
         log.warning("%s runs without a run in MLflow: %s", attempt, error)
         return {}
     return {"MLFLOW_RUN_ID": run_id, **({} if uri is None else {"MLFLOW_TRACKING_URI": uri})}
+
+
+def _sources(metrics: Mapping[str, Any] | None) -> list[MetricSource]:
+    return [source for source in load_metrics(metrics).values() if source.kind == "mlflow"]
 
 
 def _run_id(store: ExperimentStore, attempt: AttemptRecord, tracking_uri: str | None) -> str:

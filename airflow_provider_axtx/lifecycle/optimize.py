@@ -16,25 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.analysis import AnalysisPlan
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
-from airflow_provider_axtx.core.errors import (
-    ExperimentExistsError,
-    ExperimentPausedError,
-    InvalidInputError,
-    TrialsPendingError,
-)
+from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.loop_facts import LoopFacts
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
 from airflow_provider_axtx.core.steering import Steering
-from airflow_provider_axtx.core.xcom import Trial
 from airflow_provider_axtx.lifecycle.attempts import recorded_end
 from airflow_provider_axtx.lifecycle.ends import Ends
-from airflow_provider_axtx.lifecycle.generate import generate_trials
-from airflow_provider_axtx.lifecycle.loop_steering import SteeredLoop
-from airflow_provider_axtx.lifecycle.reading import curve_metrics, curve_source
-from airflow_provider_axtx.lifecycle.steering import read_steering
-from airflow_provider_axtx.lifecycle.submit import AppRequest, check_app, submit_trial
-from airflow_provider_axtx.lifecycle.task_trials import TaskTrials, read_task_trials
+from airflow_provider_axtx.lifecycle.loop_filling import FillingLoop
+from airflow_provider_axtx.lifecycle.reading import ResultRules, curve_metrics, curve_source
+from airflow_provider_axtx.lifecycle.submit import AppRequest
+from airflow_provider_axtx.lifecycle.task_trials import TaskTrials, catch_up, read_task_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.limits import Limits
 
@@ -79,7 +72,7 @@ class Step:
 
 
 @dataclass
-class Loop(SteeredLoop):
+class Loop(FillingLoop):
     """The loop of one task over one experiment.
 
     A retry goes on where the try before ended, and re-attaches to live apps. So does a user's Clear; trials whose apps
@@ -95,6 +88,8 @@ class Loop(SteeredLoop):
     :param launcher_for: gives the launcher of an attempt; None is ``launcher`` for all.
     :param refusal: why no further trial can be submitted; raised once no app is live any more.
     :param allowed_factories: patterns of what a stored ``generation.factory`` may name; None allows all.
+    :param propose_ahead: how many trials are proposed for slots that become free later; None is as many as change
+        nothing for the trials, and one where trials run in parallel.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
     :param on_attempt: told of each attempt as soon as it is recorded.
     :param on_finalized: told the terminal ``TrialStatus`` name and the index of each trial that this loop settles.
@@ -116,23 +111,33 @@ class Loop(SteeredLoop):
     launcher_for: Callable[[AttemptRecord], TorchXLauncher] | None = None
     refusal: InvalidInputError | None = None
     allowed_factories: Sequence[str] | None = None
+    propose_ahead: int | None = None
     check: Callable[[], None] = lambda: None
     on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None
     on_finalized: Callable[[str, int], None] = lambda status, trial_index: None
     generating: Callable[[], AbstractContextManager[object]] = nullcontext
     analysis: AnalysisPlan = field(default_factory=AnalysisPlan)
+    _began: float = field(default=0.0, init=False)
     _changed: bool = field(default=False, init=False)
     _looked_at: float = field(default=0.0, init=False)
     _steps_seen: dict[str, int] | None = field(default=None, init=False)
-    _read: TaskTrials | None = field(default=None, init=False)
+    #: The trials of this loop, and what was read with them; read again when this process does not know what changed.
+    _own: TaskTrials = field(init=False)
+    _facts: LoopFacts | None = field(default=None, init=False)
     #: The trials by status, and what users wanted, when Ax last had no trial to propose.
     _refused_at: tuple[dict[str, int], int] | None = field(default=None, init=False)
     #: What users want of the experiment, as this step has read it.
     _steering: Steering = field(default_factory=Steering, init=False)
-    _has_checked_app: bool = field(default=False, init=False)
+    #: The recorded definition and app, and what they say of results.
+    _rules_read: tuple[tuple[dict[str, Any], dict[str, Any] | None], ResultRules] | None = field(
+        default=None, init=False
+    )
+    #: What the trials of the experiment run, when it was compared with what this loop submits.
+    _checked_app: dict[str, Any] | None = field(default=None, init=False)
     _ends: Ends = field(init=False)
 
     def __post_init__(self) -> None:
+        self._own = TaskTrials(self.identity)
         self._ends = Ends(
             store=self.store,
             launcher_for=self._launcher_of,
@@ -140,7 +145,10 @@ class Loop(SteeredLoop):
             trial_timeout=self.trial_timeout,
             trial_retries=self.request.trial_retries,
             check=lambda: self.check(),  # looked up at each call
+            rules=lambda: self._rules,
+            trial_of=lambda attempt: self._own.trial(attempt.trial_index),
             on_change=self._note_change,
+            on_record=self._note_record,
             on_finalized=self.on_finalized,
         )
 
@@ -155,8 +163,9 @@ class Loop(SteeredLoop):
         :raises AppElsewhereError: when only another host can observe the apps that are left.
         :raises ExperimentExistsError: when the trials of the experiment run another app, and no app is live any more.
         """
-        self._changed, self._read = False, None
-        self._steering = read_steering(self.store, self.experiment)
+        self._began, self._changed, self._facts = time.time(), False, None
+        self._steering = self._read_facts().steering
+        crash_point("steering.after_read")
         self._record_ends(ended or {})
         self._stop_early()
         self._stop_trials_by_hand()
@@ -174,22 +183,46 @@ class Loop(SteeredLoop):
         until = self._until(own, live)
         return Step(self._changed, live, until, None, own.last_seconds, self._reporting(live), error, seen)
 
+    def await_end(self, step: Step, poll_interval: float) -> None:
+        """Wait until it is time for another step, or until one of the apps may have ended.
+
+        :param poll_interval: seconds between two polls of the apps.
+        """
+        # What took long in the step, such as a generation, has delayed the next poll already.
+        look_at = (self._began if step.changed else time.time()) + poll_interval
+        seconds = max(0.0, (look_at if step.until is None else min(look_at, step.until)) - time.time())
+        launchers = {id(launcher): launcher for launcher in map(self._launcher_of, step.live)}
+        if len(launchers) == 1:
+            (launcher,) = launchers.values()
+            launcher.await_end([str(attempt.app_handle) for attempt in step.live], seconds)
+        else:
+            time.sleep(seconds)
+
     def trials_of_task(self) -> TaskTrials:
-        """Return the trials of this loop and their attempts, as they are recorded now."""
+        """Return all trials of this loop and their attempts, as they are recorded now."""
         return read_task_trials(self.store, self.experiment, self.task_key)
 
     def table(self) -> str:
         """Return a line for each trial of this loop: status, attempts, run time, metrics, parameters."""
         return self.trials_of_task().table(self.store.snapshot(self.experiment).observations)
 
+    def _read_facts(self) -> LoopFacts:
+        if self._facts is None:
+            self._facts = catch_up(self.store, self.experiment, self.task_key, self._own)
+        return self._facts
+
     def _trials_of_task(self) -> TaskTrials:
-        """Return this loop's trials and their runs; read again only after this step has changed something."""
-        if self._read is None:
-            self._read = read_task_trials(self.store, self.experiment, self.task_key)
-        return self._read
+        """Return this loop's trials and their attempts as they are recorded."""
+        self._read_facts()
+        return self._own
 
     def _note_change(self) -> None:
-        self._changed, self._read = True, None
+        self._changed, self._facts = True, None
+
+    def _note_record(self, attempt: AttemptRecord, trial: TrialRecord | None) -> None:
+        """Take in an attempt, and a trial that has changed with it, as they are recorded now."""
+        self._own.note_attempt(attempt, trial)
+        self._changed |= trial is not None
 
     # Ends
 
@@ -197,8 +230,6 @@ class Loop(SteeredLoop):
         """Poll all live apps; record what has ended, cancel what has had its time."""
         own = self._trials_of_task()
         self._ends.poll(own.live, known)
-        if any(attempt.started_at is None for attempt in own.live):
-            self._read = None  # a poll may have noted that its app runs now
         for trial in own.trials:
             last = own.last_attempt(trial)
             # A CANDIDATE with an attempt is a FAILED trial that runs again.
@@ -211,9 +242,17 @@ class Loop(SteeredLoop):
 
     # Stopping
 
-    @functools.cached_property
+    @property
+    def _rules(self) -> ResultRules:
+        facts = self._read_facts()
+        recorded = facts.spec, facts.app
+        if self._rules_read is None or self._rules_read[0] != recorded:
+            self._rules_read = recorded, ResultRules.from_json(*recorded)
+        return self._rules_read[1]
+
+    @property
     def _spec(self) -> ExperimentSpec:
-        return ExperimentSpec.from_store(self.store.spec(self.experiment))
+        return self._rules.spec
 
     def _stop_early(self) -> None:
         live, now = self._trials_of_task().live, time.time()
@@ -232,7 +271,7 @@ class Loop(SteeredLoop):
 
     def _decide(self) -> str | None:
         """Return why there will be no further trial, recorded before anything is done about it, or None."""
-        recorded = self.store.loop(self.experiment, self.task_key)
+        recorded = self._read_facts().loop
         if recorded is not None and recorded.stop_reason is not None:
             return recorded.stop_reason
         if self._steering.end_reason is not None:
@@ -254,120 +293,8 @@ class Loop(SteeredLoop):
         for attempt in own.live if self._cancels_at_end else ():
             if attempt.cancel_requested_at is None:
                 self._ends.each(attempt, functools.partial(self._cancel, attempt, why))
-        for trial in own.unsubmitted():
+        for trial in own.unsubmitted(again=False):
             self._give_up(trial, own.last_attempt(trial), why)
-
-    # Trials
-
-    def _fill(self) -> str | None:
-        """Submit what waits for it, then new trials, until no slot is free.
-
-        :return: why there is no further trial, once no app is live any more.
-        """
-        if not self._steering.may_start:
-            return None
-        self._run_again_by_hand()
-        while True:
-            own = self._trials_of_task()
-            if len(own.live) >= self.limits.parallelism:
-                return None
-            if not self._may_submit_more(own):
-                return None
-            if unsubmitted := own.unsubmitted(self.identity):
-                self._submit(unsubmitted[0])
-                continue
-            trial, refused = self._generate(own)
-            if trial is None:
-                return refused
-            self._submit(trial)
-
-    def _may_submit_more(self, own: TaskTrials) -> bool:
-        """Return whether the app fits those of the experiment's other trials; live apps go on before that is an error.
-
-        :raises ExperimentExistsError: when it does not, and no app is live any more.
-        """
-        if self._has_checked_app:
-            return True
-        try:
-            if self.refusal is not None:
-                raise self.refusal
-            check_app(self.store, self.experiment, self.request, self.launcher.scheduler)
-        except (ExperimentExistsError, InvalidInputError) as error:
-            if not own.live:
-                raise
-            log.warning("%s No further trial is submitted; live apps are waited for.", error)
-            return False
-        self._has_checked_app = True
-        return True
-
-    def _submit(self, trial: TrialRecord) -> None:
-        self.check()
-        attempt = submit_trial(
-            self.store,
-            self.launcher,
-            Trial(self.experiment, trial.index, trial.arm_name, trial.parameters),
-            self.request,
-            self.identity,
-            on_attempt=self.on_attempt,
-            launcher_for=self._launcher_of,
-        )
-        self._note_change()
-        last = self.store.latest_attempt(self.experiment, trial.index)
-        if last is not None and last.finished_at is not None:
-            # Cancelled by another process before it could be submitted.
-            self._ends.record(last, recorded_end(last) or AppObservation("CANCELLED"))
-            return
-        log.info("Trial %s, attempt %s: %s with %s", trial.index, attempt.attempt, attempt.app_handle, trial.parameters)
-
-    def _generate(self, own: TaskTrials) -> tuple[TrialRecord | None, str | None]:
-        """Return the next trial, or why there will be none any more; neither when Ax has to wait for results."""
-        counts = self.store.summary(self.experiment).trial_counts
-        total = sum(counts.values())
-        limit = self._limits.max_trials
-        if total >= limit:
-            return None, None if own.live else f"max_trials: the experiment has {total} trials"
-        if (counts, self._steering.position) == self._refused_at:
-            # Nothing has changed since Ax had no trial to propose, so asking again would import Ax for nothing.
-            return None, None
-        if stop := self._global_stop(counts):
-            return None, self._stop(stop)
-        self.check()
-        slot = len(own.trials)
-        pending: str | None
-        try:
-            with self.generating():
-                generation = generate_trials(
-                    self.store,
-                    self.experiment,
-                    slot + 1,
-                    task_key=self.task_key,
-                    max_trials=limit,
-                    requested_by=self.identity,
-                    allowed_factories=self.allowed_factories,
-                )
-        except ExperimentPausedError:
-            return None, None  # since this step has read what is wanted
-        except TrialsPendingError as error:
-            finished, pending = None, error.message
-        else:
-            if len(generation.trials) > slot:
-                crash_point("loop.after_generate")
-                return self.store.trial(self.experiment, generation.trials[slot].trial_index), None
-            finished, pending = generation.finished, generation.pending
-        self._refused_at = counts, self._steering.position
-        log.info("No trial just now: %s", finished or pending)
-        in_flight = sum(number for status, number in counts.items() if not is_terminal_trial_status(status))
-        if own.live or (in_flight and not finished):
-            return None, None
-        return None, finished or f"Ax has no trial to propose, and none is in flight: {pending}"
-
-    def _global_stop(self, counts: Mapping[str, int]) -> str | None:
-        if not counts.get("COMPLETED") or self._spec.global_stopping is None:
-            return None
-        from airflow_provider_axtx.optimizer import engine as optimizer
-
-        reason = optimizer.global_stop(self.store.snapshot(self.experiment))
-        return reason and f"global_stopping: {reason}"
 
     # Waiting
 

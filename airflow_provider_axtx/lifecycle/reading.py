@@ -9,13 +9,14 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_axtx.core.errors import InvalidResultError, ResultsPendingError
 from airflow_provider_axtx.core.inputs import as_object
 from airflow_provider_axtx.core.metric_sources import Measured, MetricSource, load_metrics
 from airflow_provider_axtx.core.records import AttemptRecord, Observation
 from airflow_provider_axtx.spec import reported as reports
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -58,9 +59,26 @@ class Reading:
             )
 
 
-def metrics_of(store: ExperimentStore, experiment: str) -> dict[str, MetricSource]:
-    """Return where the metrics of an experiment's trials are read, as it was recorded with their app."""
-    return load_metrics((store.app(experiment) or {}).get("metrics"))
+@dataclass(frozen=True)
+class ResultRules:
+    """What an experiment says of the results of its trials.
+
+    :param spec: its definition.
+    :param metrics: where metrics are read besides the tracker, as it was recorded with the app.
+    """
+
+    spec: ExperimentSpec
+    metrics: Mapping[str, MetricSource] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, store: ExperimentStore, experiment: str) -> Self:
+        """Read them."""
+        return cls.from_json(store.spec(experiment), store.app(experiment))
+
+    @classmethod
+    def from_json(cls, spec: dict[str, Any], app: dict[str, Any] | None) -> Self:
+        """Return them, given what is recorded of the experiment."""
+        return cls(ExperimentSpec.from_store(spec), load_metrics((app or {}).get("metrics")))
 
 
 def given_results(given: object, outcome: dict[str, Any]) -> Reading:
@@ -71,10 +89,9 @@ def given_results(given: object, outcome: dict[str, Any]) -> Reading:
     return Reading(reports.with_numbers(as_object("results", given)))
 
 
-def read_results(store: ExperimentStore, attempt: AttemptRecord, required: Collection[str], until: float) -> Reading:
+def read_results(attempt: AttemptRecord, rules: ResultRules, until: float) -> Reading:
     """Read the results of an app that has succeeded.
 
-    :param required: metrics without which the trial fails.
     :param until: when "nothing is there" becomes final, in seconds since the epoch.
     :raises ResultsPendingError: nothing, or not every required metric, is there yet.
     :raises TrackerUnavailableError: tracker or files cannot be read just now.
@@ -82,7 +99,7 @@ def read_results(store: ExperimentStore, attempt: AttemptRecord, required: Colle
     """
     from airflow_provider_axtx.launcher import tracker
 
-    metrics = metrics_of(store, attempt.experiment)
+    metrics, required = rules.metrics, rules.spec.required_metrics
     try:
         written = tracker.read_results(attempt.tracker_base, attempt.trial_index)
     except InvalidResultError as error:
@@ -111,7 +128,9 @@ def _nothing(attempt: AttemptRecord, until: float) -> Reading:
     return Reading({}, error=InvalidResultError(message, fix=fix))
 
 
-def new_steps(store: ExperimentStore, attempt: AttemptRecord, read: Reading | None = None) -> list[Observation]:
+def new_steps(
+    store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules, read: Reading | None = None
+) -> list[Observation]:
     """Return the progressive results of an attempt that are not recorded yet.
 
     Entries that are not finite numbers are left out.
@@ -120,16 +139,17 @@ def new_steps(store: ExperimentStore, attempt: AttemptRecord, read: Reading | No
     :raises TrackerUnavailableError: they cannot be read just now.
     :raises SchedulerUnavailableError: the output cannot be read just now.
     """
-    from airflow_provider_axtx.launcher.tracker import read_progress
+    from airflow_provider_axtx.launcher.tracker import list_steps, read_progress
 
-    recorded = store.observations(attempt.experiment, attempt.trial_index)
-    known = {o.step for o in recorded if o.step is not None}
-    found: dict[float, Mapping[str, Any]] = dict(read_progress(attempt.tracker_base, attempt.trial_index, known))
     if read is not None and read.steps is not None:
         measured = read.steps
     else:
-        metrics = metrics_of(store, attempt.experiment)
-        measured = _measure(attempt, {n: source for n, source in metrics.items() if source.has_steps}).steps
+        measured = _measure(attempt, {n: source for n, source in rules.metrics.items() if source.has_steps}).steps
+    if not measured and not list_steps(attempt.tracker_base, attempt.trial_index):
+        return []
+    recorded = store.observations(attempt.experiment, attempt.trial_index)
+    known = {o.step for o in recorded if o.step is not None}
+    found: dict[float, Mapping[str, Any]] = dict(read_progress(attempt.tracker_base, attempt.trial_index, known))
     for step, values in measured.items():
         if step not in known:
             found[step] = {**values, **found.get(step, {})}

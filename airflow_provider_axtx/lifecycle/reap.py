@@ -254,7 +254,7 @@ class _Reaping:
             if not is_final(error) and time.monotonic() < since + RESULT_PATIENCE_SECONDS:
                 self.waiting[key] = (attempt, observed)
                 return
-            answer = fail_unreadable(self.store, attempt, observed, error)
+            answer = fail_unreadable(self.store, attempt, observed, error).to_json()
         self.waiting.pop(key, None)
         self._note(*key, answer["trial_status"], answer["message"])
 

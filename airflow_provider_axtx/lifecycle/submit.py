@@ -78,10 +78,11 @@ class AppRequest:
         return {**app, "metrics": json.loads(json.dumps(self.metrics))} if self.metrics else app
 
 
-def check_app(store: ExperimentStore, experiment: str, request: AppRequest, scheduler: str) -> None:
+def check_app(store: ExperimentStore, experiment: str, request: AppRequest, scheduler: str) -> dict[str, Any]:
     """Record what the experiment's trials run, or refuse what differs from the recorded: results would not compare.
 
     :param scheduler: name of the scheduler that is to run it.
+    :return: what is recorded.
     :raises ExperimentExistsError: when it differs and ``request.allow_app_change`` is not set; names what differs.
     """
     app = request.to_json(scheduler)
@@ -92,6 +93,12 @@ def check_app(store: ExperimentStore, experiment: str, request: AppRequest, sche
             f"The trials of experiment {experiment!r} run another app: {'; '.join(lines)}.",
             fix="set it back, choose another experiment name, or pass allow_app_change=True to mix their results.",
         )
+    return recorded
+
+
+def lookup_options_of(launcher: TorchXLauncher, request: AppRequest) -> dict[str, Any]:
+    """Return what is recorded with an attempt: how its app is found again, and the prices."""
+    return {**launcher.lookup_options(), **({PRICES: dict(request.prices)} if request.prices else {})}
 
 
 @dataclass(frozen=True)
@@ -186,7 +193,7 @@ class _Submission:
             reopen_reason="cleared in Airflow, runs again" if reopen else None,
             cpus=asked.cpu or asked.replicas,
             gpus=asked.gpu,
-            lookup_options={**self.launcher.lookup_options(), **({PRICES: request.prices} if request.prices else {})},
+            lookup_options=lookup_options_of(self.launcher, request),
             host=self.launcher.host,
         )
 

@@ -118,6 +118,8 @@ class AxOptimizeOperator(SettlesTrialsMixin):
     :param keep_checkpoints: see ``AxCompleteTrialOperator``.
     :param poll_interval: seconds between two looks at the apps; ``poke_interval`` is the same.
     :param early_stopping_interval: seconds between two looks at progressive results, if the experiment stops early.
+    :param propose_ahead: how many trials are proposed before a slot is free for them; None is 1 with a ``parallelism``
+        above 1 and 0 without, and ``parallelism`` with random search.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
     :param allowed_components: see ``TorchXSubmitTrialOperator``.
     :param shared_with: see ``AxCreateExperimentOperator``.
@@ -180,6 +182,7 @@ class AxOptimizeOperator(SettlesTrialsMixin):
         poll_interval: float | timedelta = DEFAULT_INTERVAL,
         poke_interval: float | timedelta | None = None,
         early_stopping_interval: float | timedelta = 60.0,
+        propose_ahead: int | None = None,
         allowed_factories: Sequence[str] = (),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         grace_seconds: float | timedelta = DEFAULT_GRACE_SECONDS,
@@ -220,6 +223,7 @@ class AxOptimizeOperator(SettlesTrialsMixin):
         self.trial_retries = as_int("trial_retries", trial_retries, minimum=0)
         self.poll_interval = as_interval("poll_interval", poll_interval, "poke_interval", poke_interval)
         self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
+        self.propose_ahead = None if propose_ahead is None else as_int("propose_ahead", propose_ahead, minimum=0)
         self.allowed_factories = tuple(allowed_factories)
         self.deferrable = as_flag("deferrable", deferrable)
         self.tracker_base_shared = as_flag("tracker_base_shared", tracker_base_shared)
@@ -329,6 +333,7 @@ class AxOptimizeOperator(SettlesTrialsMixin):
             trial_timeout=self.trial_timeout,
             early_stopping_interval=self.early_stopping_interval,
             policy=self.lost_app_policy,
+            propose_ahead=self.propose_ahead,
             launcher_for=self.launcher_for,
             refusal=refusal,
             allowed_factories=self.allowed_factories,
@@ -349,11 +354,9 @@ class AxOptimizeOperator(SettlesTrialsMixin):
             except (SchedulerUnavailableError, TrackerUnavailableError) as unavailable:
                 error = unavailable
             if error is not None:
-                if is_final(error):
-                    raise error
                 patience.note_failure()
                 self.log.warning("Step %s in a row met an error: %s", patience.failures, error)
-                if patience.is_exhausted:
+                if is_final(error) or patience.is_exhausted:
                     raise error
                 time.sleep(patience.pause)
                 self.check_not_killed()
@@ -361,12 +364,11 @@ class AxOptimizeOperator(SettlesTrialsMixin):
             patience.note_answer()
             if step.finished is not None:
                 return result_of(self, context, loop, step.finished)
-            if step.changed:
+            if step.changed and (self.deferrable or not step.live):
                 continue
             if self.deferrable and not may_end_soon(step, self.poll_interval):
                 self._defer(context, loop, step)
-            left = self.poll_interval if step.until is None else step.until - time.time()
-            time.sleep(max(0.0, min(self.poll_interval, left)))
+            loop.await_end(step, self.poll_interval)
             self.check_not_killed()
 
     def _defer(self, context: Context, loop: Loop, step: Step) -> NoReturn:

@@ -37,7 +37,8 @@ def await_waiting(run: Scenario) -> Scenario:
 def assert_ended(run: Scenario) -> None:
     """Wait until nothing of it is open, by itself, and assert that its trials are given up and nothing was doubled."""
     run.await_settled()
-    assert run.statuses() == dict.fromkeys(range(2), "ABANDONED")
+    # An optimize task may have proposed another one ahead.
+    assert set(run.statuses().values()) == {"ABANDONED"}
     assert set(run.app_states()) == {"CANCELLED"}
     assert run.starts() == dict.fromkeys(range(2), 1)
 

@@ -52,7 +52,7 @@ def test_a_deferred_experiment_is_paused_resumed_extended_and_stopped(world: Wor
     patch(scenario, state="pause")
     scenario.let_go(0)
     scenario.let_go(1)
-    await_statuses(scenario, COMPLETED=2)
+    await_statuses(scenario, COMPLETED=2, CANDIDATE=1)  # that was proposed ahead
     # Both ends are recorded in the task, which defers again afterwards: without an app to wait for.
     scenario.await_task("optimize", "deferred", map_index=-1)
     assert len(scenario.started()) == 2

@@ -53,6 +53,7 @@ class Rig:
         run_id: str = "run",
         launcher: TorchXLauncher | None = None,
         component: str = COMPONENT,
+        propose_ahead: int | None = 0,
         **limits: Any,
     ) -> Loop:
         """Return the loop as a new process of the task makes it."""
@@ -76,6 +77,7 @@ class Rig:
             limits=Limits.load(**{"max_trials": 100, **limits}),
             trial_timeout=trial_timeout,
             policy=LostAppPolicy(seconds=0.0, polls=2),
+            propose_ahead=propose_ahead,
         )
 
     def app_of(self, index: int) -> tuple[str, dict[str, Any]]:

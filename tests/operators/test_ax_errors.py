@@ -23,8 +23,8 @@ NUMERICAL = [RuntimeError("CUDA error"), LinAlgError("Singular matrix"), NotPSDE
 SLEEP = "import time; time.sleep(600)"
 
 
-def fail_after_first_trial(monkeypatch: pytest.MonkeyPatch, store: ExperimentStore, error: Exception) -> None:
-    """Let Ax raise the error once the experiment has a trial."""
+def fail_after_first_trials(monkeypatch: pytest.MonkeyPatch, store: ExperimentStore, error: Exception) -> None:
+    """Let Ax raise the error once the experiment has trials: two fill the slots and are asked for together."""
     get_next_trials = Client.get_next_trials
 
     def propose(self: Client, **arguments: Any) -> Any:
@@ -53,32 +53,33 @@ def test_a_generating_task_is_tried_again(
 ) -> None:
     execute(AxCreateExperimentOperator(task_id="create", experiment=BOOTH))
     execute(AxGenerateTrialOperator(task_id="first", experiment_name="booth"))
-    fail_after_first_trial(monkeypatch, store, error)
+    fail_after_first_trials(monkeypatch, store, error)
     with pytest.raises(type(error)) as caught:
         execute(AxGenerateTrialOperator(task_id="second", experiment_name="booth"), max_tries=1)
     assert not isinstance(caught.value, AirflowFailException)
 
 
 @pytest.mark.parametrize("error", NUMERICAL, ids=lambda error: type(error).__name__)
-def test_the_live_app_goes_on_with_the_next_try_and_ends_with_the_last(
+def test_the_live_apps_go_on_with_the_next_try_and_end_with_the_last(
     execute: Execute, components: Any, monkeypatch: pytest.MonkeyPatch, store: ExperimentStore, error: Exception
 ) -> None:
     component = components(SLEEP)
-    fail_after_first_trial(monkeypatch, store, error)
+    fail_after_first_trials(monkeypatch, store, error)
     with pytest.raises(type(error)):
         execute(optimize(component), max_tries=1)
-    (attempt,) = store.attempts("booth")
-    assert app_state(str(attempt.app_handle)) in ("PENDING", "RUNNING")
+    handles = [str(attempt.app_handle) for attempt in store.attempts("booth")]
+    assert len(handles) == 2
+    assert {app_state(handle) for handle in handles} <= {"PENDING", "RUNNING"}
     with pytest.raises(type(error)):
         execute(optimize(component), try_number=2, max_tries=1)
-    assert app_state(str(attempt.app_handle)) == "CANCELLED"
-    assert [trial.status for trial in store.trials("booth")] == ["ABANDONED"]
+    assert {app_state(handle) for handle in handles} == {"CANCELLED"}
+    assert [trial.status for trial in store.trials("booth")] == ["ABANDONED"] * 2
 
 
-def test_what_a_user_has_to_change_ends_the_task_and_its_app_at_once(
+def test_what_a_user_has_to_change_ends_the_task_and_its_apps_at_once(
     execute: Execute, components: Any, monkeypatch: pytest.MonkeyPatch, store: ExperimentStore
 ) -> None:
-    fail_after_first_trial(monkeypatch, store, UserInputError("the bounds"))
+    fail_after_first_trials(monkeypatch, store, UserInputError("the bounds"))
     with pytest.raises(AirflowFailException, match="the bounds"):
         execute(optimize(components(SLEEP)), max_tries=5)
-    assert [trial.status for trial in store.trials("booth")] == ["ABANDONED"]
+    assert [trial.status for trial in store.trials("booth")] == ["ABANDONED"] * 2

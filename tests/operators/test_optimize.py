@@ -205,8 +205,11 @@ def test_a_killed_task_leaves_its_apps_to_its_retry_and_ends_them_without_one(
     task = operator(component)
     handles: list[str] = []
 
+    def submitted() -> list[Any]:
+        return [run for run in store.open_attempts() if run.app_handle]
+
     def end_when_both_run() -> None:
-        both = wait_until(lambda: runs if len(runs := store.open_attempts()) == 2 and runs[1].app_handle else None)
+        both = wait_until(lambda: runs if len(runs := submitted()) == 2 else None)
         handles.extend(run.app_handle for run in both)
         os.kill(os.getpid(), signal.SIGUSR1)
 
@@ -245,7 +248,7 @@ def test_a_trial_that_is_being_recorded_when_airflow_kills_the_task_is_ended_wit
     monkeypatch.setattr(ExperimentStore, "add_trials", kill_and_add)
     with pytest.raises(AirflowException, match="Airflow ended this task"):
         execute(task, max_tries=0)
-    assert [trial.status for trial in store.trials("booth")] == ["ABANDONED"] * 2
+    assert [trial.status for trial in store.trials("booth")] == ["ABANDONED"] * 3
 
 
 def test_the_trigger_fires_when_it_is_time_to_look(execute: Execute, components: Any) -> None:
@@ -411,10 +414,10 @@ def test_a_cleared_task_that_runs_another_experiment_now_ends_what_it_left_in_th
         task = operator(component, experiment={**BOOTH, "name": name}, deferrable=True, poll_interval=4)
         with pytest.raises(TaskDeferred):
             execute(task, try_number=try_number, max_tries=try_number - 1)
-    assert [trial.status for trial in store.trials("before")] == ["ABANDONED", "ABANDONED"]
+    assert [trial.status for trial in store.trials("before")] == ["ABANDONED"] * 3
     assert "another experiment" in str(store.trials("before")[0].reason)
     assert store.open_attempts(experiment="before") == []
-    assert [trial.status for trial in store.trials("after")] == ["RUNNING", "RUNNING"]
+    assert [trial.status for trial in store.trials("after")] == ["RUNNING", "RUNNING", "CANDIDATE"]
     task.end_apps("the test is over", 10.0)
 
 
@@ -427,4 +430,4 @@ def test_live_apps_are_waited_for_before_options_that_do_not_fit_are_an_error(
     gate.touch()
     with pytest.raises(AirflowFailException, match="no_such_option"):
         execute(operator(component, scheduler_args={"no_such_option": 1}), try_number=2)
-    assert [trial.status for trial in store.trials("booth")] == ["COMPLETED", "COMPLETED"]
+    assert [trial.status for trial in store.trials("booth")] == ["COMPLETED", "COMPLETED", "ABANDONED"]

@@ -75,6 +75,10 @@ class Observer:
             for app_id, look in looks.items()
         }
 
+    def await_end(self, app_ids: Sequence[str], seconds: float) -> None:
+        """Return when any of the apps may have ended, after ``seconds`` at the latest. Most schedulers tell no end."""
+        time.sleep(seconds)
+
     def find(self, submission_key: str) -> str | None:
         """Return the id of the app that was submitted under the key, or None if there is none."""
         found = sorted(

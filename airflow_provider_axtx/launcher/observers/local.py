@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from airflow_provider_axtx.core.app_observation import UNSEEN, AppObservation
 from airflow_provider_axtx.core.errors import AppElsewhereError
+from airflow_provider_axtx.launcher.local_detached.awaiting import EndWatch
 from airflow_provider_axtx.launcher.local_detached.local_root import check_root
 from airflow_provider_axtx.launcher.local_detached.retention import remove_app, remove_rubbish
 from airflow_provider_axtx.launcher.log_sources import FileLog, LogSource
@@ -22,6 +24,10 @@ class LocalDetachedObserver(Observer):
     #: Whether what killed processes have left in the root was removed, once for each launcher.
     _is_tidy = False
 
+    @functools.cached_property
+    def _watch(self) -> EndWatch:
+        return EndWatch()
+
     def observe(self, app_ids: Sequence[str]) -> dict[str, AppObservation]:
         self._check_root()
         seen: dict[str, AppObservation | Exception] = self.scheduler.describe_many(app_ids)
@@ -31,6 +37,9 @@ class LocalDetachedObserver(Observer):
                 raise failures[0]
             raise unavailable(self.name, describe_error(failures[0])) from failures[0]
         return {app_id: look_again(str(one)) if isinstance(one, Exception) else one for app_id, one in seen.items()}
+
+    def await_end(self, app_ids: Sequence[str], seconds: float) -> None:
+        self._watch.wait((self.scheduler.directory(app_id) for app_id in app_ids), seconds)
 
     def find(self, submission_key: str) -> str | None:
         self._check_root()

@@ -15,6 +15,7 @@ def optimize(**settings: object) -> None:
         "experiment": experiment(),
         "max_trials": 4,
         "parallelism": 2,
+        "propose_ahead": 0,
         "poll_interval": 2,
         "retries": 0,
         "deferrable": True,
@@ -53,7 +54,8 @@ def broken_generator() -> None:
     optimize(
         experiment=experiment(factory="cases_strategies:broken"),
         allowed_factories=["cases_strategies:*"],
-        parallelism=4,
+        parallelism=3,
+        propose_ahead=1,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from airflow_provider_axtx.core.errors import DuplicateAppError, SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE
 from airflow_provider_axtx.launcher.local_detached import spawning
+from airflow_provider_axtx.launcher.local_detached.awaiting import EndWatch
 from tests.launcher.local_detached.harness import DEADLINE, Apps, fork, processes_with
 
 #: Killed at these, no supervisor has taken the app: it may and must be started again.
@@ -218,3 +221,19 @@ def test_one_process_forks_the_supervisors_of_all_submissions_and_may_be_lost(ap
     assert count(runs) == 5
     spawning._close()
     assert not processes_with(str(apps.root))
+
+
+def test_the_end_of_an_app_wakes_its_waiter(apps: Apps, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    for name in ("waits", "ends"):
+        apps.submit(name, f"read line < {gate}" if name == "ends" else "exec sleep 1000")
+        apps.until(name, "RUNNING")
+    watch, both = EndWatch(), [apps.scheduler.directory(name) for name in ("waits", "ends")]
+    gate.write_text("go\n")
+    watch.wait(both, DEADLINE)
+    assert apps.until("ends") == "SUCCEEDED"
+    before = time.monotonic()
+    watch.wait(both, 0.2)  # it wakes its waiter once
+    assert time.monotonic() - before >= 0.2
+    apps.scheduler.cancel("waits")

@@ -1,0 +1,254 @@
+"""The part of a loop that fills its slots: trials that wait for their app, then new ones."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_axtx.core.app_observation import AppObservation
+from airflow_provider_axtx.core.errors import (
+    ExperimentExistsError,
+    ExperimentPausedError,
+    InvalidInputError,
+    StoreConflictError,
+)
+from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.loop_facts import LoopFacts
+from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialRecord
+from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
+from airflow_provider_axtx.core.xcom import Trial
+from airflow_provider_axtx.lifecycle.attempts import recorded_end
+from airflow_provider_axtx.lifecycle.generate import TrialRequest
+from airflow_provider_axtx.lifecycle.loop_steering import SteeredLoop
+from airflow_provider_axtx.lifecycle.steering import asked_trials
+from airflow_provider_axtx.lifecycle.submit import AppRequest, check_app, submit_trial
+from airflow_provider_axtx.lifecycle.submit_new import NewApps
+from airflow_provider_axtx.lifecycle.task_trials import TaskTrials
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+
+if TYPE_CHECKING:
+    from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+
+log = logging.getLogger(__name__)
+
+_ENGINE = "airflow_provider_axtx.optimizer.engine"
+
+
+class FillingLoop(SteeredLoop):
+    """Base of ``Loop``."""
+
+    launcher: TorchXLauncher
+    task_key: str
+    identity: TaskIdentity
+    request: AppRequest
+    refusal: InvalidInputError | None
+    allowed_factories: Sequence[str] | None
+    on_attempt: Callable[[AttemptRecord], None]
+    propose_ahead: int | None
+    generating: Callable[[], AbstractContextManager[object]]
+    _changed: bool
+    _own: TaskTrials
+    _facts: LoopFacts | None
+    _refused_at: tuple[dict[str, int], int] | None
+    _checked_app: dict[str, Any] | None
+
+    def _read_facts(self) -> LoopFacts:
+        raise NotImplementedError
+
+    @property
+    def _spec(self) -> ExperimentSpec:
+        raise NotImplementedError
+
+    def _stop(self, reason: str) -> str:
+        raise NotImplementedError
+
+    def _fill(self) -> str | None:
+        """Submit what waits for it, then new trials, until no slot is free.
+
+        :return: why there is no further trial, once no app is live any more.
+        """
+        if not self._steering.may_start:
+            return None
+        self._run_again_by_hand()
+        asked = len(asked_trials(self._steering, self._trials_of_task().indexes))
+        while True:
+            own = self._trials_of_task()
+            free = self.limits.parallelism - len(own.live)
+            if free <= 0:
+                self._propose_ahead(own)
+                return None
+            if not self._may_submit_more(own):
+                return None
+            trials: list[TrialRecord] = []
+            refused = None
+            if asked:
+                # What users have asked for does not wait for what was proposed ahead.
+                trials, refused = self._generate(own, min(free, asked), 0)
+                asked = 0
+            trials = trials or own.unsubmitted()[:free]
+            if not trials:
+                # Without results to wait for, the next ones are asked for with these, which is cheaper.
+                trials, refused = self._generate(own, free, self._ahead if self._spec.ignores_results else 0)
+                if not trials:
+                    return refused
+            self._submit(trials[:free])
+
+    def _may_submit_more(self, own: TaskTrials) -> bool:
+        """Return whether the app fits those of the experiment's other trials; live apps go on before that is an error.
+
+        :raises ExperimentExistsError: when it does not, and no app is live any more.
+        """
+        if self._checked_app is not None and self._checked_app == self._read_facts().app:
+            return True
+        try:
+            if self.refusal is not None:
+                raise self.refusal
+            app = check_app(self.store, self.experiment, self.request, self.launcher.scheduler)
+        except (ExperimentExistsError, InvalidInputError) as error:
+            if not own.live:
+                raise
+            log.warning("%s No further trial is submitted; live apps are waited for.", error)
+            return False
+        self._checked_app, self._facts = app, replace(self._read_facts(), app=app)
+        return True
+
+    def _submit(self, trials: Sequence[TrialRecord]) -> None:
+        self._changed = True
+        new = [trial for trial in trials if trial.status == TrialStatus.CANDIDATE and not self._own.last_attempt(trial)]
+        if new:
+            self._submit_new(new)
+        for trial in trials:
+            if trial not in new:
+                self.check()
+                self._submit_again(trial)
+
+    def _submit_new(self, trials: Sequence[TrialRecord]) -> None:
+        apps = NewApps(
+            store=self.store,
+            launcher=self.launcher,
+            experiment=self.experiment,
+            uid=self._read_facts().uid,
+            request=self.request,
+            identity=self.identity,
+            backfill=self._spec.backfill_values,
+            check=self.check,
+            on_attempt=self._note_new_attempt,
+        )
+        try:
+            apps.submit(trials)
+        except StoreConflictError:
+            log.info("Another process works on one of the trials %s.", [trial.index for trial in trials])
+            self._note_change()
+        except Exception:
+            self._note_change()
+            raise
+
+    def _note_new_attempt(self, attempt: AttemptRecord) -> None:
+        status = TrialStatus.STAGED if attempt.app_handle is None else TrialStatus.RUNNING
+        if (trial := self._own.trial(attempt.trial_index)) is not None:
+            self._own.note_attempt(attempt, replace(trial, status=status))
+        self.on_attempt(attempt)
+
+    def _submit_again(self, trial: TrialRecord) -> None:
+        """Submit a trial that has an attempt already, in whatever state that is."""
+        travelling = Trial(self.experiment, trial.index, trial.arm_name, trial.parameters)
+        submit_trial(
+            self.store,
+            self.launcher,
+            travelling,
+            self.request,
+            self.identity,
+            on_attempt=self.on_attempt,
+            launcher_for=self._launcher_of,
+        )
+        self._note_change()
+        last = self.store.latest_attempt(self.experiment, trial.index)
+        if last is not None and last.finished_at is not None:
+            # Cancelled by another process before it could be submitted.
+            self._trials_of_task()
+            self._ends.record(last, recorded_end(last) or AppObservation("CANCELLED"))
+
+    @property
+    def _ahead(self) -> int:
+        """How many proposals are to be ready when a slot becomes free."""
+        if self.propose_ahead is not None:
+            return self.propose_ahead
+        if self._spec.ignores_results:
+            return self.limits.parallelism
+        # One trial at a time knows all results before it; that stays so.
+        return int(self.limits.parallelism > 1)
+
+    def _propose_ahead(self, own: TaskTrials) -> None:
+        """Have Ax propose trials for slots that become free later; they wait as trials without an attempt.
+
+        A result that arrives before they run does not replace them. A process that has not asked Ax for anything, as
+        one that only records an end and refills a slot from them, does not import it for this.
+        """
+        missing = self._ahead - len(own.unsubmitted())
+        is_sought = missing > 0 and _ENGINE in sys.modules and not self._spec.ignores_results
+        if is_sought and self._may_submit_more(own):
+            trials, _ = self._generate(own, 0, missing)
+            self._changed |= bool(trials)  # apps may have ended meanwhile
+
+    def _generate(self, own: TaskTrials, free: int, ahead: int) -> tuple[list[TrialRecord], str | None]:
+        """Return the next trials, or why there will be none any more; neither when Ax has to wait for results.
+
+        :param free: number of trials that can be submitted now.
+        :param ahead: number of further ones.
+        """
+        counts = own.counts
+        total = sum(counts.values())
+        limit = self._limits.max_trials
+        if total >= limit:
+            return [], None if own.live else f"max_trials: the experiment has {total} trials"
+        if (counts, self._steering.position) == self._refused_at:
+            # Nothing has changed since Ax had no trial to propose, so asking again would import Ax for nothing.
+            return [], None
+        if stop := self._global_stop(counts):
+            return [], self._stop(stop)
+        self.check()
+        try:
+            with self.generating():
+                trials, proposal = self._request.grant(free + ahead, own=own.indexes)
+        except ExperimentPausedError:
+            return [], None  # since this step has read what is wanted
+        if trials:
+            own.note_granted(trials)
+            crash_point("loop.after_generate")
+            return trials, None
+        finished, pending = proposal.finished, proposal.pending
+        self._refused_at = dict(counts), self._steering.position
+        log.info("No trial just now: %s", finished or pending)
+        in_flight = sum(number for status, number in counts.items() if not is_terminal_trial_status(status))
+        if own.live or (in_flight and not finished):
+            return [], None
+        return [], finished or f"Ax has no trial to propose, and none is in flight: {pending}"
+
+    @property
+    def _request(self) -> TrialRequest:
+        return TrialRequest(
+            self.store,
+            self.experiment,
+            self.task_key,
+            max_trials=self._limits.max_trials,
+            requested_by=self.identity,
+            first_slot=len(self._own.slots),
+            allowed_factories=self.allowed_factories,
+            check=self.check,
+            on_definition=self._forget_facts,
+        )
+
+    def _forget_facts(self) -> None:
+        self._facts = None
+
+    def _global_stop(self, counts: Mapping[str, int]) -> str | None:
+        if not counts.get("COMPLETED") or self._spec.global_stopping is None:
+            return None
+        from airflow_provider_axtx.optimizer import engine as optimizer
+
+        reason = optimizer.global_stop(self.store.snapshot(self.experiment))
+        return reason and f"global_stopping: {reason}"

@@ -1,0 +1,92 @@
+"""Proposals made ahead: recorded before a slot is free for them, run in their order, given up with the loop."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from airflow_provider_axtx.core.records import Proposal
+from airflow_provider_axtx.core.steering import Action, NewChange
+from airflow_provider_axtx.optimizer import engine as optimizer
+from tests.lifecycle.rig import SPEC, Rig, indexes, settled
+
+RANDOM: dict[str, Any] = {
+    **SPEC,
+    "generation": {"method": "random_search", "initialization_random_seed": 7, "random_seed": 7},
+}
+
+
+def test_a_freed_slot_takes_the_trial_that_was_proposed_ahead_without_ax(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert indexes(settled(rig.loop(parallelism=2, propose_ahead=None))) == [0, 1]
+    assert rig.statuses() == {0: "RUNNING", 1: "RUNNING", 2: "CANDIDATE"}
+    rig.end(1)
+    asked: list[int] = []
+    monkeypatch.setattr(optimizer, "propose", lambda _, n, **__: asked.append(n) or Proposal((), None, pending="later"))
+    # The next process of a deferred task, which has not imported Ax.
+    monkeypatch.delitem(sys.modules, optimizer.__name__)
+    resumed = rig.loop(parallelism=2, propose_ahead=None)
+    assert indexes(settled(resumed)) == [0, 2]
+    assert (asked, rig.statuses()) == ([], {0: "RUNNING", 1: "COMPLETED", 2: "RUNNING"})
+    rig.end(0)
+    assert indexes(settled(resumed)) == [2]
+    assert asked == [1]
+
+
+def test_what_was_proposed_ahead_ends_with_the_loop_and_counts_as_a_trial(rig: Rig) -> None:
+    loop = rig.loop(parallelism=2, propose_ahead=3, max_trials=4, max_failed_trials=1)
+    settled(loop)
+    assert rig.statuses() == {0: "RUNNING", 1: "RUNNING", 2: "CANDIDATE", 3: "CANDIDATE"}
+    rig.end(0, "FAILED")
+    settled(loop)
+    rig.end(1)
+    assert "max_failed_trials" in (settled(loop).finished or "")
+    assert rig.statuses() == {0: "FAILED", 1: "COMPLETED", 2: "ABANDONED", 3: "ABANDONED"}
+    assert rig.store.attempts("loop", 2) == rig.store.attempts("loop", 3) == []
+
+
+def test_random_search_is_proposed_ahead_in_any_case_and_stays_the_same(rig: Rig) -> None:
+    ahead = rig.loop(spec=RANDOM, propose_ahead=None, max_trials=4)
+    one_by_one = rig.loop(spec={**RANDOM, "name": "other"}, propose_ahead=0, max_trials=4)
+    assert indexes(settled(ahead)) == [0]
+    assert rig.statuses() == {0: "RUNNING", 1: "CANDIDATE"}
+    while settled(ahead).finished is None:
+        rig.end(next(index for index, status in rig.statuses().items() if status == "RUNNING"))
+    assert set(rig.statuses().values()) == {"COMPLETED"}
+    for number in range(1, 5):
+        one_by_one._request.grant(number, own=())
+    assert [t.parameters for t in rig.store.trials("other")] == [t.parameters for t in rig.store.trials("loop")]
+
+
+def test_a_trial_that_a_user_has_asked_for_runs_before_what_was_proposed_ahead(rig: Rig) -> None:
+    loop = rig.loop(parallelism=2, propose_ahead=1)
+    settled(loop)
+    rig.store.steer("loop", NewChange(Action.QUEUE_TRIAL, "1", "vera", "cli", arguments={"parameters": {"x": 0.125}}))
+    rig.end(0)
+    assert indexes(settled(loop)) == [1, 3]
+    assert (rig.store.trial("loop", 3).parameters, rig.store.trial("loop", 2).status) == ({"x": 0.125}, "CANDIDATE")
+
+
+@pytest.mark.parametrize("parallelism", [1, 4])
+def test_a_trial_costs_at_most_ten_transactions(rig: Rig, parallelism: int) -> None:
+    loop = rig.loop(parallelism=parallelism, propose_ahead=None, max_trials=8)
+    loop.step()
+    counted: list[int] = []
+
+    def count(_: Any) -> None:
+        counted.append(1)
+
+    sa.event.listen(rig.store._db._engine, "begin", count)
+    while (step := loop.step()).finished is None:
+        if not step.changed or step.live:
+            sa.event.remove(rig.store._db._engine, "begin", count)
+            for index in indexes(step):
+                rig.end(index)
+            sa.event.listen(rig.store._db._engine, "begin", count)
+    sa.event.remove(rig.store._db._engine, "begin", count)
+    assert set(rig.statuses().values()) == {"COMPLETED"}
+    assert len(counted) / 8 <= 10
