@@ -17,9 +17,23 @@ import warnings
 from benchmarks.harness import RESULTS, ROOT, Report, machine
 
 #: Each name is a module with a function ``run(quick) -> Report``.
-BENCHMARKS = ("store", "parse", "imports", "waiting", "local_scheduler", "memory", "page", "loop", "dag")
+BENCHMARKS = (
+    "store",
+    "parse",
+    "imports",
+    "waiting",
+    "local_scheduler",
+    "memory",
+    "page",
+    "loop",
+    "short",
+    "busy",
+    "long",
+    "regret_ahead",
+    "dag",
+)
 #: These take more than three minutes even with ``--quick``.
-NOT_QUICK = ("loop", "dag")
+NOT_QUICK = ("loop", "busy", "long", "regret_ahead", "dag")
 DOCS = ROOT / "docs" / "performance.md"
 _BEGIN, _END = "<!-- results -->\n", "<!-- end of results -->\n"
 

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from benchmarks import imports, parse, store, waiting
-from benchmarks.harness import Report, interleaved, timed
+from benchmarks.harness import Report, in_fresh_process, interleaved, timed
 from benchmarks.local_scheduler import Detached
 from benchmarks.memory import supervisors
 
@@ -100,6 +100,17 @@ def observed() -> Figures:
     }
 
 
+def loop(folder: Path) -> Figures:
+    """Count the store's transactions for each trial of an experiment of apps that take no time, one after the other."""
+    code = """
+import json, sys
+from pathlib import Path
+from benchmarks import short
+print(json.dumps(short.transactions(1, 6, Path(sys.argv[1]))))
+"""
+    return {"transactions for each trial of a loop": in_fresh_process(code, str(folder), AIRFLOW_HOME=str(folder))}
+
+
 def processes(folder: Path) -> Figures:
     """Count the processes behind running apps."""
     side = Detached(folder)
@@ -140,7 +151,9 @@ def _folder(parent: Path | None = None) -> Iterator[Path]:
 def measure() -> dict[str, Figures]:
     """Return all counts and ratios."""
     with _folder() as folder:
-        counts = queries(10, folder) | queries(1000, folder) | imported() | observed() | processes(folder)
+        counts = (
+            queries(10, folder) | queries(1000, folder) | imported() | observed() | loop(folder) | processes(folder)
+        )
     # A commit waits for the disk, and Ax's side does not: on a machine with a slow disk the ratio was 0.08, not 0.02.
     with _folder(_MEMORY if _MEMORY.is_dir() else None) as folder:
         return {"counts": counts, "ratios": ratios(folder)}

@@ -82,18 +82,28 @@ def experiment(name: str, seed: int) -> dict[str, Any]:
     }
 
 
-def optimize(name: str, seed: int, trials: int, *, parallelism: int = 1, slow: float = 0.0) -> Any:
+def optimize(
+    name: str,
+    seed: int,
+    trials: int,
+    *,
+    parallelism: int = 1,
+    slow: float = 0.0,
+    propose_ahead: int | None = None,
+    generation: dict[str, Any] | None = None,
+) -> Any:
     """Run an experiment with the operator in this process and return its store."""
     from airflow_provider_axtx.operators.ax import AxOptimizeOperator
 
     operator = AxOptimizeOperator(
         task_id=f"{name}-{seed}",
-        experiment=experiment(name, seed),
+        experiment={**experiment(name, seed), **({"generation": generation} if generation else {})},
         component=function,
         component_args={"name": name, "slow": slow},
         scheduler_args={"max_parallel": 2 * PARALLELISM},
         max_trials=trials,
         parallelism=parallelism,
+        propose_ahead=propose_ahead,
         poll_interval=0.05,
         deferrable=False,
     )
@@ -141,9 +151,9 @@ def utilisation(trials: int = 20, slow: float = 2.0) -> float:
     generating: list[tuple[float, float]] = []
     propose = optimizer.propose
 
-    def timed(*arguments: Any) -> Any:
+    def timed(*arguments: Any, **options: Any) -> Any:
         started = time.time()
-        proposal = propose(*arguments)
+        proposal = propose(*arguments, **options)
         generating.append((started, time.time()))
         return proposal
 

@@ -1,0 +1,125 @@
+"""What proposing ahead does to the best value that is found, at equal numbers of trials and four trials at a time.
+
+Sides: the operator without and with proposals ahead, Ax's Orchestrator at the same parallelism, and random search as
+the floor. Each run has a process of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import regret
+from benchmarks.harness import ROOT, Check, Report, Samples, Table
+
+AHEAD, ORCHESTRATOR = "operator, one ahead", "Ax Orchestrator"
+#: Seconds that the shortest app takes; the longest takes seven times this.
+SLOW = 0.2
+SEEDS = 10
+
+
+def through_the_operator(name: str, seed: int, ahead: int, *, random: bool = False) -> list[float]:
+    """Return the values of the operator's trials in order."""
+    generation = (
+        {"method": "random_search", "initialization_random_seed": seed, "random_seed": seed} if random else None
+    )
+    store = regret.optimize(
+        *(name, seed, regret.CHECKPOINTS[name][-1]),
+        parallelism=regret.PARALLELISM,
+        slow=SLOW,
+        propose_ahead=ahead,
+        generation=generation,
+    )
+    facts = store.snapshot(f"{name}-{seed}")
+    return [seen.mean for seen in facts.observations if seen.metric == "value"]
+
+
+def through_the_orchestrator(name: str, seed: int) -> list[float]:
+    """Return the values of the trials of Ax's Orchestrator in order."""
+    from ax.metrics.torchx import TorchXMetric
+    from ax.orchestration.orchestrator import Orchestrator, OrchestratorOptions
+    from ax.runners.torchx import TorchXRunner
+
+    from airflow_provider_axtx.optimizer.rebuild import configured_client, new_strategy
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
+
+    spec = ExperimentSpec.load(regret.experiment(name, seed))
+    _, experiment = configured_client(spec, spec.name)
+    with tempfile.TemporaryDirectory(prefix="axtx-bench-") as folder:
+        experiment.update_metric(TorchXMetric(name="value"))
+        experiment.runner = TorchXRunner(
+            tracker_base=f"{folder}/tracker",
+            component=regret.function,
+            component_const_params={"name": name, "slow": SLOW},
+            orchestrator="local_cwd",
+            cfg={"log_dir": f"{folder}/logs"},
+        )
+        options = OrchestratorOptions(
+            max_pending_trials=regret.PARALLELISM,
+            init_seconds_between_polls=0.05,
+            min_seconds_before_poll=0.05,
+            seconds_between_polls_backoff_factor=1.0,
+        )
+        Orchestrator(experiment, new_strategy(spec), options).run_n_trials(max_trials=regret.CHECKPOINTS[name][-1])
+        values = experiment.lookup_data().df
+        return [float(value) for value in values[values["metric_name"] == "value"].sort_values("trial_index")["mean"]]
+
+
+SIDES: dict[str, Callable[[str, int], list[float]]] = {
+    "operator, none ahead": functools.partial(through_the_operator, ahead=0),
+    AHEAD: functools.partial(through_the_operator, ahead=1),
+    ORCHESTRATOR: through_the_orchestrator,
+    "random search": functools.partial(through_the_operator, ahead=0, random=True),
+}
+
+
+def _in_own_process(side: str, name: str, seed: int) -> list[float]:
+    with tempfile.TemporaryDirectory(prefix="axtx-bench-") as folder:
+        environ = {**os.environ, "AIRFLOW_HOME": folder, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        answer = Path(folder, "answer.json")
+        command = [sys.executable, "-m", "benchmarks.regret_ahead", side, name, str(seed), str(answer)]
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{side} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        values: list[float] = json.loads(answer.read_text())
+        return values
+
+
+def run(quick: bool) -> Report:
+    """Measure all sides with the same seeds, in turns."""
+    report = Report("regret_ahead", quick)
+    table = Table(
+        f"Simple regret with {regret.PARALLELISM} trials at a time, over {1 if quick else SEEDS} seeds",
+        ["function", "trials", *SIDES],
+    )
+    for name, checkpoints in regret.CHECKPOINTS.items():
+        found: dict[str, list[list[float]]] = {side: [] for side in SIDES}
+        for seed in range(1 if quick else SEEDS):
+            for side in SIDES:
+                found[side].append(_in_own_process(side, name, seed))
+        for trials in checkpoints:
+            regrets = {side: [regret.regret(one, name, trials) for one in values] for side, values in found.items()}
+            samples = {
+                side: report.add(f"{name}, {trials} trials: {side}", Samples(tuple(r))) for side, r in regrets.items()
+            }
+            shown = [f"{statistics.median(r):.4f} ({min(r):.4f} to {max(r):.4f})" for r in regrets.values()]
+            table.rows.append([name, str(trials), *shown])
+            # Within the spread of the Orchestrator's own runs: medians of ten seeds vary more than the sides differ.
+            most = statistics.quantiles(regrets[ORCHESTRATOR], n=4)[2] if len(regrets[ORCHESTRATOR]) > 1 else 1e9
+            report.checks.append(
+                Check(f"median regret one ahead, {name}, {trials} trials", samples[AHEAD].median, most)
+            )
+    report.tables.append(table)
+    return report
+
+
+if __name__ == "__main__":
+    _, given_side, given_name, given_seed, answer_file = sys.argv
+    Path(answer_file).write_text(json.dumps(SIDES[given_side](given_name, int(given_seed))))
