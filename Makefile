@@ -22,7 +22,7 @@ help:
 	@echo "make test-js      lint and unit-test the page's JavaScript with Node 18 or newer and npm, which it installs (as root, on Debian)"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
 	@echo "make test-quality generation method \"quality\" with its extra, in an environment of its own"
-	@echo "make test-integrations  MLflow with a server of its own, KubernetesPodOperator as the trial"
+	@echo "make test-integrations  MLflow with a server of its own, Weights & Biases, KubernetesPodOperator as the trial"
 	@echo "make screenshots  the pictures in docs/images, from the running product"
 	@echo "make pictures     each view of the page, light and dark, wide and narrow, of odd experiments, in build/pictures"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
@@ -109,7 +109,7 @@ engines-mysql: $(STAMP)
 test-quality: $(STAMP)
 	tests/engines/quality.sh $(BIN)/python
 
-# MLflow is not part of the environment, as little as "quality".
+# Neither MLflow nor Weights & Biases is part of the environment.
 test-integrations: $(STAMP)
 	tests/engines/integrations.sh $(BIN)/python
 

@@ -78,6 +78,27 @@ def _options() -> dict[str, Any]:
                 "example": "True",
                 "default": "False",
             },
+            "wandb_dir": {
+                "description": (
+                    "Folder in which each experiment is recorded as offline runs of Weights & Biases, for wandb sync: "
+                    "a group for it, and in it a run for each attempt of a trial. Needs the extra wandb, and the same "
+                    "folder on every worker."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "/shared/wandb",
+                "default": "",
+            },
+            "tensorboard_log_dir": {
+                "description": (
+                    "Log directory of TensorBoard in which each experiment is recorded as well, for the pages Scalars "
+                    "and HParams. Needs the extra tensorboard, and the same folder on every worker."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "/shared/tensorboard",
+                "default": "",
+            },
         },
     }
 

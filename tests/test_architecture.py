@@ -65,6 +65,8 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "openlineage": (),
     "optuna": ("integrations/",),
     "mlflow": ("launcher/mlflow_runs.py", "integrations/"),
+    "wandb": ("integrations/",),
+    "tensorboard": ("launcher/metric_files.py", "integrations/"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

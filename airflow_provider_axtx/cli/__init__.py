@@ -9,7 +9,7 @@ from airflow.cli.cli_config import ARG_OUTPUT, ARG_YES, ActionCommand, Arg, CLIC
 
 from airflow_provider_axtx.cli.convert import convert_command
 from airflow_provider_axtx.cli.export import export_command
-from airflow_provider_axtx.cli.mlflow import mlflow_command
+from airflow_provider_axtx.cli.recording import recording_commands
 from airflow_provider_axtx.cli.steering import steering_commands
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
@@ -106,7 +106,7 @@ def get_commands() -> list[CLICommand]:
                 ),
                 *steering_commands(_EXPERIMENT, _CONN_ID, _of),
                 convert_command(_of),
-                mlflow_command(_CONN_ID, _of),
+                *recording_commands(_CONN_ID, _of),
             ),
         )
     ]

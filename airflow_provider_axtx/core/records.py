@@ -255,6 +255,11 @@ class AttemptRecord:
         """Whether its trial may have checkpoints: they have not been removed, as far as is recorded."""
         return self.has_files and CHECKPOINT_REMOVED not in (self.lookup_options or {})
 
+    @property
+    def title(self) -> str:
+        """Its name within its experiment, in other tools."""
+        return f"trial {self.trial_index}" + ("" if self.number == 1 else f", attempt {self.number}")
+
     def __str__(self) -> str:
         return f"trial {self.trial_index} of {self.experiment!r}, attempt {self.number}"
 

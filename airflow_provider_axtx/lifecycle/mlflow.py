@@ -67,13 +67,13 @@ def _run_id(store: ExperimentStore, attempt: AttemptRecord, tracking_uri: str | 
 
     runs = MlflowRuns(tracking_uri)
     name, uid = attempt.experiment, store.uid(attempt.experiment)
-    place = runs.experiment_id(mlflow_experiment(store, name))
+    place = runs.experiment_id(project_of(store, name))
     parent = runs.ensure(place, uid, name, {"axtx.experiment": name}, attempt.requested_at)
     return attempt_run(runs, place, parent.info.run_id, attempt)
 
 
-def mlflow_experiment(store: ExperimentStore, experiment: str) -> str:
-    """Return the name of the MLflow experiment with an experiment's runs: the DAG that it belongs to."""
+def project_of(store: ExperimentStore, experiment: str) -> str:
+    """Return the name of the MLflow experiment, or the project elsewhere, with an experiment's runs: its DAG."""
     return store.ownership(experiment).dag_id or "airflow"
 
 
@@ -82,7 +82,6 @@ def attempt_run(runs: MlflowRuns, place: str, parent_run_id: str, attempt: Attem
 
     :param place: id of the MLflow experiment.
     """
-    again = "" if attempt.number == 1 else f", attempt {attempt.number}"
     task = attempt.identity
     tags = {
         _PARENT_TAG: parent_run_id,
@@ -91,5 +90,5 @@ def attempt_run(runs: MlflowRuns, place: str, parent_run_id: str, attempt: Attem
         "axtx.attempt": str(attempt.number),
         **{f"airflow.{name}": getattr(task, name) for name in ("dag_id", "run_id", "task_id") if task.dag_id},
     }
-    run = runs.ensure(place, attempt.submission_key, f"trial {attempt.trial_index}{again}", tags, attempt.requested_at)
+    run = runs.ensure(place, attempt.submission_key, attempt.title, tags, attempt.requested_at)
     return str(run.info.run_id)

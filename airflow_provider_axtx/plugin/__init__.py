@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.sdk.plugins_manager import AirflowPlugin
 
-from airflow_provider_axtx.listeners import mlflow
+from airflow_provider_axtx.listeners import recording
 
 #: Where Airflow's API server mounts the page and its data.
 PREFIX = "/axtx"
@@ -31,7 +31,7 @@ class AxtxPlugin(AirflowPlugin):
     """Adds the page to Airflow's UI."""
 
     name = "axtx"
-    listeners = [mlflow]
+    listeners = [recording]
     fastapi_apps = [{"app": application, "url_prefix": PREFIX, "name": "Ax and TorchX experiments"}]
     # Relative addresses: Airflow may be served below a path, which its pages have as their base.
     external_views = [

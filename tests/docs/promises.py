@@ -10,6 +10,7 @@ PAGE = ROOT / "docs" / "how_we_know.md"
 _FAULTS = "tests/e2e/test_faults_airflow.py"
 _KILLS = "tests/faults/test_kills.py::test_nothing_is_lost_doubled_or_left"
 _SCRIPT = "tests/e2e/test_script_airflow.py::test_it_is_tuned"
+_RECORDED = ("test_a_killed_call_is_repaired_by_the_next", "test_processes_at_once_make_no_second_run")
 
 #: Words of the README, and the tests, benchmarks and commands that show them.
 SHOWN_BY: dict[str, tuple[str, ...]] = {
@@ -63,6 +64,12 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
         "tests/e2e/test_assets.py::test_the_callback_hears_of_new_best_trials_only",
         "tests/e2e/test_assets.py::test_metrics_come_from_task_processes_and_from_the_triggerer",
         "tests/e2e/test_assets.py::test_the_lineage_backend_hears_of_experiment_and_trials",
+    ),
+    "**Other trackers.**": (
+        *(f"tests/integrations/test_tensorboard.py::{name}" for name in _RECORDED),
+        *(f"tests/integrations/test_mlflow.py::{name}" for name in _RECORDED),
+        *(f"tests/integrations/test_wandb.py::{name}" for name in _RECORDED),
+        "make test-integrations",
     ),
     "**Notebooks.**": ("tests/optimizer/test_parity.py::test_separate_processes_propose_what_one_client_proposes",),
     "Every terminal status ends the sensor successfully": (

@@ -2,73 +2,34 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from airflow_provider_axtx.core.app_observation import AppObservation
-from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE
-from airflow_provider_axtx.core.records import AttemptRecord, Observation, Proposal, ProposedTrial, TrialEnd
+from airflow_provider_axtx.core.records import Observation, Proposal, ProposedTrial, TrialEnd
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from tests.integrations.material import (
+    AT_ONCE,
+    SPEC,
+    ended,
+    exit_code,
+    filled,
+    heard,
+    recorded,
+    warnings_of_listener,
+)
 from tests.store.material import begin
 
 pytestmark = pytest.mark.integrations
 
-AT_ONCE = "at-once"
-SPEC: dict[str, Any] = {
-    "parameters": [{"type": "range", "name": "x", "parameter_type": "float", "bounds": [0.0, 1.0]}],
-    "objective": "-loss",
-}
-
-
-def filled(url: str, name: str) -> ExperimentStore:
-    """Return a store with an experiment: a completed trial with a curve, one whose second attempt has failed."""
-    store = ExperimentStore(url)
-    store.create(name, ExperimentSpec.load({**SPEC, "name": name}).to_json())
-    trials = tuple(ProposedTrial(f"{i}_0", {"x": 0.5}, "Sobol", {}) for i in range(2))
-    store.add_trials(name, Proposal(trials, None), task_key="t", first_slot=0, expected_version=0)
-    curve = [Observation(0, "loss", 1 / (1 + step), step=float(step)) for step in range(3)]
-    ended(store, begin(store, name, 0), "SUCCEEDED", TrialEnd("COMPLETED", (*curve, Observation(0, "loss", 0.25))))
-    store.finish_attempt(begin(store, name, 1), "FAILED", "node lost", is_infrastructure_failure=True)
-    ended(store, begin(store, name, 1, expected_attempt=2), "FAILED", TrialEnd("FAILED"))
-    return store
-
-
-def ended(store: ExperimentStore, attempt: AttemptRecord, state: str, end: TrialEnd) -> None:
-    store.record_handle(attempt, f"local://torchx/{attempt.submission_key}")
-    store.end_attempt(attempt, AppObservation(state, "exit 1"), end)
-
-
-def mirrored(url: str, name: str, uri: str, armed: str = "") -> Any:
-    """Return a process that brings MLflow up to date, and is killed at the crash point."""
-    process = multiprocessing.get_context("fork").Process(target=_mirror, args=(url, name, uri, armed))
-    process.start()
-    return process
-
-
-def _mirror(url: str, name: str, uri: str, armed: str) -> None:
-    from airflow_provider_axtx.integrations.mlflow_mirror import mirror
-    from airflow_provider_axtx.launcher import mlflow_runs
-
-    if armed:
-        os.environ[ARMED_VARIABLE] = armed
-    if name != AT_ONCE:
-        mlflow_runs._ABANDONED_SECONDS = 2.0  # so that what a killed process has left is adopted soon
-    mirror(ExperimentStore(url), name, uri)
-
-
-def exit_code(process: Any) -> int | None:
-    process.join(300)
-    return process.exitcode
+TOOL = "MLflow"
 
 
 def runs_of(uri: str, name: str) -> list[Any]:
@@ -101,7 +62,8 @@ def assert_once(uri: str, name: str) -> None:
 
 
 def test_an_experiment_is_recorded_once_however_often(tmp_path: Path, mlflow_uri: str) -> None:
-    from airflow_provider_axtx.integrations.mlflow_mirror import Mirrored, mirror
+    from airflow_provider_axtx.integrations.mlflow_mirror import mirror
+    from airflow_provider_axtx.integrations.recording import Mirrored
 
     store = filled(f"sqlite:///{tmp_path}/s.db", "often")
     assert mirror(store, "often", mlflow_uri) == Mirrored("often", 3, 3)
@@ -123,18 +85,18 @@ def test_an_experiment_is_recorded_once_however_often(tmp_path: Path, mlflow_uri
 def test_a_killed_call_is_repaired_by_the_next(tmp_path: Path, mlflow_uri: str, point: str) -> None:
     url, name = f"sqlite:///{tmp_path}/s.db", f"killed-{point.replace(':', '-')}"
     filled(url, name)
-    assert exit_code(mirrored(url, name, mlflow_uri, point)) == -signal.SIGKILL
-    assert exit_code(mirrored(url, name, mlflow_uri)) == 0
+    assert exit_code(recorded(url, name, TOOL, mlflow_uri, point)) == -signal.SIGKILL
+    assert exit_code(recorded(url, name, TOOL, mlflow_uri)) == 0
     assert_once(mlflow_uri, name)
 
 
 def test_processes_at_once_make_no_second_run(tmp_path: Path, mlflow_uri: str) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
     filled(url, AT_ONCE)
-    processes = [mirrored(url, AT_ONCE, mlflow_uri) for _ in range(4)]
+    processes = [recorded(url, AT_ONCE, TOOL, mlflow_uri) for _ in range(4)]
     # MLflow refuses a parameter that another process writes at the same moment: that call fails, and the next repairs.
     assert 0 in [exit_code(process) for process in processes]
-    assert exit_code(mirrored(url, AT_ONCE, mlflow_uri)) == 0
+    assert exit_code(recorded(url, AT_ONCE, TOOL, mlflow_uri)) == 0
     assert_once(mlflow_uri, AT_ONCE)
 
 
@@ -191,23 +153,16 @@ def _delete(uri: str, run_id: str) -> None:
 def test_the_listener_records_the_experiments_of_its_dag_run_and_never_fails(
     tmp_path: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_axtx.hooks import installation
-    from airflow_provider_axtx.listeners import mlflow as listener
+    from airflow_provider_axtx.listeners import recording as listener
 
-    filled(f"sqlite:///{tmp_path}/s.db", "heard")
-    monkeypatch.setenv("AIRFLOW_CONN_AX_DEFAULT", f'{{"conn_type": "ax", "schema": "{tmp_path}/s.db"}}')
-    monkeypatch.setattr(installation, "installation_id", lambda: "")
-    monkeypatch.setenv("AIRFLOW__AXTX__MLFLOW_TRACKING_URI", mlflow_uri)
-    task = SimpleNamespace(ax_conn_id="ax_default")
-    ti = SimpleNamespace(task=task, dag_id="dag", run_id="manual__1")
+    ti = heard(tmp_path, monkeypatch, "MLFLOW_TRACKING_URI", mlflow_uri)
     listener.on_task_instance_success(None, ti)
     assert_once(mlflow_uri, "heard")
     monkeypatch.setenv("AIRFLOW__AXTX__MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setattr(listener, "DEADLINE_SECONDS", 0.5)
-    told: list[str] = []
-    monkeypatch.setattr(listener.log, "warning", lambda text, *_: told.append(text))
+    told = warnings_of_listener(monkeypatch)
     listener.on_task_instance_failed(None, ti, None)
-    assert told == [listener.NOT_UP_TO_DATE]
+    assert told == [(listener.NOT_UP_TO_DATE, TOOL)]
 
 
 def test_frames_are_written_as_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
