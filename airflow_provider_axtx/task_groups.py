@@ -65,7 +65,7 @@ def ax_trial_loop(
     timeout: float | timedelta = timedelta(days=7),
     deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
     trial_retries: int = 0,
-    fused: bool = False,
+    fused: bool | None = None,
     stream_logs: bool = False,
     results: Results | Templated[Mapping[str, Any]] = None,
     outlets: Sequence[Asset] = (),
@@ -83,9 +83,10 @@ def ax_trial_loop(
 ) -> TaskGroup:
     """Return a task group that tunes: rounds one after the other, the trials of a round in parallel.
 
-    Each round is *generate → submit → wait → complete*, with ``fused`` *generate → run*, and with ``body`` *generate →
-    start → body → complete*. The experiment is created (or resumed) first; a teardown ends whatever the DAG run leaves
-    behind. When Ax is finished early, the remaining rounds are skipped.
+    Each round is *generate → run*, where one task for each trial submits its app, waits for its end and completes the
+    trial. With ``fused=False`` these are the tasks *submit → wait → complete*, and with ``body`` *start → body →
+    complete*. The experiment is created (or resumed) first; a teardown ends whatever the DAG run leaves behind. When Ax
+    is finished early, the remaining rounds are skipped.
 
     :param group_id: id of the task group.
     :param experiment: the ``ExperimentSpec``, as for ``AxCreateExperimentOperator``.
@@ -115,9 +116,11 @@ def ax_trial_loop(
     :param timeout: seconds since its submission after which an app is cancelled.
     :param deferrable: wait in the triggerer.
     :param trial_retries: how often the same parameters are submitted again after an infrastructure failure. When it is
-        above 0, one task submits and waits: only it can submit again.
-    :param fused: one task ``run`` for each trial submits, waits and completes. A round then starts two tasks one after
-        the other instead of four, and is as restartable; submission, wait and completion share one log and one state.
+        above 0, one task submits and waits also with ``fused=False``: only it can submit again.
+    :param fused: whether one task ``run`` for each trial submits, waits and completes, or three tasks do. A round then
+        starts two tasks one after the other instead of four, and is as restartable; its log has a part for each of the
+        three steps. None is True, unless ``results`` is a template, which only a task that starts after the end of the
+        app can render.
     :param stream_logs: show the apps' output in the log of the tasks that wait for them.
     :param results: see ``AxCompleteTrialOperator``.
     :param outlets: of the completing tasks, see ``AxCompleteTrialOperator``.
@@ -165,6 +168,8 @@ def ax_trial_loop(
     }
     of_apps = {"fused": fused, "trial_retries": trial_retries, "stream_logs": stream_logs, "results": results}
     _check_body(body, {**submit, **of_apps})
+    if fused is None:
+        fused = not is_templated(results)
     wait = {
         "poke_interval": as_interval("poke_interval", poke_interval, "poll_interval", poll_interval),
         "timeout": timeout,

@@ -21,7 +21,7 @@ NOTHING = "nothing"
 #: DAGs that run without warm workers too. The others would take half an hour and show the same.
 COLD = ("loop", "optimize_deferrable")
 #: DAG -> the largest time per trial, in task starts, with warm workers; None means no limit.
-PROMISES = {"loop": None, "loop_deferrable": None, "loop_fused": 3.0, "optimize_deferrable": 1.5}
+PROMISES = {"loop": 3.5, "loop_deferrable": 3.5, "loop_in_steps": None, "optimize_deferrable": 1.5}
 
 
 def _when(task: dict[str, Any], field: str) -> float:

@@ -133,7 +133,7 @@ def form(browser: Browser) -> None:
 
 def links(browser: Browser, run: str) -> None:
     """The links on the page of a task."""
-    browser.open(f"/dags/tune_from_ui/runs/{quote(run)}/tasks/tune.round_0.wait/mapped/0/details")
+    browser.open(f"/dags/tune_from_ui/runs/{quote(run)}/tasks/tune.round_0.run/mapped/0/details")
     browser.button("Trial")
     save(browser, "links-light", height=520)
 

@@ -27,26 +27,31 @@ def test_rounds_follow_each_other_and_the_reaper_waits_for_all() -> None:
     assert set(dag.task_ids) == {
         "tune.create",
         "tune.reap",
-        *(f"tune.{name}" for k in (0, 1) for name in (f"generate_{k}", *(f"round_{k}.{s}" for s in STEPS))),
+        *(f"tune.{name}" for k in (0, 1) for name in (f"generate_{k}", f"round_{k}.run")),
     }
-    assert dag.get_task("tune.generate_1").upstream_task_ids == {"tune.round_0.complete"}
-    assert {"tune.round_0.complete", "tune.round_1.complete"} <= dag.get_task("tune.reap").upstream_task_ids
+    assert dag.get_task("tune.generate_1").upstream_task_ids == {"tune.round_0.run"}
+    assert {"tune.round_0.run", "tune.round_1.run"} <= dag.get_task("tune.reap").upstream_task_ids
     assert dag.get_task("tune.reap").is_teardown
     assert dag.get_task("tune.create").is_setup
 
 
-STEPS = ("submit", "wait", "complete")
+@pytest.mark.parametrize(
+    ("given", "tasks"),
+    [
+        ({}, {"run"}),
+        ({"results": {"booth_eval": "{{ 1 }}"}}, {"submit", "wait", "complete"}),
+        ({"results": {"booth_eval": "{{ 1 }}"}, "fused": True}, {"run"}),
+        ({"fused": False}, {"submit", "wait", "complete"}),
+        ({"fused": False, "trial_retries": 1}, {"run", "complete"}),
+    ],
+)
+def test_the_tasks_of_a_trial(given: dict[str, Any], tasks: set[str]) -> None:
+    dag, _ = loop(**given)
+    assert {task_id for task_id in dag.task_ids if "round_0" in task_id} == {f"tune.round_0.{name}" for name in tasks}
 
 
-def test_with_trial_retries_one_task_submits_and_waits() -> None:
-    dag, _ = loop(trial_retries=1)
-    assert {"tune.round_0.run", "tune.round_0.complete"} <= set(dag.task_ids)
-    assert "tune.round_0.submit" not in dag.task_ids
-
-
-def test_fused_one_task_submits_waits_and_completes() -> None:
-    dag, _ = loop(fused=True, trial_retries=1, results={"booth_eval": 1.0})
-    assert {task_id for task_id in dag.task_ids if "round_0" in task_id} == {"tune.round_0.run"}
+def test_one_task_submits_waits_and_completes() -> None:
+    dag, _ = loop(trial_retries=1, results={"booth_eval": 1.0})
     run = dag.get_task("tune.round_0.run")
     assert (run.complete, run.results, run.trial_retries) == (True, {"booth_eval": 1.0}, 1)
     assert dag.get_task("tune.generate_1").upstream_task_ids == {"tune.round_0.run"}
@@ -77,8 +82,8 @@ def test_templated_rounds_are_unrolled_to_their_maximum() -> None:
 def test_outlets_are_those_of_the_completing_tasks() -> None:
     asset = experiment_asset("booth")
     dag, _ = loop(outlets=[asset])
-    assert {task.task_id for task in dag.tasks if task.outlets} == {"tune.round_0.complete", "tune.round_1.complete"}
-    assert dag.get_task("tune.round_0.complete").outlets == [asset]
+    assert {task.task_id for task in dag.tasks if task.outlets} == {"tune.round_0.run", "tune.round_1.run"}
+    assert dag.get_task("tune.round_0.run").outlets == [asset]
 
 
 @pytest.mark.parametrize(("given", "rule"), [({}, "none_failed"), ({"trigger_rule": "all_success"}, "all_success")])
@@ -87,7 +92,7 @@ def test_the_best_is_asked_for_when_the_last_rounds_were_skipped(given: dict[str
     with dag:
         best = AxBestTrialOperator(task_id="best", experiment_name="booth", **given)
     group >> best
-    assert best.upstream_task_ids == {"tune.round_1.complete"}
+    assert best.upstream_task_ids == {"tune.round_1.run"}
     assert best.trigger_rule == rule
 
 

@@ -52,8 +52,8 @@ def loop_deferrable() -> None:
 
 
 @dag(schedule=None)
-def loop_fused() -> None:
-    _loop(deferrable=False, fused=True)
+def loop_in_steps() -> None:
+    _loop(deferrable=False, fused=False)
 
 
 @dag(schedule=None)
@@ -63,5 +63,5 @@ def optimize_deferrable() -> None:
     )
 
 
-for make in (nothing, loop, loop_deferrable, loop_fused, optimize_deferrable):
+for make in (nothing, loop, loop_deferrable, loop_in_steps, optimize_deferrable):
     make()

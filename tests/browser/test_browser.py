@@ -103,8 +103,8 @@ def test_from_the_form_to_a_trials_log(browser: Browser, env: AirflowEnv) -> Non
         browser.find("#trial-0").click()
         browser.find("#trial h2")
         assert "&trial=0" in browser.js("return window.parent.location.search")  # Airflow's own address
-        browser.find("#trial a.outer[href*='.submit']").click()
-    browser.wait(lambda: "/tasks/tune.round_0.submit/mapped/" in browser.driver.current_url, "the task's page")
+        browser.find("#trial a.outer[href*='.run']").click()
+    browser.wait(lambda: "/tasks/tune.round_0.run/mapped/" in browser.driver.current_url, "the task's page")
     browser.wait(lambda: "local_detached://" in browser.find("body").text, "the app handle in the log")
     assert not [line for line in browser.console() if "/axtx/" in line]
 
@@ -129,9 +129,7 @@ def test_operator_links_lead_to_the_trial(env: AirflowEnv, browser: Browser) -> 
     expected = {
         "tune.create": {"Experiment"},
         "tune.generate_0": {"Experiment"},
-        "tune.round_0.submit": {"Experiment", "Trial"},
-        "tune.round_0.wait": {"Experiment", "Trial"},
-        "tune.round_0.complete": {"Experiment", "Trial"},
+        "tune.round_0.run": {"Experiment", "Trial"},
         "best": {"Experiment"},
     }
 
@@ -141,7 +139,7 @@ def test_operator_links_lead_to_the_trial(env: AirflowEnv, browser: Browser) -> 
         return links if {task: set(named) for task, named in links.items()} == expected else None
 
     links = poll(found, LONG, lambda: f"{expected}, not {[links_of(env, run, task) for task in expected]}")
-    for url in (links["tune.round_0.wait"]["Trial"], links["best"]["Experiment"]):
+    for url in (links["tune.round_0.run"]["Trial"], links["best"]["Experiment"]):
         browser.open(url.removeprefix(env.url))
         with browser.frame():
             assert browser.find("h1").text == "linked"

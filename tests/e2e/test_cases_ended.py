@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.cases]
 
 #: A task that waits for two apps: its id, the state in which it waits, the instances of it.
 WAITING = {
-    "ended_loop": ("tune.round_0.wait", "deferred", (0, 1)),
+    "ended_loop": ("tune.round_0.run", "deferred", (0, 1)),
     "ended_deferred_optimize": ("optimize", "deferred", (-1,)),
     "ended_poking_optimize": ("optimize", "running", (-1,)),
 }

@@ -14,9 +14,9 @@ pytestmark = [pytest.mark.airflow, pytest.mark.cases]
 
 #: The reap of the fast part, and the task that waits for the slow one, by DAG.
 TWO_PARTS = {
-    "two_loops": ("fast.reap", -1, "slow.round_0.wait", 0),
+    "two_loops": ("fast.reap", -1, "slow.round_0.run", 0),
     "loop_and_optimize": ("fast.reap", -1, "optimize", -1),
-    "nested_loops": ("outer_fast.fast.reap", -1, "outer_slow.slow.round_0.wait", 0),
+    "nested_loops": ("outer_fast.fast.reap", -1, "outer_slow.slow.round_0.run", 0),
 }
 
 
@@ -63,7 +63,7 @@ def test_a_cleared_reap_leaves_the_apps_of_the_next_loop_running(cases: World) -
     fast, slow = run.part("fast"), run.part("slow")
     fast.let_go()
     slow.await_starts(1)
-    run.await_task("slow.round_0.wait", "deferred")
+    run.await_task("slow.round_0.run", "deferred")
     cases.env.api.clear(run.dag_id, run.run_id, ["fast.reap"])
     poll(lambda: run.tries("fast.reap") == [2] or None, LONG, "the second try of the reap")
     run.await_task("fast.reap", "success", map_index=-1)

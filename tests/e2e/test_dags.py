@@ -93,8 +93,8 @@ def test_tune_digits_ends_with_the_best_and_a_final_fit(world: World) -> None:
     tasks = {task["task_id"]: task for task in world.env.api.request("GET", "/dags/tune_digits/tasks")["tasks"]}
     assert tasks["best"]["downstream_task_ids"] == ["final_fit"]
     assert tasks["tune.reap"]["downstream_task_ids"] == []
-    waits = sorted(task_id for task_id in tasks if task_id.endswith(".wait"))
-    assert waits == [f"tune.round_{number}.wait" for number in range(5)]
+    trials = sorted(task_id for task_id in tasks if "round_" in task_id)
+    assert trials == [f"tune.round_{number}.run" for number in range(5)]
 
 
 @pytest.mark.parametrize(

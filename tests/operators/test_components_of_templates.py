@@ -105,6 +105,6 @@ def test_a_mapped_component_is_judged_by_what_it_is_mapped_over() -> None:
 def test_a_loop_hands_its_list_to_every_task_that_needs_it() -> None:
     with DAG("dag", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
         ax_trial_loop("tune", BOOTH, "{{ params.c }}", 1, allowed_components=["utils.booth"], shared_with=["other"])
-    create, submit = dag.get_task("tune.create"), dag.get_task("tune.round_0.submit")
+    create, run = dag.get_task("tune.create"), dag.get_task("tune.round_0.run")
     assert (create.allowed_components, create.shared_with) == (("utils.booth",), ("other",))
-    assert submit.allowed_components == ("utils.booth",)
+    assert run.allowed_components == ("utils.booth",)

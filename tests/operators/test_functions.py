@@ -136,7 +136,7 @@ def test_single_tasks_and_the_loop_take_the_same_function(execute: Execute, stor
     arguments = tuned(train, objective="-loss", name="tuned", constants={"shift": 1.0})
     with DAG("looping", schedule=None) as dag:
         ax_trial_loop("tune", rounds=2, **arguments)
-    assert "tune.round_1.submit" in dag.task_ids
+    assert "tune.round_1.run" in dag.task_ids
     app = {name: arguments[name] for name in ("component", "component_args")}
     execute(AxCreateExperimentOperator(task_id="create", experiment=arguments["experiment"], **app))
     trial = execute(AxGenerateTrialOperator(task_id="generate", experiment_name="tuned"))
@@ -183,11 +183,11 @@ def test_a_loop_takes_a_function_with_its_search_space_and_objective() -> None:
     function = task.ax_trial(objective="-loss", component_args={"cpu": 2})(train).partial(shift=1.0)
     with DAG("looping", schedule=None) as dag:
         ax_trial_loop("tune", {"name": "tuned"}, function, rounds=1, component_args={"gpu": 1})
-    create, submit = dag.get_task("tune.create"), dag.get_task("tune.round_0.submit")
+    create, run = dag.get_task("tune.create"), dag.get_task("tune.round_0.run")
     assert create.experiment == tuned(train, objective="-loss", name="tuned", constants={"shift": 1.0})["experiment"]
-    given = submit.component_args
+    given = run.component_args
     assert (given["cpu"], given["gpu"], given["constants"]) == (2, 1, {"shift": 1.0})
-    assert (submit.component, create.component_args) == ("axtx.function", given)
+    assert (run.component, create.component_args) == ("axtx.function", given)
 
 
 @task.ax_trial(scheduler="slurm")

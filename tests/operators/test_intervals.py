@@ -32,7 +32,7 @@ def run(**given: Any) -> float:
 def loop(**given: Any) -> float:
     with DAG("loop", schedule=None) as dag:
         ax_trial_loop("tune", experiment=BOOTH, component="utils.booth", rounds=1, **given)
-    task: Any = dag.get_task("tune.round_0.wait")
+    task: Any = dag.get_task("tune.round_0.run")
     return float(task.partial_kwargs["poke_interval"] if hasattr(task, "partial_kwargs") else task.poke_interval)
 
 

@@ -68,6 +68,7 @@ def late_loop() -> None:
         rounds=1,
         component_args=app_args(),
         poke_interval=1,
+        fused=False,
         default_args=RETRY_SOON,
     )
 

@@ -23,8 +23,8 @@ NO_RETRY = {"retries": 0}
 
 
 def loop(**settings: object) -> None:
-    """A loop of one round."""
-    chosen = {"rounds": 1, "poke_interval": 2, "default_args": RETRY_SOON, **settings}
+    """A loop of one round, whose steps are tasks of their own."""
+    chosen = {"rounds": 1, "fused": False, "poke_interval": 2, "default_args": RETRY_SOON, **settings}
     ax_trial_loop("tune", experiment(), COMPONENT, component_args=app_args(), **chosen)
 
 
@@ -58,7 +58,7 @@ def deferred_loop() -> None:
 
 @dag(**DAG_SETTINGS)
 def fused_loop() -> None:
-    loop(fused=True)
+    loop(fused=None)
 
 
 @dag(**DAG_SETTINGS)

@@ -48,7 +48,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def loop(**wait: Any) -> None:
+def loop(*, fused: bool | None = False, **wait: Any) -> None:
     """Wire the loop that all fault tests run, with a way to wait."""
     ax_trial_loop(
         "tune",
@@ -60,6 +60,7 @@ def loop(**wait: Any) -> None:
         trials_per_round="{{ params.trials }}",
         poke_interval=1,
         timeout=900,
+        fused=fused,
         **wait,
     )
 
@@ -146,7 +147,7 @@ def changing() -> None:
 
 @dag(**SETTINGS)
 def fused_loop() -> None:
-    loop(fused=True)
+    loop(fused=None)
 
 
 def loaded() -> list[str]:
