@@ -19,6 +19,7 @@ from benchmarks.harness import RESULTS, ROOT, Report, machine
 #: Each name is a module with a function ``run(quick) -> Report``.
 BENCHMARKS = (
     "store",
+    "scale",
     "parse",
     "imports",
     "waiting",

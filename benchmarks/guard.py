@@ -19,13 +19,16 @@ from typing import Any
 
 import psutil
 import sqlalchemy as sa
+from airflow.sdk import DAG
 
 from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.task_groups import ax_trial_loop
 from benchmarks import imports, parse, store, waiting
 from benchmarks.harness import Report, in_fresh_process, interleaved, timed
 from benchmarks.local_scheduler import Detached
 from benchmarks.memory import supervisors
+from tests.lifecycle.rig import Rig
 
 BASELINE = Path(__file__).with_name("baseline.json")
 #: A ratio of two times varies between runs and machines. A ratio that doubles shows a change of the code.
@@ -111,6 +114,50 @@ print(json.dumps(short.transactions(1, 6, Path(sys.argv[1]))))
     return {"transactions for each trial of a loop": in_fresh_process(code, str(folder), AIRFLOW_HOME=str(folder))}
 
 
+#: A process of a deferred optimize task: takes steps until one changes nothing, prints which heavy libraries it has.
+_STEPS_OF_LOOP = """
+import json, sys
+from pathlib import Path
+from tests.lifecycle.rig import SPEC, Rig, settled
+rig, spec = Rig(Path(sys.argv[1])), {**SPEC, "early_stopping": {"type": "successive_halving", "min_resource": 1}}
+step = settled(rig.loop(spec=spec, parallelism=2, propose_ahead=None))
+assert len(step.live) == 2, step
+print(json.dumps(sorted({"ax", "botorch", "torch", "pandas"} & set(sys.modules))))
+"""
+
+
+def resumed(folder: Path) -> Figures:
+    """Count the heavy libraries that a deferred optimize task imports when it goes on, by what has resumed it."""
+    folder.mkdir()
+    rig = Rig(folder)
+
+    def take_steps() -> list[str]:
+        found: list[str] = in_fresh_process(_STEPS_OF_LOOP, str(folder))
+        return found
+
+    # Otherwise the figures below would show nothing.
+    assert "ax" in take_steps(), "the first step asks Ax for trials"
+    found = {"time": len(take_steps())}
+    rig.report(0, 1, 0.5)
+    found["progress"] = len(take_steps())
+    assert [seen.step for seen in rig.store.snapshot("loop").observations] == [1.0], "the progress was read"
+    rig.end(1)
+    found["an end, and a trial proposed ahead"] = len(take_steps())
+    assert rig.statuses() == {0: "RUNNING", 1: "COMPLETED", 2: "RUNNING"}, rig.statuses()
+    return {f"heavy libraries loaded by a task resumed by {why}": number for why, number in found.items()}
+
+
+def task_starts() -> Figures:
+    """Count the tasks that start one after the other in a loop of one round until its trial is complete."""
+    with DAG("one_round", schedule=None) as dag:
+        ax_trial_loop("tune", store.SPEC, "utils.booth")
+
+    def depth(task_id: str) -> int:
+        return 1 + max(map(depth, dag.get_task(task_id).upstream_task_ids), default=0)
+
+    return {"task starts of a loop of one round": depth("tune.round_0.run")}
+
+
 def processes(folder: Path) -> Figures:
     """Count the processes behind running apps."""
     side = Detached(folder)
@@ -154,6 +201,7 @@ def measure() -> dict[str, Figures]:
         counts = (
             queries(10, folder) | queries(1000, folder) | imported() | observed() | loop(folder) | processes(folder)
         )
+        counts |= resumed(folder / "rig") | task_starts()
     # A commit waits for the disk, and Ax's side does not: on a machine with a slow disk the ratio was 0.08, not 0.02.
     with _folder(_MEMORY if _MEMORY.is_dir() else None) as folder:
         return {"counts": counts, "ratios": ratios(folder)}

@@ -143,7 +143,7 @@ def _complete_one(client: Any, index: int) -> None:
 
 
 @contextmanager
-def _postgres() -> Iterator[Callable[[], str] | None]:
+def postgres_databases() -> Iterator[Callable[[], str] | None]:
     """Yield a function that creates an empty PostgreSQL database and returns its URL, or None without PostgreSQL."""
     from tests.engines.postgres import PostgresServer, find_programs
 
@@ -172,7 +172,7 @@ def run(quick: bool) -> Report:
     )
     report.tables.append(table)
     with ExitStack() as stack:
-        new_database = stack.enter_context(_postgres())
+        new_database = stack.enter_context(postgres_databases())
         for size in sizes:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="axtx-bench-")))
             table.rows.append(_measure(report, size, folder, new_database, with_ax=size <= ax_limit))

@@ -38,7 +38,7 @@ def nothing() -> None:
 
 
 def _loop(**options: Any) -> None:
-    ax_trial_loop("tune", experiment=EXPERIMENT, rounds=TRIALS, poke_interval=0.1, **APP, **options)
+    ax_trial_loop("tune", experiment=EXPERIMENT, poke_interval=0.1, **APP, **{"rounds": TRIALS, **options})
 
 
 @dag(schedule=None)
@@ -57,11 +57,16 @@ def loop_in_steps() -> None:
 
 
 @dag(schedule=None)
+def one_round() -> None:
+    _loop(rounds=1)
+
+
+@dag(schedule=None)
 def optimize_deferrable() -> None:
     AxOptimizeOperator(
         task_id="optimize", experiment=EXPERIMENT, max_trials=TRIALS, poll_interval=0.1, deferrable=True, **APP
     )
 
 
-for make in (nothing, loop, loop_deferrable, loop_in_steps, optimize_deferrable):
+for make in (nothing, loop, loop_deferrable, loop_in_steps, one_round, optimize_deferrable):
     make()
