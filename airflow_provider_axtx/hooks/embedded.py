@@ -11,12 +11,11 @@ from pathlib import Path
 
 from airflow.sdk import conf
 
+from airflow_provider_axtx.hooks.executors import remote_executors
 from airflow_provider_axtx.hooks.home import axtx_home
 
 log = logging.getLogger(__name__)
 
-#: Executors that run the tasks on the machine of the scheduler.
-_LOCAL_EXECUTORS = ("LocalExecutor", "SequentialExecutor")
 #: Airflow's database drivers, SQLite's excepted.
 _SERVER_DRIVERS = ("psycopg2", "psycopg", "asyncpg", "MySQLdb", "pymysql", "aiomysql")
 
@@ -87,10 +86,8 @@ def warn_about_embedded_store() -> None:
 
 def _several_machines() -> str | None:
     """Return what shows that this deployment may run on several machines, or None."""
-    executors = [name.strip().rpartition(".")[2] for name in conf.get("core", "executor", fallback="").split(",")]
-    remote = [name.rpartition(":")[2] for name in executors if name and not name.endswith(_LOCAL_EXECUTORS)]
-    if remote or os.environ.get("AIRFLOW_IS_K8S_EXECUTOR_POD"):
-        return f"This Airflow uses the executor {', '.join(remote) or 'KubernetesExecutor'}"
+    if remote := remote_executors():
+        return f"This Airflow uses the executor {', '.join(remote)}"
     scheme = conf.get("database", "sql_alchemy_conn", fallback="").partition(":")[0].partition("+")[0]
     if scheme in ("postgres", "postgresql", "mysql", "mariadb"):
         return f"Airflow's own database is {scheme}, not SQLite"

@@ -36,6 +36,7 @@ from airflow_provider_axtx.operators._app_request import AppRequestMixin
 from airflow_provider_axtx.operators._completing import complete_from_task
 from airflow_provider_axtx.operators._foreign import allowed_component, recorded_trial
 from airflow_provider_axtx.operators._metrics import count_trial
+from airflow_provider_axtx.operators._new_trials import warn_of_other_hosts
 from airflow_provider_axtx.operators._scope import task_scope
 from airflow_provider_axtx.operators._steering import as_users_want
 from airflow_provider_axtx.operators._templates import TypedTemplatesMixin
@@ -154,6 +155,7 @@ class _SubmitTrialMixin(AppRequestMixin):
         launcher = self.torchx_hook.get_launcher(
             str(self.scheduler) if is_given(self.scheduler) else None, as_object("scheduler_args", self.scheduler_args)
         )
+        warn_of_other_hosts(self, launcher.scheduler)
         trial = recorded_trial(self.ax_hook.store, self.trial, identity.dag_id)
         with as_users_want(self):
             submitted = submit_trial(
