@@ -4,25 +4,46 @@ from __future__ import annotations
 
 from typing import Any
 
-_NAME = "Ax and TorchX"
 _PACKAGE = "airflow_provider_axtx"
+#: How-to guides in the documentation, by integration.
+_GUIDES = {
+    "Ax": ["parallel", "warm_start", "early_stopping", "nightly", "steer", "explain", "retention"],
+    "TorchX": ["scripts", "functions", "slurm", "kubernetes", "checkpoints", "killing"],
+}
 
 
-def _modules(*names: str) -> list[dict[str, Any]]:
-    return [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.{name}" for name in names]}]
+def _modules(ax: tuple[str, ...] = (), torchx: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    return [
+        {"integration-name": integration, "python-modules": [f"{_PACKAGE}.{name}" for name in names]}
+        for integration, names in (("Ax", ax), ("TorchX", torchx))
+        if names
+    ]
+
+
+def _integration(name: str, url: str) -> dict[str, Any]:
+    return {
+        "integration-name": name,
+        "external-doc-url": url,
+        "how-to-guide": [f"/docs/howto/{page}.md" for page in _GUIDES[name]],
+        "logo": "/docs/images/logo.svg",
+        "tags": ["software", "machine-learning"],
+    }
 
 
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata in the form of Airflow's ``provider_info.schema.json``."""
     return {
         "package-name": "airflow-provider-axtx",
-        "name": _NAME,
+        "name": "Ax and TorchX",
         "description": "Hyperparameter and black-box optimization: Ax proposes parameters, TorchX runs the trials.",
-        "integrations": [{"integration-name": _NAME, "external-doc-url": "https://ax.dev", "tags": ["software"]}],
-        "operators": _modules("operators.ax", "operators.torchx"),
-        "sensors": _modules("sensors.torchx"),
-        "hooks": _modules("hooks.ax", "hooks.torchx"),
-        "triggers": _modules("triggers.trial"),
+        "integrations": [
+            _integration("Ax", "https://ax.dev"),
+            _integration("TorchX", "https://pytorch.org/torchx"),
+        ],
+        "operators": _modules(ax=("operators.ax",), torchx=("operators.torchx",)),
+        "sensors": _modules(torchx=("sensors.torchx",)),
+        "hooks": _modules(ax=("hooks.ax",), torchx=("hooks.torchx",)),
+        "triggers": _modules(ax=("triggers.optimize",), torchx=("triggers.trial",)),
         "notifications": [f"{_PACKAGE}.notifications.new_best.NewBestTrialNotifier"],
         "asset-uris": [
             {
@@ -140,7 +161,7 @@ def _torchx_connection() -> dict[str, Any]:
             },
             "scheduler_args": {
                 "label": "Scheduler options",
-                "schema": {"type": ["string", "null"]},
+                "schema": {"type": ["string", "null"], "format": "json"},
                 "description": 'Run options as a JSON object, for example {"partition": "gpu"}.',
             },
             "tracker_base": {
@@ -155,7 +176,7 @@ def _torchx_connection() -> dict[str, Any]:
             },
             "prices": {
                 "label": "Prices",
-                "schema": {"type": ["string", "null"]},
+                "schema": {"type": ["string", "null"], "format": "json"},
                 "description": 'What an hour costs, as a JSON object: {"cpu_hour": 0.04, "gpu_hour": 2.5}.',
             },
         },

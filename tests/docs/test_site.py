@@ -52,7 +52,8 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def test_every_picture_is_shown_and_small() -> None:
-    text = "".join(page.read_text() for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    shown = [ROOT / "README.md", ROOT / "mkdocs.yml", *(ROOT / "docs").rglob("*.md")]
+    text = "".join(page.read_text() for page in shown)
     pictures = list((ROOT / "docs" / "images").iterdir())
     assert pictures
     assert [picture.name for picture in pictures if f"images/{picture.name}" not in text] == []
