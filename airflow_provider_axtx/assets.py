@@ -41,6 +41,15 @@ def experiment_asset(
     As an outlet of ``AxCompleteTrialOperator`` it gets one event for each COMPLETED trial; of ``AxBestTrialOperator``
     one for each result. The event's ``extra`` is what ``trial_extra`` returns.
 
+    ```python
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.assets import experiment_asset
+
+    with DAG("deploy", schedule=[experiment_asset("my-experiment")]):
+        BashOperator(task_id="deploy", bash_command="echo deploying")
+    ```
+
     :param name: name of the experiment. Airflow does not render templates here: if each DAG run has an experiment of
         its own, choose one name for all of them; the event's ``extra`` names the experiment.
     :param ax_conn_id: connection of the experiment store.

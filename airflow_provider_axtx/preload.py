@@ -33,6 +33,12 @@ MODULES = (
 def preload() -> bool:
     """Import the modules that tasks need if this is the process from which an executor forks its tasks.
 
+    ```python
+    from airflow_provider_axtx.preload import preload
+
+    preload()
+    ```
+
     :return: whether this is such a process.
     """
     if not forks_tasks(sys.argv, _executor()):

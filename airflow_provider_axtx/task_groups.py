@@ -88,6 +88,21 @@ def ax_trial_loop(
     complete*. The experiment is created (or resumed) first; a teardown ends whatever the DAG run leaves behind. When Ax
     is finished early, the remaining rounds are skipped.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxBestTrialOperator
+    from airflow_provider_axtx.task_groups import ax_trial_loop
+
+    X = {"type": "range", "parameter_type": "float", "bounds": [-10, 10]}
+    EXPERIMENT = {"name": "booth", "parameters": [{"name": "x1", **X}, {"name": "x2", **X}], "objective": "-booth_eval"}
+
+    with DAG("loop"):
+        loop = ax_trial_loop(
+            "tune", experiment=EXPERIMENT, component="utils.booth", rounds=5, trials_per_round=4, deferrable=True
+        )
+        loop >> AxBestTrialOperator(task_id="best", experiment_name=EXPERIMENT["name"])
+    ```
+
     :param group_id: id of the task group.
     :param experiment: the ``ExperimentSpec``, as for ``AxCreateExperimentOperator``.
     :param component: TorchX component, as for ``TorchXSubmitTrialOperator``, or a function with ``@task.ax_trial``,

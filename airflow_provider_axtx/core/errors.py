@@ -6,6 +6,16 @@ from __future__ import annotations
 class AxtxError(Exception):
     """Base of all errors raised by this package.
 
+    ```python
+    from airflow_provider_axtx.core.errors import AxtxError
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
+
+    try:
+        ExperimentSpec.load({"name": "x", "parameters": [], "objective": "loss"})
+    except AxtxError as error:
+        print(error.message, error.fix)
+    ```
+
     :param message: what is wrong; names the field and the value.
     :param fix: what the reader should do about it.
     """

@@ -17,7 +17,19 @@ _EXAMPLE = "lr: Annotated[float, Range(1e-5, 1e-1, log=True)]"
 
 
 class Report(Protocol):
-    """What a function that is tuned gets under a parameter with this annotation: it reports progress."""
+    """What a function that is tuned gets under a parameter with this annotation: it reports progress.
+
+    ```python
+    from typing import Annotated
+
+    from airflow_provider_axtx.decorators import Range, Report
+
+    def train(lr: Annotated[float, Range(1e-5, 1e-1, log=True)], report: Report) -> float:
+        for epoch in range(10):
+            report(step=epoch, loss=lr / (epoch + 1))
+        return lr / 10
+    ```
+    """
 
     def __call__(self, *, step: float, **metrics: float) -> None:
         """Report metrics at a step, such as an epoch."""
@@ -26,6 +38,14 @@ class Report(Protocol):
 @dataclass(frozen=True)
 class Range:
     """All numbers between two bounds; the parameter's type, ``float`` or ``int``, is that of its annotation.
+
+    ```python
+    from typing import Annotated
+
+    from airflow_provider_axtx.decorators import Range
+
+    def train(lr: Annotated[float, Range(1e-5, 1e-1, log=True)], layers: Annotated[int, Range(1, 8)]) -> float: ...
+    ```
 
     :param low: the least value.
     :param high: the greatest value.
@@ -56,6 +76,14 @@ class Range:
 @dataclass(frozen=True, init=False)
 class Choice:
     """One of some values: ``Annotated[str, Choice("a", "b")]``. ``Literal["a", "b"]`` says the same.
+
+    ```python
+    from typing import Annotated
+
+    from airflow_provider_axtx.decorators import Choice
+
+    def train(kernel: Annotated[str, Choice("rbf", "linear")]) -> float: ...
+    ```
 
     :param values: the values, all of one type.
     :param ordered: whether their order means something; None leaves it to the type.
@@ -107,7 +135,10 @@ def read_function(
     try:
         hints = typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError) as error:
-        raise InvalidInputError(f"The annotations of {name} cannot be read: {error}.", fix="correct them.") from error
+        raise InvalidInputError(
+            f"The annotations of {name} cannot be read: {error}.",
+            fix="correct them, and import what they name at the top of the DAG file instead of inside a function.",
+        ) from error
     parameters: list[dict[str, Any]] = []
     missing, report = [], None
     for argument in inspect.signature(function).parameters.values():

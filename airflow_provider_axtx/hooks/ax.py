@@ -38,6 +38,13 @@ class AxHook(BaseHook):
 
     Without a connection ``ax_default`` the store is the SQLite file ``axtx/experiments.db`` in AIRFLOW_HOME.
 
+    ```python
+    from airflow_provider_axtx.hooks.ax import AxHook
+
+    best = AxHook("ax_default").get_best("my-experiment")
+    trials = AxHook("ax_default").get_frame("my-experiment")
+    ```
+
     :param ax_conn_id: a connection of type ``ax``, ``postgres``, ``mysql`` or ``sqlite``.
     """
 

@@ -67,6 +67,13 @@ class TorchXSettings:
 class TorchXHook(BaseHook):
     """Gives access to a TorchX scheduler. Works without any connection: then apps run on ``local_detached``.
 
+    ```python
+    from airflow_provider_axtx.hooks.torchx import TorchXHook
+
+    settings = TorchXHook("torchx_default").settings
+    print(settings.scheduler, settings.tracker_root)
+    ```
+
     :param torchx_conn_id: a connection of type ``torchx``.
     """
 

@@ -38,6 +38,24 @@ class NewBestTrialNotifier(BaseNotifier):
     ``message``. A notifier renders its own arguments with it:
     ``NewBestTrialNotifier(SmtpNotifier(to="me@example.org", subject="{{ new_best.message }}"))``.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.notifications.new_best import NewBestTrialNotifier
+    from airflow_provider_axtx.operators.ax import AxOptimizeOperator
+
+    X = {"type": "range", "parameter_type": "float", "bounds": [-10, 10]}
+    EXPERIMENT = {"name": "booth", "parameters": [{"name": "x1", **X}, {"name": "x2", **X}], "objective": "-booth_eval"}
+
+    with DAG("notify"):
+        AxOptimizeOperator(
+            task_id="optimize",
+            experiment=EXPERIMENT,
+            component="utils.booth",
+            max_trials=20,
+            on_success_callback=NewBestTrialNotifier(lambda context: print(context["new_best"]["message"])),
+        )
+    ```
+
     :param send: another notifier, or any callable that takes the context.
     :param message: Jinja template of ``new_best.message``.
     :raises InvalidInputError: when ``send`` cannot be called.

@@ -24,6 +24,14 @@ class AxAnalyzeOperator(BaseAxOperator):
     (importance of the parameters, slices, contours, cross-validation, best trial), ``AxHook(...).store.analyses(name)``
     Ax's cards as HTML and data. What users have asked for until now is carried out with it.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxAnalyzeOperator
+
+    with DAG("explain"):
+        AxAnalyzeOperator(task_id="analyze", experiment_name="my-experiment", ax_cards=False)
+    ```
+
     :param experiment_name: the experiment (templated).
     :param ax_cards: whether to compute Ax's own cards too, which takes as long again.
     :param allowed_factories: see ``AxCreateExperimentOperator``; what the store holds is checked again.

@@ -39,6 +39,15 @@ class AxAttachTrialsOperator(BaseAxOperator):
     trials are attached or none; a retry of the task attaches nothing more. Give one of ``trials``, ``table`` and
     ``from_experiment``.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxAttachTrialsOperator
+
+    with DAG("attach"):
+        known = [{"parameters": {"x1": 1.0, "x2": 3.0}, "results": {"booth_eval": 0.0}}]
+        AxAttachTrialsOperator(task_id="attach", experiment_name="my-experiment", trials=known)
+    ```
+
     :param experiment_name: the experiment (templated).
     :param trials: a list of ``{"parameters": {...}, "results": {...}, "baseline": false}``, one of them, or the JSON
         text of either (templated). ``results`` are ``{metric: mean}`` or ``{metric/mean: m, metric/sem: s}``; a trial

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import TriggerRule
 from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
 from airflow_provider_axtx.core.analysis import AnalysisPlan
@@ -14,7 +13,6 @@ from airflow_provider_axtx.core.errors import ExperimentPausedError, TrialsPendi
 from airflow_provider_axtx.core.inputs import (
     ComponentRef,
     Templated,
-    as_flag,
     as_int,
     as_object,
     given_or,
@@ -23,10 +21,9 @@ from airflow_provider_axtx.core.inputs import (
 )
 from airflow_provider_axtx.core.ownership import as_dag_ids
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators._completing import announce_best
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
 from airflow_provider_axtx.operators._definition import read_definition
-from airflow_provider_axtx.operators._foreign import allowed_component, own_experiment, readable_experiment
+from airflow_provider_axtx.operators._foreign import allowed_component, own_experiment
 from airflow_provider_axtx.operators._metrics import generation_timer
 from airflow_provider_axtx.operators._steering import reschedule_paused
 from airflow_provider_axtx.operators.analyze import AxAnalyzeOperator
@@ -42,6 +39,7 @@ from airflow_provider_axtx.operators.base import (
     definition_of,
     uncalled,
 )
+from airflow_provider_axtx.operators.best import AxBestTrialOperator
 from airflow_provider_axtx.operators.body import AxStartTrialOperator
 from airflow_provider_axtx.operators.complete import AxCompleteTrialOperator
 from airflow_provider_axtx.operators.maintenance import AxCleanupOperator, AxReapOperator
@@ -77,6 +75,18 @@ PENDING_SECONDS = 20.0
 
 class AxCreateExperimentOperator(BaseAxOperator):
     """Puts an experiment into the store.
+
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator
+
+    with DAG("create"):
+        AxCreateExperimentOperator(task_id="create", experiment={
+            "name": "parabola",
+            "parameters": [{"type": "range", "name": "x", "parameter_type": "float", "bounds": [-10, 10]}],
+            "objective": "-loss",
+        })
+    ```
 
     :param experiment: an ``ExperimentSpec``, a dict, a JSON string of it (templated), or the path of a YAML or JSON
         file. What is known of it when the DAG is parsed is checked then.
@@ -263,6 +273,17 @@ class _BaseGenerateOperator(BaseAxOperator):
 class AxGenerateTrialsOperator(_BaseGenerateOperator):
     """Generates trials; a retry of the task gets the same ones again.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxGenerateTrialsOperator
+    from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator
+
+    with DAG("generate_four"):
+        generate = AxGenerateTrialsOperator(task_id="generate", experiment_name="my-experiment", n=4)
+        run = TorchXRunTrialOperator.partial(task_id="run", component="utils.booth", complete=True)
+        run.expand(trial=generate.output)
+    ```
+
     :param experiment_name: the experiment (templated).
     :param n: number of trials (templated).
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
@@ -312,6 +333,16 @@ class AxGenerateTrialsOperator(_BaseGenerateOperator):
 class AxGenerateTrialOperator(_BaseGenerateOperator):
     """Generates one trial, and skips the rest of its chain when the experiment is finished.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxGenerateTrialOperator
+    from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator
+
+    with DAG("generate_one"):
+        generate = AxGenerateTrialOperator(task_id="generate", experiment_name="my-experiment", max_trials=20)
+        TorchXRunTrialOperator(task_id="run", trial=generate.output, component="utils.booth", complete=True)
+    ```
+
     :param experiment_name: the experiment (templated).
     :param max_trials: no further trial when the experiment has this many; None is no limit (templated).
     :param analyze: explain the experiment whenever so many further trials have completed; None is never (templated).
@@ -332,49 +363,3 @@ class AxGenerateTrialOperator(_BaseGenerateOperator):
         if not generation.trials:
             raise AirflowSkipException(f"Experiment {self.experiment_name!r} is finished: {generation.finished}")
         return generation.trials[0].to_json()
-
-
-class AxBestTrialOperator(BaseAxOperator):
-    """Returns the best trial of an experiment, or its Pareto frontier when it has several objectives.
-
-    Its default trigger rule is ``none_failed``.
-
-    :param experiment_name: the experiment (templated). The DAG file may name one of another DAG; a template may not,
-        unless its author shares it (``shared_with``).
-    :param use_model_predictions: judge by the model's prediction instead of the observation; fits a model.
-    :param allowed_factories: see ``AxCreateExperimentOperator``; a model of a stored strategy needs it.
-    :param ax_conn_id: connection of the experiment store.
-    :param outlets: an ``assets.experiment_asset(...)`` among them gets an event with the result.
-    :return: ``{trial_index, arm_name, parameters, metrics, checkpoint_dir}``, or a list of them for several objectives.
-    """
-
-    template_fields: Sequence[str] = ("experiment_name", "ax_conn_id")
-
-    def __init__(
-        self,
-        *,
-        experiment_name: Templated[str],
-        use_model_predictions: bool = False,
-        allowed_factories: Sequence[str] = (),
-        **kwargs: Any,
-    ) -> None:
-        # Behind a loop whose last rounds were skipped (it was finished early) there is a best trial all the same.
-        super().__init__(**{"trigger_rule": TriggerRule.NONE_FAILED, **kwargs})
-        self.experiment_name = experiment_name
-        self.use_model_predictions = as_flag("use_model_predictions", use_model_predictions)
-        self.allowed_factories = tuple(allowed_factories)
-        check_name_at_parse("experiment_name", experiment_name)
-        self.note_template("experiment_name", experiment_name)
-
-    @airflow_errors
-    def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
-        """Ask Ax for the best of what was observed."""
-        store = self.ax_hook.store
-        facts = store.snapshot(readable_experiment(self, store, context["ti"].dag_id))
-        from airflow_provider_axtx.optimizer import engine as optimizer  # only now: importing Ax is slow
-        from airflow_provider_axtx.spec.experiment import ExperimentSpec
-
-        best = optimizer.best(
-            facts, use_model_predictions=self.use_model_predictions, allowed_factories=self.allowed_factories
-        )
-        return announce_best(self, context, store, ExperimentSpec.from_store(facts.spec), best)

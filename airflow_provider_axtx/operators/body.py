@@ -51,6 +51,22 @@ class AxStartTrialOperator(BaseAxOperator):
     are skipped when the trial has its results already, or a user has stopped it. While a user has paused the
     experiment, the task is rescheduled.
 
+    ```python
+    from airflow.providers.standard.operators.bash import BashOperator
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import (
+        AxCompleteTrialOperator,
+        AxGenerateTrialOperator,
+        AxStartTrialOperator,
+    )
+
+    with DAG("body"):
+        generate = AxGenerateTrialOperator(task_id="generate", experiment_name="my-experiment")
+        start = AxStartTrialOperator(task_id="start", trial=generate.output)
+        train = BashOperator(task_id="train", bash_command=f"echo {start.output['x1']}")
+        AxCompleteTrialOperator(task_id="complete", trial=start.output, results={"booth_eval": train.output})
+    ```
+
     :param trial: the output of a generate task (templated).
     :param tracker_base: folder or fsspec URL in which the attempt gets a folder for results that its tasks write; None
         is the connection's ``tracker_base``, or a folder in AIRFLOW_HOME (templated).

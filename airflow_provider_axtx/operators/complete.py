@@ -26,6 +26,17 @@ class AxCompleteTrialOperator(EndOfBodyMixin, BaseAxOperator):
 
     A failed trial is data for Ax, not a failed pipeline: the task succeeds and says FAILED with the reason.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxCompleteTrialOperator, AxGenerateTrialOperator
+    from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator
+
+    with DAG("complete"):
+        generate = AxGenerateTrialOperator(task_id="generate", experiment_name="my-experiment")
+        run = TorchXRunTrialOperator(task_id="run", trial=generate.output, component="utils.booth")
+        AxCompleteTrialOperator(task_id="complete", run=run.output)
+    ```
+
     :param run: the output of the sensor or of ``TorchXRunTrialOperator`` (templated).
     :param trial: in place of ``run``, the output of ``AxStartTrialOperator``: the tasks between that task and this one
         have done the trial's work. When the last of them have failed, the trial is FAILED with the names and the log

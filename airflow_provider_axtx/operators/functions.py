@@ -178,6 +178,20 @@ def tuned(
 ) -> dict[str, Any]:
     """Return a function as the arguments ``experiment``, ``component`` and ``component_args``, for ``ax_trial_loop``.
 
+    ```python
+    from typing import Annotated
+
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.decorators import Range, tuned
+    from airflow_provider_axtx.task_groups import ax_trial_loop
+
+    def train(lr: Annotated[float, Range(1e-5, 1e-1, log=True)]) -> float:
+        return (lr - 0.01) ** 2
+
+    with DAG("tune_in_rounds"):
+        ax_trial_loop("tune", **tuned(train, objective="-loss", name="rounds"), rounds=3, trials_per_round=2)
+    ```
+
     :param function: the function, see ``AxOptimizeFunctionOperator``.
     :param objective: what to maximize, in terms of the metrics that the function returns.
     :param name: name of the experiment.

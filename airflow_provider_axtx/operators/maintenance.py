@@ -53,6 +53,14 @@ class AxReapOperator(_MaintenanceOperator):
     The DAG run of a DAG whose file was removed counts as running, as Airflow has it; ``airflow ax reap`` ends what it
     has left, too.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxReapOperator
+
+    with DAG("reap_hourly", schedule="@hourly"):
+        AxReapOperator(task_id="reap", retries=2)
+    ```
+
     :param torchx_conn_id: connection for attempts that do not say through which they were submitted (templated).
     :param ax_conn_id: connection of the experiment store (templated).
     :return: ``[{experiment, trial_index, trial_status, message}]`` of what was ended.
@@ -86,6 +94,14 @@ class AxCleanupOperator(_MaintenanceOperator):
     An experiment goes with its rows, the trackers of its attempts, and the folders and logs of their apps on
     ``local_detached`` and, below ``job_dir``, on Slurm. An experiment that is still used, or that has files which this
     worker cannot remove, is left with the reason.
+
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxCleanupOperator
+
+    with DAG("clean_up", schedule="@daily"):
+        AxCleanupOperator(task_id="cleanup", older_than="90d", keep_best=True)
+    ```
 
     :param older_than: how long an experiment must not have been used: a ``timedelta``, seconds, or a text such as
         ``90d`` (templated).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -33,7 +33,6 @@ from airflow_provider_axtx.core.inputs import (
     as_interval,
     as_object,
     as_seconds,
-    is_templated,
 )
 from airflow_provider_axtx.core.metric_sources import check_metrics
 from airflow_provider_axtx.core.ownership import as_dag_ids
@@ -45,6 +44,7 @@ from airflow_provider_axtx.operators._definition import definition_of_task
 from airflow_provider_axtx.operators._foreign import allowed_component
 from airflow_provider_axtx.operators._metrics import generation_timer
 from airflow_provider_axtx.operators._new_trials import launcher_of_new_trials
+from airflow_provider_axtx.operators._optimize_checks import check_optimize_at_parse
 from airflow_provider_axtx.operators._optimize_deferral import may_end_soon
 from airflow_provider_axtx.operators._optimize_result import result_of
 from airflow_provider_axtx.operators._retries import with_retries
@@ -52,12 +52,11 @@ from airflow_provider_axtx.operators.base import (
     airflow_errors,
     as_if_exists,
     as_on_change,
-    check_experiment_at_parse,
     definition_of,
     push_links,
     uncalled,
 )
-from airflow_provider_axtx.spec.limits import Limits, check_at_parse
+from airflow_provider_axtx.spec.limits import Limits
 from airflow_provider_axtx.triggers.timing import earliest_event
 
 if TYPE_CHECKING:
@@ -83,6 +82,19 @@ class AxOptimizeOperator(SettlesTrialsMixin):
     limit was raised. A retry, a Clear and another DAG run with the same experiment count what is there:
     ``max_trials`` is the experiment's, ``max_seconds`` counts from the task's first start. When the task fails for
     good, its live apps are cancelled.
+
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxOptimizeOperator
+
+    X = {"type": "range", "parameter_type": "float", "bounds": [-10, 10]}
+    EXPERIMENT = {"name": "booth", "parameters": [{"name": "x1", **X}, {"name": "x2", **X}], "objective": "-booth_eval"}
+
+    with DAG("optimize"):
+        AxOptimizeOperator(
+            task_id="optimize", experiment=EXPERIMENT, component="utils.booth", max_trials=20, parallelism=4
+        )
+    ```
 
     :param experiment: an ``ExperimentSpec``, a dict, a JSON string of it (templated), or the path of a YAML or JSON
         file. What is known of it when the DAG is parsed is checked then.
@@ -232,18 +244,7 @@ class AxOptimizeOperator(SettlesTrialsMixin):
         self.lost_app_policy = LostAppPolicy(
             as_seconds("grace_seconds", grace_seconds), as_int("grace_polls", grace_polls, minimum=1)
         )
-        self._check_at_parse()
-
-    def _check_at_parse(self) -> None:
-        check_experiment_at_parse(self.experiment, self.component, self.component_args)
-        check_at_parse(**{name: getattr(self, name) for name in _LIMITS})
-        checks: dict[str, Callable[[object], object]] = {"if_exists": as_if_exists, "on_change": as_on_change}
-        for name, check in {**checks, "analyze": AnalysisPlan.load}.items():
-            if not is_templated(getattr(self, name)):
-                check(getattr(self, name))
-        for name in ("component_args", "scheduler_args"):
-            if not is_templated(getattr(self, name)):
-                as_object(name, getattr(self, name))
+        check_optimize_at_parse(self, _LIMITS)
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any]:

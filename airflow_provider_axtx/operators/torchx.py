@@ -193,6 +193,17 @@ class TorchXSubmitTrialOperator(_SubmitTrialMixin):
 
     The parameters are those of ``_SubmitTrialMixin``.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
+    from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
+
+    with DAG("submit_and_wait"):
+        trial = "{{ ti.xcom_pull(task_ids='generate') }}"
+        submit = TorchXSubmitTrialOperator(task_id="submit", trial=trial, component="utils.booth")
+        TorchXTrialSensor(task_id="wait", run=submit.output)
+    ```
+
     :return: the run: the trial with ``attempt``, ``app_handle`` and ``tracker_base``.
     """
 
@@ -211,6 +222,15 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
     """Submits the app of a trial and waits for its end, in one task; with ``complete`` it records the outcome too.
 
     The parameters are those of ``TorchXSubmitTrialOperator`` and ``TorchXTrialSensor``.
+
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator
+
+    with DAG("run_trial"):
+        trial = "{{ ti.xcom_pull(task_ids='generate') }}"
+        TorchXRunTrialOperator(task_id="run", trial=trial, component="utils.booth", complete=True)
+    ```
 
     :param poke_interval: seconds between two polls of the app; ``poll_interval`` is the same.
     :param timeout: seconds since submission after which ``on_timeout`` applies.
@@ -301,6 +321,16 @@ class TorchXReapTrialsOperator(TypedTemplatesMixin):
 
     A trial whose app has succeeded is completed with its results; any other app is cancelled and its trial ABANDONED.
     Trials that were generated and never submitted are ABANDONED too.
+
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxGenerateTrialOperator
+    from airflow_provider_axtx.operators.torchx import TorchXReapTrialsOperator
+
+    with DAG("reaped"):
+        generate = AxGenerateTrialOperator(task_id="generate", experiment_name="my-experiment")
+        generate >> TorchXReapTrialsOperator(task_id="reap").as_teardown(setups=generate)
+    ```
 
     :param reason: recorded as the reason of the cancelled trials (templated).
     :param fail_with_tasks: fail, once everything is ended, when one of these tasks has failed; a task of a trial's body

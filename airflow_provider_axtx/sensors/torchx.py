@@ -25,6 +25,18 @@ class TorchXTrialSensor(WaitForTrialMixin, BaseSensorOperator):
 
     Any terminal status ends the sensor successfully, with the status in XCom: a failed trial is data for Ax.
 
+    ```python
+    from airflow.sdk import DAG
+    from airflow_provider_axtx.operators.ax import AxGenerateTrialOperator
+    from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
+    from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
+
+    with DAG("wait"):
+        generate = AxGenerateTrialOperator(task_id="generate", experiment_name="my-experiment")
+        submit = TorchXSubmitTrialOperator(task_id="submit", trial=generate.output, component="utils.booth")
+        TorchXTrialSensor(task_id="wait", run=submit.output, timeout=3600, deferrable=True)
+    ```
+
     :param run: the output of ``TorchXSubmitTrialOperator`` (templated).
     :param poke_interval: seconds between two polls of the app; ``poll_interval`` is the same.
     :param timeout: seconds since the app's submission after which ``on_timeout`` applies.

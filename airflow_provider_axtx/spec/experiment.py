@@ -46,6 +46,17 @@ from airflow_provider_axtx.spec.validation import problems_of
 class ExperimentSpec(Frozen):
     """The definition of an experiment.
 
+    ```python
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
+
+    spec = ExperimentSpec(
+        name="parabola",
+        parameters=[{"type": "range", "name": "x", "parameter_type": "float", "bounds": [-10, 10]}],
+        objective="-loss",
+        generation={"initialization_budget": 5, "random_seed": 1},
+    )
+    ```
+
     :param name: its name in the store; letters, digits and ``_ . : + @ = , ~ -`` and inner spaces, at most 100.
     :param description: free text.
     :param parameters: the search space; each an object with ``type`` ``range``, ``choice`` or ``derived``.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.docs.blocks import NOT_RUN
+from tests.docs.processes import run
 
 pytestmark = pytest.mark.docs
 
@@ -19,44 +17,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 #: The number of blocks on all pages that may be excluded with a reason.
 MAX_NOT_RUN = 2
-
-
-def page_environment(home: Path) -> dict[str, str]:
-    scripts = Path(sys.executable).parent
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # Without airflow.cfg every process would generate its own key.
-        "AIRFLOW__CORE__FERNET_KEY": "",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-        "PYTHONPATH": str(ROOT),
-        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-        "DOCS_ROOT": str(ROOT),
-        "DOCS_BIN": str(scripts),
-        "DOCS_PYTHON": sys.executable,
-    }
-
-
-def run(module: str, *arguments: str, home: Path, cwd: Path) -> str:
-    ended = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=cwd,
-        env=page_environment(home),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stdout[-8000:]
-    return ended.stdout
-
-
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("world") / "airflow"
-    home.mkdir()
-    run("tests.docs.world", home=home, cwd=home)
-    return home
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
