@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help install demo serve test test-all test-thorough test-quick test-airflow test-cases test-versions matrix test-js test-browser test-quality test-integrations screenshots pictures docs docs-test faults \
-	bench bench-quick bench-guard lint wheel-check clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
+	bench bench-quick bench-guard lint release-check release-record clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
@@ -34,7 +34,7 @@ help:
 	@echo "make bench        measure side by side with Ax, TorchX and submitit; bench-quick: in three minutes"
 	@echo "make bench-guard  counts and ratios that do not depend on the machine, against the committed baseline"
 	@echo "make lint         ruff and mypy"
-	@echo "make wheel-check  build the wheel and try it in an empty environment"
+	@echo "make release-check  build sdist and wheel, try both in empty environments, check licenses, API and changelog"
 	@echo "make clean        remove the environment, the demo's Airflow and caches"
 
 install: $(STAMP)
@@ -153,8 +153,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-wheel-check: $(STAMP)
-	scripts/wheel_check.sh $(BIN)/python
+# RELEASE=1: the changelog must have the date of the release.
+release-check: $(STAMP)
+	$(BIN)/python scripts/release/check.py $(if $(RELEASE),--release)
+
+# Run this after a release: the next one's changes are compared with it.
+release-record: $(STAMP)
+	PYTHONPATH=. $(BIN)/python scripts/release/api.py
 
 clean:
-	rm -rf $(VENV) node_modules .matrix .airflow build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) node_modules .matrix .release .airflow build dist .pytest_cache .mypy_cache .ruff_cache

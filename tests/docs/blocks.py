@@ -12,7 +12,8 @@ The language of a block and the title in its info string decide what happens:
 ``text``               output or a diagram; nothing happens
 =====================  ===================================================================================
 
-A block after ``<!-- not run: REASON -->`` does not run; Python is still compiled.
+A block after ``<!-- not run: REASON -->`` does not run; Python is still compiled. The line ``--8<-- "FILE"`` stands for
+the text of a file of the repository, as on the site.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from sybil.parsers.markdown.lexers import DirectiveInHTMLCommentLexer, RawFenced
 
 PRELUDE = Path(__file__).with_name("prelude.sh")
 NOT_RUN = "not run"
+ROOT = Path(__file__).parents[2]
 
 
 def run_python(example: Example, title: str | None) -> None:
@@ -191,8 +193,13 @@ def fences(document: Document) -> list[Region]:
     """Return every fenced block of a page."""
     found = list(RawFencedCodeBlockLexer(re.compile(r"(?P<info>[^\n]*)\n"))(document))
     for region in found:
-        region.parsed, region.evaluator = str(region.lexemes["source"]), evaluate
+        region.parsed, region.evaluator = with_files(str(region.lexemes["source"])), evaluate
     return found
+
+
+def with_files(source: str) -> str:
+    """Replace each line that names a file by the file's text."""
+    return re.sub(r'^--8<-- "(.+)"$', lambda line: (ROOT / line[1]).read_text(), source, flags=re.MULTILINE)
 
 
 def reasons(document: Document) -> list[Region]:
