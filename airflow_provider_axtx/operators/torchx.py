@@ -196,12 +196,10 @@ class TorchXSubmitTrialOperator(_SubmitTrialMixin):
     ```python
     from airflow.sdk import DAG
     from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
-    from airflow_provider_axtx.sensors.torchx import TorchXTrialSensor
 
-    with DAG("submit_and_wait"):
+    with DAG("submit"):
         trial = "{{ ti.xcom_pull(task_ids='generate') }}"
-        submit = TorchXSubmitTrialOperator(task_id="submit", trial=trial, component="utils.booth")
-        TorchXTrialSensor(task_id="wait", run=submit.output)
+        TorchXSubmitTrialOperator(task_id="submit", trial=trial, component="utils.booth")
     ```
 
     :return: the run: the trial with ``attempt``, ``app_handle`` and ``tracker_base``.
