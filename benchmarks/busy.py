@@ -35,7 +35,7 @@ def share(slots: int, trials: int, seconds: float, folder: Path) -> float:
         scheduler_args={"max_parallel": 2 * slots},
         max_trials=trials,
         parallelism=slots,
-        poll_interval=short.POLL_SECONDS,
+        poll_interval=short.WOKEN_SECONDS,
         deferrable=False,
     )
     context: Any = {"ti": TaskInstance("busy")}

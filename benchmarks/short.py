@@ -31,6 +31,8 @@ APP_SECONDS = 1.0
 SIZES = {8: (64, 1.15), 16: (160, 1.3), 32: (256, 2.0)}
 MAX_CPU_SECONDS = 0.025
 POLL_SECONDS = 0.1
+#: Seconds between two polls of the operator: the end of a local app wakes it in any case.
+WOKEN_SECONDS = 1.0
 OURS, AX = "AxOptimizeOperator", "Ax Orchestrator"
 
 
@@ -72,7 +74,7 @@ def through_the_operator(slots: int, trials: int, seconds: float, folder: Path) 
         scheduler_args={"max_parallel": 2 * slots},
         max_trials=trials,
         parallelism=slots,
-        poll_interval=POLL_SECONDS,
+        poll_interval=WOKEN_SECONDS,
         deferrable=False,
     )
     context: Any = {"ti": TaskInstance(task_id)}

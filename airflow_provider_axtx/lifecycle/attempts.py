@@ -98,8 +98,8 @@ def evaluate(
     unseen = attempt.unseen_polls
     if unseen or seen.app_state == "UNKNOWN":
         unseen = store.note_unseen(attempt, seen=seen.app_state != "UNKNOWN")
-    if seen.app_state == "RUNNING":
-        store.note_started(attempt, seen.started_at or time.time())
+    if seen.app_state == "RUNNING" and attempt.started_at is None:
+        store.note_started([(attempt, seen.started_at or time.time())])
     since = attempt.submitted_at or attempt.requested_at
     return policy.evaluate(seen, age=time.time() - since, unseen_polls=unseen, cancel_reason=attempt.cancel_reason)
 

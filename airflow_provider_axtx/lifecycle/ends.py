@@ -52,7 +52,8 @@ class Ends:
     :param trial_of: gives the trial of an attempt as it is recorded; None when nothing is left to do of it.
     :param on_change: called when something was recorded that ``on_record`` is not told.
     :param on_record: told an attempt as it is recorded now, and its trial if that has changed too.
-    :param on_finalized: told the terminal ``TrialStatus`` name and the index of each trial that was settled.
+    :param attempts_of: gives all attempts of an attempt's trial, as they were recorded last.
+    :param on_finalized: told the terminal ``TrialStatus`` name of each trial that was settled, and its attempts.
     """
 
     store: ExperimentStore
@@ -65,7 +66,8 @@ class Ends:
     trial_of: Callable[[AttemptRecord], TrialRecord | None]
     on_change: Callable[[], None]
     on_record: Callable[[AttemptRecord, TrialRecord | None], None]
-    on_finalized: Callable[[str, int], None]
+    attempts_of: Callable[[AttemptRecord], Sequence[AttemptRecord]]
+    on_finalized: Callable[[str, Sequence[AttemptRecord]], None]
     #: The first error of the last poll, or one that polling again cannot fix.
     error: Exception | None = field(default=None, init=False)
     #: Attempts that only another host can observe, by submission key.
@@ -95,7 +97,7 @@ class Ends:
                 self._note_error(f"{len(attempts)} app(s) of scheduler {launcher.scheduler}", error)
                 continue
             crash_point("loop.after_observe")
-            for attempt in attempts:
+            for attempt in self._note_started(attempts, seen):
                 observed = seen[str(attempt.app_handle)]
                 self.each(attempt, functools.partial(self._judge, attempt, observed))
 
@@ -115,15 +117,25 @@ class Ends:
             batches.setdefault(id(launcher), (launcher, []))[1].append(attempt)
         yield from batches.values()
 
+    def _note_started(
+        self, attempts: Sequence[AttemptRecord], seen: Mapping[str, AppObservation]
+    ) -> list[AttemptRecord]:
+        """Record which apps have begun to run since the last poll; return the attempts as they are recorded now."""
+        running = [one for one in attempts if one.started_at is None and _state_of(one, seen) == "RUNNING"]
+        if not running:
+            return list(attempts)
+        began = [(one, seen[str(one.app_handle)].started_at or time.time()) for one in running]
+        noted = {one.submission_key: one for one in self.store.note_started(began)}
+        for one in noted.values():
+            self.on_record(one, None)
+        return [noted.get(one.submission_key, one) for one in attempts]
+
     def _note_error(self, what: str, error: Exception) -> None:
         log.warning("%s: %s: %s", what, type(error).__name__, error)
         if self.error is None or (is_final(error) and not is_final(self.error)):
             self.error = error
 
     def _judge(self, attempt: AttemptRecord, seen: AppObservation) -> None:
-        if seen.app_state == "RUNNING" and attempt.started_at is None:
-            attempt = self.store.note_started(attempt, seen.started_at or time.time())
-            self.on_record(attempt, None)
         observed = evaluate(self.store, attempt, seen, self.policy)
         now, since = time.time(), attempt.submitted_at or attempt.requested_at
         if observed.is_terminal:
@@ -154,11 +166,13 @@ class Ends:
             return
         trial = self.trial_of(attempt)
         was_over = trial is None or is_terminal_trial_status(trial.status)
+        others = [one for one in self.attempts_of(attempt) if one.number != attempt.number]
         end = self._conclude(attempt, with_last_line(self.launcher_for, attempt, observed))
         if end is None:
             return
         self.on_record(end.attempt, end.trial)
         if not was_over:
+            self.on_finalized(end.outcome.trial_status, [*others, end.attempt])
             self._tell(attempt, end)
 
     def _conclude(self, attempt: AttemptRecord, observed: AppObservation) -> Conclusion | None:
@@ -185,7 +199,6 @@ class Ends:
 
     def _tell(self, attempt: AttemptRecord, end: Conclusion) -> None:
         status = end.outcome.trial_status
-        self.on_finalized(status, attempt.trial_index)
         if status == "COMPLETED":
             values = ", ".join(f"{name} {value['mean']:.6g}" for name, value in end.metrics.items())
             log.info("Trial %s COMPLETED: %s", attempt.trial_index, values)
@@ -201,3 +214,7 @@ class Ends:
             log.warning("The log of %s cannot be read: %s", handle, error)
             return
         log.warning("Last lines of %s:\n%s", handle, "\n".join(lines) or "(nothing)")
+
+
+def _state_of(attempt: AttemptRecord, seen: Mapping[str, AppObservation]) -> str:
+    return seen[str(attempt.app_handle)].app_state

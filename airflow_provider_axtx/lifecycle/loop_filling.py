@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -55,6 +56,7 @@ class FillingLoop(SteeredLoop):
     _facts: LoopFacts | None
     _refused_at: tuple[dict[str, int], int] | None
     _checked_app: dict[str, Any] | None
+    _proposing_seconds: float
 
     def _read_facts(self) -> LoopFacts:
         raise NotImplementedError
@@ -189,10 +191,23 @@ class FillingLoop(SteeredLoop):
         one that only records an end and refills a slot from them, does not import it for this.
         """
         missing = self._ahead - len(own.unsubmitted())
-        is_sought = missing > 0 and _ENGINE in sys.modules and not self._spec.ignores_results
+        is_sought = missing > 0 and _ENGINE in sys.modules
+        if is_sought and self._spec.ignores_results:
+            # Ax takes little longer for several than for one; a slot that becomes free meanwhile would wait.
+            is_sought = 2 * missing > self._ahead and not self._is_end_due(own)
         if is_sought and self._may_submit_more(own):
+            began = time.monotonic()
             trials, _ = self._generate(own, 0, missing)
+            self._proposing_seconds = time.monotonic() - began
             self._changed |= bool(trials)  # apps may have ended meanwhile
+
+    def _is_end_due(self, own: TaskTrials) -> bool:
+        """Return whether an app may end while Ax proposes, going by how long the app took that ended last."""
+        if own.last_seconds is None:
+            return False
+        now = time.time()
+        due = [(one.submitted_at or one.requested_at) + own.last_seconds for one in own.live]
+        return any(abs(at - now) < self._proposing_seconds for at in due)
 
     def _generate(self, own: TaskTrials, free: int, ahead: int) -> tuple[list[TrialRecord], str | None]:
         """Return the next trials, or why there will be none any more; neither when Ax has to wait for results.

@@ -92,7 +92,7 @@ class Loop(FillingLoop):
         nothing for the trials, and one where trials run in parallel.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
     :param on_attempt: told of each attempt as soon as it is recorded.
-    :param on_finalized: told the terminal ``TrialStatus`` name and the index of each trial that this loop settles.
+    :param on_finalized: told the terminal ``TrialStatus`` name of each trial that this loop settles, and its attempts.
     :param generating: gives what is entered around each request for a trial.
     :param analysis: when the experiment is explained.
     """
@@ -114,7 +114,7 @@ class Loop(FillingLoop):
     propose_ahead: int | None = None
     check: Callable[[], None] = lambda: None
     on_attempt: Callable[[AttemptRecord], None] = lambda attempt: None
-    on_finalized: Callable[[str, int], None] = lambda status, trial_index: None
+    on_finalized: Callable[[str, Sequence[AttemptRecord]], None] = lambda status, attempts: None
     generating: Callable[[], AbstractContextManager[object]] = nullcontext
     analysis: AnalysisPlan = field(default_factory=AnalysisPlan)
     _began: float = field(default=0.0, init=False)
@@ -134,6 +134,8 @@ class Loop(FillingLoop):
     )
     #: What the trials of the experiment run, when it was compared with what this loop submits.
     _checked_app: dict[str, Any] | None = field(default=None, init=False)
+    #: Seconds that the last proposal made ahead took; at first a guess.
+    _proposing_seconds: float = field(default=0.2, init=False)
     _ends: Ends = field(init=False)
 
     def __post_init__(self) -> None:
@@ -149,6 +151,7 @@ class Loop(FillingLoop):
             trial_of=lambda attempt: self._own.trial(attempt.trial_index),
             on_change=self._note_change,
             on_record=self._note_record,
+            attempts_of=lambda attempt: self._own.attempts.get(attempt.trial_index, ()),
             on_finalized=self.on_finalized,
         )
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Seconds for which the handles of other submissions are waited for before one is recorded.
+_TOGETHER = 0.05
+
 
 @dataclass
 class NewApps:
@@ -143,8 +146,10 @@ class NewApps:
         with ThreadPoolExecutor(len(planned), thread_name_prefix="axtx-submit") as threads:
             pending = {threads.submit(self._submit, plan): attempt for attempt, plan in planned}
             while pending:
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                # Those that came at the same time are recorded in one transaction.
+                # Those that come at about the same time are recorded in one transaction.
+                done, _ = wait(pending, timeout=_TOGETHER)
+                if not done:
+                    done, _ = wait(pending, return_when=FIRST_COMPLETED)
                 found = [(pending.pop(future), self._handle(future.result)) for future in done]
                 if came := [(attempt, handle) for attempt, handle in found if handle is not None]:
                     yield came

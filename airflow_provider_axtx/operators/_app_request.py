@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.checkpoints import as_keep, as_retry_from
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
     from airflow_provider_axtx.core.checkpoints import Keep
+    from airflow_provider_axtx.core.records import AttemptRecord
     from airflow_provider_axtx.lifecycle.submit import AppRequest
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
@@ -80,10 +81,10 @@ class SettlesTrialsMixin(AppRequestMixin):
         super().__init__(**kwargs)
         self.keep_checkpoints = as_keep(keep_checkpoints)
 
-    def note_end(self, experiment: str, status: str, trial_index: int) -> None:
+    def note_end(self, experiment: str, status: str, attempts: Sequence[AttemptRecord]) -> None:
         """Count a trial that has ended, and remove the checkpoints that are not kept."""
         count_trial(self, status)
-        count_usage(self, self.ax_hook.store.attempts(experiment, trial_index))
+        count_usage(self, attempts)
         prune_checkpoints(self, self.ax_hook.store, experiment, self.keep_checkpoints)
 
 

@@ -241,6 +241,33 @@ def _check_attempt(trial: sa.Row[Any], earlier: list[sa.Row[Any]], attempt: int,
         )
 
 
+def record_handles(connection: sa.Connection, submitted: Sequence[tuple[AttemptRecord, str]]) -> list[AttemptRecord]:
+    """Record the scheduler's answers; see ``ExperimentStore``."""
+    for attempt, app_handle in submitted:
+        key = attempt.submission_key
+        is_new = (runs.c.submission_key == key, runs.c.app_handle.is_(None), runs.c.finished_at.is_(None))
+        new = {"app_handle": app_handle, "submitted_at": time.time()}
+        if connection.execute(sa.update(runs).where(*is_new).values(**new)).rowcount:
+            _trial_rows.set_running(connection, attempt.experiment, attempt.trial_index)
+        else:
+            record_handle(connection, key, app_handle)
+    return _of_keys(connection, [attempt.submission_key for attempt, _ in submitted])
+
+
+def note_started(connection: sa.Connection, started: Sequence[tuple[AttemptRecord, float]]) -> list[AttemptRecord]:
+    """Record when apps began to run; the first time stays."""
+    for attempt, at in started:
+        is_new = (runs.c.submission_key == attempt.submission_key, runs.c.started_at.is_(None))
+        connection.execute(sa.update(runs).where(*is_new).values(started_at=at))
+    return _of_keys(connection, [attempt.submission_key for attempt, _ in started])
+
+
+def _of_keys(connection: sa.Connection, keys: Sequence[str]) -> list[AttemptRecord]:
+    """Return the runs with these submission keys, in their order."""
+    found = {row.submission_key: record(row) for row in connection.execute(select(runs.c.submission_key.in_(keys)))}
+    return [found[key] for key in keys]
+
+
 def record_handle(connection: sa.Connection, key: str, app_handle: str) -> AttemptRecord:
     """Record the scheduler's answer; see ``ExperimentStore``."""
     row = _require(connection, key, lock=True)
@@ -293,11 +320,6 @@ def pass_to_try(connection: sa.Connection, key: str, identity: TaskIdentity) -> 
     return _update(connection, key, runs.c.try_number < identity.try_number, try_number=identity.try_number)
 
 
-def note_started(connection: sa.Connection, key: str, started_at: float) -> AttemptRecord:
-    """Record when the app began to run."""
-    return _update(connection, key, started_at=started_at)
-
-
 def poll_failures(connection: sa.Connection, key: str) -> int:
     """Return the number of consecutive polls that the scheduler has not answered."""
     return int(_require(connection, key).poll_failures)
@@ -309,13 +331,13 @@ def set_poll_failures(connection: sa.Connection, key: str, failures: int) -> int
 
 
 def end(
-    connection: sa.Connection, key: str, observed: AppObservation, trial_end: TrialEnd | None
+    connection: sa.Connection, ended: AttemptRecord, observed: AppObservation, trial_end: TrialEnd | None
 ) -> tuple[AttemptRecord, TrialRecord]:
     """Finish the attempt and, when its end decides it, the trial; see ``ExperimentStore.end_attempt``."""
-    attempt = finish_observed(connection, key, observed)
-    name, index = attempt.experiment, attempt.trial_index
+    name, index = ended.experiment, ended.trial_index
+    attempt = finish_observed(connection, ended.submission_key, observed)
     trial = _trial_rows.require(connection, name, index, lock=True)
-    if is_terminal_trial_status(trial.status) or of_trial(connection, name, index)[-1].attempt > attempt.number:
+    if is_terminal_trial_status(trial.status) or _has_followed(connection, attempt):
         return attempt, _trial_rows.record(trial)
     status = trial_status_of(attempt.app_state or observed.app_state, attempt.cancel_reason)
     if status == "COMPLETED":
@@ -327,7 +349,14 @@ def end(
     outcome = _trial_rows.checked_outcome(
         index, trial_end.status, trial_end.observations, trial_end.reason, trial_end.evidence
     )
-    return attempt, _trial_rows.complete(connection, name, index, outcome, overwrite=False)
+    return attempt, _trial_rows.complete_locked(connection, trial, outcome, overwrite=False)
+
+
+def _has_followed(connection: sa.Connection, attempt: AttemptRecord) -> bool:
+    """Return whether another attempt of the trial has followed this one."""
+    c = runs.c
+    later = (c.experiment == attempt.experiment, c.trial_index == attempt.trial_index, c.attempt > attempt.number)
+    return connection.scalar(sa.select(c.attempt).where(*later).limit(1)) is not None
 
 
 def finish_observed(connection: sa.Connection, key: str, observed: AppObservation) -> AttemptRecord:

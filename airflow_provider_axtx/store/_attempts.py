@@ -99,12 +99,7 @@ class AttemptRecords:
 
         :raises TrialStateError: when one of the runs has another handle already; nothing is recorded then.
         """
-        return self._db.write(
-            "record_handles",
-            lambda connection: [
-                _attempt_rows.record_handle(connection, attempt.submission_key, handle) for attempt, handle in submitted
-            ],
-        )
+        return self._db.write("record_handles", lambda connection: _attempt_rows.record_handles(connection, submitted))
 
     def record_handle(self, attempt: AttemptRecord, app_handle: str) -> AttemptRecord:
         """Record the scheduler's app handle; the trial becomes RUNNING. The same handle again changes nothing.
@@ -184,7 +179,7 @@ class AttemptRecords:
         """
         return self._db.write(
             "end_attempt",
-            lambda connection: _attempt_rows.end(connection, attempt.submission_key, observed, trial_end),
+            lambda connection: _attempt_rows.end(connection, attempt, observed, trial_end),
         )
 
     def pass_to_try(self, attempt: AttemptRecord, identity: TaskIdentity) -> AttemptRecord:
@@ -195,14 +190,13 @@ class AttemptRecords:
             "pass_to_try", lambda connection: _attempt_rows.pass_to_try(connection, attempt.submission_key, identity)
         )
 
-    def note_started(self, attempt: AttemptRecord, started_at: float) -> AttemptRecord:
-        """Record when the app began to run, in seconds since the epoch; the first time stays."""
-        if attempt.started_at is not None:
-            return attempt
-        return self._db.write(
-            "note_started",
-            lambda connection: _attempt_rows.note_started(connection, attempt.submission_key, started_at),
-        )
+    def note_started(self, started: Sequence[tuple[AttemptRecord, float]]) -> list[AttemptRecord]:
+        """Record when apps began to run; the first time stays.
+
+        :param started: each attempt with the time in seconds since the epoch.
+        :return: the attempts as they are recorded now.
+        """
+        return self._db.write("note_started", lambda connection: _attempt_rows.note_started(connection, started))
 
     def note_poll_failure(self, attempt: AttemptRecord) -> int:
         """Count consecutive polls that the scheduler has not answered, over all processes; return the count."""

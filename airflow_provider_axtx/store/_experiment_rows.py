@@ -62,12 +62,13 @@ def not_found(name: str) -> ExperimentNotFoundError:
     )
 
 
-def require(connection: sa.Connection, name: str) -> sa.Row[Any]:
-    """Return the experiment's row.
+def require(connection: sa.Connection, name: str, *columns: sa.Column[Any]) -> sa.Row[Any]:
+    """Return the experiment's row, or only some columns of it: its generator state grows to megabytes.
 
     :raises ExperimentNotFoundError: when there is none.
     """
-    row = connection.execute(sa.select(experiments).where(experiments.c.name == name)).one_or_none()
+    wanted = sa.select(*columns) if columns else sa.select(experiments)
+    row = connection.execute(wanted.where(experiments.c.name == name)).one_or_none()
     if row is None:
         raise not_found(name)
     return row

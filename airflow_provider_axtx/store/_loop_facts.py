@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,13 +12,24 @@ from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.core.steering import Steering
 from airflow_provider_axtx.store import _attempt_rows, _change_rows, _experiment_rows, _loop_rows, _trial_rows
 from airflow_provider_axtx.store._database import Database
-from airflow_provider_axtx.store.tables import runs, trials
+from airflow_provider_axtx.store.tables import experiments, runs, trials
 
 #: Indexes in one statement; databases limit the number of parameters.
 _INDEXES_AT_ONCE = 500
 
 _LIGHT = (trials.c.request_key, trials.c.trial_index, trials.c.status, trials.c.reason)
-_SPAN = (
+# Made once: to put a statement together takes as long as to execute it, and a loop reads these in each step.
+_NAME: sa.BindParameter[str] = sa.bindparam("name")
+_COUNTED = (
+    sa.select(trials.c.status, sa.func.count().label("number"))
+    .where(trials.c.experiment == _NAME)
+    .group_by(trials.c.status)
+)
+_UNFINISHED = sa.select(runs.c.trial_index).where(runs.c.finished_at.is_(None), runs.c.experiment == _NAME)
+_ATTEMPTS = _attempt_rows.select(
+    runs.c.experiment == _NAME, runs.c.trial_index.in_(sa.bindparam("indexes", expanding=True))
+)
+_SPANS = sa.select(
     runs.c.trial_index,
     runs.c.submitted_at,
     runs.c.started_at,
@@ -28,7 +38,7 @@ _SPAN = (
     runs.c.cpus,
     runs.c.gpus,
     runs.c.lookup_options,
-)
+).where(runs.c.experiment == _NAME)
 
 
 class LoopFactRecords:
@@ -57,16 +67,16 @@ class LoopFactRecords:
 def _read(
     connection: sa.Connection, name: str, task: str, known_slots: int, asked: Collection[int], asked_reason: str | None
 ) -> LoopFacts:
-    experiment = _experiment_rows.require(connection, name)
+    c = experiments.c
+    experiment = _experiment_rows.require(connection, name, c.uid, c.spec, c.app)
     loop = _loop_rows.find(connection, name, task)
     changes = _change_rows.of_experiments(connection, [name])[name]
-    counted = sa.select(trials.c.status, sa.func.count().label("number")).where(trials.c.experiment == name)
-    counts = {row.status: row.number for row in connection.execute(counted.group_by(trials.c.status))}
+    counts = {row.status: row.number for row in connection.execute(_COUNTED, {"name": name})}
     new = _trial_rows.granted_rows(connection, name, task, known_slots, _LIGHT)
     wanted = set(asked)
     if asked_reason is not None:
         wanted |= {row.trial_index for row in new if (row.reason or "").startswith(asked_reason)}
-    wanted |= set(connection.scalars(_unfinished(name)))
+    wanted |= set(connection.scalars(_UNFINISHED, {"name": name}))
     found = {record.index: record for record in _trial_rows.records_of(connection, name)}
     for indexes in _chunks(wanted - found.keys()):
         found |= {record.index: record for record in _trial_rows.records_of(connection, name, indexes)}
@@ -90,20 +100,16 @@ def _read(
     )
 
 
-def _unfinished(name: str) -> sa.Select[Any]:
-    return sa.select(runs.c.trial_index).where(runs.c.finished_at.is_(None), runs.c.experiment == name)
-
-
 def _attempts(connection: sa.Connection, name: str, indexes: Collection[int]) -> dict[int, list[AttemptRecord]]:
     found: dict[int, list[AttemptRecord]] = {}
     for part in _chunks(indexes):
-        for row in connection.execute(_attempt_rows.select(runs.c.experiment == name, runs.c.trial_index.in_(part))):
+        for row in connection.execute(_ATTEMPTS, {"name": name, "indexes": part}):
             found.setdefault(row.trial_index, []).append(_attempt_rows.record(row))
     return found
 
 
 def _spans(connection: sa.Connection, name: str) -> tuple[AttemptSpan, ...]:
-    return tuple(AttemptSpan(*row) for row in connection.execute(sa.select(*_SPAN).where(runs.c.experiment == name)))
+    return tuple(AttemptSpan(*row) for row in connection.execute(_SPANS, {"name": name}))
 
 
 def _chunks(indexes: Collection[int]) -> Iterator[list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -34,6 +34,7 @@ from airflow_provider_axtx.store.tables import KEY_LENGTH, changes, experiments,
 _KEYS_AT_ONCE = 50
 _MOST_KEYS_AT_ONCE = 800
 _OPEN = tuple(sorted(TRIAL_STATUSES - TERMINAL_TRIAL_STATUSES))
+_BEFORE_RUNNING = tuple(sorted(status for status in TRIAL_STATUSES if moves_forward(status, "RUNNING")))
 _REOPENABLE = frozenset({"FAILED", "ABANDONED"})
 
 
@@ -55,6 +56,15 @@ _OBSERVATION = (
     observations.c.sem,
     observations.c.step,
 )
+
+
+# Made once: to put a statement together takes as long as to execute it.
+_NAME: sa.BindParameter[str] = sa.bindparam("name")
+_INDEX: sa.BindParameter[int] = sa.bindparam("index")
+_TRIAL = sa.select(trials).where(trials.c.experiment == _NAME, trials.c.trial_index == _INDEX)
+_LOCKED_TRIAL = _TRIAL.with_for_update()
+_OBSERVED = sa.select(*_OBSERVATION).where(observations.c.experiment == _NAME)
+_OBSERVED_OF_TRIAL = _OBSERVED.where(observations.c.trial_index == _INDEX)
 
 
 @dataclass(frozen=True)
@@ -97,10 +107,10 @@ def records_of(connection: sa.Connection, name: str, indexes: Collection[int] | 
 
 def observed(connection: sa.Connection, name: str, index: int | None = None) -> tuple[Observation, ...]:
     """Return the observations of the experiment, or of one trial, in order of trial index, metric, step."""
-    query = sa.select(*_OBSERVATION).where(observations.c.experiment == name)
-    if index is not None:
-        query = query.where(observations.c.trial_index == index)
-    rows = connection.execute(query).all()
+    if index is None:
+        rows = connection.execute(_OBSERVED, {"name": name}).all()
+    else:
+        rows = connection.execute(_OBSERVED_OF_TRIAL, {"name": name, "index": index}).all()
     # Sorted here: databases sort text by their own collations, and Ax's candidates depend on the order.
     return _in_order(Observation(*row) for row in rows)
 
@@ -116,8 +126,7 @@ def require(connection: sa.Connection, name: str, index: int, *, lock: bool = Fa
     :raises ExperimentNotFoundError: when there is no such experiment.
     :raises TrialNotFoundError: when it has no such trial.
     """
-    query = sa.select(trials).where(trials.c.experiment == name, trials.c.trial_index == index)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(_LOCKED_TRIAL if lock else _TRIAL, {"name": name, "index": index}).one_or_none()
     if row is None:
         _experiment_rows.require(connection, name)
         raise TrialNotFoundError(
@@ -267,7 +276,12 @@ def _checked_observation(index: int, given: Observation) -> Observation:
 
 def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome, *, overwrite: bool) -> TrialRecord:
     """Record the outcome; see ``ExperimentStore``."""
-    row = require(connection, name, index, lock=True)
+    return complete_locked(connection, require(connection, name, index, lock=True), outcome, overwrite=overwrite)
+
+
+def complete_locked(connection: sa.Connection, row: sa.Row[Any], outcome: Outcome, *, overwrite: bool) -> TrialRecord:
+    """Record the outcome of a (locked) trial."""
+    name, index = row.experiment, row.trial_index
     recorded = observed(connection, name, index)
     if is_terminal_trial_status(row.status) and not overwrite:
         if row.status == outcome.status and _says_the_same(recorded, outcome.observations):
@@ -292,7 +306,9 @@ def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome,
         _replace_observations(connection, row, [*steps, *outcome.observations])
     else:
         _insert_observations(connection, name, index, outcome.observations, first=0)
-    return record(require(connection, name, index))
+    if outcome.reason is None:
+        return replace(record(row), status=outcome.status, reason=None)
+    return record(require(connection, name, index))  # text that no database could keep was replaced
 
 
 def _says_the_same(recorded: Sequence[Observation], given: Sequence[Observation]) -> bool:
@@ -343,9 +359,9 @@ def reopen(connection: sa.Connection, row: sa.Row[Any], why: str, status: str = 
 
 def set_running(connection: sa.Connection, name: str, index: int) -> None:
     """Move the trial to RUNNING if it has not come that far yet."""
-    row = require(connection, name, index, lock=True)
-    if moves_forward(row.status, "RUNNING"):
-        _update(connection, row, {"status": "RUNNING", "updated_at": time.time()})
+    c = trials.c
+    which = (c.experiment == name, c.trial_index == index, c.status.in_(_BEFORE_RUNNING))
+    connection.execute(sa.update(trials).where(*which).values(status="RUNNING", updated_at=time.time()))
 
 
 def _update(connection: sa.Connection, row: sa.Row[Any], values: dict[str, Any]) -> None:

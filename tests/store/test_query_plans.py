@@ -89,7 +89,7 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.attempt_by_key(run.submission_key)
     store.note_poll_failure(run)
     store.clear_poll_failures(run)
-    store.note_started(run, 1.0)
+    store.note_started([(run, 1.0)])
     store.pass_to_try(run, replace(run.identity, try_number=run.identity.try_number + 1))
     store.end_attempt(run, AppObservation("FAILED", "exit 1"))
     store.record_app(name, {"component": "c"})
