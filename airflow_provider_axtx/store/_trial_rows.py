@@ -1,11 +1,10 @@
-"""The SQL steps on trials and their observations. Each runs inside one transaction of ``ExperimentStore``."""
+"""The SQL steps on trials. Each runs inside one transaction of ``ExperimentStore``."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +16,6 @@ from airflow_provider_axtx.core.errors import (
     TrialStateError,
 )
 from airflow_provider_axtx.core.keys import dag_run_of, request_key
-from airflow_provider_axtx.core.numbers import finite
 from airflow_provider_axtx.core.output_line import without_line
 from airflow_provider_axtx.core.records import Observation, OpenTrial, Proposal, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import (
@@ -27,8 +25,8 @@ from airflow_provider_axtx.core.status import (
     moves_forward,
 )
 from airflow_provider_axtx.core.steering import Action
-from airflow_provider_axtx.store import _experiment_rows
-from airflow_provider_axtx.store.tables import KEY_LENGTH, changes, experiments, observations, trials
+from airflow_provider_axtx.store import _experiment_rows, _observation_rows
+from airflow_provider_axtx.store.tables import KEY_LENGTH, changes, experiments, trials
 
 #: Request keys looked up at once; a task seldom asks for more trials.
 _KEYS_AT_ONCE = 50
@@ -38,7 +36,7 @@ _BEFORE_RUNNING = tuple(sorted(status for status in TRIAL_STATUSES if moves_forw
 _REOPENABLE = frozenset({"FAILED", "ABANDONED"})
 
 
-#: The columns of a ``TrialRecord`` and of an ``Observation``, in the order of their fields.
+#: The columns of a ``TrialRecord`` in the order of its fields.
 _RECORD = (
     trials.c.trial_index,
     trials.c.arm_name,
@@ -49,13 +47,6 @@ _RECORD = (
     trials.c.origin,
     trials.c.reason,
 )
-_OBSERVATION = (
-    observations.c.trial_index,
-    observations.c.metric,
-    observations.c.mean,
-    observations.c.sem,
-    observations.c.step,
-)
 
 
 # Made once: to put a statement together takes as long as to execute it.
@@ -63,8 +54,6 @@ _NAME: sa.BindParameter[str] = sa.bindparam("name")
 _INDEX: sa.BindParameter[int] = sa.bindparam("index")
 _TRIAL = sa.select(trials).where(trials.c.experiment == _NAME, trials.c.trial_index == _INDEX)
 _LOCKED_TRIAL = _TRIAL.with_for_update()
-_OBSERVED = sa.select(*_OBSERVATION).where(observations.c.experiment == _NAME)
-_OBSERVED_OF_TRIAL = _OBSERVED.where(observations.c.trial_index == _INDEX)
 
 
 @dataclass(frozen=True)
@@ -103,21 +92,6 @@ def records_of(connection: sa.Connection, name: str, indexes: Collection[int] | 
     chosen = trials.c.status.in_(_OPEN) if indexes is None else trials.c.trial_index.in_(list(indexes))
     query = sa.select(*_RECORD).where(trials.c.experiment == name, chosen)
     return [TrialRecord(*row) for row in connection.execute(query)]
-
-
-def observed(connection: sa.Connection, name: str, index: int | None = None) -> tuple[Observation, ...]:
-    """Return the observations of the experiment, or of one trial, in order of trial index, metric, step."""
-    if index is None:
-        rows = connection.execute(_OBSERVED, {"name": name}).all()
-    else:
-        rows = connection.execute(_OBSERVED_OF_TRIAL, {"name": name, "index": index}).all()
-    # Sorted here: databases sort text by their own collations, and Ax's candidates depend on the order.
-    return _in_order(Observation(*row) for row in rows)
-
-
-def _in_order(given: Iterable[Observation]) -> tuple[Observation, ...]:
-    """Return observations by trial, metric and step, the final value last."""
-    return tuple(sorted(given, key=lambda o: (o.trial_index, o.metric, o.step is None, o.step or 0.0)))
 
 
 def require(connection: sa.Connection, name: str, index: int, *, lock: bool = False) -> sa.Row[Any]:
@@ -208,7 +182,7 @@ def add(
     connection.execute(sa.insert(trials), rows)
     for index, proposed in enumerate(proposal.trials, start):
         results = [Observation(index, metric, mean, sem) for metric, (mean, sem) in (proposed.results or {}).items()]
-        _insert_observations(connection, name, index, checked_observations(index, results), first=0)
+        _observation_rows.insert(connection, name, index, _observation_rows.checked(index, results), first=0)
     return granted(connection, name, task, first=first_slot)[: len(rows)]
 
 
@@ -241,37 +215,7 @@ def checked_outcome(
             f"A trial cannot be completed with status {status!r}.",
             fix=f"one of {', '.join(sorted(TERMINAL_TRIAL_STATUSES))}.",
         )
-    return Outcome(status, checked_observations(index, given), reason, evidence)
-
-
-def checked_observations(index: int, given: Iterable[Observation]) -> tuple[Observation, ...]:
-    """Return a trial's observations in order.
-
-    :raises InvalidInputError: for those that cannot be kept.
-    """
-    ordered = _in_order(_checked_observation(index, observation) for observation in given)
-    for one, other in pairwise(ordered):
-        if (one.metric, one.step) == (other.metric, other.step):
-            raise InvalidInputError(
-                f"Trial {index} has metric {one.metric!r} twice for step {one.step}.", fix="report each value once."
-            )
-    return ordered
-
-
-def _checked_observation(index: int, given: Observation) -> Observation:
-    mean, sem, step = finite(given.mean), finite(given.sem), finite(given.step)
-    if mean is None or (sem is None) != (given.sem is None) or (step is None) != (given.step is None):
-        raise InvalidInputError(
-            f"Trial {index}, metric {given.metric!r}: mean {given.mean!r}, sem {given.sem!r} and step {given.step!r} "
-            "must be finite numbers.",
-            fix="complete the trial as FAILED with the reason, and pass what was reported as evidence.",
-        )
-    if given.trial_index != index or not given.metric or len(given.metric) > KEY_LENGTH:
-        raise InvalidInputError(
-            f"Metric {given.metric!r}, observed for trial {given.trial_index}, cannot be kept with trial {index}.",
-            fix=f"pass the trial's own observations, with metric names of 1 to {KEY_LENGTH} characters.",
-        )
-    return Observation(index, given.metric, mean, sem, step)
+    return Outcome(status, _observation_rows.checked(index, given), reason, evidence)
 
 
 def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome, *, overwrite: bool) -> TrialRecord:
@@ -282,7 +226,7 @@ def complete(connection: sa.Connection, name: str, index: int, outcome: Outcome,
 def complete_locked(connection: sa.Connection, row: sa.Row[Any], outcome: Outcome, *, overwrite: bool) -> TrialRecord:
     """Record the outcome of a (locked) trial."""
     name, index = row.experiment, row.trial_index
-    recorded = observed(connection, name, index)
+    recorded = _observation_rows.observed(connection, name, index)
     if is_terminal_trial_status(row.status) and not overwrite:
         if row.status == outcome.status and _says_the_same(recorded, outcome.observations):
             return record(row)
@@ -303,9 +247,9 @@ def complete_locked(connection: sa.Connection, row: sa.Row[Any], outcome: Outcom
     given = {(o.metric, o.step) for o in outcome.observations}
     steps = [o for o in recorded if o.step is not None and (o.metric, o.step) not in given]
     if recorded:
-        _replace_observations(connection, row, [*steps, *outcome.observations])
+        _observation_rows.replace_all(connection, row, [*steps, *outcome.observations])
     else:
-        _insert_observations(connection, name, index, outcome.observations, first=0)
+        _observation_rows.insert(connection, name, index, outcome.observations, first=0)
     if outcome.reason is None:
         return replace(record(row), status=outcome.status, reason=None)
     return record(require(connection, name, index))  # text that no database could keep was replaced
@@ -322,10 +266,10 @@ def add_progress(connection: sa.Connection, name: str, index: int, given: Sequen
     row = require(connection, name, index, lock=True)
     if is_terminal_trial_status(row.status):
         return
-    recorded = observed(connection, name, index)
+    recorded = _observation_rows.observed(connection, name, index)
     known = {(o.metric, o.step) for o in recorded}
     new = [o for o in given if (o.metric, o.step) not in known]
-    _insert_observations(connection, name, index, new, first=len(recorded))
+    _observation_rows.insert(connection, name, index, new, first=len(recorded))
 
 
 def stage(connection: sa.Connection, row: sa.Row[Any], reopen_reason: str | None) -> None:
@@ -350,7 +294,7 @@ def reopen(connection: sa.Connection, row: sa.Row[Any], why: str, status: str = 
     was = f"{row.status}: {without_line(row.reason)}" if row.reason else row.status
     again = {"status": status, "reason": f"reopened (was {was}): {why}", "completed_at": None}
     _update(connection, row, {**again, "updated_at": time.time()})
-    _replace_observations(connection, row, ())
+    _observation_rows.replace_all(connection, row, ())
     c = changes.c
     stops = (c.experiment == row.experiment, c.trial_index == row.trial_index, c.action == str(Action.STOP_TRIAL))
     over = {"settled_at": time.time(), "outcome": f"trial {row.trial_index} was {row.status}, and runs again"}
@@ -369,34 +313,6 @@ def _update(connection: sa.Connection, row: sa.Row[Any], values: dict[str, Any])
     connection.execute(
         sa.update(trials).where(c.experiment == row.experiment, c.trial_index == row.trial_index).values(**values)
     )
-
-
-def _replace_observations(connection: sa.Connection, row: sa.Row[Any], given: Sequence[Observation]) -> None:
-    c = observations.c
-    connection.execute(sa.delete(observations).where(c.experiment == row.experiment, c.trial_index == row.trial_index))
-    _insert_observations(connection, row.experiment, row.trial_index, given, first=0)
-
-
-def _insert_observations(
-    connection: sa.Connection, name: str, index: int, given: Sequence[Observation], *, first: int
-) -> None:
-    """Insert observations at positions from ``first`` on, which is how many the trial has."""
-    if given:
-        connection.execute(
-            sa.insert(observations),
-            [
-                {
-                    "experiment": name,
-                    "trial_index": index,
-                    "position": position,
-                    "metric": observation.metric,
-                    "mean": observation.mean,
-                    "sem": observation.sem,
-                    "step": observation.step,
-                }
-                for position, observation in enumerate(given, first)
-            ],
-        )
 
 
 def unsettled(connection: sa.Connection, dag_run: str | None, experiment: str | None) -> list[OpenTrial]:

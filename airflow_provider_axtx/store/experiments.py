@@ -27,6 +27,7 @@ from airflow_provider_axtx.store import (
     _definition_rows,
     _experiment_rows,
     _lease,
+    _observation_rows,
     _trial_rows,
 )
 from airflow_provider_axtx.store._attempts import AttemptRecords
@@ -237,7 +238,7 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, LoopFactRecord
 
         def work(connection: sa.Connection) -> list[Observation]:
             _trial_rows.require(connection, name, index)
-            return list(_trial_rows.observed(connection, name, index))
+            return list(_observation_rows.observed(connection, name, index))
 
         return self._db.read(work)
 
@@ -325,7 +326,7 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, LoopFactRecord
         :param observations: each with its step.
         :raises InvalidInputError: for one without a step, or with a value that is not a finite number.
         """
-        checked = _trial_rows.checked_observations(index, observations)
+        checked = _observation_rows.checked(index, observations)
         if any(observation.step is None for observation in checked):
             raise InvalidInputError(
                 f"Trial {index} has a progressive result without a step.", fix="complete the trial with final values."
@@ -356,6 +357,6 @@ def _snapshot(connection: sa.Connection, name: str) -> ExperimentSnapshot:
         generator_state=row.generator_state,
         version=row.version,
         trials=_trial_rows.all_records(connection, name),
-        observations=_trial_rows.observed(connection, name),
+        observations=_observation_rows.observed(connection, name),
         history=_definition_rows.history(connection, name),
     )
