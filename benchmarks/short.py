@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,36 @@ def in_own_process(side: str, slots: int, trials: int) -> dict[str, float]:
     return measured
 
 
+@contextmanager
+def _busy_core() -> Iterator[None]:
+    """Keep the first core busy."""
+    code = "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _compare_on_a_busy_machine(report: Report, slots: int, trials: int, repeats: int) -> None:
+    with _busy_core():
+        sides = {side: functools.partial(_wall, side, slots, trials) for side in SIDES}
+        found = interleaved(sides, repeats)
+    ideal = math.ceil(trials / slots) * APP_SECONDS
+    table = Table(f"The same beside a busy loop on one core: {slots} slots", ["side", "wall time", "over the ideal"])
+    for side, samples in found.items():
+        report.add(f"{side}, {slots} slots, busy core: wall", samples)
+        table.rows.append([side, samples.shown(), f"{samples.median / ideal:.2f}"])
+    report.tables.append(table)
+    ratio = found[OURS].median / found[AX].median
+    report.checks.append(Check(f"wall time over the Orchestrator's, {slots} slots, busy core", ratio, 1.0))
+
+
+def _wall(side: str, slots: int, trials: int) -> float:
+    return in_own_process(side, slots, trials)["wall"]
+
+
 def _compare(report: Report, slots: int, trials: int, most: float, sides: list[str], repeats: int) -> None:
     kept: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
 
@@ -240,6 +272,7 @@ def run(quick: bool) -> Report:
     for slots, (trials, most) in SIZES.items():
         if not quick or slots == min(SIZES):
             _compare(report, slots, trials, most, sides, 1 if quick else REPEATS)
+            _compare_on_a_busy_machine(report, slots, trials, 1 if quick else REPEATS)
     report.notes.append(
         "The apps of Ax's Orchestrator, Ray Tune and Optuna die with the process that started them, and nothing is "
         "recorded before an app is started. CPU is that of the process that runs the loop, without its apps."
