@@ -8,16 +8,20 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-all test-thorough test-quick test-airflow test-cases test-versions matrix test-js test-browser test-quality test-integrations screenshots pictures docs docs-test faults \
+.PHONY: help install demo serve test test-all test-thorough test-quick test-main test-airflow coverage mutation soak test-cases test-versions matrix test-js test-browser test-quality test-integrations screenshots pictures docs docs-test faults \
 	bench bench-quick bench-guard lint release-check release-record clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
-	@echo "make test         the quick tests in parallel, then those that start a real Airflow"
+	@echo "make test         the quick tests in parallel, then the main job in a real Airflow: twelve minutes on two cores"
+	@echo "make test-airflow the other tests that start a real Airflow: half an hour"
 	@echo "make test-thorough  the whole of the tables of which make test plays a sample"
 	@echo "make test-cases   DAGs as strangers write them, interrupted at awkward moments, in a real Airflow"
-	@echo "make test-all     all three"
+	@echo "make test-all     all four"
+	@echo "make coverage     branch coverage of the package by the quick tests, with the processes that they start"
+	@echo "make mutation     mutation testing of spec/, lifecycle/ and store/; takes hours (MODULE=... for one file)"
+	@echo "make soak         ten experiments for an hour (SECONDS=...) while every process is killed; the table of what grows"
 	@echo "make matrix       the tests that depend on versions, on each Airflow and Python that is supported; prints the table"
 	@echo "make test-js      lint and unit-test the page's JavaScript with Node 18 or newer and npm, which it installs (as root, on Debian)"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
@@ -52,20 +56,40 @@ demo: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/python scripts/serve.py
 
-test: test-quick test-airflow
+test: test-quick test-main
 
-test-all: test test-thorough test-cases
+test-all: test test-airflow test-thorough test-cases
 
 test-quick: $(STAMP)
 	$(PYTEST) -n auto -m "not airflow and not docs and not thorough"
 
+# A script is tuned, and an experiment whose task and triggerer are killed.
+test-main: $(STAMP)
+	$(PYTEST) -m main_job
+
 test-airflow: $(STAMP)
-	$(PYTEST) -m "airflow and not cases and not thorough"
+	$(PYTEST) -m "airflow and not cases and not thorough and not main_job"
 
 # The whole of the tables of which the tests above play a sample.
 test-thorough: $(STAMP)
 	$(PYTEST) -n auto -m "thorough and not airflow"
 	$(PYTEST) -m "thorough and airflow and not cases"
+
+# Subprocesses are measured too, as far as they are not killed; those of a real Airflow are not.
+coverage: $(STAMP)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n auto -m "not airflow and not docs and not thorough" $(TESTS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# MODULE=spec/limits.py is one file; without it all of spec/, lifecycle/ and store/.
+mutation: $(STAMP)
+	$(BIN)/python scripts/mutation.py $(MODULE)
+
+SECONDS ?= 3600
+soak: $(STAMP)
+	tests/engines/postgres_install.sh
+	PYTHONPATH=.:scripts $(BIN)/python -m tests.soak --seconds $(SECONDS)
 
 # The shapes and moments in which users' DAGs once lost something: twenty minutes on two cores.
 test-cases: $(STAMP)
@@ -162,4 +186,4 @@ release-record: $(STAMP)
 	PYTHONPATH=. $(BIN)/python scripts/release/api.py
 
 clean:
-	rm -rf $(VENV) node_modules .matrix .release .airflow build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) node_modules .matrix .release .mutation .airflow build dist .pytest_cache .mypy_cache .ruff_cache

@@ -29,6 +29,7 @@ def await_deferred(scenario: Scenario) -> None:
     scenario.await_trigger("optimize", -1)
 
 
+@pytest.mark.main_job
 def test_killed_task_and_triggerer_lose_and_double_nothing(world: World) -> None:
     scenario = world.scenario("optimizing", trials=4, kill={"optimize": "loop.after_generate"})
     await_deferred(scenario)

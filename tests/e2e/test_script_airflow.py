@@ -45,7 +45,12 @@ def assert_tuned(world: World, dag_id: str, run_id: str, task_id: str, experimen
 
 
 @pytest.mark.parametrize(
-    ("dag_id", "task_id"), [("tune_script", "optimize"), ("tune_function", "train"), ("tune_task", "")]
+    ("dag_id", "task_id"),
+    [
+        pytest.param("tune_script", "optimize", marks=pytest.mark.main_job),
+        ("tune_function", "train"),
+        ("tune_task", ""),
+    ],
 )
 def test_it_is_tuned(world: World, dag_id: str, task_id: str) -> None:
     # Killed processes are the subject of tests/lifecycle/test_doors_killed.py.

@@ -7,12 +7,19 @@ import random
 import pytest
 
 from tests.faults.cases import Case, Templates, profile, run_case, stopping_cases
+from tests.faults.play import Injection
 from tests.faults.scenarios import Scenario
 from tests.faults.shapes import SHAPES
 
 
 @pytest.mark.parametrize("scenario", SHAPES, ids=lambda scenario: scenario.name)
 def test_a_shape_leaves_nothing(templates: Templates, scenario: Scenario) -> None:
+    assert run_case(templates, Case(scenario, Injection(), "nothing")).findings == []
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("scenario", SHAPES, ids=lambda scenario: scenario.name)
+def test_a_shape_whose_lines_are_counted_leaves_nothing(templates: Templates, scenario: Scenario) -> None:
     _, results = profile(templates, scenario)
     assert [result.findings for result in results] == [[], []]
 

@@ -218,6 +218,7 @@ async def test_the_triggerer_counts_what_a_program_prints(
     check_stopped(outcome, store)
 
 
+@pytest.mark.thorough
 async def test_a_deferred_optimization_reads_what_its_programs_print(
     execute: Execute, resume: Execute, store: ExperimentStore, tmp_path: Path
 ) -> None:

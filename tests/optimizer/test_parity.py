@@ -203,10 +203,10 @@ def discrete() -> Problem:
 
 
 #: These fit models for a minute and more.
-LONG = [pytest.param(make, marks=pytest.mark.thorough) for make in (mixed, two_objectives, batches)]
+LONG = [pytest.param(make, marks=pytest.mark.thorough) for make in (discrete, mixed, two_objectives, batches)]
 
 
-@pytest.mark.parametrize("make", [floats, discrete, *LONG])
+@pytest.mark.parametrize("make", [floats, *LONG])
 def test_separate_processes_propose_what_one_client_proposes(make: Callable[[], Problem], tmp_path: Path) -> None:
     problem = make()
     ours = SeparateProcesses(ExperimentSpec.load(problem.spec), problem.evaluate, tmp_path)

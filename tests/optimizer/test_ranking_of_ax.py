@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from ax.adapter.adapter_utils import observed_pareto_frontier
 from ax.service.utils.best_point import (
     derelativize_opt_config,
@@ -136,7 +137,12 @@ def value_of(problem: Problem, index: int | None) -> float | None:
     return goals(problem.spec)[0].value({name: mean for name, (mean, _) in trial.results.items()})
 
 
-@pytest.mark.parametrize("block", range(6))
+def blocks(count: int) -> list[ParameterSet]:
+    """Return numbers of a hundred random experiments each; the quick tests play the first."""
+    return [pytest.param(block, marks=[pytest.mark.thorough] * (block > 0)) for block in range(count)]
+
+
+@pytest.mark.parametrize("block", blocks(6))
 def test_the_best_trial_is_that_of_ax(block: int) -> None:
     for seed in range(100 * block, 100 * (block + 1)):
         rng = random.Random(seed)
@@ -146,7 +152,7 @@ def test_the_best_trial_is_that_of_ax(block: int) -> None:
         assert value_of(problem, ranked.best) == pytest.approx(value_of(problem, best_of_ax(rebuilt))), problem
 
 
-@pytest.mark.parametrize("block", range(3))
+@pytest.mark.parametrize("block", blocks(3))
 def test_the_infeasible_trials_with_several_objectives_are_those_of_ax(block: int) -> None:
     seen = 0
     for seed in range(100 * block, 100 * (block + 1)):
@@ -157,7 +163,7 @@ def test_the_infeasible_trials_with_several_objectives_are_those_of_ax(block: in
     assert seen > 100
 
 
-@pytest.mark.parametrize("block", range(3))
+@pytest.mark.parametrize("block", blocks(3))
 def test_the_frontier_is_that_of_ax(block: int) -> None:
     seen = 0
     for seed in range(100 * block, 100 * (block + 1)):

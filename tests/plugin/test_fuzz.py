@@ -113,14 +113,17 @@ def requests_of(application: FastAPI) -> st.SearchStrategy[Sent]:
 
 @pytest.mark.usefixtures("stores")
 @pytest.mark.parametrize("role", ["admin", "viewer", NO_SECRETS, NO_PLUGINS, ANONYMOUS])
+@pytest.mark.parametrize("examples", [50, pytest.param(300, marks=pytest.mark.thorough)])
 def test_no_query_fails_or_shows_what_is_not_theirs(
-    app: FastAPI, application: FastAPI, client_of: Callable[[str], TestClient], role: str
+    app: FastAPI, application: FastAPI, client_of: Callable[[str], TestClient], role: str, examples: int
 ) -> None:
     client = client_of(role) if role else TestClient(app)
     statuses: Counter[int] = Counter()
     secrets = 0
 
-    @settings(max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(requests_of(application))
     def check(request: Sent) -> None:
         nonlocal secrets

@@ -156,7 +156,7 @@ def test_an_experiment_is_removed_whole_or_used_again(store: ExperimentStore) ->
         return store.delete("digits", uid, keys)
 
     outcomes = set()
-    for _ in range(10):
+    for _ in range(4):
         experiment(store, 2)
         attempt = store.record_handle(begin(store, "digits", 0), "local://s/app")
         store.finish_attempt(attempt, "FAILED", "")
