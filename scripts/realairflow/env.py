@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+from urllib.parse import urlsplit
 
 import tenacity
 
@@ -57,9 +58,9 @@ class AirflowEnv:
 
     `dags` is the DAG folder. `metadata_url` is the SQLAlchemy URL of an empty PostgreSQL database for Airflow's own
     tables, which stay there; without it they are in SQLite in `home`. `options` adds or replaces Airflow options
-    (`{"operators.default_deferrable": "True"}`), `environ` adds environment variables for all components and tasks
-    (`AIRFLOW_CONN_...`, for instance). With `warm_workers` tasks find Ax imported. `ready_timeout` and `stop_grace` are
-    seconds.
+    (`{"operators.default_deferrable": "True"}`); with a path in `api.base_url` Airflow is served below that path.
+    `environ` adds environment variables for all components and tasks (`AIRFLOW_CONN_...`, for instance). With
+    `warm_workers` tasks find Ax imported. `ready_timeout` and `stop_grace` are seconds.
 
     Raises `AirflowEnvError` when a component ends early, is not ready in time, or `home` is in use.
     """
@@ -84,6 +85,7 @@ class AirflowEnv:
         self.stop_grace = stop_grace
         self._metadata_url = metadata_url
         self._options = dict(options or {})
+        self._path = urlsplit(self._options.get("api.base_url", "")).path.rstrip("/")
         self._extra_environ = dict(environ or {})
         self._warm_workers = warm_workers
         self._jwt_secret = secrets.token_urlsafe(32)
@@ -97,8 +99,8 @@ class AirflowEnv:
 
     @property
     def url(self) -> str:
-        """The address of the UI and of the REST API."""
-        return f"http://127.0.0.1:{self.port}"
+        """The address of the UI and of the REST API, without a proxy in between."""
+        return f"http://127.0.0.1:{self.port}{self._path}"
 
     @property
     def api(self) -> AirflowApi:
@@ -117,7 +119,7 @@ class AirflowEnv:
 
     def environ(self) -> dict[str, str]:
         """The environment of every component, and so of every task."""
-        options = settings.options(self.paths, self.port, self._jwt_secret, self._metadata_url)
+        options = settings.options(self.paths, self.url, self._jwt_secret, self._metadata_url)
         return settings.environ(self.paths.home, options | self._options, self._extra_environ)
 
     # Start and end

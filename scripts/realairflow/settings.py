@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from realairflow.processes import MARKER
 
@@ -57,12 +58,12 @@ class Paths:
         return self.home / "sessions.json"
 
 
-def options(paths: Paths, port: int, jwt_secret: str, metadata_url: str | None) -> dict[str, str]:
+def options(paths: Paths, url: str, jwt_secret: str, metadata_url: str | None) -> dict[str, str]:
     """Return Airflow's options by `section.option`: addresses, paths and secrets; everything else is Airflow's default.
 
+    :param url: address of the API server, on 127.0.0.1.
     :param metadata_url: SQLAlchemy URL of Airflow's own database; without one it is SQLite in `paths.home`.
     """
-    url = f"http://127.0.0.1:{port}"
     chosen = {
         "core.dags_folder": str(paths.dags),
         "core.load_examples": "False",
@@ -70,7 +71,7 @@ def options(paths: Paths, port: int, jwt_secret: str, metadata_url: str | None) 
         "core.simple_auth_manager_users": f"{USERNAME}:admin",
         "core.simple_auth_manager_passwords_file": str(paths.password),
         "api.host": "127.0.0.1",
-        "api.port": str(port),
+        "api.port": str(urlsplit(url).port),
         "api.base_url": url,
         "api_auth.jwt_secret": jwt_secret,
     }

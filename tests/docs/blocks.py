@@ -9,6 +9,7 @@ The language of a block and the title in its info string decide what happens:
 ``ini``                options in Airflow's configuration: Airflow or this provider must know them
 ``json``               a connection's extra, an experiment or a part of one: the package reads it
 ``yaml``               parsed; Airflow's options and the connections in it are looked up
+``nginx``              nothing here; ``tests/browser/test_proxy.py`` runs nginx with it
 ``text``               output or a diagram; nothing happens
 =====================  ===================================================================================
 
@@ -152,7 +153,7 @@ def variables(content: Any) -> Iterator[tuple[str, str]]:
 
 
 def nothing_to_run(example: Example, title: str | None) -> None:
-    """Do nothing with output and diagrams."""
+    """Do nothing."""
 
 
 Runner = Callable[[Example, "str | None"], None]
@@ -162,6 +163,7 @@ RUNNERS: dict[str, Runner] = {
     "ini": check_configuration,
     "json": check_json,
     "yaml": check_yaml,
+    "nginx": nothing_to_run,
     "text": nothing_to_run,
 }
 
