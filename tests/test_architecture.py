@@ -60,6 +60,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
             "decorators.py",
             "cli/",
             "preload.py",
+            "launcher/object_store.py",
         ),
     ),
     "openlineage": (),

@@ -11,11 +11,11 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.metric_sources import MetricSource
+from airflow_provider_axtx.launcher.object_store import locate
 from airflow_provider_axtx.launcher.regular_files import IrregularFileError, open_regular
 from airflow_provider_axtx.launcher.series import Series
 
@@ -36,18 +36,15 @@ def read_file(source: MetricSource, tracker_base: str, path: str) -> Series:
     :param path: the file, relative to the tracker base; a folder for ``tensorboard``.
     :raises NoMetricError: the file is missing, is not what it should be, or has no value.
     :raises OSError: it cannot be read just now.
+    :raises InvalidInputError: see ``object_store.locate``.
+    :raises TrackerUnavailableError: likewise.
     """
-    try:
-        files, root = fsspec.core.url_to_fs(tracker_base)
-    except (ValueError, ImportError) as error:
-        raise InvalidInputError(
-            f"tracker_base {tracker_base!r} cannot be used: {error}.", fix="use an absolute path or an fsspec URL."
-        ) from error
+    files, root = locate(tracker_base)
     series = Series(source.take)
     if source.kind == "tensorboard":
-        _read_events(source, files, root.rstrip("/"), path, series)
+        _read_events(source, files, root, path, series)
     else:
-        with _opened(files, root.rstrip("/"), path) as file:
+        with _opened(files, root, path) as file:
             for record in _csv_rows(file) if source.kind == "csv" else _documents(file):
                 _add(source, record, series)
     if series.final() is None:

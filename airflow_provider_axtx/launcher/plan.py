@@ -10,6 +10,7 @@ from typing import Any
 from torchx.specs import AppDef, AppDryRunInfo, Role
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.tracker_url import split_connection
 
 _MAX_COMMAND = 300
 
@@ -95,8 +96,10 @@ def _summary(role: Role) -> str:
     )
 
 
-def check_tracker_base(tracker_base: object) -> None:
-    """Refuse a relative path: the app runs in another working directory than the task that reads its results.
+def address_for_app(tracker_base: object) -> str:
+    """Return a tracker base as the app gets it: without the Airflow connection that it may name.
+
+    A relative path is refused: the app runs in another working directory than the task that reads its results.
 
     :raises InvalidInputError: it is not an absolute path or a URL.
     """
@@ -105,3 +108,4 @@ def check_tracker_base(tracker_base: object) -> None:
             f"tracker_base must be an absolute path or a URL, not {tracker_base!r}.",
             fix="for example /shared/trackers or s3://bucket/trackers.",
         )
+    return split_connection(tracker_base)[1]

@@ -29,7 +29,7 @@ from airflow_provider_axtx.launcher.observers.docker import DockerObserver, comp
 from airflow_provider_axtx.launcher.observers.kubernetes import KubernetesMCADObserver, KubernetesObserver
 from airflow_provider_axtx.launcher.observers.local import LocalDetachedObserver
 from airflow_provider_axtx.launcher.observers.slurm import SlurmObserver
-from airflow_provider_axtx.launcher.plan import SubmissionPlan, add_variables, check_tracker_base, make_plan
+from airflow_provider_axtx.launcher.plan import SubmissionPlan, add_variables, address_for_app, make_plan
 from airflow_provider_axtx.launcher.scheduler_registry import (
     BAD_APP,
     LOCAL_DETACHED,
@@ -189,7 +189,7 @@ class TorchXLauncher:
         :raises SchedulerUnavailableError: the scheduler was needed for the dry run and did not answer.
         """
         self._check_may_submit()
-        check_tracker_base(tracker_base)
+        tracker_base = address_for_app(tracker_base)
         loaded = load_component(component, self._allowed_components)
         checkpoint_dir = checkpoint_dir_for(tracker_base, submission_key)
         app = loaded.build(

@@ -10,17 +10,17 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_provider_axtx.core.deadline import in_time
 from airflow_provider_axtx.core.errors import (
     AxtxError,
-    InvalidInputError,
     InvalidResultError,
     TrackerUnavailableError,
 )
 from airflow_provider_axtx.core.keys import checkpoint_dir_for, tracker_key, tracker_step_key
+from airflow_provider_axtx.core.tracker_url import is_object_store
+from airflow_provider_axtx.launcher import object_store
 from airflow_provider_axtx.launcher.regular_files import IrregularFileError, read_regular
 from airflow_provider_axtx.launcher.removal import remove_in
 
@@ -47,6 +47,15 @@ def read_results(tracker_base: str, trial_index: int) -> dict[str, Any] | None:
     """
     content = _in_time(tracker_base, _read, tracker_base, tracker_key(trial_index))
     return None if content is None else _parsed(content, f"{tracker_base.rstrip('/')}/{tracker_key(trial_index)}")
+
+
+def check_reachable(tracker_base: str) -> None:
+    """Check that an object store has the bucket of a tracker base and accepts the credentials; others are not checked.
+
+    :raises InvalidInputError: there is no such bucket, the credentials are refused, or as for ``read_results``.
+    :raises TrackerUnavailableError: it cannot be reached just now.
+    """
+    _in_time(tracker_base, object_store.check_reachable, tracker_base)
 
 
 def remove_results(tracker_base: str, trial_index: int) -> None:
@@ -192,18 +201,30 @@ def _read(tracker_base: str, key: str) -> bytes | None:
     try:
         if _is_local(files):
             return read_regular(path, MAX_RESULT_BYTES + 1, below=path.removesuffix(f"/{key}") or "/")
-        # The app wrote from another process: what this one remembers of the folder may be older.
-        files.invalidate_cache()
-        with files.open(path, "rb") as opened:
-            content: bytes = opened.read(MAX_RESULT_BYTES + 1)
-        return content
+        return _read_object(files, path)
     except (FileNotFoundError, NotADirectoryError):
+        if is_object_store(tracker_base):
+            # Without its bucket the result is out of reach, which does not mean that the app has reported nothing.
+            object_store.check_bucket(files, path)
         return None
     except (IsADirectoryError, IrregularFileError) as error:
         raise InvalidResultError(
             f"The result {path} is not a file: {error.strerror or 'it is a folder'}.",
             fix="write it as FsspecResultTracker does: one file.",
         ) from error
+
+
+def _read_object(files: Any, path: str) -> bytes:
+    # The app wrote from another process: what this one remembers of the folder may be older.
+    files.invalidate_cache()
+    size = files.info(path)["size"]
+    if size is None or size > MAX_RESULT_BYTES:
+        with files.open(path, "rb") as opened:
+            start: bytes = opened.read(MAX_RESULT_BYTES + 1)
+        return start
+    # In one request: an app that replaces its result in between must not give the start of one and the end of another.
+    content: bytes = files.cat_file(path)
+    return content
 
 
 def _is_local(files: Any) -> bool:
@@ -229,14 +250,8 @@ def _parsed(content: bytes, place: str) -> dict[str, Any]:
 
 
 def _locate(tracker_base: str, key: str) -> tuple[Any, str]:
-    try:
-        files, root = fsspec.core.url_to_fs(tracker_base)
-    except (ValueError, ImportError) as error:
-        raise InvalidInputError(
-            f"tracker_base {tracker_base!r} cannot be used: {error}.",
-            fix="use an absolute path or an fsspec URL, and install its package (s3fs for s3://, gcsfs for gs://).",
-        ) from error
-    return files, f"{root.rstrip('/')}/{key}"
+    files, root = object_store.locate(tracker_base)
+    return files, f"{root}/{key}"
 
 
 def _in_time(tracker_base: str, call: Callable[..., _Result], *arguments: object) -> _Result:

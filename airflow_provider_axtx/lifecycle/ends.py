@@ -24,7 +24,7 @@ from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt, evaluate
 from airflow_provider_axtx.lifecycle.complete import Conclusion, fail_unreadable, settle
 from airflow_provider_axtx.lifecycle.last_line import with_last_line
-from airflow_provider_axtx.lifecycle.reading import ResultRules
+from airflow_provider_axtx.lifecycle.reading import ResultRules, outage_seconds
 from airflow_provider_axtx.lifecycle.submit import retries_left
 from airflow_provider_axtx.lifecycle.task_trials import TIMEOUT
 
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 
 #: Lines of the app's log that are shown when a trial fails.
 LOG_LINES = 20
-#: How often in a row the results of an app may be unreadable before its trial is FAILED for it.
+#: How often in a row the results of an app may be unreadable before its trial is FAILED for it, if that has also lasted
+#: for ``outage_seconds``.
 MAX_UNREADABLE = 3
 
 
@@ -75,7 +76,8 @@ class Ends:
     #: Whether an app has succeeded whose results are not visible yet.
     results_pending: bool = field(default=False, init=False)
     _ended_at: dict[str, float] = field(default_factory=dict, init=False)
-    _unreadable: dict[str, int] = field(default_factory=dict, init=False)
+    #: How often the results of an attempt could not be read, and since when.
+    _unreadable: dict[str, tuple[int, float]] = field(default_factory=dict, init=False)
 
     def poll(self, live: Sequence[AttemptRecord], known: Mapping[str, AppObservation]) -> None:
         """Poll live apps, those of one launcher in one batch; record what has ended, cancel what has had its time.
@@ -187,8 +189,10 @@ class Ends:
         except (StoreUnavailableError, StoreConflictError):
             raise  # it says nothing about the results
         except Exception as error:
-            self._unreadable[key] = self._unreadable.get(key, 0) + 1
-            if self._unreadable[key] < MAX_UNREADABLE and not is_final(error):
+            times, since = self._unreadable.get(key, (0, time.monotonic()))
+            self._unreadable[key] = (times + 1, since)
+            given_up = times + 1 >= MAX_UNREADABLE and time.monotonic() >= since + outage_seconds(attempt)
+            if not given_up and not is_final(error):
                 raise
             return fail_unreadable(self.store, attempt, observed, error)
 

@@ -15,6 +15,7 @@ from airflow_provider_axtx.core.errors import InvalidResultError, ResultsPending
 from airflow_provider_axtx.core.inputs import as_object
 from airflow_provider_axtx.core.metric_sources import Measured, MetricSource, load_metrics
 from airflow_provider_axtx.core.records import AttemptRecord, Observation
+from airflow_provider_axtx.core.tracker_url import is_object_store
 from airflow_provider_axtx.spec import reported as reports
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 #: Seconds after the end of an app for which its results are still waited for: NFS shows another host's file up to some
 #: seconds later, and an object store lists it later still.
 RESULT_PATIENCE_SECONDS = 15.0
+#: Seconds for which an object store may refuse to show the results of an app before its trial is FAILED for it.
+OUTAGE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,15 @@ class ResultRules:
     def from_json(cls, spec: dict[str, Any], app: dict[str, Any] | None) -> Self:
         """Return them, given what is recorded of the experiment."""
         return cls(ExperimentSpec.from_store(spec), load_metrics((app or {}).get("metrics")))
+
+
+def outage_seconds(attempt: AttemptRecord) -> float:
+    """Return for how long the results of an attempt must have been unreadable before its trial is FAILED for it.
+
+    An object store is busy or out of reach for minutes at times. What a file system refuses, the app itself has most
+    likely made unreadable, and it stays so.
+    """
+    return OUTAGE_SECONDS if is_object_store(attempt.tracker_base) else 0.0
 
 
 def given_results(given: object, outcome: dict[str, Any]) -> Reading:

@@ -31,7 +31,7 @@ from airflow_provider_axtx.lifecycle.attempts import (
 from airflow_provider_axtx.lifecycle.complete import conclude, fail_unreadable
 from airflow_provider_axtx.lifecycle.last_line import with_last_line
 from airflow_provider_axtx.lifecycle.launchers import LauncherFor, cached_launchers
-from airflow_provider_axtx.lifecycle.reading import RESULT_PATIENCE_SECONDS
+from airflow_provider_axtx.lifecycle.reading import RESULT_PATIENCE_SECONDS, outage_seconds
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -251,7 +251,7 @@ class _Reaping:
         except Exception as error:
             log.warning("The results of %s cannot be read", attempt, exc_info=True)
             since = self.unreadable_since.setdefault(key, time.monotonic())
-            if not is_final(error) and time.monotonic() < since + RESULT_PATIENCE_SECONDS:
+            if not is_final(error) and time.monotonic() < since + RESULT_PATIENCE_SECONDS + outage_seconds(attempt):
                 self.waiting[key] = (attempt, observed)
                 return
             answer = fail_unreadable(self.store, attempt, observed, error).to_json()

@@ -20,7 +20,7 @@ from airflow_provider_axtx.core.keys import submission_key, tracker_base_for
 from airflow_provider_axtx.core.records import PRICES, AttemptRecord, TaskIdentity
 from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
-from airflow_provider_axtx.launcher.tracker import remove_checkpoint, remove_results
+from airflow_provider_axtx.launcher.tracker import check_reachable, remove_checkpoint, remove_results
 from airflow_provider_axtx.lifecycle.attempts import KILLED, await_end, cancel_attempt, find_app
 from airflow_provider_axtx.lifecycle.complete import conclude_patiently
 from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
@@ -174,6 +174,7 @@ class _Submission:
         request = self.request
         base = tracker_base_for(key, request.tracker_root, request.tracker_base, shared=request.tracker_base_shared)
         asked = self._plan(key, base).resources
+        check_reachable(request.tracker_base or request.tracker_root)
         check_app(self.store, self.trial.experiment, self.request, self.launcher.scheduler)
         if request.tracker_base_shared:
             # Shared by all attempts: what an earlier one left there must not be read as this one's result.

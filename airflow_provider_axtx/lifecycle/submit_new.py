@@ -17,7 +17,7 @@ from airflow_provider_axtx.core.errors import DuplicateAppError, TrialStateError
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.keys import submission_key, tracker_base_for
 from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, Parameters, TaskIdentity, TrialRecord
-from airflow_provider_axtx.launcher.tracker import remove_results
+from airflow_provider_axtx.launcher.tracker import check_reachable, remove_results
 from airflow_provider_axtx.lifecycle.mlflow import mlflow_variables, uses_mlflow
 from airflow_provider_axtx.lifecycle.submit import AppRequest, lookup_options_of
 
@@ -109,6 +109,7 @@ class NewApps:
         key = submission_key(self.experiment, self.uid, trial.index, 1)
         base = tracker_base_for(key, request.tracker_root, request.tracker_base, shared=request.tracker_base_shared)
         plan = self._plan(trial, key, base)
+        check_reachable(request.tracker_base or request.tracker_root)
         if request.tracker_base_shared:
             # Shared by all attempts: what an earlier one left there must not be read as this one's result.
             remove_results(base, trial.index)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes an environment with the extras "mlflow" and "wandb", pyarrow and Airflow's provider for Kubernetes on top of another
-# one, and a second one with an MLflow server; runs the tests that need them. The other environment stays as it is: most users do not have these packages.
+# Makes an environment with the extras "mlflow" and "wandb", pyarrow and Airflow's providers for Kubernetes and Amazon on
+# top of another one, one with an MLflow server and one with an S3 server; runs the tests that need them. The other
+# environment stays as it is: most users do not have these packages.
 # Usage: tests/engines/integrations.sh PYTHON [PYTEST ARGUMENTS]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,17 +9,24 @@ python=$1
 shift
 environment=build/integrations
 server=build/mlflow-server
+s3=build/moto-server
 
 "$python" -m venv "$environment"
 "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
     > "$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
 # MLflow 3.17 asks for cachetools below 8 and importlib_metadata below 10; Airflow itself accepts both. The provider for
-# Kubernetes asks for urllib3 2, TorchX 0.7 for urllib3 1; TorchX works with both.
-grep -viE '^(cachetools|importlib_metadata|urllib3)==' constraints.txt > "$environment/constraints.txt"
+# Kubernetes asks for urllib3 2, TorchX 0.7 for urllib3 1; TorchX works with both. AWS's client asks for python-dateutil 2.
+grep -viE '^(cachetools|importlib_metadata|urllib3|python-dateutil)==' constraints.txt > "$environment/constraints.txt"
 "$environment/bin/python" -m pip install --disable-pip-version-check -qq -c "$environment/constraints.txt" 'mlflow-skinny>=3' 'wandb>=0.20' pyarrow \
     'apache-airflow-providers-cncf-kubernetes>=10.20'
+# A step of its own, with the versions of AWS's clients narrowed: pip would try one release after the other.
+"$environment/bin/python" -m pip install --disable-pip-version-check -qq -c "$environment/constraints.txt" s3fs \
+    'aiobotocore[boto3]>=3.10' 'apache-airflow-providers-amazon>=9.30'
 "$python" -m venv "$server"
 "$server/bin/python" -m pip install --disable-pip-version-check -qq 'mlflow>=3'
+"$python" -m venv "$s3"
+"$s3/bin/python" -m pip install --disable-pip-version-check -qq 'moto[server,s3]>=5'
+export AXTX_TEST_MOTO_SERVER="$PWD/$s3/bin/moto_server"
 export AXTX_TEST_MLFLOW_SERVER="$PWD/$server/bin/mlflow"
 export WANDB_MODE=offline
 PYTHONPATH="$PWD" "$environment/bin/python" -m pytest -m integrations "$@"

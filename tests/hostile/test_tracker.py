@@ -131,7 +131,7 @@ def test_file_system_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> No
             answered.wait(60)
             raise OSError("too late")
 
-        ls = find = open
+        ls = find = info = open
 
     fsspec.register_implementation("silent", Silent, clobber=True)
     monkeypatch.setattr(tracker, "DEADLINE_SECONDS", 0.2)

@@ -1,4 +1,4 @@
-"""A real MLflow server on loopback, with SQLite."""
+"""A real MLflow server on loopback, with SQLite, and a real S3 API."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.engines.s3 import s3, s3_server
+
+__all__ = ["mlflow_uri", "s3", "s3_server"]
 
 
 @pytest.fixture(scope="session")

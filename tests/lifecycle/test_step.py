@@ -21,6 +21,7 @@ from airflow_provider_axtx.core.errors import (
 from airflow_provider_axtx.core.records import Observation, Proposal
 from airflow_provider_axtx.launcher import tracker
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+from airflow_provider_axtx.lifecycle import reading
 from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials, start_loop
 from airflow_provider_axtx.lifecycle.reap import end_task, settle_ended_dag_runs
@@ -285,6 +286,22 @@ def test_what_one_app_reports_stops_no_other(rig: Rig, monkeypatch: pytest.Monke
         loop.step()
     assert rig.statuses() == {0: "FAILED", 1: "COMPLETED", 2: "RUNNING", 3: "RUNNING"}
     assert "a loop of links" in (rig.store.trial("loop", 0).reason or "")
+
+
+def test_an_outage_of_an_object_store_fails_no_trial(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = rig.loop(parallelism=1, max_trials=1)
+    settled(loop)
+    rig.end(0)
+    read_results = tracker.read_results
+    busy = TrackerUnavailableError("503 SlowDown", fix="wait")
+    monkeypatch.setattr(reading, "is_object_store", lambda tracker_base: True)
+    monkeypatch.setattr(tracker, "read_results", lambda *_: (_ for _ in ()).throw(busy))
+    for _ in range(5):
+        assert loop.step().error is busy
+    assert rig.statuses() == {0: "RUNNING"}
+    monkeypatch.setattr(tracker, "read_results", read_results)
+    loop.step()
+    assert rig.statuses() == {0: "COMPLETED"}
 
 
 def test_a_result_that_cannot_be_used_as_it_is_fails_its_trial_at_once(
