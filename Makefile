@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install demo serve test test-all test-thorough test-quick test-main test-airflow coverage mutation soak test-cases test-versions matrix test-js test-browser test-quality test-integrations screenshots pictures docs docs-test faults \
+.PHONY: help install demo serve test test-all test-thorough test-quick test-main test-airflow coverage mutation soak test-cases test-versions test-versions-quick matrix test-js test-browser test-quality test-integrations screenshots pictures docs docs-test faults \
 	bench bench-quick bench-guard lint release-check release-record clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
 
 help:
@@ -26,7 +26,7 @@ help:
 	@echo "make test-js      lint and unit-test the page's JavaScript with Node 18 or newer and npm, which it installs (as root, on Debian)"
 	@echo "make test-browser a real Airflow looked at with Chromium, which it installs (as root, on Debian)"
 	@echo "make test-quality generation method \"quality\" with its extra, in an environment of its own"
-	@echo "make test-integrations  MLflow with a server of its own, Weights & Biases, KubernetesPodOperator as the trial"
+	@echo "make test-integrations  MLflow and S3 with servers of their own, Weights & Biases, KubernetesPodOperator as the trial"
 	@echo "make screenshots  the pictures in docs/images, from the running product"
 	@echo "make pictures     each view of the page, light and dark, wide and narrow, of odd experiments, in build/pictures"
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
@@ -96,9 +96,11 @@ test-cases: $(STAMP)
 	$(PYTEST) -m cases
 
 # What depends on the versions of Airflow and Python: a part of the tests, without other engines.
-test-versions: $(STAMP)
-	$(PYTEST) -n auto tests/operators tests/triggers tests/hooks tests/plugin tests/notifications tests/test_*.py
+test-versions: test-versions-quick
 	$(PYTEST) tests/e2e/test_dags.py tests/e2e/test_faults_airflow.py
+
+test-versions-quick: $(STAMP)
+	$(PYTEST) -n auto -m "not thorough and not airflow" tests/operators tests/triggers tests/hooks tests/plugin tests/notifications tests/test_*.py
 
 matrix:
 	$(PYTHON) scripts/matrix.py $(CELLS)
@@ -133,7 +135,7 @@ engines-mysql: $(STAMP)
 test-quality: $(STAMP)
 	tests/engines/quality.sh $(BIN)/python
 
-# Neither MLflow nor Weights & Biases is part of the environment.
+# Neither MLflow nor Weights & Biases nor AWS's clients are part of the environment.
 test-integrations: $(STAMP)
 	tests/engines/integrations.sh $(BIN)/python
 
@@ -149,6 +151,7 @@ test-js: node_modules/.installed
 
 test-browser: $(STAMP) node_modules/.installed
 	tests/engines/browser_install.sh
+	tests/engines/apt_install.sh nginx-light
 	$(PYTEST) -m browser
 
 pictures: $(STAMP)
