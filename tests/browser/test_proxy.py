@@ -102,12 +102,12 @@ def test_the_page_its_scripts_and_the_links_of_a_task(
         # The address of Airflow's own window follows, so that it can be passed on.
         assert browser.js("return window.parent.location.pathname") == "/airflow/plugin/experiments/airflow/axtx/"
         assert "&trial=0" in browser.js("return window.parent.location.search")
-        browser.find("#trial a.outer[href*='.submit']").click()
+        browser.find("#trial a.outer[href*='.run']").click()
     browser.wait(lambda: "/airflow/dags/tune_from_ui/runs/" in browser.driver.current_url, "the task's page")
     browser.wait(lambda: "local_detached://" in browser.find("body").text, "the app handle in the log")
 
     # A link on a task's page leads to the trial, below the proxy's address.
-    path = f"/dags/tune_from_ui/dagRuns/{quote(run)}/taskInstances/tune.round_0.wait/links"
+    path = f"/dags/tune_from_ui/dagRuns/{quote(run)}/taskInstances/tune.round_0.run/links"
     link = poll(lambda: trial_link(env, path), LONG, "the link of the task")
     assert link.startswith(f"http://127.0.0.1:{port}/airflow/plugin/experiments/airflow/axtx/?experiment=proxied")
     browser.driver.get(link)
