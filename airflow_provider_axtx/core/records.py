@@ -18,6 +18,8 @@ FILES_REMOVED_AT = "files_removed_at"
 CHECKPOINT_REMOVED = "checkpoint_removed"
 #: Among an attempt's lookup options: what an hour of a core and of a GPU cost when it was submitted.
 PRICES = "prices"
+#: Among an attempt's lookup options: how far its app was asked to go, where trials are promoted.
+BUDGET = "budget"
 #: The scheduler of an attempt that belongs to Airflow tasks instead of an app, see ``lifecycle.body``.
 AIRFLOW = "airflow"
 
@@ -249,6 +251,12 @@ class AttemptRecord:
     def prices(self) -> dict[str, float]:
         """The prices of ``cpu_hour`` and ``gpu_hour`` when it was submitted; empty when none were set."""
         return prices_in(self.lookup_options)
+
+    @property
+    def budget(self) -> float | None:
+        """How far its app was asked to go; None where trials are not promoted."""
+        recorded = (self.lookup_options or {}).get(BUDGET)
+        return None if recorded is None else float(recorded)
 
     @property
     def may_have_checkpoint(self) -> bool:

@@ -17,6 +17,7 @@ from airflow_provider_axtx.core.command_line import (
 )
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import is_templated
+from airflow_provider_axtx.core.promotion import budget_argument
 
 COMMAND, SCRIPT, DDP, FUNCTION = "axtx.command", "axtx.script", "axtx.ddp", "axtx.function"
 _RESOURCES = ("cpu", "gpu", "memMB", "named_resource", "image", "env", "mounts")
@@ -49,7 +50,7 @@ def check_at_parse(component: object, experiment: object, component_args: object
     """
     if not isinstance(component, str) or component not in ARGUMENTS or is_templated(component_args):
         return
-    names = _parameter_names(experiment)
+    names = _argument_names(experiment)
     if names is None or not isinstance(component_args, Mapping | None):
         return
     found = problems(component, names, component_args or {})
@@ -70,8 +71,8 @@ def command_line(component: str, component_args: Mapping[str, Any]) -> CommandLi
     return CommandLine(words, component_args.get("flag") or DEFAULT_FLAG)
 
 
-def _parameter_names(experiment: object) -> list[str] | None:
-    """Return the parameters of a definition, or None where they are not known yet."""
+def _argument_names(experiment: object) -> list[str] | None:
+    """Return the parameters of a definition, and the argument of its budget; None where they are not known yet."""
     if isinstance(experiment, Mapping):
         given = experiment.get("parameters")
         if is_templated(given) or not isinstance(given, list | tuple):
@@ -79,7 +80,9 @@ def _parameter_names(experiment: object) -> list[str] | None:
         names = [one.get("name") if isinstance(one, Mapping) else getattr(one, "name", None) for one in given]
     else:
         names = [one.name for one in getattr(experiment, "parameters", ())]
-    return [name for name in names if isinstance(name, str)] or None
+    known = [name for name in names if isinstance(name, str)]
+    budget = budget_argument(experiment)
+    return [*known, budget] if known and budget is not None else known or None
 
 
 def _problems(component: str, parameters: Collection[str], given: Mapping[str, Any]) -> Iterator[str]:

@@ -25,22 +25,25 @@ log = logging.getLogger(__name__)
 _NEVER_AGAIN = ("COMPLETED", "EARLY_STOPPED")
 
 
-def prune_checkpoints(store: ExperimentStore, experiment: str, keep: Keep) -> list[int]:
+def prune_checkpoints(store: ExperimentStore, experiment: str, keep: Keep, *, is_over: bool = False) -> list[int]:
     """Remove the checkpoints that are not kept. What cannot be removed now is removed by the next call.
 
     Those of a FAILED or ABANDONED trial stay until the experiment is removed: a Clear, or a user, may run it again.
+    Those of a paused trial stay until the experiment has ended: it may be promoted.
 
     :param keep: ``best`` keeps those of the best trial, or of the trials on the Pareto frontier; ``none`` keeps none.
+    :param is_over: whether the experiment has ended.
     :return: indexes of the trials whose checkpoints were removed.
     """
     if keep == "all":
         return []
     facts = store.snapshot(experiment)
+    spec = ExperimentSpec.from_store(facts.spec)
     kept: Sequence[int] = ()
     if keep == "best":
-        spec = ExperimentSpec.from_store(facts.spec)
         kept = standing(spec, completed_trials(facts.trials, facts.observations)).best_trials
-    gone = {trial.index for trial in facts.trials if trial.status in _NEVER_AGAIN and trial.index not in kept}
+    never_again = _NEVER_AGAIN if spec.promoting is None or is_over else ("COMPLETED",)
+    gone = {trial.index for trial in facts.trials if trial.status in never_again and trial.index not in kept}
     removed = [
         attempt
         for attempt in store.attempts(experiment)

@@ -210,8 +210,17 @@ def _end_of(store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules, 
             return TrialEnd("ABANDONED", tuple(steps), reason=attempt.cancel_reason)
         evidence = {"reported": shorten(dict(read.values), 2000)} if read.values else None
         return TrialEnd("FAILED", tuple(steps), reason=str(error), evidence=evidence)
-    values = [Observation(attempt.trial_index, name, mean, sem) for name, (mean, sem) in sorted(metrics.items())]
-    return TrialEnd("COMPLETED", (*steps, *values))
+    budget, rule = attempt.budget, spec.promoting
+    pauses = budget is not None and rule is not None and budget < rule.budgets[-1]
+    values = [
+        Observation(attempt.trial_index, name, mean, sem, budget if pauses else None)
+        for name, (mean, sem) in sorted(metrics.items())
+    ]
+    if not pauses:
+        return TrialEnd("COMPLETED", (*steps, *values))
+    own = {(one.metric, one.step) for one in values}
+    reason = f"paused at {spec.budget_argument}={budget:g}"
+    return TrialEnd("EARLY_STOPPED", (*(s for s in steps if (s.metric, s.step) not in own), *values), reason=reason)
 
 
 def _record_last_steps(store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules | None) -> None:

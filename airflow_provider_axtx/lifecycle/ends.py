@@ -207,7 +207,8 @@ class Ends:
             values = ", ".join(f"{name} {value['mean']:.6g}" for name, value in end.metrics.items())
             log.info("Trial %s COMPLETED: %s", attempt.trial_index, values)
             return
-        log.warning("Trial %s %s: %s", attempt.trial_index, status, end.outcome.message)
+        how = logging.INFO if status == "EARLY_STOPPED" else logging.WARNING
+        log.log(how, "Trial %s %s: %s", attempt.trial_index, status, end.outcome.message)
         if status == "FAILED" and attempt.app_handle is not None:
             self._show_app_log(attempt, attempt.app_handle)
 

@@ -26,10 +26,11 @@ from airflow_provider_axtx.lifecycle.attempts import recorded_end
 from airflow_provider_axtx.lifecycle.generate import TrialRequest
 from airflow_provider_axtx.lifecycle.loop_steering import SteeredLoop
 from airflow_provider_axtx.lifecycle.steering import asked_trials
-from airflow_provider_axtx.lifecycle.submit import AppRequest, check_app, submit_trial
+from airflow_provider_axtx.lifecycle.submit import AppRequest, Budget, check_app, submit_trial
 from airflow_provider_axtx.lifecycle.submit_new import NewApps
 from airflow_provider_axtx.lifecycle.task_trials import TaskTrials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.halving import promotions
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -92,12 +93,40 @@ class FillingLoop(SteeredLoop):
                 trials, refused = self._generate(own, min(free, asked), 0)
                 asked = 0
             trials = trials or own.unsubmitted()[:free]
+            if not trials and self._promote(own, free):
+                continue
             if not trials:
                 # Without results to wait for, the next ones are asked for with these, which is cheaper.
                 trials, refused = self._generate(own, free, self._ahead if self._spec.ignores_results else 0)
+                if not trials and refused and not own.counts.get("COMPLETED") and self._promote(own, 1, is_last=True):
+                    continue
                 if not trials:
                     return refused
             self._submit(trials[:free])
+
+    def _promote(self, own: TaskTrials, free: int, *, is_last: bool = False) -> bool:
+        """Let paused trials go on with their next budgets; return whether any does.
+
+        :param free: number of apps that can be submitted now.
+        :param is_last: see ``spec.halving.promotions``.
+        """
+        if (rule := self._spec.promoting) is None:
+            return False
+        snapshot = self.store.snapshot(self.experiment)
+        found = [one for one in promotions(self._spec, rule, snapshot, is_last=is_last) if own.owns(one[0])][:free]
+        for index, budget in found:
+            self._changed = True
+            self.check()
+            self._submit_again(snapshot.trials[index], self._request_for(budget, is_next=True))
+        return bool(found)
+
+    def _request_for(self, budget: float | None = None, *, is_next: bool = False) -> AppRequest:
+        """Return what to run, with a budget where trials are promoted: the given one, or that of a first attempt."""
+        rule, argument = self._spec.promoting, self._spec.budget_argument
+        if rule is None or argument is None:
+            return self.request
+        value = rule.budgets[0] if budget is None else budget
+        return replace(self.request, budget=Budget(argument, value, is_next))
 
     def _may_submit_more(self, own: TaskTrials) -> bool:
         """Return whether the app fits those of the experiment's other trials; live apps go on before that is an error.
@@ -126,7 +155,7 @@ class FillingLoop(SteeredLoop):
         for trial in trials:
             if trial not in new:
                 self.check()
-                self._submit_again(trial)
+                self._submit_again(trial, self._request_for())
 
     def _submit_new(self, trials: Sequence[TrialRecord]) -> None:
         apps = NewApps(
@@ -134,7 +163,7 @@ class FillingLoop(SteeredLoop):
             launcher=self.launcher,
             experiment=self.experiment,
             uid=self._read_facts().uid,
-            request=self.request,
+            request=self._request_for(),
             identity=self.identity,
             backfill=self._spec.backfill_values,
             check=self.check,
@@ -155,14 +184,14 @@ class FillingLoop(SteeredLoop):
             self._own.note_attempt(attempt, replace(trial, status=status))
         self.on_attempt(attempt)
 
-    def _submit_again(self, trial: TrialRecord) -> None:
+    def _submit_again(self, trial: TrialRecord, request: AppRequest) -> None:
         """Submit a trial that has an attempt already, in whatever state that is."""
         travelling = Trial(self.experiment, trial.index, trial.arm_name, trial.parameters)
         submit_trial(
             self.store,
             self.launcher,
             travelling,
-            self.request,
+            request,
             self.identity,
             on_attempt=self.on_attempt,
             launcher_for=self._launcher_of,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_axtx.core.checkpoints import RetryFrom
@@ -17,7 +17,7 @@ from airflow_provider_axtx.core.errors import DuplicateAppError, ExperimentExist
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.inputs import differing
 from airflow_provider_axtx.core.keys import submission_key, tracker_base_for
-from airflow_provider_axtx.core.records import PRICES, AttemptRecord, TaskIdentity
+from airflow_provider_axtx.core.records import BUDGET, PRICES, AttemptRecord, TaskIdentity
 from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import SubmittedTrial, Trial
 from airflow_provider_axtx.launcher.tracker import check_reachable, remove_checkpoint, remove_results
@@ -38,6 +38,19 @@ REOPENABLE = ("FAILED", "ABANDONED")
 
 
 @dataclass(frozen=True)
+class Budget:
+    """How far an app is to go before its trial pauses.
+
+    :param argument: the argument that tells it.
+    :param is_next: whether an EARLY_STOPPED trial goes on with it; else a trial that has attempts keeps its own.
+    """
+
+    argument: str
+    value: float
+    is_next: bool = False
+
+
+@dataclass(frozen=True)
 class AppRequest:
     """What to run for a trial.
 
@@ -53,6 +66,7 @@ class AppRequest:
     :param retry_from: ``checkpoint`` leaves what earlier attempts of a trial have left in its checkpoint folder to the
         next one; ``beginning`` removes it before another attempt begins.
     :param prices: what ``cpu_hour`` and ``gpu_hour`` cost, recorded with each attempt.
+    :param budget: how far the app of a new attempt is to go; None where trials are not promoted.
     :param allow_app_change: whether trials may run another component, with other constant arguments or on another
         scheduler than the experiment's trials before.
     """
@@ -67,6 +81,7 @@ class AppRequest:
     prices: Mapping[str, float] = field(default_factory=dict)
     allow_app_change: bool = False
     metrics: Mapping[str, Any] | None = None
+    budget: Budget | None = None
 
     def to_json(self, scheduler: str) -> dict[str, Any]:
         """Return what the trials of an experiment have in common, as it is recorded with the experiment."""
@@ -97,8 +112,17 @@ def check_app(store: ExperimentStore, experiment: str, request: AppRequest, sche
 
 
 def lookup_options_of(launcher: TorchXLauncher, request: AppRequest) -> dict[str, Any]:
-    """Return what is recorded with an attempt: how its app is found again, and the prices."""
-    return {**launcher.lookup_options(), **({PRICES: dict(request.prices)} if request.prices else {})}
+    """Return what is recorded with an attempt: how its app is found again, the prices, and the budget."""
+    prices = {PRICES: dict(request.prices)} if request.prices else {}
+    budget = {BUDGET: request.budget.value} if request.budget else {}
+    return {**launcher.lookup_options(), **prices, **budget}
+
+
+def budget_arguments(request: AppRequest, value: float | None) -> dict[str, float]:
+    """Return the argument that tells an app how far to go; empty where trials are not promoted."""
+    if request.budget is None or value is None:
+        return {}
+    return {request.budget.argument: int(value) if value.is_integer() else value}
 
 
 @dataclass(frozen=True)
@@ -128,6 +152,8 @@ class _Submission:
             if cleared and record.status in REOPENABLE:
                 log.info("Trial %s was %s (%s); cleared, so it runs again.", record.index, record.status, record.reason)
                 return self._begin(last.number + 1, reopen=True), True
+            if self._is_promotion and record.status == TrialStatus.EARLY_STOPPED:
+                return self._begin(last.number + 1), True
             log.info("Trial %s is %s already; nothing is submitted.", record.index, record.status)
             return last, False
         killed = last.cancel_reason is not None and last.cancel_reason.startswith(KILLED)
@@ -166,20 +192,32 @@ class _Submission:
     def _may_retry(self, last: AttemptRecord) -> bool:
         return last.is_infrastructure_failure and retries_left(self.store, last, self.request.trial_retries)
 
+    @property
+    def _is_promotion(self) -> bool:
+        return self.request.budget is not None and self.request.budget.is_next
+
+    def _with_own_budget(self) -> AppRequest:
+        """Return the request with the budget of the next attempt: the last one's, unless the trial is promoted."""
+        request, last = self.request, self.store.latest_attempt(self.trial.experiment, self.trial.trial_index)
+        if request.budget is None or request.budget.is_next or last is None or last.budget is None:
+            return request
+        return replace(request, budget=replace(request.budget, value=last.budget))
+
     def _begin(self, attempt: int, *, reopen: bool = False) -> AttemptRecord:
         """Check by a dry run that the app can be submitted, then commit the write-ahead row."""
         self.check_start()
         uid = self.store.uid(self.trial.experiment)
         key = submission_key(self.trial.experiment, uid, self.trial.trial_index, attempt)
-        request = self.request
+        request = self._with_own_budget()
+        budget = None if request.budget is None else request.budget.value
         base = tracker_base_for(key, request.tracker_root, request.tracker_base, shared=request.tracker_base_shared)
-        asked = self._plan(key, base).resources
+        asked = self._plan(key, base, budget).resources
         check_reachable(request.tracker_base or request.tracker_root)
         check_app(self.store, self.trial.experiment, self.request, self.launcher.scheduler)
         if request.tracker_base_shared:
             # Shared by all attempts: what an earlier one left there must not be read as this one's result.
             remove_results(base, self.trial.trial_index)
-        if attempt > 1 and request.retry_from == "beginning":
+        if attempt > 1 and request.retry_from == "beginning" and not self._is_promotion:
             # Before the attempt is recorded: from then on its app may have written what must stay.
             remove_checkpoint(base, key)
             crash_point("submit.after_checkpoint_removed")
@@ -196,13 +234,20 @@ class _Submission:
             gpus=asked.gpu,
             lookup_options=lookup_options_of(self.launcher, request),
             host=self.launcher.host,
+            is_promoted=self._is_promotion,
         )
 
-    def _plan(self, key: str, tracker_base: str, variables: Mapping[str, str] | None = None) -> SubmissionPlan:
+    def _plan(
+        self, key: str, tracker_base: str, budget: float | None, variables: Mapping[str, str] | None = None
+    ) -> SubmissionPlan:
         return self.launcher.plan(
             self.request.component,
             # The trial may have been generated before a parameter was added that its app has by now.
-            {**self.store.backfill_values(self.trial.experiment), **self.trial.parameters},
+            {
+                **self.store.backfill_values(self.trial.experiment),
+                **self.trial.parameters,
+                **budget_arguments(self.request, budget),
+            },
             self.request.component_args,
             trial_index=self.trial.trial_index,
             experiment=self.trial.experiment,
@@ -236,7 +281,7 @@ class _Submission:
 
     def _submit(self, attempt: AttemptRecord) -> str:
         variables = mlflow_variables(self.store, attempt, self.request.metrics, self.launcher.mlflow_tracking_uri)
-        plan = self._plan(attempt.submission_key, attempt.tracker_base, variables)
+        plan = self._plan(attempt.submission_key, attempt.tracker_base, attempt.budget, variables)
         crash_point("submit.before_submit")
         try:
             handle = self.launcher.submit(plan)

@@ -19,7 +19,7 @@ from airflow_provider_axtx.core.keys import submission_key, tracker_base_for
 from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, Parameters, TaskIdentity, TrialRecord
 from airflow_provider_axtx.launcher.tracker import check_reachable, remove_results
 from airflow_provider_axtx.lifecycle.mlflow import mlflow_variables, uses_mlflow
-from airflow_provider_axtx.lifecycle.submit import AppRequest, lookup_options_of
+from airflow_provider_axtx.lifecycle.submit import AppRequest, budget_arguments, lookup_options_of
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.plan import SubmissionPlan
@@ -121,12 +121,17 @@ class NewApps:
         variables = mlflow_variables(self.store, attempt, self.request.metrics, tracking_uri)
         return self._plan(trial, attempt.submission_key, attempt.tracker_base, variables) if variables else plan
 
+    @property
+    def _budget(self) -> dict[str, float]:
+        budget = self.request.budget
+        return {} if budget is None else budget_arguments(self.request, budget.value)
+
     def _plan(
         self, trial: TrialRecord, key: str, tracker_base: str, variables: Mapping[str, str] | None = None
     ) -> SubmissionPlan:
         return self.launcher.plan(
             self.request.component,
-            {**self.backfill, **trial.parameters},
+            {**self.backfill, **trial.parameters, **self._budget},
             self.request.component_args,
             trial_index=trial.index,
             experiment=self.experiment,

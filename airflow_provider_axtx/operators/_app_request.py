@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_axtx.core.checkpoints import as_keep, as_retry_from
 from airflow_provider_axtx.core.errors import AxtxError, InvalidInputError
 from airflow_provider_axtx.core.inputs import Templated, is_given, is_templated
+from airflow_provider_axtx.core.promotion import since_last_pause
 from airflow_provider_axtx.operators._ending import CancelOnKillMixin
 from airflow_provider_axtx.operators._metrics import count_trial, count_usage
 
@@ -84,22 +85,25 @@ class SettlesTrialsMixin(AppRequestMixin):
     def note_end(self, experiment: str, status: str, attempts: Sequence[AttemptRecord]) -> None:
         """Count a trial that has ended, and remove the checkpoints that are not kept."""
         count_trial(self, status)
-        count_usage(self, attempts)
+        count_usage(self, since_last_pause(attempts))
         prune_checkpoints(self, self.ax_hook.store, experiment, self.keep_checkpoints)
 
 
-def prune_checkpoints(task: BaseOperator, store: ExperimentStore, experiment: str, keep: Keep) -> None:
+def prune_checkpoints(
+    task: BaseOperator, store: ExperimentStore, experiment: str, keep: Keep, *, is_over: bool = False
+) -> None:
     """Remove the checkpoints that are not kept; an error is logged, since it says nothing about the trials.
 
     :param task: the operator.
     :param keep: its ``keep_checkpoints``.
+    :param is_over: whether the experiment has ended, so that no paused trial goes on.
     """
     if keep == "all":
         return
     from airflow_provider_axtx.lifecycle import checkpoints
 
     try:
-        removed = checkpoints.prune_checkpoints(store, experiment, keep)
+        removed = checkpoints.prune_checkpoints(store, experiment, keep, is_over=is_over)
     except AxtxError as error:
         task.log.warning("No checkpoint was removed: %s", error)
         return

@@ -20,6 +20,7 @@ from airflow_provider_axtx.core.inputs import (
     is_templated,
 )
 from airflow_provider_axtx.core.ownership import as_dag_ids
+from airflow_provider_axtx.core.promotion import refuse_promotion
 from airflow_provider_axtx.hooks.torchx import TorchXHook
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
 from airflow_provider_axtx.operators._definition import read_definition
@@ -144,6 +145,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
         self.component = uncalled(component)
         self.component_args = component_args
         check_experiment_at_parse(self.experiment, component, component_args)
+        refuse_promotion(self.experiment)
         if not is_templated(if_exists):
             as_if_exists(if_exists)
         if not is_templated(on_change):
@@ -155,6 +157,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
         from airflow_provider_axtx.lifecycle.generate import create_experiment
 
         spec = read_definition(self.experiment)
+        refuse_promotion(spec)
         if_exists = as_if_exists(self.if_exists)
         if is_given(self.component):
             self._check_component(spec)
@@ -177,8 +180,7 @@ class AxCreateExperimentOperator(BaseAxOperator):
         hook = TorchXHook(self.torchx_conn_id)
         given = allowed_component(self, self.component, self.allowed_components, hook)
         component = load_component(given, hook.settings.allowed_components)
-        parameters = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
-        component.check(parameters, as_object("component_args", self.component_args))
+        component.check(spec.argument_types, as_object("component_args", self.component_args))
 
 
 def _launcher_for(attempt: AttemptRecord) -> TorchXLauncher:

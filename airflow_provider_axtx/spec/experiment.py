@@ -39,7 +39,12 @@ from airflow_provider_axtx.spec.parameters import (
 )
 from airflow_provider_axtx.spec.problems import Problem, closest, raise_for
 from airflow_provider_axtx.spec.service_api import modernize
-from airflow_provider_axtx.spec.stopping import EarlyStoppingSpec, GlobalStoppingSpec, metric_problems
+from airflow_provider_axtx.spec.stopping import (
+    EarlyStoppingSpec,
+    GlobalStoppingSpec,
+    SuccessiveHalving,
+    metric_problems,
+)
 from airflow_provider_axtx.spec.validation import problems_of
 
 
@@ -135,6 +140,26 @@ class ExperimentSpec(Frozen):
     def constraints(self) -> list[Inequality]:
         """The outcome constraints, parsed."""
         return [parse_outcome_constraint(text) for text in self.outcome_constraints]
+
+    @property
+    def promoting(self) -> SuccessiveHalving | None:
+        """The rule by which trials are promoted; None where they are not."""
+        rule = self.early_stopping
+        return rule if isinstance(rule, SuccessiveHalving) and rule.promotion is not None else None
+
+    @property
+    def budget_argument(self) -> str | None:
+        """The argument by which an app is told how far to go; None where trials are not promoted."""
+        rule = self.promoting
+        return None if rule is None or rule.promotion is None else rule.promotion.argument
+
+    @property
+    def argument_types(self) -> dict[str, str]:
+        """The names and types of the arguments that an app gets for a trial: ``float``, ``int``, ``str``, ``bool``."""
+        types: dict[str, str] = {parameter.name: parameter.parameter_type for parameter in self.parameters}
+        if (rule := self.promoting) is not None and self.budget_argument is not None:
+            types[self.budget_argument] = "int" if all(budget.is_integer() for budget in rule.budgets) else "float"
+        return types
 
     @property
     def is_multi_objective(self) -> bool:
@@ -307,6 +332,9 @@ class ExperimentSpec(Frozen):
                 yield Problem(f"tracking_metrics[{i}]", name, "cannot be the name of a metric", fix)
         if self.early_stopping is not None:
             yield from metric_problems(self.early_stopping, weights, "early_stopping")
+        if (budget := self.budget_argument) in {parameter.name for parameter in self.parameters}:
+            fix = "rename the parameter, or name another argument of the app."
+            yield Problem("early_stopping.promotion.argument", budget, "is a parameter of the experiment", fix)
         if self.global_stopping is not None and (why := _not_improvable(objectives, constraints)):
             fix = "remove global_stopping; max_trials and time limits end every experiment."
             yield Problem("global_stopping", "improvement", why, fix)

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.core.status import TrialStatus
 from airflow_provider_axtx.spec.ranking import Goal, goals
 
 if TYPE_CHECKING:
@@ -37,14 +39,41 @@ def fallen_behind(
     :param snapshot: what is recorded.
     :param in_flight: indexes of the trials that may be stopped.
     """
+    if rule.promotion is not None:
+        return {}  # their apps end by themselves at each rung
     goal = _compared(spec, rule)
-    compared = {trial.index for trial in snapshot.trials if trial.status not in _NOT_COMPARED}
-    curves = _curves(goal, (o for o in snapshot.observations if o.trial_index in compared))
+    curves = _compared_curves(goal, snapshot)
     found = {}
     for index in sorted(set(in_flight) & curves.keys()):
         rung = rule.rung_of(max(curves[index]))
         if rung is not None and (reason := _reason(goal, rule, rung, index, curves)):
             found[index] = reason
+    return found
+
+
+def promotions(
+    spec: ExperimentSpec, rule: SuccessiveHalving, snapshot: ExperimentSnapshot, *, is_last: bool = False
+) -> list[tuple[int, float]]:
+    """Return the paused trials that are to go on, each with its next budget, the largest budgets first.
+
+    Of the trials that have come to the end of a budget, the best ``1 / reduction_factor`` get the next one. A trial is
+    paused when it is EARLY_STOPPED: with this rule, nothing else stops one early.
+
+    :param is_last: nothing else can be started: of the trials that have come farthest, the best one goes on.
+    """
+    goal, found = _compared(spec, rule), []
+    curves, budgets = _compared_curves(goal, snapshot), rule.budgets
+    paused = {trial.index for trial in snapshot.trials if trial.status == TrialStatus.EARLY_STOPPED}
+    for budget, following in reversed(list(pairwise(budgets))):
+        values = {index: curve[budget] for index, curve in curves.items() if budget in curve}
+        ranked = sorted(values, key=lambda index: (-goal.gain(values[index]), index))
+        waiting = {index for index in paused if index in values and max(curves[index]) < following}
+        best = [index for index in ranked[: len(values) // rule.reduction_factor] if index in waiting]
+        if is_last and waiting and not best:
+            best = [next(index for index in ranked if index in waiting)]
+        if best and is_last:
+            return [(best[0], following)]
+        found += [(index, following) for index in best]
     return found
 
 
@@ -68,6 +97,11 @@ def _compared(spec: ExperimentSpec, rule: SuccessiveHalving) -> Goal:
         weight = next(goal.weights[name] * (-1 if goal.minimize else 1) for goal in wanted if name in goal.weights)
         return Goal(name, weight < 0, {name: 1.0})
     return wanted[0]
+
+
+def _compared_curves(goal: Goal, snapshot: ExperimentSnapshot) -> dict[int, Curve]:
+    compared = {trial.index for trial in snapshot.trials if trial.status not in _NOT_COMPARED}
+    return _curves(goal, (o for o in snapshot.observations if o.trial_index in compared))
 
 
 def _curves(goal: Goal, observations: Iterable[Observation]) -> dict[int, Curve]:

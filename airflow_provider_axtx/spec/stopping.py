@@ -85,6 +85,15 @@ class ThresholdStopping(_CurveStopping):
     metric_threshold: Number
 
 
+class Promotion(Frozen):
+    """Trials pause at each rung instead of being stopped.
+
+    :param argument: the argument by which the app is told how far to go.
+    """
+
+    argument: Annotated[str, Field(min_length=1)]
+
+
 class SuccessiveHalving(Frozen):
     """Asynchronous successive halving (ASHA): of the trials that reach a rung, only the best fraction goes on.
 
@@ -95,6 +104,8 @@ class SuccessiveHalving(Frozen):
     :param max_resource: no rung is at this step or above it; None sets no end.
     :param metric_signatures: the name of the one metric to compare; it must be part of the objective. None means the
         objective, and the first one of several objectives.
+    :param promotion: each attempt of a trial ends at a rung, and one of the best goes on as another attempt with a
+        larger budget; None stops trials while they run.
     """
 
     type: Literal["successive_halving"] = "successive_halving"
@@ -102,11 +113,14 @@ class SuccessiveHalving(Frozen):
     reduction_factor: Annotated[Whole, Field(ge=2, le=MAX_COUNT)] = 4
     max_resource: Number | None = None
     metric_signatures: tuple[str, ...] | None = None
+    promotion: Promotion | None = None
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is wrong, with paths relative to this part."""
         yield from _one_metric(self.metric_signatures)
         lower, upper = self.min_resource, self.max_resource
+        if self.promotion is not None and upper is None:
+            yield Problem("max_resource", upper, "is missing", "set it to the budget of a whole trial.")
         if upper is not None and lower >= upper:
             yield Problem("max_resource", upper, f"is not above min_resource {lower:g}", "raise it, or leave it out.")
 
@@ -119,6 +133,15 @@ class SuccessiveHalving(Frozen):
         while rung <= step and (self.max_resource is None or rung < self.max_resource):
             rung, found = rung * self.reduction_factor, rung
         return found
+
+    @property
+    def budgets(self) -> list[float]:
+        """How far the attempts of a trial go that is promoted: the rungs, then the whole trial."""
+        found, rung = [], float(self.min_resource)
+        while self.max_resource is not None and rung < self.max_resource:
+            found.append(rung)
+            rung *= self.reduction_factor
+        return found if self.max_resource is None else [*found, float(self.max_resource)]
 
 
 class LogicalStopping(Frozen):
@@ -170,6 +193,10 @@ def metric_problems(spec: EarlyStoppingSpec, objective: Mapping[str, Any], path:
     :param objective: the objective's metrics.
     """
     if isinstance(spec, LogicalStopping):
+        for side in ("left", "right"):
+            if getattr(getattr(spec, side), "promotion", None) is not None:
+                fix = "use successive_halving with promotion alone."
+                yield Problem(f"{path}.{side}.promotion", spec.type, "cannot be combined with promotion", fix)
         yield from metric_problems(spec.left, objective, f"{path}.left")
         yield from metric_problems(spec.right, objective, f"{path}.right")
         return

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from airflow_provider_axtx.spec.generation import GenerationSpec
 from airflow_provider_axtx.spec.parameters import ChoiceParameter, DerivedParameter, RangeParameter
 from airflow_provider_axtx.spec.problems import Problem, closest
-from airflow_provider_axtx.spec.stopping import STRATEGIES, GlobalStoppingSpec
+from airflow_provider_axtx.spec.stopping import STRATEGIES, GlobalStoppingSpec, Promotion
 
 _PARAMETERS: dict[str, type[BaseModel]] = {
     get_args(model.model_fields["type"].annotation)[0]: model
@@ -89,5 +89,6 @@ def _known_keys(location: Sequence[str | int], model: type[BaseModel]) -> list[s
     if location[0] == "parameters" and len(location) > 2:
         return list(_PARAMETERS[str(location[2])].model_fields)
     if location[0] == "early_stopping" and len(location) > 1:
-        return list(STRATEGIES[str(location[-2])].model_fields)
+        models: dict[str, type[BaseModel]] = {**STRATEGIES, "promotion": Promotion}
+        return list(models[str(location[-2])].model_fields)
     return list((_PARTS.get(str(location[0]), model) if len(location) > 1 else model).model_fields)

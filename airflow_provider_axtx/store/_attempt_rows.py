@@ -38,6 +38,7 @@ class NewAttempt:
     gpus: int = 0
     lookup_options: dict[str, Any] | None = None
     host: str | None = None
+    is_promoted: bool = False
 
 
 def record(row: sa.Row[Any]) -> AttemptRecord:
@@ -139,7 +140,7 @@ def begin(connection: sa.Connection, name: str, index: int, new: NewAttempt) -> 
             return record(row)  # our own earlier call, whose commit went through although the connection broke
     attempt = earlier[-1].attempt + 1 if earlier else 1
     _check_attempt(trial, earlier, attempt, new.expected_attempt)
-    _trial_rows.stage(connection, trial, new.reopen_reason)
+    _trial_rows.stage(connection, trial, new.reopen_reason, is_promoted=new.is_promoted)
     uid = _experiment_rows.require(connection, name).uid
     key = submission_key(name, uid, index, attempt)
     new = replace(new, tracker_base=_tracker_base(new, name, uid, index, attempt))

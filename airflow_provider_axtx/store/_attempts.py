@@ -35,6 +35,7 @@ class AttemptRecords:
         gpus: int = 0,
         lookup_options: dict[str, Any] | None = None,
         host: str | None = None,
+        is_promoted: bool = False,
     ) -> AttemptRecord:
         """Record that the trial's next attempt is about to be submitted; a CANDIDATE trial becomes STAGED.
 
@@ -45,6 +46,7 @@ class AttemptRecords:
         :param cpus: cores that the app asks for, with ``gpus`` the base of the resource-hours.
         :param lookup_options: what the scheduler needs to find the app again (a JSON object).
         :param host: the host on which alone the app can be observed; None for a scheduler of a cluster.
+        :param is_promoted: an EARLY_STOPPED trial goes on with a larger budget; its observations stay.
         :raises InvalidInputError: without ``tracker_base`` and ``tracker_root``.
         :raises StoreConflictError: when ``expected_attempt`` is not the next one; read the latest run again.
         :raises TrialStateError: when the attempt before has not ended, or the trial is terminal and not reopened.
@@ -61,6 +63,7 @@ class AttemptRecords:
             gpus=gpus,
             lookup_options=lookup_options,
             host=host,
+            is_promoted=is_promoted,
         )
         return self._db.write("begin_attempt", lambda connection: _attempt_rows.begin(connection, name, index, new))
 

@@ -41,3 +41,20 @@ def epochs(x: float, trial_idx: int, tracker_base: str, checkpoint_dir: str, fol
         name="app", image="", entrypoint="/bin/sh", args=args, resource=specs.Resource(cpu=1, gpu=0, memMB=16)
     )
     return specs.AppDef(name="app", roles=[role])
+
+
+def budgeted(x: float, epochs: int, trial_idx: int, tracker_base: str, folder: str) -> specs.AppDef:
+    """Ask for an app that goes as far as it is told; only a fake scheduler runs it.
+
+    Args:
+        x: the parameter
+        epochs: how far it goes
+        trial_idx: index of the trial
+        tracker_base: where it reports
+        folder: not used
+    """
+    args = ["", str(x), str(trial_idx), tracker_base, folder, str(epochs)]
+    role = specs.Role(
+        name="app", image="", entrypoint="/bin/sh", args=args, resource=specs.Resource(cpu=1, gpu=0, memMB=16)
+    )
+    return specs.AppDef(name="app", roles=[role])
