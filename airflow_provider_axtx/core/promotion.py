@@ -1,4 +1,4 @@
-"""Promotion of paused trials, as far as a DAG file has to know it, and a count has to tell the attempts apart."""
+"""Promotion of paused trials: what a DAG file is checked for, and which attempts are counted at a pause."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def refuse_promotion(experiment: object) -> None:
     if (argument := budget_argument(experiment)) is not None:
         raise InvalidInputError(
             f"early_stopping.promotion (argument {argument!r}) is not possible in a loop of tasks.",
-            fix="use AxOptimizeOperator or @task.ax_optimize, or leave promotion out: trials are then stopped.",
+            fix="use AxOptimizeOperator, or leave promotion out: trials are then stopped while they run.",
         )
 
 

@@ -150,16 +150,13 @@ class ExperimentSpec(Frozen):
     @property
     def budget_argument(self) -> str | None:
         """The argument by which an app is told how far to go; None where trials are not promoted."""
-        rule = self.promoting
-        return None if rule is None or rule.promotion is None else rule.promotion.argument
+        return getattr(getattr(self.promoting, "promotion", None), "argument", None)
 
     @property
     def argument_types(self) -> dict[str, str]:
         """The names and types of the arguments that an app gets for a trial: ``float``, ``int``, ``str``, ``bool``."""
-        types: dict[str, str] = {parameter.name: parameter.parameter_type for parameter in self.parameters}
-        if (rule := self.promoting) is not None and self.budget_argument is not None:
-            types[self.budget_argument] = "int" if all(budget.is_integer() for budget in rule.budgets) else "float"
-        return types
+        budget = {} if self.promoting is None else self.promoting.argument_type
+        return {**{one.name: str(one.parameter_type) for one in self.parameters}, **budget}
 
     @property
     def is_multi_objective(self) -> bool:

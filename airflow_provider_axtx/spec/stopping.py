@@ -143,6 +143,13 @@ class SuccessiveHalving(Frozen):
             rung *= self.reduction_factor
         return found if self.max_resource is None else [*found, float(self.max_resource)]
 
+    @property
+    def argument_type(self) -> dict[str, str]:
+        """The name and type of the argument that tells an app how far to go; empty where trials are not promoted."""
+        if self.promotion is None:
+            return {}
+        return {self.promotion.argument: "int" if all(map(float.is_integer, self.budgets)) else "float"}
+
 
 class LogicalStopping(Frozen):
     """Two strategies of which both (``and``) or one (``or``) must decide to stop."""

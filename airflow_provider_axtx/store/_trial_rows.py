@@ -275,7 +275,7 @@ def add_progress(connection: sa.Connection, name: str, index: int, given: Sequen
 def stage(connection: sa.Connection, row: sa.Row[Any], reopen_reason: str | None, *, is_promoted: bool = False) -> None:
     """Move the (locked) trial to STAGED for another attempt; RUNNING stays, because a status never moves backwards.
 
-    :param is_promoted: an EARLY_STOPPED trial may go on; what it has measured stays.
+    :param is_promoted: an EARLY_STOPPED trial goes on; what it has measured stays.
     :raises TrialStateError: when it is terminal and may not be reopened.
     """
     if not is_terminal_trial_status(row.status):
@@ -283,8 +283,7 @@ def stage(connection: sa.Connection, row: sa.Row[Any], reopen_reason: str | None
             _update(connection, row, {"status": "STAGED", "updated_at": time.time()})
         return
     if is_promoted and row.status == "EARLY_STOPPED":
-        goes_on = {"status": "STAGED", "reason": None, "completed_at": None}
-        _update(connection, row, {**goes_on, "updated_at": time.time()})
+        _update(connection, row, {"status": "STAGED", "reason": None, "completed_at": None, "updated_at": time.time()})
         return
     if reopen_reason is None or row.status not in _REOPENABLE:
         raise TrialStateError(

@@ -1,0 +1,68 @@
+"""A job that a real Slurm preempts: its trial goes on from its checkpoint, as another attempt."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_axtx.hooks.ax import AxHook
+from airflow_provider_axtx.launcher import torchx_launcher
+from airflow_provider_axtx.operators.ax import AxOptimizeOperator
+from airflow_provider_axtx.optimizer import engine as optimizer
+from tests.contracts.rigs import SlurmRig
+from tests.lifecycle.rig import SPEC
+from tests.operators.conftest import FakeTaskInstance
+
+pytestmark = pytest.mark.slurm
+
+#: Imported here, so that a forked process need not import them.
+PRELOADED = (optimizer, torchx_launcher)
+COMPONENT = f"{Path(__file__).parents[1] / 'lifecycle' / 'components.py'}:epochs"
+
+
+def work(folder: Path, scheduler_args: dict[str, Any], retry_from: str) -> None:
+    operator = AxOptimizeOperator(
+        task_id="optimize",
+        experiment=SPEC,
+        component=COMPONENT,
+        component_args={"folder": str(folder)},
+        scheduler="slurm",
+        scheduler_args={**scheduler_args, "partition": "main"},
+        tracker_base=str(folder / "tracker"),
+        max_trials=1,
+        trial_retries=1,
+        retry_from=retry_from,
+        poll_interval=0.5,
+        deferrable=False,
+    )
+    task: Any = {"ti": FakeTaskInstance("optimize")}
+    operator.execute(task)
+
+
+@pytest.mark.parametrize(("retry_from", "repeated"), [("checkpoint", 1), ("beginning", 15)])
+def test_a_preempted_trial_repeats_at_most_one_epoch(slurm_rig: SlurmRig, retry_from: str, repeated: int) -> None:
+    store = AxHook().store  # with its tables
+    folder, cluster = slurm_rig.folder, slurm_rig.cluster
+    task = multiprocessing.get_context("fork").Process(target=work, args=(folder, slurm_rig.scheduler_args, retry_from))
+    task.start()
+    log = folder / "epochs"
+    slurm_rig.await_true(lambda: log.exists() and log.read_text().endswith("\n15\n"), "fifteenth epoch")
+    (folder / "gate").touch()
+    # It needs every node, and its partition comes first.
+    urgent = cluster.ask(
+        *("sbatch", "--parsable", "--partition=urgent", "--nodes=3", "--exclusive", "--mem=0", "--output=/dev/null"),
+        "--wrap=sleep 600",
+    )
+    slurm_rig.await_true(lambda: len(store.attempts("loop")) == 2, "another attempt", seconds=120)
+    cluster.ask("scancel", urgent)
+    task.join(300)
+    assert task.exitcode == 0
+    first, second = store.attempts("loop")
+    assert (first.app_state, first.is_infrastructure_failure, second.app_state) == ("FAILED", True, "SUCCEEDED")
+    assert "PREEMPTED" in (first.message or "")
+    begun = list(map(int, log.read_text().split()))
+    assert (len(begun) - 20, sorted(set(begun))) == (repeated, list(range(1, 21)))
+    assert [trial.status for trial in store.trials("loop")] == ["COMPLETED"]
