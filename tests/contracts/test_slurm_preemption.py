@@ -52,12 +52,15 @@ def test_a_preempted_trial_repeats_at_most_one_epoch(slurm_rig: SlurmRig, retry_
     slurm_rig.await_true(lambda: log.exists() and log.read_text().endswith("\n15\n"), "fifteenth epoch")
     (folder / "gate").touch()
     # It needs every node, and its partition comes first.
+    cluster.ask("scontrol", "create", "PartitionName=urgent", "Nodes=ALL", "PriorityTier=10", "State=UP")
     urgent = cluster.ask(
         *("sbatch", "--parsable", "--partition=urgent", "--nodes=3", "--exclusive", "--mem=0", "--output=/dev/null"),
         "--wrap=sleep 600",
     )
     slurm_rig.await_true(lambda: len(store.attempts("loop")) == 2, "another attempt", seconds=120)
     cluster.ask("scancel", urgent)
+    cluster.await_true(lambda: urgent not in cluster.ask("squeue", "-h", "-o", "%i"), "end of the urgent job")
+    cluster.ask("scontrol", "delete", "PartitionName=urgent")
     task.join(300)
     assert task.exitcode == 0
     first, second = store.attempts("loop")

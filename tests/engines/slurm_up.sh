@@ -94,10 +94,9 @@ $(for ((i = 1; i <= NODES; i++)); do
     echo "NodeName=n$i NodeHostname=$HOST NodeAddr=127.0.0.1 Port=${ports[i + 1]} CPUs=$CPUS RealMemory=64000 State=UNKNOWN"
 done)
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-# what runs in the first is preempted by what is submitted to this one
+# what runs in this partition is preempted by jobs of another one that comes first, which a test makes
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
-PartitionName=urgent Nodes=ALL PriorityTier=10 MaxTime=INFINITE State=UP
 CONF
 
 # slurmd initialises its cgroup plugin even when nothing uses it; v2 wants systemd, v1 does nothing until asked.
