@@ -62,7 +62,11 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
         "tests/lifecycle/test_promotion_killed.py::test_kills_at_random_moments_lose_and_double_nothing",
         "benchmarks/asha.py",
     ),
-    "**Checkpoints.**": ("tests/lifecycle/test_checkpoints.py", "make engines-slurm"),
+    "**Checkpoints.**": (
+        "tests/lifecycle/test_checkpoints.py",
+        "tests/contracts/test_slurm_preemption.py::test_a_preempted_trial_repeats_at_most_one_epoch",
+        "make engines-slurm",
+    ),
     "**Cost.**": ("tests/operators/test_metrics.py", "tests/plugin/test_cost.py"),
     "**A page in Airflow's UI.**": ("make test-browser", "tests/plugin/test_access.py"),
     "**Assets and notifications.**": (
