@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
 from airflow_provider_axtx.lifecycle.early_stop import hopeless_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
-from airflow_provider_axtx.spec.halving import promotions
+from airflow_provider_axtx.spec.halving import promoting, promotions
 
 STEPS, LOOK, PARALLELISM, TRIALS, MORE_TRIALS = 81, 3, 4, 24, 45
 PERCENTILE = {
@@ -152,7 +152,7 @@ class Simulation:
         live = [index for index, status in self.status.items() if status == "RUNNING"]
         free, spec = PARALLELISM - len(live), ExperimentSpec.from_store(self.spec)
         first, again = float(STEPS), list[tuple[int, float]]()
-        if free and (rule := spec.promoting) is not None:
+        if free and (rule := promoting(spec)) is not None:
             first, again = rule.budgets[0], promotions(spec, rule, self.snapshot())[:free]
             is_last = len(self.status) == self.rule.trials and "COMPLETED" not in self.status.values()
             if is_last and not live and not again:

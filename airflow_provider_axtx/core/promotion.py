@@ -13,12 +13,10 @@ def budget_argument(experiment: object) -> str | None:
 
     :param experiment: the definition as an operator was given it, or as it was read.
     """
-    if not isinstance(experiment, Mapping):
-        return getattr(experiment, "budget_argument", None)
-    rule = experiment.get("early_stopping")
-    promotion = rule.get("promotion") if isinstance(rule, Mapping) else None
-    argument = promotion.get("argument") if isinstance(promotion, Mapping) else None
-    return argument if isinstance(argument, str) else None
+    found = experiment
+    for name in ("early_stopping", "promotion", "argument"):
+        found = found.get(name) if isinstance(found, Mapping) else getattr(found, name, None)
+    return found if isinstance(found, str) else None
 
 
 def refuse_promotion(experiment: object) -> None:

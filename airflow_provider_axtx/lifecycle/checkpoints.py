@@ -12,6 +12,7 @@ from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.keys import checkpoint_dir_for
 from airflow_provider_axtx.launcher import tracker
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.halving import promoting
 from airflow_provider_axtx.spec.ranking import standing
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def prune_checkpoints(store: ExperimentStore, experiment: str, keep: Keep, *, is
     kept: Sequence[int] = ()
     if keep == "best":
         kept = standing(spec, completed_trials(facts.trials, facts.observations)).best_trials
-    never_again = _NEVER_AGAIN if spec.promoting is None or is_over else ("COMPLETED",)
+    never_again = _NEVER_AGAIN if promoting(spec) is None or is_over else ("COMPLETED",)
     gone = {trial.index for trial in facts.trials if trial.status in never_again and trial.index not in kept}
     removed = [
         attempt

@@ -20,6 +20,7 @@ from airflow_provider_axtx.core.errors import (
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.inputs import shorten
 from airflow_provider_axtx.core.output_line import without_line
+from airflow_provider_axtx.core.promotion import budget_argument
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TrialEnd, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import TrialOutcome
@@ -31,6 +32,7 @@ from airflow_provider_axtx.lifecycle.reading import (
     new_steps,
     read_results,
 )
+from airflow_provider_axtx.spec.halving import promoting
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -210,7 +212,7 @@ def _end_of(store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules, 
             return TrialEnd("ABANDONED", tuple(steps), reason=attempt.cancel_reason)
         evidence = {"reported": shorten(dict(read.values), 2000)} if read.values else None
         return TrialEnd("FAILED", tuple(steps), reason=str(error), evidence=evidence)
-    budget, rule = attempt.budget, spec.promoting
+    budget, rule = attempt.budget, promoting(spec)
     pauses = budget is not None and rule is not None and budget < rule.budgets[-1]
     values = [
         Observation(attempt.trial_index, name, mean, sem, budget if pauses else None)
@@ -219,7 +221,7 @@ def _end_of(store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules, 
     if not pauses:
         return TrialEnd("COMPLETED", (*steps, *values))
     own = {(one.metric, one.step) for one in values}
-    reason = f"paused at {spec.budget_argument}={budget:g}"
+    reason = f"paused at {budget_argument(spec)}={budget:g}"
     return TrialEnd("EARLY_STOPPED", (*(s for s in steps if (s.metric, s.step) not in own), *values), reason=reason)
 
 

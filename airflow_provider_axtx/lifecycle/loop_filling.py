@@ -19,6 +19,7 @@ from airflow_provider_axtx.core.errors import (
 )
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.loop_facts import LoopFacts
+from airflow_provider_axtx.core.promotion import budget_argument
 from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity, TrialRecord
 from airflow_provider_axtx.core.status import TrialStatus, is_terminal_trial_status
 from airflow_provider_axtx.core.xcom import Trial
@@ -30,7 +31,7 @@ from airflow_provider_axtx.lifecycle.submit import AppRequest, Budget, check_app
 from airflow_provider_axtx.lifecycle.submit_new import NewApps
 from airflow_provider_axtx.lifecycle.task_trials import TaskTrials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
-from airflow_provider_axtx.spec.halving import promotions
+from airflow_provider_axtx.spec.halving import promoting, promotions
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
@@ -110,7 +111,7 @@ class FillingLoop(SteeredLoop):
         :param free: number of apps that can be submitted now.
         :param is_last: see ``spec.halving.promotions``.
         """
-        if (rule := self._spec.promoting) is None:
+        if (rule := promoting(self._spec)) is None:
             return False
         snapshot = self.store.snapshot(self.experiment)
         found = [one for one in promotions(self._spec, rule, snapshot, is_last=is_last) if own.owns(one[0])][:free]
@@ -122,7 +123,7 @@ class FillingLoop(SteeredLoop):
 
     def _request_for(self, budget: float | None = None, *, is_next: bool = False) -> AppRequest:
         """Return what to run, with a budget where trials are promoted: the given one, or that of a first attempt."""
-        rule, argument = self._spec.promoting, self._spec.budget_argument
+        rule, argument = promoting(self._spec), budget_argument(self._spec)
         if rule is None or argument is None:
             return self.request
         value = rule.budgets[0] if budget is None else budget

@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.core.errors import TrialNotFoundError
 from airflow_provider_axtx.core.usage import saved_by, usage_of
+from airflow_provider_axtx.operators._app_request import prune_checkpoints
 from airflow_provider_axtx.operators._completing import announce_best, drop_outlets
 
 if TYPE_CHECKING:
@@ -16,17 +17,19 @@ if TYPE_CHECKING:
 
     from airflow_provider_axtx.core.records import ExperimentSnapshot
     from airflow_provider_axtx.lifecycle.optimize import Loop
+    from airflow_provider_axtx.operators._app_request import SettlesTrialsMixin
     from airflow_provider_axtx.operators.base import LineageMixin
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 _SHOWN_REASONS = 5
 
 
-def result_of(task: LineageMixin, context: Context, loop: Loop, stop_reason: str) -> dict[str, Any]:
+def result_of(task: SettlesTrialsMixin, context: Context, loop: Loop, stop_reason: str) -> dict[str, Any]:
     """Return the result of an experiment that has ended.
 
     :raises AirflowFailException: when no trial has succeeded, or one has failed and ``on_trial_failure`` is ``fail``.
     """
+    prune_checkpoints(task, loop.store, loop.experiment, task.keep_checkpoints, is_over=True)
     snapshot, counts = loop.store.snapshot(loop.experiment), loop.store.summary(loop.experiment).trial_counts
     task.log.info("Experiment %r has ended: %s\n%s", loop.experiment, stop_reason, loop.table())
     bad = [f"trial {trial.index}: {trial.reason}" for trial in snapshot.trials if trial.reason]

@@ -180,7 +180,8 @@ class AxCreateExperimentOperator(BaseAxOperator):
         hook = TorchXHook(self.torchx_conn_id)
         given = allowed_component(self, self.component, self.allowed_components, hook)
         component = load_component(given, hook.settings.allowed_components)
-        component.check(spec.argument_types, as_object("component_args", self.component_args))
+        parameters = {parameter.name: parameter.parameter_type for parameter in spec.parameters}
+        component.check(parameters, as_object("component_args", self.component_args))
 
 
 def _launcher_for(attempt: AttemptRecord) -> TorchXLauncher:

@@ -38,7 +38,7 @@ from airflow_provider_axtx.core.metric_sources import check_metrics
 from airflow_provider_axtx.core.ownership import as_dag_ids
 from airflow_provider_axtx.core.patience import Patience
 from airflow_provider_axtx.links import ExperimentLink
-from airflow_provider_axtx.operators._app_request import SettlesTrialsMixin, prune_checkpoints
+from airflow_provider_axtx.operators._app_request import SettlesTrialsMixin
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
 from airflow_provider_axtx.operators._definition import definition_of_task
 from airflow_provider_axtx.operators._foreign import allowed_component
@@ -299,6 +299,7 @@ class AxOptimizeOperator(SettlesTrialsMixin):
     def _make_loop(self, identity: TaskIdentity) -> Loop:
         from airflow_provider_axtx.lifecycle.generate import start_loop
         from airflow_provider_axtx.lifecycle.optimize import Loop
+        from airflow_provider_axtx.spec.halving import argument_types
 
         spec = definition_of_task(self.ax_hook.store, self.experiment, identity)
         limits = Limits.load(**{name: getattr(self, name) for name in _LIMITS})
@@ -308,7 +309,7 @@ class AxOptimizeOperator(SettlesTrialsMixin):
         launcher, refusal = launcher_of_new_trials(self, identity, self.scheduler, self.scheduler_args)
         store, task_key = self.ax_hook.store, identity.task_key
         if store.loop(spec.name, task_key) is None:
-            launcher.check(component, spec.argument_types, component_args)
+            launcher.check(component, argument_types(spec), component_args)
         record = start_loop(
             store,
             spec,
@@ -363,7 +364,6 @@ class AxOptimizeOperator(SettlesTrialsMixin):
                 continue
             patience.note_answer()
             if step.finished is not None:
-                prune_checkpoints(self, loop.store, loop.experiment, self.keep_checkpoints, is_over=True)
                 return result_of(self, context, loop, step.finished)
             if step.changed and (self.deferrable or not step.live):
                 continue

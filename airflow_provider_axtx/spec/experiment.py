@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from airflow_provider_axtx.core.experiment_name import EXPERIMENT_NAME_FIX, is_experiment_name
 from airflow_provider_axtx.core.inputs import as_object
+from airflow_provider_axtx.core.promotion import budget_argument
 from airflow_provider_axtx.core.records import Parameters
 from airflow_provider_axtx.spec import reported as reports
 from airflow_provider_axtx.spec.expressions import (
@@ -42,7 +43,6 @@ from airflow_provider_axtx.spec.service_api import modernize
 from airflow_provider_axtx.spec.stopping import (
     EarlyStoppingSpec,
     GlobalStoppingSpec,
-    SuccessiveHalving,
     metric_problems,
 )
 from airflow_provider_axtx.spec.validation import problems_of
@@ -140,23 +140,6 @@ class ExperimentSpec(Frozen):
     def constraints(self) -> list[Inequality]:
         """The outcome constraints, parsed."""
         return [parse_outcome_constraint(text) for text in self.outcome_constraints]
-
-    @property
-    def promoting(self) -> SuccessiveHalving | None:
-        """The rule by which trials are promoted; None where they are not."""
-        rule = self.early_stopping
-        return rule if isinstance(rule, SuccessiveHalving) and rule.promotion is not None else None
-
-    @property
-    def budget_argument(self) -> str | None:
-        """The argument by which an app is told how far to go; None where trials are not promoted."""
-        return getattr(getattr(self.promoting, "promotion", None), "argument", None)
-
-    @property
-    def argument_types(self) -> dict[str, str]:
-        """The names and types of the arguments that an app gets for a trial: ``float``, ``int``, ``str``, ``bool``."""
-        budget = {} if self.promoting is None else self.promoting.argument_type
-        return {**{one.name: str(one.parameter_type) for one in self.parameters}, **budget}
 
     @property
     def is_multi_objective(self) -> bool:
@@ -329,7 +312,7 @@ class ExperimentSpec(Frozen):
                 yield Problem(f"tracking_metrics[{i}]", name, "cannot be the name of a metric", fix)
         if self.early_stopping is not None:
             yield from metric_problems(self.early_stopping, weights, "early_stopping")
-        if (budget := self.budget_argument) in {parameter.name for parameter in self.parameters}:
+        if (budget := budget_argument(self)) in {parameter.name for parameter in self.parameters}:
             fix = "rename the parameter, or name another argument of the app."
             yield Problem("early_stopping.promotion.argument", budget, "is a parameter of the experiment", fix)
         if self.global_stopping is not None and (why := _not_improvable(objectives, constraints)):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.core.status import TrialStatus
@@ -49,6 +49,20 @@ def fallen_behind(
         if rung is not None and (reason := _reason(goal, rule, rung, index, curves)):
             found[index] = reason
     return found
+
+
+def promoting(spec: ExperimentSpec) -> SuccessiveHalving | None:
+    """Return the rule by which the trials of an experiment are promoted; None where they are not."""
+    # Only successive halving has such a field.
+    rule = spec.early_stopping
+    return None if getattr(rule, "promotion", None) is None else cast("SuccessiveHalving", rule)
+
+
+def argument_types(spec: ExperimentSpec) -> dict[str, str]:
+    """Return the names and types of the arguments that an app gets: ``float``, ``int``, ``str``, ``bool``."""
+    rule = promoting(spec)
+    types = {parameter.name: str(parameter.parameter_type) for parameter in spec.parameters}
+    return types if rule is None else {**types, **rule.argument_type}
 
 
 def promotions(
