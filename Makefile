@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help install demo serve test test-all test-thorough test-quick test-main test-airflow coverage mutation soak test-cases test-versions test-versions-quick matrix test-js test-browser test-quality test-integrations screenshots pictures docs docs-test faults \
-	bench bench-quick bench-guard lint release-check release-record clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql
+	bench bench-quick bench-guard lint release-check release-record clean engines engines-slurm engines-docker engines-kubernetes engines-postgres engines-mysql engines-celery platform
 
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
@@ -32,6 +32,8 @@ help:
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
+	@echo "make engines-celery  a platform's Airflow (Celery, Redis, PostgreSQL, two schedulers, two hosts), its processes killed; in ten minutes"
+	@echo "make platform     the same with every scenario; both print the table of what was lost, doubled, left running or left open"
 	@echo "make engines      the scheduler contract on all schedulers at once, with the whole table"
 	@echo "make docs         build the documentation's site in build/site; a warning is an error"
 	@echo "make docs-test    run every code block of the documentation"
@@ -130,6 +132,13 @@ engines-postgres: $(STAMP)
 engines-mysql: $(STAMP)
 	tests/engines/apt_install.sh mariadb-server
 	$(PYTEST) -n auto tests/store -m mysql
+
+# Airflow's provider for Celery is not part of the environment either.
+engines-celery: $(STAMP)
+	tests/engines/celery.sh $(BIN)/python -m "celery and not platform"
+
+platform: $(STAMP)
+	tests/engines/celery.sh $(BIN)/python -m celery
 
 # The extra "quality" (JAX) is not part of the environment: most users do not have it.
 test-quality: $(STAMP)

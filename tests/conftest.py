@@ -15,7 +15,7 @@ from tests.engines.slurm import SlurmCluster
 
 ROOT = Path(__file__).parents[1]
 #: Engines that are installed and started for minutes: only when the command line names their marker.
-_ON_DEMAND = ("slurm", "docker", "mysql", "browser", "quality", "integrations")
+_ON_DEMAND = ("slurm", "docker", "mysql", "browser", "quality", "integrations", "celery")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -28,8 +28,7 @@ LOGIN = "axtx_tests"
 _START_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 _SETTINGS = {
-    "listen_addresses": "127.0.0.1",
-    "max_connections": "150",
+    "max_connections": "200",
     # Losing the data of a test at a power cut is fine.
     "fsync": "off",
     "full_page_writes": "off",
@@ -93,12 +92,14 @@ class PostgresServer:
     """One server; ``start`` and ``stop`` may alternate (an outage) and keep port and data.
 
     :param tls: whether it takes connections over TLS and no others; its certificate is for 127.0.0.1.
+    :param address: where it listens; clients of the same network of 256 addresses are let in.
     """
 
     #: What a COMMIT looks like on the wire.
     commit = b"COMMIT\x00"
 
-    def __init__(self, *, tls: bool = False) -> None:
+    def __init__(self, *, tls: bool = False, address: str = "127.0.0.1") -> None:
+        self.address = address
         self.port = free_port()
         self.password = secrets.token_hex(8)
         self._programs = find_programs()
@@ -107,7 +108,7 @@ class PostgresServer:
         self._folder = Path(tempfile.mkdtemp(prefix="axtx-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
-        self._settings = dict(_SETTINGS)
+        self._settings = {**_SETTINGS, "listen_addresses": address}
         self._initialise()
         if tls:
             self._require_tls()
@@ -142,6 +143,8 @@ class PostgresServer:
         )
         if made.returncode != 0:
             raise RuntimeError(f"initdb failed: {made.stderr or made.stdout}")
+        with (self._folder / "data" / "pg_hba.conf").open("a") as access:
+            access.write(f"host all all {self.address}/24 scram-sha-256\n")
 
     def start(self) -> None:
         """Start the server and return when it answers."""
@@ -189,7 +192,7 @@ class PostgresServer:
         shutil.rmtree(self._folder)
 
     def _conninfo(self, database: str) -> str:
-        return f"host=127.0.0.1 port={self.port} user={LOGIN} password={self.password} dbname={database}"
+        return f"host={self.address} port={self.port} user={LOGIN} password={self.password} dbname={database}"
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run one statement outside a transaction."""
@@ -218,7 +221,7 @@ class PostgresServer:
 
     def url(self, database: str, *, port: int | None = None) -> str:
         """Return the SQLAlchemy URL of a database, through another port (a proxy) if wanted."""
-        return f"postgresql+psycopg://{LOGIN}:{self.password}@127.0.0.1:{port or self.port}/{database}"
+        return f"postgresql+psycopg://{LOGIN}:{self.password}@{self.address}:{port or self.port}/{database}"
 
 
 @pytest.fixture(scope="session")
