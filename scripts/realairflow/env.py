@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -60,7 +60,8 @@ class AirflowEnv:
     tables, which stay there; without it they are in SQLite in `home`. `options` adds or replaces Airflow options
     (`{"operators.default_deferrable": "True"}`); with a path in `api.base_url` Airflow is served below that path.
     `environ` adds environment variables for all components and tasks (`AIRFLOW_CONN_...`, for instance). With
-    `warm_workers` tasks find Ax imported. `ready_timeout` and `stop_grace` are seconds.
+    `warm_workers` tasks find Ax imported. `components` names those that are started at first. `ready_timeout` and
+    `stop_grace` are seconds.
 
     Raises `AirflowEnvError` when a component ends early, is not ready in time, or `home` is in use.
     """
@@ -74,6 +75,7 @@ class AirflowEnv:
         options: Mapping[str, str] | None = None,
         environ: Mapping[str, str] | None = None,
         warm_workers: bool = False,
+        components: Collection[str] = tuple(COMPONENTS),
         ready_timeout: float = 180,
         stop_grace: float = 8,
     ) -> None:
@@ -88,6 +90,7 @@ class AirflowEnv:
         self._path = urlsplit(self._options.get("api.base_url", "")).path.rstrip("/")
         self._extra_environ = dict(environ or {})
         self._warm_workers = warm_workers
+        self._components = tuple(components)
         self._jwt_secret = secrets.token_urlsafe(32)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._started_at: dict[str, dt.datetime] = {}
@@ -150,7 +153,7 @@ class AirflowEnv:
     def _start_all(self) -> None:
         self._end_processes(grace=0)
         self._choose_port()
-        for name in COMPONENTS:
+        for name in self._components:
             self.start(name)
         self.wait_ready()
 
