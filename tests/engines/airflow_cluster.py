@@ -279,6 +279,13 @@ class AirflowCluster:
             )
         poll(_listens(address, REDIS_PORT), 30, lambda: self.log("redis"))
 
+    def await_database(self) -> None:
+        """Wait until the API server has its database again."""
+        poll(lambda: self._has_database() or None, _READY_SECONDS, lambda: self.log("api-server")[-4000:])
+
+    def _has_database(self) -> bool:
+        return self.api.accepts_us() and self.api.health()["metadatabase"]["status"] == "healthy"
+
     def stop_redis(self) -> None:
         """Kill Redis: all messages in it are lost."""
         if self._redis is not None:

@@ -46,6 +46,7 @@ def test_postgresql_is_restarted(world: World) -> None:
     runs[0].let_go()
     time.sleep(AWAY)
     world.cluster.postgres.start()
+    world.cluster.await_database()
     for run in runs:
         run.let_go()
     world.assert_whole("PostgreSQL restarted", runs, since)

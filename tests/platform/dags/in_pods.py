@@ -10,4 +10,4 @@ ON_KUBERNETES = {"torchx_conn_id": "torchx_pods", "default_args": IN_PODS}
 make_dag("loop_pods", loop, **ON_KUBERNETES)
 make_dag("poking_loop_pods", loop, deferrable=False, **ON_KUBERNETES)
 make_dag("optimize_pods", optimize, torchx_conn_id="torchx_pods", deferrable=True, **IN_PODS)
-make_dag("local_loop_pods", loop, deferrable=False, default_args={**IN_PODS, "retries": 1})
+make_dag("local_loop_pods", loop, fused=False, deferrable=False, default_args={**IN_PODS, "retries": 1})
