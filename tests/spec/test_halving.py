@@ -54,6 +54,7 @@ def flat(loss: float, *steps: float) -> list[tuple[float, float]]:
         # The best one goes on, also of fewer than the factor; of six the best two do, and who equals the second.
         ({0: flat(9, 2), 1: flat(1, 2)}, {}, [0]),
         ({i: flat(i, 2) for i in range(6)}, {}, [2, 3, 4, 5]),
+        ({i: flat(i, 2) for i in range(9)}, {}, [3, 4, 5, 6, 7, 8]),
         ({0: flat(0, 2), 1: flat(1, 2), 2: flat(1, 2), **{i: flat(5, 2) for i in (3, 4, 5)}}, {}, [3, 4, 5]),
         # A trial is judged at the highest rung that it has reached: 6, where it is alone.
         ({0: flat(9, 2, 6), 1: flat(1, 2)}, {}, []),
@@ -77,6 +78,7 @@ def flat(loss: float, *steps: float) -> list[tuple[float, float]]:
             [1],
         ),
         ({0: flat(9, 2), 1: flat(1, 2)}, {"objective": "-size, -loss", "metric_signatures": ["loss"]}, [0]),
+        ({0: flat(9, 2), 1: flat(1, 2)}, {"objective": "-size, 0.5*loss", "metric_signatures": ["loss"]}, [1]),
     ],
 )  # fmt: skip
 def test_which_trials_have_fallen_behind(
