@@ -120,7 +120,7 @@ class Soak:
     def pause_and_resume(self) -> str:
         """Pause an experiment, and resume it a little later."""
         name = f"soak-{self.chance.choice(self.runs)}"
-        for state in ("pause", "resume"):
+        for state in ("pause", "run"):
             self._ask("PATCH", f"/experiments/{name}", {"state": state, "reason": "soak"})
             time.sleep(2)
         return "paused and resumed by a user"
