@@ -90,6 +90,11 @@ class Cell:
         self.connect(self.rig.scheduler_args)
         for module in (_waiting, optimize, airflow_sensor):
             self.patch.setattr(module, "time", Clock(self.pause))
+        await_end = TorchXLauncher.await_end
+        # The first wait of a whole experiment in one task is the cell's turn; the next ones are as long as they are.
+        self.patch.setattr(
+            TorchXLauncher, "await_end", lambda *given: await_end(*given) if self.acted else self.pause()
+        )
         # A killed task is killed in its worker, where this operator waits at first; else it defers at once.
         self.patch.setattr(_optimize_deferral, "deferral_seconds", lambda: 60.0 if self.place.end == TASK_KILL else 0.0)
 
