@@ -71,7 +71,7 @@ def _requests_of_one_try_only() -> None:
 
 
 def _results_of_another_trial() -> None:
-    complete.Observation = lambda index, name, mean, sem: Observation(index, name, 0.25, sem)
+    complete.Observation = lambda index, name, mean, sem, step: Observation(index, name, 0.25, sem, step)
 
 
 def _broken(templates: Templates, folder: Path, victim: str, point: str, sabotage: Callable[[], None]) -> Result:
