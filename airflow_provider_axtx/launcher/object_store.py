@@ -34,7 +34,7 @@ def locate(tracker_base: str) -> tuple[Any, str]:
         else:
             scheme = url.partition("://")[0]
             files = _with_connection(scheme, conn_id)
-            root = files._strip_protocol(url)
+            root = fsspec.core.split_protocol(url)[1]
     except (ValueError, ImportError) as error:
         raise InvalidInputError(
             f"tracker_base {tracker_base!r} cannot be used: {error}.",
