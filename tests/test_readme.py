@@ -17,7 +17,7 @@ def test_the_dags_in_the_readme_are_dags(tmp_path: Path) -> None:
     bag = DagBag(tmp_path)
     assert bag.import_errors == {}
     assert {name: len(dag.tasks) for name, dag in bag.dags.items()} == {
-        "booth": 23,
+        "booth": 13,
         "tune_function": 1,
         "tune_script": 1,
         "tune_task": 14,
