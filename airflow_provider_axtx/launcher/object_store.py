@@ -67,7 +67,7 @@ def _connect(scheme: str, conn_id: str) -> Any:
             fix="define the connection where every worker and triggerer sees it, or correct tracker_base.",
         ) from error
     made = get_fs(scheme, conn_id)
-    # fsspec would keep each file system of this process for ever.
+    # Otherwise fsspec keeps each file system until this process ends.
     type(made).clear_instance_cache()
     return made
 

@@ -48,8 +48,8 @@ with get_application_builder() as builder:
 #: User -> experiments on the list; answers to a change of an experiment of the DAG ``mine``, of the DAG ``theirs``, and
 #: of one that belongs to no DAG. 404: it looks as if it did not exist.
 EXPECTED = {
-    "admin": ({"of-mine", "of-theirs", "of-nobody"}, [202, 202, 202]),
-    "olga": ({"of-mine", "of-theirs", "of-nobody"}, [202, 202, 202]),
+    "admin": ({"of-mine", "of-theirs", "without-dag"}, [202, 202, 202]),
+    "olga": ({"of-mine", "of-theirs", "without-dag"}, [202, 202, 202]),
     "uma": ({"of-mine", "of-theirs"}, [202, 202, 404]),
     "vera": ({"of-mine", "of-theirs"}, [403, 403, 404]),
     "tess": ({"of-mine"}, [202, 404, 404]),
@@ -65,7 +65,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowEnv]:
     store = ExperimentStore(f"sqlite:///{home / 'axtx' / 'experiments.db'}")
     fill(store, {**SINGLE, "name": "of-mine"}, 1, dag_id="mine")
     fill(store, {**SINGLE, "name": "of-theirs"}, 1, dag_id="theirs")
-    store.create("of-nobody", {**SINGLE, "name": "of-nobody"})
+    store.create("without-dag", {**SINGLE, "name": "without-dag"})
     options = {"core.auth_manager": "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"}
     (home / "dags").mkdir()
     environ = {"PYTHONPATH": str(ROOT)}
@@ -98,7 +98,7 @@ def test_what_a_role_sees_and_steers(env: AirflowEnv, user: str) -> None:
     with client_of(env, user) as client:
         listed = client.get("/axtx/v1/experiments").json()
         assert {line["name"] for line in listed["experiments"]} == visible
-        found = {name: client.get(f"/axtx/v1/experiments/{name}") for name in ("of-mine", "of-theirs", "of-nobody")}
+        found = {name: client.get(f"/axtx/v1/experiments/{name}") for name in ("of-mine", "of-theirs", "without-dag")}
         assert {name for name, answer in found.items() if answer.status_code == 200} == visible
         changed = [
             client.patch(

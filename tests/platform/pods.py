@@ -22,15 +22,15 @@ _POD = """set -e
 hostname "$1"
 new=$(mktemp -d "$AXTX_TEST_HIDDEN/pod-XXXXXX")
 mount -t tmpfs tmpfs "$new"
-mkdir "$new/upper" "$new/work" "$new/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$new/upper,workdir=$new/work" "$new/root"
-mount -t proc proc "$new/root/proc"
-mount --rbind /dev "$new/root/dev"
-mount -t tmpfs tmpfs "$new/root$AXTX_TEST_HIDDEN"
-mkdir -p "$new/root$AIRFLOW_HOME"
-mount --bind "$AXTX_TEST_RESULTS" "$new/root$AXTX_TEST_RESULTS"
+mkdir "$new/upper" "$new/work" "$new/tree"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$new/upper,workdir=$new/work" "$new/tree"
+mount -t proc proc "$new/tree/proc"
+mount --rbind /dev "$new/tree/dev"
+mount -t tmpfs tmpfs "$new/tree$AXTX_TEST_HIDDEN"
+mkdir -p "$new/tree$AIRFLOW_HOME"
+mount --bind "$AXTX_TEST_RESULTS" "$new/tree$AXTX_TEST_RESULTS"
 set +e
-chroot "$new/root" "${@:2}" &
+chroot "$new/tree" "${@:2}" &
 trap 'kill -TERM $!' TERM
 code=129
 while [ $code -gt 128 ] && kill -0 $!; do

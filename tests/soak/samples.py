@@ -10,7 +10,7 @@ import psutil
 import psycopg
 from realairflow import AirflowEnv
 
-#: Components whose processes live as long as nobody kills them.
+#: Components whose processes run until they are killed.
 COMPONENTS = ("scheduler", "triggerer", "dag-processor", "api-server")
 TABLES = ("axtx_experiments", "axtx_trials", "axtx_runs", "axtx_observations", "axtx_changes")
 MEGABYTE = 2**20
