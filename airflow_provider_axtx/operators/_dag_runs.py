@@ -9,10 +9,9 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.records import TaskIdentity
-from airflow_provider_axtx.lifecycle.launchers import LauncherFor
-from airflow_provider_axtx.lifecycle.reap import settle_ended_dag_runs
 
 if TYPE_CHECKING:
+    from airflow_provider_axtx.lifecycle.launchers import LauncherFor
     from airflow_provider_axtx.store.experiments import ExperimentStore
 
 log = logging.getLogger(__name__)
@@ -30,6 +29,9 @@ def settle_what_ended_dag_runs_left(
 
     :param ti: the running task instance, which asks Airflow for the states of the DAG runs.
     """
+    # A DAG file that is parsed does not need it, and importing it takes a third of this package's import.
+    from airflow_provider_axtx.lifecycle.reap import settle_ended_dag_runs
+
     try:
         settled = settle_ended_dag_runs(store, launcher_for, experiment, task, lambda owner: is_active(ti, owner))
     except SchedulerUnavailableError as error:

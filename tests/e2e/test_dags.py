@@ -139,7 +139,9 @@ def test_the_pipeline_publishes_the_winner_and_the_second_dag_gets_it(world: Wor
     assert (tuned["n_trials"], tuned["trials"]) == (5, {"COMPLETED": 5})
     measured = {seen.trial_index: seen.mean for seen in facts.observations if seen.metric == "accuracy"}
     assert measured[tuned["best"]["trial_index"]] == max(measured.values())
-    (deployed,) = poll(lambda: api.request("GET", "/dags/deploy_digits/dagRuns")["dag_runs"], LONG, "the second DAG")
+    (deployed,) = poll(
+        lambda: api.request("GET", "/dags/deploy_digits/dagRuns")["dag_runs"] or None, LONG, "the second DAG"
+    )
     api.wait_for_run("deploy_digits", deployed["dag_run_id"], LONG)
     model = api.xcom("deploy_digits", deployed["dag_run_id"], "deploy")
     assert model["parameters"] == tuned["best"]["parameters"]

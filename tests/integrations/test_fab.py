@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,17 +21,18 @@ from tests.plugin.material import SINGLE, fill
 pytestmark = pytest.mark.integrations
 
 ROOT = Path(__file__).parents[2]
-#: User and roles. ``Experiments`` may view plugins, which FAB gives to Op and Admin only.
-#: ``Team`` may read and edit the DAG ``mine``.
+#: User and role. ``Team`` may read and edit the DAG ``mine``.
 USERS = {
-    "admin": ["Admin"],
-    "olga": ["Op"],
-    "uma": ["User", "Experiments"],
-    "vera": ["Viewer", "Experiments"],
-    "tess": ["Team", "Experiments"],
-    "user": ["User"],
-    "viewer": ["Viewer"],
+    "admin": "Admin",
+    "olga": "Op",
+    "uma": "User",
+    "vera": "Viewer",
+    "tess": "Team",
+    "user": "User",
+    "viewer": "Viewer",
 }
+#: The commands of docs/security.md that give Vera a role which may view plugins, as FAB allows Op and Admin only.
+GIVE_THE_PAGE = re.search(r"```sh\n(airflow roles create.+?)```", (ROOT / "docs/security.md").read_text(), re.DOTALL)
 MAKE_USERS = """
 import json, sys
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
@@ -37,13 +40,11 @@ from airflow.providers.fab.auth_manager.cli_commands.utils import get_applicatio
 users, password = json.loads(sys.argv[1]), sys.argv[2]
 with get_application_builder() as builder:
     manager = builder.sm
-    roles = {"Team": [("can_read", "DAG:mine"), ("can_edit", "DAG:mine")], "Experiments": [("can_read", "Plugins")]}
-    for name, permissions in roles.items():
-        role = manager.add_role(name)
-        for action, resource in permissions:
-            manager.add_permission_to_role(role, manager.create_permission(action, resource))
+    role = manager.add_role("Team")
+    for action in ("can_read", "can_edit"):
+        manager.add_permission_to_role(role, manager.create_permission(action, "DAG:mine"))
     for name, given in users.items():
-        assert manager.add_user(name, name, name, name + "@example.org", list(map(manager.find_role, given)), password)
+        assert manager.add_user(name, name, name, name + "@example.org", manager.find_role(given), password)
 """
 #: User -> experiments on the list; answers to a change of an experiment of the DAG ``mine``, of the DAG ``theirs``, and
 #: of one that belongs to no DAG. 404: it looks as if it did not exist.
@@ -78,6 +79,11 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowEnv]:
         text=True,
     )
     assert made.returncode == 0, made.stderr[-4000:]
+    assert GIVE_THE_PAGE is not None
+    for command in GIVE_THE_PAGE[1].splitlines():
+        started.airflow(*shlex.split(command)[1:])
+    for user in ("uma", "tess"):
+        started.airflow("users", "add-role", "--username", user, "--role", "Experiments")
     with started:
         yield started
 
