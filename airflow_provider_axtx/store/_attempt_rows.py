@@ -20,7 +20,7 @@ from airflow_provider_axtx.core.keys import attempt_tracker_base, submission_key
 from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, TaskIdentity, TrialEnd, TrialRecord
 from airflow_provider_axtx.core.status import TERMINAL_APP_STATES, is_terminal_trial_status
 from airflow_provider_axtx.store import _experiment_rows, _trial_rows
-from airflow_provider_axtx.store.tables import runs, trials
+from airflow_provider_axtx.store.tables import experiments, runs, trials
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,32 @@ class NewAttempt:
     lookup_options: dict[str, Any] | None = None
     host: str | None = None
     is_promoted: bool = False
+
+
+# Made once: to put a statement together takes as long as to execute it, and a loop executes these for each trial.
+_KEY: sa.BindParameter[str] = sa.bindparam("of_key")
+_NEW_HANDLE = sa.update(runs).where(
+    runs.c.submission_key == _KEY, runs.c.app_handle.is_(None), runs.c.finished_at.is_(None)
+)
+_NEW_START = sa.update(runs).where(runs.c.submission_key == _KEY, runs.c.started_at.is_(None))
+_NEW_END = sa.update(runs).where(runs.c.submission_key == _KEY, runs.c.finished_at.is_(None))
+_NEW_ROW = sa.insert(runs)
+_RUN = sa.select(runs).where(runs.c.submission_key == _KEY)
+_LOCKED_RUN = _RUN.with_for_update()
+_LATER = (
+    sa.select(runs.c.attempt)
+    .where(
+        runs.c.experiment == sa.bindparam("name"),
+        runs.c.trial_index == sa.bindparam("index"),
+        runs.c.attempt > sa.bindparam("number"),
+    )
+    .limit(1)
+)
+_CANDIDATES = sa.update(trials).where(
+    trials.c.experiment == sa.bindparam("name"),
+    trials.c.trial_index.in_(sa.bindparam("indexes", expanding=True)),
+    trials.c.status == "CANDIDATE",
+)
 
 
 def record(row: sa.Row[Any]) -> AttemptRecord:
@@ -85,9 +111,13 @@ def select(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
     return sa.select(runs).where(*conditions).order_by(runs.c.experiment, runs.c.trial_index, runs.c.attempt)
 
 
+_OF_KEYS = select(runs.c.submission_key.in_(sa.bindparam("keys", expanding=True)))
+_OF_TRIAL = select(runs.c.experiment == sa.bindparam("name"), runs.c.trial_index == sa.bindparam("index"))
+
+
 def of_trial(connection: sa.Connection, name: str, index: int) -> list[sa.Row[Any]]:
     """Return the trial's runs in order of their attempt."""
-    return list(connection.execute(select(runs.c.experiment == name, runs.c.trial_index == index)))
+    return list(connection.execute(_OF_TRIAL, {"name": name, "index": index}))
 
 
 def attempt(connection: sa.Connection, name: str, index: int, number: int) -> AttemptRecord:
@@ -115,8 +145,7 @@ def unfinished(
 
 
 def _require(connection: sa.Connection, key: str, *, lock: bool = False) -> sa.Row[Any]:
-    query = sa.select(runs).where(runs.c.submission_key == key)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(_LOCKED_RUN if lock else _RUN, {"of_key": key}).one_or_none()
     if row is None:
         raise TrialNotFoundError(
             f"The store has no run with the submission key {key!r}.", fix="pass a run that begin_attempt returned."
@@ -141,7 +170,7 @@ def begin(connection: sa.Connection, name: str, index: int, new: NewAttempt) -> 
     attempt = earlier[-1].attempt + 1 if earlier else 1
     _check_attempt(trial, earlier, attempt, new.expected_attempt)
     _trial_rows.stage(connection, trial, new.reopen_reason, is_promoted=new.is_promoted)
-    uid = _experiment_rows.require(connection, name).uid
+    uid = _experiment_rows.require(connection, name, experiments.c.uid).uid
     key = submission_key(name, uid, index, attempt)
     new = replace(new, tracker_base=_tracker_base(new, name, uid, index, attempt))
     connection.execute(sa.insert(runs).values(**_row(name, uid, index, attempt, new)))
@@ -166,7 +195,7 @@ def begin_first(
             f"Of the trials {indexes} of {name!r}, only {staged} still wait for their first attempt.",
             fix="read them again.",
         )
-    uid = _experiment_rows.require(connection, name).uid
+    uid = _experiment_rows.require(connection, name, experiments.c.uid).uid
     rows = [
         _row(
             *(name, uid, one.trial_index, 1),
@@ -175,17 +204,15 @@ def begin_first(
         for one in first
     ]
     # A candidate that is to run again has an attempt already: the primary key refuses its first one.
-    connection.execute(sa.insert(runs), rows)
-    begun = [record(row) for row in connection.execute(select(*of_these))]
+    connection.execute(_NEW_ROW, rows)
+    begun = _of_keys(connection, [row["submission_key"] for row in rows])
     return sorted(begun, key=lambda one: by_index[one.trial_index])
 
 
 def _stage_candidates(connection: sa.Connection, name: str, indexes: Collection[int]) -> int:
     """Move those of these trials that are CANDIDATE to STAGED, and lock them; return how many there were."""
-    c = trials.c
-    candidates = (c.experiment == name, c.trial_index.in_(list(indexes)), c.status == "CANDIDATE")
-    staged = connection.execute(sa.update(trials).where(*candidates).values(status="STAGED", updated_at=time.time()))
-    return int(staged.rowcount)
+    staged = {"name": name, "indexes": list(indexes), "status": "STAGED", "updated_at": time.time()}
+    return int(connection.execute(_CANDIDATES, staged).rowcount)
 
 
 def _row(name: str, uid: str, index: int, attempt: int, new: NewAttempt) -> dict[str, Any]:
@@ -246,9 +273,8 @@ def record_handles(connection: sa.Connection, submitted: Sequence[tuple[AttemptR
     """Record the scheduler's answers; see ``ExperimentStore``."""
     for attempt, app_handle in submitted:
         key = attempt.submission_key
-        is_new = (runs.c.submission_key == key, runs.c.app_handle.is_(None), runs.c.finished_at.is_(None))
-        new = {"app_handle": app_handle, "submitted_at": time.time()}
-        if connection.execute(sa.update(runs).where(*is_new).values(**new)).rowcount:
+        new = {"of_key": key, "app_handle": app_handle, "submitted_at": time.time()}
+        if connection.execute(_NEW_HANDLE, new).rowcount:
             _trial_rows.set_running(connection, attempt.experiment, attempt.trial_index)
         else:
             record_handle(connection, key, app_handle)
@@ -258,14 +284,14 @@ def record_handles(connection: sa.Connection, submitted: Sequence[tuple[AttemptR
 def note_started(connection: sa.Connection, started: Sequence[tuple[AttemptRecord, float]]) -> list[AttemptRecord]:
     """Record when apps began to run; the first time stays."""
     for attempt, at in started:
-        is_new = (runs.c.submission_key == attempt.submission_key, runs.c.started_at.is_(None))
-        connection.execute(sa.update(runs).where(*is_new).values(started_at=at))
+        connection.execute(_NEW_START, {"of_key": attempt.submission_key, "started_at": at})
     return _of_keys(connection, [attempt.submission_key for attempt, _ in started])
 
 
 def _of_keys(connection: sa.Connection, keys: Sequence[str]) -> list[AttemptRecord]:
     """Return the runs with these submission keys, in their order."""
-    found = {row.submission_key: record(row) for row in connection.execute(select(runs.c.submission_key.in_(keys)))}
+    rows = connection.execute(_OF_KEYS, {"keys": list(keys)})
+    found = {row.submission_key: record(row) for row in rows}
     return [found[key] for key in keys]
 
 
@@ -355,9 +381,8 @@ def end(
 
 def _has_followed(connection: sa.Connection, attempt: AttemptRecord) -> bool:
     """Return whether another attempt of the trial has followed this one."""
-    c = runs.c
-    later = (c.experiment == attempt.experiment, c.trial_index == attempt.trial_index, c.attempt > attempt.number)
-    return connection.scalar(sa.select(c.attempt).where(*later).limit(1)) is not None
+    of_attempt = {"name": attempt.experiment, "index": attempt.trial_index, "number": attempt.number}
+    return connection.scalar(_LATER, of_attempt) is not None
 
 
 def finish_observed(connection: sa.Connection, key: str, observed: AppObservation) -> AttemptRecord:
@@ -392,8 +417,7 @@ def finish(
         )
     known = {name: at for name, at in (times or {}).items() if at is not None}
     end = {"app_state": app_state, "message": message, "infrastructure": infrastructure, "finished_at": time.time()}
-    open_run = (runs.c.submission_key == key, runs.c.finished_at.is_(None))
-    ended = connection.execute(sa.update(runs).where(*open_run).values(**end, **known))
+    ended = connection.execute(_NEW_END, {"of_key": key, **end, **known})
     if ended.rowcount == 0 and known:
         return _update(connection, key, **known)
     return record(_require(connection, key))

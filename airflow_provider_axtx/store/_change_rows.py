@@ -50,10 +50,13 @@ def record(row: sa.Row[Any]) -> Change:
     )
 
 
+_OF_EXPERIMENTS = select(changes.c.experiment.in_(sa.bindparam("names", expanding=True)))
+
+
 def of_experiments(connection: sa.Connection, names: Collection[str]) -> dict[str, list[Change]]:
     """Return the changes of each of these experiments in their order."""
     found: dict[str, list[Change]] = {name: [] for name in names}
-    for row in connection.execute(select(changes.c.experiment.in_(list(names)))):
+    for row in connection.execute(_OF_EXPERIMENTS, {"names": list(names)}):
         found[row.experiment].append(record(row))
     return found
 

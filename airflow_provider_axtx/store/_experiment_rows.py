@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Collection
@@ -62,13 +63,18 @@ def not_found(name: str) -> ExperimentNotFoundError:
     )
 
 
+@functools.cache
+def _by_name(*columns: sa.Column[Any]) -> sa.Select[Any]:
+    wanted = sa.select(*columns) if columns else sa.select(experiments)
+    return wanted.where(experiments.c.name == sa.bindparam("of_name"))
+
+
 def require(connection: sa.Connection, name: str, *columns: sa.Column[Any]) -> sa.Row[Any]:
     """Return the experiment's row, or only some columns of it: its generator state grows to megabytes.
 
     :raises ExperimentNotFoundError: when there is none.
     """
-    wanted = sa.select(*columns) if columns else sa.select(experiments)
-    row = connection.execute(wanted.where(experiments.c.name == name)).one_or_none()
+    row = connection.execute(_by_name(*columns), {"of_name": name}).one_or_none()
     if row is None:
         raise not_found(name)
     return row

@@ -69,6 +69,9 @@ class LoopRecords:
         return self._db.write("stop_loop", work)
 
 
+_LOOP = sa.select(loops).where(loops.c.experiment == sa.bindparam("name"), loops.c.loop_key == sa.bindparam("key"))
+
+
 def _is(name: str, task_key: str) -> tuple[sa.ColumnElement[bool], ...]:
     return loops.c.experiment == name, loops.c.loop_key == loop_key(task_key)
 
@@ -80,7 +83,7 @@ def find(connection: sa.Connection, name: str, task_key: str) -> LoopRecord | No
 
 
 def _row(connection: sa.Connection, name: str, task_key: str) -> sa.Row[Any] | None:
-    return connection.execute(sa.select(loops).where(*_is(name, task_key))).one_or_none()
+    return connection.execute(_LOOP, {"name": name, "key": loop_key(task_key)}).one_or_none()
 
 
 def _record(row: sa.Row[Any]) -> LoopRecord:

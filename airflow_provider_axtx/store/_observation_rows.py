@@ -25,6 +25,7 @@ _OBSERVATION = (
 # Made once: to put a statement together takes as long as to execute it.
 _NAME: sa.BindParameter[str] = sa.bindparam("name")
 _OBSERVED = sa.select(*_OBSERVATION).where(observations.c.experiment == _NAME)
+_NEW = sa.insert(observations)
 _OBSERVED_OF_TRIAL = _OBSERVED.where(observations.c.trial_index == sa.bindparam("index"))
 
 
@@ -83,7 +84,7 @@ def insert(connection: sa.Connection, name: str, index: int, given: Sequence[Obs
     """Insert observations at positions from ``first`` on, which is how many the trial has."""
     if given:
         connection.execute(
-            sa.insert(observations),
+            _NEW,
             [
                 {
                     "experiment": name,

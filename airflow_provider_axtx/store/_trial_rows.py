@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -28,8 +29,8 @@ from airflow_provider_axtx.core.steering import Action
 from airflow_provider_axtx.store import _experiment_rows, _observation_rows
 from airflow_provider_axtx.store.tables import KEY_LENGTH, changes, experiments, trials
 
-#: Request keys looked up at once; a task seldom asks for more trials.
-_KEYS_AT_ONCE = 50
+#: Request keys looked up at once at first; a task seldom asks for more trials.
+_KEYS_AT_ONCE = 10
 _MOST_KEYS_AT_ONCE = 800
 _OPEN = tuple(sorted(TRIAL_STATUSES - TERMINAL_TRIAL_STATUSES))
 _BEFORE_RUNNING = tuple(sorted(status for status in TRIAL_STATUSES if moves_forward(status, "RUNNING")))
@@ -54,6 +55,17 @@ _NAME: sa.BindParameter[str] = sa.bindparam("name")
 _INDEX: sa.BindParameter[int] = sa.bindparam("index")
 _TRIAL = sa.select(trials).where(trials.c.experiment == _NAME, trials.c.trial_index == _INDEX)
 _LOCKED_TRIAL = _TRIAL.with_for_update()
+_INDEXES: sa.BindParameter[Any] = sa.bindparam("indexes", expanding=True)
+_RECORDS = sa.select(*_RECORD).where(trials.c.experiment == _NAME, trials.c.trial_index.in_(_INDEXES))
+_OPEN_RECORDS = sa.select(*_RECORD).where(trials.c.experiment == _NAME, trials.c.status.in_(_OPEN))
+_CHANGE = sa.update(trials).where(trials.c.experiment == _NAME, trials.c.trial_index == _INDEX)
+_COME_TO_RUN = _CHANGE.where(trials.c.status.in_(_BEFORE_RUNNING))
+
+
+@functools.cache
+def _by_keys(*columns: sa.Column[Any]) -> sa.Select[Any]:
+    keys: sa.BindParameter[Any] = sa.bindparam("keys", expanding=True)
+    return sa.select(*columns).where(trials.c.experiment == _NAME, trials.c.request_key.in_(keys))
 
 
 @dataclass(frozen=True)
@@ -89,9 +101,11 @@ def all_records(connection: sa.Connection, name: str) -> tuple[TrialRecord, ...]
 
 def records_of(connection: sa.Connection, name: str, indexes: Collection[int] | None = None) -> list[TrialRecord]:
     """Return the trials with these indexes, as many as one statement may name; None are those that have not ended."""
-    chosen = trials.c.status.in_(_OPEN) if indexes is None else trials.c.trial_index.in_(list(indexes))
-    query = sa.select(*_RECORD).where(trials.c.experiment == name, chosen)
-    return [TrialRecord(*row) for row in connection.execute(query)]
+    if indexes is None:
+        rows = connection.execute(_OPEN_RECORDS, {"name": name})
+    else:
+        rows = connection.execute(_RECORDS, {"name": name, "indexes": list(indexes)})
+    return [TrialRecord(*row) for row in rows]
 
 
 def require(connection: sa.Connection, name: str, index: int, *, lock: bool = False) -> sa.Row[Any]:
@@ -124,8 +138,8 @@ def granted_rows(
         # More at once the more there are: a long loop has many thousands.
         number = min(max(_KEYS_AT_ONCE, len(found)), _MOST_KEYS_AT_ONCE)
         keys = [request_key(task, first + len(found) + ahead) for ahead in range(number)]
-        query = sa.select(*columns).where(trials.c.experiment == name, trials.c.request_key.in_(keys))
-        by_key = {row.request_key: row for row in connection.execute(query)}
+        rows = connection.execute(_by_keys(*columns), {"name": name, "keys": keys})
+        by_key = {row.request_key: row for row in rows}
         for key in keys:
             if key not in by_key:
                 return found
@@ -196,7 +210,7 @@ def _already_added(
     found = granted(connection, name, task, first=first_slot)[: len(proposal.trials)]
     if len(found) == len(proposal.trials):
         return found
-    version = _experiment_rows.require(connection, name).version
+    version = _experiment_rows.require(connection, name, experiments.c.version).version
     raise StoreConflictError(
         f"The experiment {name!r} has got other trials meanwhile (version {version}, expected {expected_version}).",
         fix="read its facts again and propose anew.",
@@ -307,16 +321,12 @@ def reopen(connection: sa.Connection, row: sa.Row[Any], why: str, status: str = 
 
 def set_running(connection: sa.Connection, name: str, index: int) -> None:
     """Move the trial to RUNNING if it has not come that far yet."""
-    c = trials.c
-    which = (c.experiment == name, c.trial_index == index, c.status.in_(_BEFORE_RUNNING))
-    connection.execute(sa.update(trials).where(*which).values(status="RUNNING", updated_at=time.time()))
+    running = {"name": name, "index": index, "status": "RUNNING", "updated_at": time.time()}
+    connection.execute(_COME_TO_RUN, running)
 
 
 def _update(connection: sa.Connection, row: sa.Row[Any], values: dict[str, Any]) -> None:
-    c = trials.c
-    connection.execute(
-        sa.update(trials).where(c.experiment == row.experiment, c.trial_index == row.trial_index).values(**values)
-    )
+    connection.execute(_CHANGE, {"name": row.experiment, "index": row.trial_index, **values})
 
 
 def unsettled(connection: sa.Connection, dag_run: str | None, experiment: str | None) -> list[OpenTrial]:
