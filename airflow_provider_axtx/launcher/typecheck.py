@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 
@@ -46,7 +47,10 @@ def type_problem(annotation: Any, value: object, *, value_matters: bool = True) 
     """
     if annotation is inspect.Parameter.empty or isinstance(annotation, str):
         return None
-    adapter = _adapter(annotation)
+    try:
+        adapter = _kept_adapter(annotation)
+    except TypeError:  # an annotation that cannot be hashed, such as Annotated[float, []]
+        adapter = _adapter(annotation)
     if adapter is None:
         return None
     try:
@@ -58,6 +62,12 @@ def type_problem(annotation: Any, value: object, *, value_matters: bool = True) 
         place = ".".join(map(str, found[0]["loc"]))
         return f"{found[0]['msg']}{f' at {place}' if place else ''}"
     return None
+
+
+@functools.lru_cache(typed=True)
+def _kept_adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    # Made once: it takes half a millisecond, for each argument of each trial.
+    return _adapter(annotation)
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any] | None:

@@ -210,7 +210,8 @@ class FillingLoop(SteeredLoop):
         if self.propose_ahead is not None:
             return self.propose_ahead
         if self._spec.ignores_results:
-            return self.limits.parallelism
+            # To ask Ax for many takes little longer than to ask for one.
+            return 2 * self.limits.parallelism
         # One trial at a time knows all results before it; that stays so.
         return int(self.limits.parallelism > 1)
 

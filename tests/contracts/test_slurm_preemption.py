@@ -1,8 +1,10 @@
-"""A job that a real Slurm preempts: its trial goes on from its checkpoint, as another attempt."""
+"""A job that a real Slurm preempts, or whose node is lost: its trial goes on from its checkpoint as another attempt."""
 
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,30 +44,49 @@ def work(folder: Path, scheduler_args: dict[str, Any], retry_from: str) -> None:
     operator.execute(task)
 
 
-@pytest.mark.parametrize(("retry_from", "repeated"), [("checkpoint", 1), ("beginning", 15)])
-def test_a_preempted_trial_repeats_at_most_one_epoch(slurm_rig: SlurmRig, retry_from: str, repeated: int) -> None:
-    store = AxHook().store  # with its tables
-    folder, cluster = slurm_rig.folder, slurm_rig.cluster
-    task = multiprocessing.get_context("fork").Process(target=work, args=(folder, slurm_rig.scheduler_args, retry_from))
-    task.start()
-    log = folder / "epochs"
-    slurm_rig.await_true(lambda: log.exists() and log.read_text().endswith("\n15\n"), "fifteenth epoch")
-    (folder / "gate").touch()
-    # It needs every node, and its partition comes first.
+@contextmanager
+def preemption(rig: SlurmRig) -> Iterator[str]:
+    """Submit a job that needs every node, in a partition that comes first; give the state in which the trial's ends."""
+    cluster = rig.cluster
     cluster.ask("scontrol", "create", "PartitionName=urgent", "Nodes=ALL", "PriorityTier=10", "State=UP")
     urgent = cluster.ask(
         *("sbatch", "--parsable", "--partition=urgent", "--nodes=3", "--exclusive", "--mem=0", "--output=/dev/null"),
         "--wrap=sleep 600",
     )
-    slurm_rig.await_true(lambda: len(store.attempts("loop")) == 2, "another attempt", seconds=120)
+    yield "PREEMPTED"
     cluster.ask("scancel", urgent)
     cluster.await_true(lambda: urgent not in cluster.ask("squeue", "-h", "-o", "%i"), "end of the urgent job")
     cluster.ask("scontrol", "delete", "PartitionName=urgent")
+
+
+@contextmanager
+def lost_node(rig: SlurmRig) -> Iterator[str]:
+    """End the node of the job, as a crash; give the state in which the job ends."""
+    node = rig.cluster.ask("squeue", "-h", "-o", "%N")
+    rig.cluster.kill(f"slurmd-{node}", hard=True)
+    yield "NODE_FAIL"
+    rig.cluster.start()
+
+
+@pytest.mark.parametrize("lose", [preemption, lost_node])
+@pytest.mark.parametrize(("retry_from", "repeated"), [("checkpoint", 1), ("beginning", 15)])
+def test_a_trial_that_lost_its_job_repeats_at_most_one_epoch(
+    slurm_rig: SlurmRig, lose: Callable[[SlurmRig], AbstractContextManager[str]], retry_from: str, repeated: int
+) -> None:
+    store = AxHook().store  # with its tables
+    folder = slurm_rig.folder
+    task = multiprocessing.get_context("fork").Process(target=work, args=(folder, slurm_rig.scheduler_args, retry_from))
+    task.start()
+    log = folder / "epochs"
+    slurm_rig.await_true(lambda: log.exists() and log.read_text().endswith("\n15\n"), "fifteenth epoch")
+    (folder / "gate").touch()
+    with lose(slurm_rig) as state:
+        slurm_rig.await_true(lambda: len(store.attempts("loop")) == 2, "another attempt", seconds=180)
     task.join(300)
     assert task.exitcode == 0
     first, second = store.attempts("loop")
     assert (first.app_state, first.is_infrastructure_failure, second.app_state) == ("FAILED", True, "SUCCEEDED")
-    assert "PREEMPTED" in (first.message or "")
+    assert state in (first.message or "")
     begun = list(map(int, log.read_text().split()))
     assert (len(begun) - 20, sorted(set(begun))) == (repeated, list(range(1, 21)))
     assert [trial.status for trial in store.trials("loop")] == ["COMPLETED"]

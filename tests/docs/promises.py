@@ -64,7 +64,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     ),
     "**Checkpoints.**": (
         "tests/lifecycle/test_checkpoints.py",
-        "tests/contracts/test_slurm_preemption.py::test_a_preempted_trial_repeats_at_most_one_epoch",
+        "tests/contracts/test_slurm_preemption.py::test_a_trial_that_lost_its_job_repeats_at_most_one_epoch",
         "make engines-slurm",
     ),
     "**Cost.**": ("tests/operators/test_metrics.py", "tests/plugin/test_cost.py"),

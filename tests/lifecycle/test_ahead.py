@@ -53,7 +53,7 @@ def test_random_search_is_proposed_ahead_in_any_case_and_stays_the_same(rig: Rig
     ahead = rig.loop(spec=RANDOM, propose_ahead=None, max_trials=4)
     one_by_one = rig.loop(spec={**RANDOM, "name": "other"}, propose_ahead=0, max_trials=4)
     assert indexes(settled(ahead)) == [0]
-    assert rig.statuses() == {0: "RUNNING", 1: "CANDIDATE"}
+    assert rig.statuses() == {0: "RUNNING", 1: "CANDIDATE", 2: "CANDIDATE"}
     while settled(ahead).finished is None:
         rig.end(next(index for index, status in rig.statuses().items() if status == "RUNNING"))
     assert set(rig.statuses().values()) == {"COMPLETED"}
