@@ -33,6 +33,8 @@ from tests.lifecycle.rig import Rig
 BASELINE = Path(__file__).with_name("baseline.json")
 #: A ratio of two times varies between runs and machines. A ratio that doubles shows a change of the code.
 RATIO_TOLERANCE = 2.0
+#: How often ratios are measured again when one is worse than the baseline.
+_RATIOS_AGAIN = 2
 #: The number of modules depends a little on the versions of the dependencies.
 MODULE_TOLERANCE = 1.15
 #: Linux keeps the files of this folder in memory.
@@ -202,9 +204,14 @@ def measure() -> dict[str, Figures]:
             queries(10, folder) | queries(1000, folder) | imported() | observed() | loop(folder) | processes(folder)
         )
         counts |= resumed(folder / "rig") | task_starts()
+    return {"counts": counts, "ratios": in_memory_ratios()}
+
+
+def in_memory_ratios() -> Figures:
+    """Return the ratios, measured without a disk."""
     # A commit waits for the disk, and Ax's side does not: on a machine with a slow disk the ratio was 0.08, not 0.02.
     with _folder(_MEMORY if _MEMORY.is_dir() else None) as folder:
-        return {"counts": counts, "ratios": ratios(folder)}
+        return ratios(folder)
 
 
 def limit(kind: str, name: str, value: float) -> float:
@@ -224,6 +231,12 @@ def main(arguments: list[str]) -> int:
         print(f"wrote {BASELINE}")
         return 0
     baseline = json.loads(BASELINE.read_text())
+    for _ in range(_RATIOS_AGAIN):
+        if all(now <= limit("ratios", name, baseline["ratios"][name]) for name, now in found["ratios"].items()):
+            break
+        # Something else may have kept the machine busy; what the code does is there the second time as well.
+        again = in_memory_ratios()
+        found["ratios"] = {name: min(now, again[name]) for name, now in found["ratios"].items()}
     kept, worse = [], []
     for kind, figures in baseline.items():
         for name, value in figures.items():

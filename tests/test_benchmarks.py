@@ -59,8 +59,18 @@ def test_the_guard_fails_when_a_figure_is_worse(
 ) -> None:
     (tmp_path / "baseline.json").write_text(json.dumps(BASELINE))
     monkeypatch.setattr(guard, "BASELINE", tmp_path / "baseline.json")
-    monkeypatch.setattr(guard, "measure", lambda: {**BASELINE, kind: {**BASELINE[kind], name: now}})
+    found = {**BASELINE, kind: {**BASELINE[kind], name: now}}
+    monkeypatch.setattr(guard, "measure", lambda: found)
+    monkeypatch.setattr(guard, "in_memory_ratios", lambda: found["ratios"])
     assert guard.main([]) == int(worse)
+
+
+def test_the_guard_measures_a_ratio_again_that_is_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "baseline.json").write_text(json.dumps(BASELINE))
+    monkeypatch.setattr(guard, "BASELINE", tmp_path / "baseline.json")
+    monkeypatch.setattr(guard, "measure", lambda: {**BASELINE, "ratios": {"store": 7.0}})
+    monkeypatch.setattr(guard, "in_memory_ratios", lambda: {"store": 5.0})
+    assert guard.main([]) == 0
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -73,6 +73,8 @@ class Ends:
     error: Exception | None = field(default=None, init=False)
     #: Attempts that only another host can observe, by submission key.
     elsewhere: dict[str, AppElsewhereError] = field(default_factory=dict, init=False)
+    #: Seconds that an app has run before its start is recorded; the next poll is then due before long.
+    note_starts_after: float = field(default=0.0, init=False)
     #: Whether an app has succeeded whose results are not visible yet.
     results_pending: bool = field(default=False, init=False)
     _ended_at: dict[str, float] = field(default_factory=dict, init=False)
@@ -123,10 +125,13 @@ class Ends:
         self, attempts: Sequence[AttemptRecord], seen: Mapping[str, AppObservation]
     ) -> list[AttemptRecord]:
         """Record which apps have begun to run since the last poll; return the attempts as they are recorded now."""
+        now = time.time()
         running = [one for one in attempts if one.started_at is None and _state_of(one, seen) == "RUNNING"]
-        if not running:
+        told = [(one, seen[str(one.app_handle)].started_at) for one in running]
+        # The end of an app tells its start as well: one that runs for a second is not worth a transaction of its own.
+        began = [(one, at or now) for one, at in told if at is None or now >= at + self.note_starts_after]
+        if not began:
             return list(attempts)
-        began = [(one, seen[str(one.app_handle)].started_at or time.time()) for one in running]
         noted = {one.submission_key: one for one in self.store.note_started(began)}
         for one in noted.values():
             self.on_record(one, None)

@@ -43,6 +43,8 @@ STOPPED = "stopped"
 LOOK_SECONDS = 30.0
 #: Seconds between two looks for results that are not visible yet.
 RESULTS_SECONDS = 1.0
+#: Seconds that an app has run before a process that polls it again before long records its start.
+STARTED_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ class Loop(FillingLoop):
 
         :param poll_interval: seconds between two polls of the apps.
         """
+        self._ends.note_starts_after = min(poll_interval, STARTED_SECONDS)
         # What took long in the step, such as a generation, has delayed the next poll already.
         look_at = (self._began if step.changed else time.time()) + poll_interval
         seconds = max(0.0, (look_at if step.until is None else min(look_at, step.until)) - time.time())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from airflow_provider_axtx.core.errors import (
 from airflow_provider_axtx.core.records import Observation, Proposal
 from airflow_provider_axtx.launcher import tracker
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
-from airflow_provider_axtx.lifecycle import reading
+from airflow_provider_axtx.lifecycle import optimize, reading
 from airflow_provider_axtx.lifecycle.attempts import KILLED, cancel_attempt
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials, start_loop
 from airflow_provider_axtx.lifecycle.reap import end_task, settle_ended_dag_runs
@@ -592,3 +593,25 @@ def test_a_task_that_was_ended_neither_submits_nor_settles(rig: Rig) -> None:
         loop.step()
     assert rig.statuses() == {0: "RUNNING", 1: "RUNNING"}
     assert rig.store.attempt("loop", 0, 1).finished_at is None
+
+
+def test_a_process_that_polls_again_soon_does_not_record_the_start_of_an_app_that_may_end_before(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimize, "STARTED_SECONDS", 3600.0)
+    launcher = TorchXLauncher("local_detached")
+    component = f"{Path(__file__).with_name('components.py')}:epochs"
+    loop = rig.loop(launcher=launcher, component=component, max_trials=1)
+
+    step = loop.step()
+
+    def is_start_recorded(poll_interval: float) -> bool:
+        loop.await_end(replace(step, until=time.time()), poll_interval)
+        (attempt,) = loop.step().live
+        return attempt.started_at is not None
+
+    try:
+        assert is_start_recorded(poll_interval=60.0) is False
+        assert is_start_recorded(poll_interval=0.0) is True
+    finally:
+        launcher.cancel(str(step.live[0].app_handle))
