@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import warnings
+from typing import Any
 
 from benchmarks.harness import RESULTS, ROOT, Report, machine
 
@@ -61,16 +62,27 @@ def _run_each(names: list[str], quick: bool) -> int:
 
 
 def _write_docs() -> None:
-    """Copy the latest results into the documentation."""
-    found = [json.loads(file.read_text()) for name in BENCHMARKS if (file := RESULTS / f"{name}.json").exists()]
-    if not found:
-        sys.exit("There are no results yet. Run the benchmarks first.")
-    on = found[-1]["machine"]
-    versions = ", ".join(f"{name} {number}" for name, number in on["packages"].items())
-    where = f"{on['cores']} cores ({on['processor']}), {on['memory_gb']:g} GB, Python {on['python']}; {versions}."
-    text = "\n\n".join([where, *(each["text"].replace("## ", "### ", 1) for each in found)])
+    """Put the latest results into the documentation; a benchmark without new ones keeps those that are there."""
     before, _, rest = DOCS.read_text().partition(_BEGIN)
-    DOCS.write_text(f"{before}{_BEGIN}\n{text}\n\n{_END}{rest.partition(_END)[2]}")
+    shown, _, after = rest.partition(_END)
+    sections = {part.partition(",")[0]: f"### {part.strip()}" for part in shown.split("### ")[1:]}
+    for name in BENCHMARKS:
+        if (file := RESULTS / f"{name}.json").exists():
+            sections[name] = _section(json.loads(file.read_text()))
+    text = "\n\n".join(sections[name] for name in BENCHMARKS if name in sections)
+    DOCS.write_text(f"{before}{_BEGIN}\n{text}\n\n{_END}{after}")
+
+
+def _section(result: dict[str, Any]) -> str:
+    """Return the result's tables below a heading and a line that tells when and on what it was measured."""
+    on = result["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in on["packages"].items())
+    where = (
+        f"Measured on {on['date']}: {on['cores']} cores ({on['processor']}), {on['memory_gb']:g} GB, "
+        f"Python {on['python']}; {versions}."
+    )
+    heading, _, tables = str(result["text"]).partition("\n")
+    return f"#{heading}\n\n{where}\n\n{tables.strip()}"
 
 
 def main(arguments: list[str]) -> int:

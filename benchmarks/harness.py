@@ -129,6 +129,7 @@ class Report:
 def machine() -> dict[str, Any]:
     """Return the machine and the package versions of this measurement."""
     return {
+        "date": time.strftime("%Y-%m-%d"),
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
         "cores": psutil.cpu_count(logical=True),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+import benchmarks.__main__ as runner
 from benchmarks import guard, store
 from benchmarks.harness import Check, Report, Samples, Table, interleaved
 
@@ -38,6 +40,22 @@ def test_a_report_keeps_every_measurement_and_the_machine(tmp_path: Path) -> Non
     assert saved["checks"][0]["kept"] is False
     assert saved["machine"]["cores"] >= 1
     assert "| 1 | 2 |" in saved["text"]
+
+
+def test_the_page_keeps_the_results_of_benchmarks_that_were_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text("Before\n\n<!-- results -->\n\n### parse, 5 s\n\nold\n\n<!-- end of results -->\n\nAfter\n")
+    monkeypatch.setattr(runner, "DOCS", page)
+    monkeypatch.setattr(runner, "RESULTS", tmp_path)
+    for times in (1, 2):
+        Report("store", seconds=7, tables=[Table("t", ["a"], [[str(times)]])]).save(tmp_path)
+        assert runner.main(["--docs"]) == 0
+    before, store_section, parse_section = re.split(r"^### ", page.read_text(), flags=re.MULTILINE)
+    assert before == "Before\n\n<!-- results -->\n\n"
+    assert re.match(r"store, 7 s\n\nMeasured on \d{4}-\d\d-\d\d: .*\n\n\*\*t\*\*\n\n(.*\n)*\| 2 \|\n\n$", store_section)
+    assert parse_section == "parse, 5 s\n\nold\n\n<!-- end of results -->\n\nAfter\n"
 
 
 BASELINE = {"counts": {"queries of facts": 4, "modules loaded by wait": 100}, "ratios": {"store": 3.0}}
