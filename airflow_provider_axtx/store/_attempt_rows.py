@@ -9,7 +9,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from airflow_provider_axtx.core.app_observation import AppObservation, trial_status_of
 from airflow_provider_axtx.core.errors import (
     InvalidInputError,
     StoreConflictError,
@@ -17,8 +16,7 @@ from airflow_provider_axtx.core.errors import (
     TrialStateError,
 )
 from airflow_provider_axtx.core.keys import attempt_tracker_base, submission_key
-from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, TaskIdentity, TrialEnd, TrialRecord
-from airflow_provider_axtx.core.status import TERMINAL_APP_STATES, is_terminal_trial_status
+from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, TaskIdentity
 from airflow_provider_axtx.store import _experiment_rows, _trial_rows
 from airflow_provider_axtx.store.tables import experiments, runs, trials
 
@@ -47,19 +45,9 @@ _NEW_HANDLE = sa.update(runs).where(
     runs.c.submission_key == _KEY, runs.c.app_handle.is_(None), runs.c.finished_at.is_(None)
 )
 _NEW_START = sa.update(runs).where(runs.c.submission_key == _KEY, runs.c.started_at.is_(None))
-_NEW_END = sa.update(runs).where(runs.c.submission_key == _KEY, runs.c.finished_at.is_(None))
 _NEW_ROW = sa.insert(runs)
 _RUN = sa.select(runs).where(runs.c.submission_key == _KEY)
 _LOCKED_RUN = _RUN.with_for_update()
-_LATER = (
-    sa.select(runs.c.attempt)
-    .where(
-        runs.c.experiment == sa.bindparam("name"),
-        runs.c.trial_index == sa.bindparam("index"),
-        runs.c.attempt > sa.bindparam("number"),
-    )
-    .limit(1)
-)
 _CANDIDATES = sa.update(trials).where(
     trials.c.experiment == sa.bindparam("name"),
     trials.c.trial_index.in_(sa.bindparam("indexes", expanding=True)),
@@ -144,7 +132,11 @@ def unfinished(
     return select(c.finished_at.is_(None), *(column == value for column, value in wanted if value is not None))
 
 
-def _require(connection: sa.Connection, key: str, *, lock: bool = False) -> sa.Row[Any]:
+def require(connection: sa.Connection, key: str, *, lock: bool = False) -> sa.Row[Any]:
+    """Return the run with this submission key, locked against other writers on request.
+
+    :raises TrialNotFoundError: when there is none.
+    """
     row = connection.execute(_LOCKED_RUN if lock else _RUN, {"of_key": key}).one_or_none()
     if row is None:
         raise TrialNotFoundError(
@@ -153,10 +145,10 @@ def _require(connection: sa.Connection, key: str, *, lock: bool = False) -> sa.R
     return row
 
 
-def _update(connection: sa.Connection, key: str, *conditions: sa.ColumnElement[bool], **values: Any) -> AttemptRecord:
+def update(connection: sa.Connection, key: str, *conditions: sa.ColumnElement[bool], **values: Any) -> AttemptRecord:
     """Update the run where the conditions hold; return it as it is afterwards."""
     connection.execute(sa.update(runs).where(runs.c.submission_key == key, *conditions).values(**values))
-    return record(_require(connection, key))
+    return record(require(connection, key))
 
 
 def begin(connection: sa.Connection, name: str, index: int, new: NewAttempt) -> AttemptRecord:
@@ -174,7 +166,7 @@ def begin(connection: sa.Connection, name: str, index: int, new: NewAttempt) -> 
     key = submission_key(name, uid, index, attempt)
     new = replace(new, tracker_base=_tracker_base(new, name, uid, index, attempt))
     connection.execute(sa.insert(runs).values(**_row(name, uid, index, attempt, new)))
-    return record(_require(connection, key))
+    return record(require(connection, key))
 
 
 def begin_first(
@@ -297,7 +289,7 @@ def _of_keys(connection: sa.Connection, keys: Sequence[str]) -> list[AttemptReco
 
 def record_handle(connection: sa.Connection, key: str, app_handle: str) -> AttemptRecord:
     """Record the scheduler's answer; see ``ExperimentStore``."""
-    row = _require(connection, key, lock=True)
+    row = require(connection, key, lock=True)
     if row.app_handle == app_handle:
         return record(row)
     if row.app_handle is not None:
@@ -309,11 +301,11 @@ def record_handle(connection: sa.Connection, key: str, app_handle: str) -> Attem
     now = time.time()
     if row.finished_at is None:
         _trial_rows.set_running(connection, row.experiment, row.trial_index)
-        return _update(connection, key, app_handle=app_handle, submitted_at=now)
+        return update(connection, key, app_handle=app_handle, submitted_at=now)
     # The run was ended as "never submitted" while its submitter was only slow. The app exists now, and a run that
     # counts as finished is looked after by nobody: open it again, to be cancelled.
     reason = row.cancel_reason or f"submitted after the run had been ended ({row.message or row.app_state})"
-    return _update(
+    return update(
         connection,
         key,
         app_handle=app_handle,
@@ -329,95 +321,29 @@ def record_handle(connection: sa.Connection, key: str, app_handle: str) -> Attem
 def request_cancel(connection: sa.Connection, key: str, reason: str) -> AttemptRecord:
     """Record the intent to cancel, once and only while the run has not ended."""
     still_wanted = (runs.c.finished_at.is_(None), runs.c.cancel_requested_at.is_(None))
-    return _update(connection, key, *still_wanted, cancel_requested_at=time.time(), cancel_reason=reason)
+    return update(connection, key, *still_wanted, cancel_requested_at=time.time(), cancel_reason=reason)
 
 
 def unseen_polls(connection: sa.Connection, key: str) -> int:
     """Return the number of consecutive polls in which the scheduler did not know the app."""
-    return int(_require(connection, key).unseen_polls)
+    return int(require(connection, key).unseen_polls)
 
 
 def set_unseen_polls(connection: sa.Connection, key: str, polls: int) -> int:
     """Record that number."""
-    return _update(connection, key, unseen_polls=polls).unseen_polls
+    return update(connection, key, unseen_polls=polls).unseen_polls
 
 
 def pass_to_try(connection: sa.Connection, key: str, identity: TaskIdentity) -> AttemptRecord:
     """Record the later try of the same task that goes on with the attempt; see ``ExperimentStore``."""
-    return _update(connection, key, runs.c.try_number < identity.try_number, try_number=identity.try_number)
+    return update(connection, key, runs.c.try_number < identity.try_number, try_number=identity.try_number)
 
 
 def poll_failures(connection: sa.Connection, key: str) -> int:
     """Return the number of consecutive polls that the scheduler has not answered."""
-    return int(_require(connection, key).poll_failures)
+    return int(require(connection, key).poll_failures)
 
 
 def set_poll_failures(connection: sa.Connection, key: str, failures: int) -> int:
     """Record that number."""
-    return _update(connection, key, poll_failures=failures).poll_failures
-
-
-def end(
-    connection: sa.Connection, ended: AttemptRecord, observed: AppObservation, trial_end: TrialEnd | None
-) -> tuple[AttemptRecord, TrialRecord]:
-    """Finish the attempt and, when its end decides it, the trial; see ``ExperimentStore.end_attempt``."""
-    name, index = ended.experiment, ended.trial_index
-    attempt = finish_observed(connection, ended.submission_key, observed)
-    trial = _trial_rows.require(connection, name, index, lock=True)
-    if is_terminal_trial_status(trial.status) or _has_followed(connection, attempt):
-        return attempt, _trial_rows.record(trial)
-    status = trial_status_of(attempt.app_state or observed.app_state, attempt.cancel_reason)
-    if status == "COMPLETED":
-        if trial_end is None:
-            return attempt, _trial_rows.record(trial)
-    else:
-        reason = attempt.message or attempt.cancel_reason or f"the app ended as {attempt.app_state}"
-        trial_end = TrialEnd(status, reason=reason)
-    outcome = _trial_rows.checked_outcome(
-        index, trial_end.status, trial_end.observations, trial_end.reason, trial_end.evidence
-    )
-    return attempt, _trial_rows.complete_locked(connection, trial, outcome, overwrite=False)
-
-
-def _has_followed(connection: sa.Connection, attempt: AttemptRecord) -> bool:
-    """Return whether another attempt of the trial has followed this one."""
-    of_attempt = {"name": attempt.experiment, "index": attempt.trial_index, "number": attempt.number}
-    return connection.scalar(_LATER, of_attempt) is not None
-
-
-def finish_observed(connection: sa.Connection, key: str, observed: AppObservation) -> AttemptRecord:
-    """Record the app's terminal state, and when it began and ended."""
-    return finish(
-        connection,
-        key,
-        observed.app_state,
-        observed.message,
-        observed.is_infrastructure_failure,
-        {"started_at": observed.started_at, "ended_at": observed.ended_at},
-    )
-
-
-def finish(
-    connection: sa.Connection,
-    key: str,
-    app_state: str,
-    message: str,
-    infrastructure: bool,
-    times: dict[str, float | None] | None = None,
-) -> AttemptRecord:
-    """Record the app's terminal state; the first one stays.
-
-    :param times: ``started_at`` and ``ended_at``, which are recorded in any case; None leaves what is recorded.
-    :raises InvalidInputError: for a state that is not terminal.
-    """
-    if app_state not in TERMINAL_APP_STATES:
-        raise InvalidInputError(
-            f"A run cannot end in the app state {app_state!r}.",
-            fix=f"one of {', '.join(sorted(TERMINAL_APP_STATES))}; anything else means: look again.",
-        )
-    known = {name: at for name, at in (times or {}).items() if at is not None}
-    end = {"app_state": app_state, "message": message, "infrastructure": infrastructure, "finished_at": time.time()}
-    ended = connection.execute(_NEW_END, {"of_key": key, **end, **known})
-    if ended.rowcount == 0 and known:
-        return _update(connection, key, **known)
-    return record(_require(connection, key))
+    return update(connection, key, poll_failures=failures).poll_failures

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.records import AttemptRecord, FirstAttempt, TaskIdentity, TrialEnd, TrialRecord
-from airflow_provider_axtx.store import _attempt_rows, _experiment_rows
+from airflow_provider_axtx.store import _attempt_ends, _attempt_rows, _experiment_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.tables import runs
 
@@ -151,7 +151,7 @@ class AttemptRecords:
         """
         return self._db.write(
             "finish_attempt",
-            lambda connection: _attempt_rows.finish(
+            lambda connection: _attempt_ends.finish(
                 connection, attempt.submission_key, app_state, message, is_infrastructure_failure
             ),
         )
@@ -164,7 +164,7 @@ class AttemptRecords:
         """
         return self._db.write(
             "finish_observed",
-            lambda connection: _attempt_rows.finish_observed(connection, attempt.submission_key, observed),
+            lambda connection: _attempt_ends.finish_observed(connection, attempt.submission_key, observed),
         )
 
     def end_attempt(
@@ -182,7 +182,7 @@ class AttemptRecords:
         """
         return self._db.write(
             "end_attempt",
-            lambda connection: _attempt_rows.end(connection, attempt, observed, trial_end),
+            lambda connection: _attempt_ends.end(connection, attempt, observed, trial_end),
         )
 
     def pass_to_try(self, attempt: AttemptRecord, identity: TaskIdentity) -> AttemptRecord:

@@ -10,6 +10,7 @@ from airflow.sdk.execution_time.comms import DagRunStateResult
 
 from airflow_provider_axtx.core.errors import SchedulerUnavailableError
 from airflow_provider_axtx.core.records import TaskIdentity
+from airflow_provider_axtx.lifecycle import reap
 from airflow_provider_axtx.operators import _dag_runs
 
 
@@ -37,7 +38,7 @@ def test_what_another_dag_run_has_left_on_a_host_that_is_gone_fails_no_task(
     def away(*_: Any) -> None:
         raise SchedulerUnavailableError("2 of 2 trials could not be ended.", fix="airflow ax reap --lost-host worker-7")
 
-    monkeypatch.setattr(_dag_runs, "settle_ended_dag_runs", away)
+    monkeypatch.setattr(reap, "settle_ended_dag_runs", away)
     task = TaskIdentity(dag_id="dag", run_id="run", task_id="task")
     store: Any = None
     with caplog.at_level(logging.WARNING, logger=_dag_runs.log.name):
