@@ -72,6 +72,11 @@ def _connect(scheme: str, conn_id: str) -> Any:
     return made
 
 
+def is_to_be_checked(tracker_base: str) -> bool:
+    """Return whether ``check_reachable`` asks anything: not of other file systems, nor again after a moment."""
+    return is_object_store(tracker_base) and time.monotonic() - _checked.get(tracker_base, -1e9) >= _CHECKED_SECONDS
+
+
 def check_reachable(tracker_base: str) -> None:
     """Check that an object store has the bucket of a tracker base and lets this process look into it.
 
@@ -82,7 +87,7 @@ def check_reachable(tracker_base: str) -> None:
     :raises TrackerUnavailableError: Airflow does not find the connection.
     :raises Exception: whatever else the file system raises: it cannot be reached just now.
     """
-    if not is_object_store(tracker_base) or time.monotonic() - _checked.get(tracker_base, -1e9) < _CHECKED_SECONDS:
+    if not is_to_be_checked(tracker_base):
         return
     files, root = locate(tracker_base)
     files.invalidate_cache()

@@ -55,7 +55,8 @@ def check_reachable(tracker_base: str) -> None:
     :raises InvalidInputError: there is no such bucket, the credentials are refused, or as for ``read_results``.
     :raises TrackerUnavailableError: it cannot be reached just now.
     """
-    _in_time(tracker_base, object_store.check_reachable, tracker_base)
+    if object_store.is_to_be_checked(tracker_base):
+        _in_time(tracker_base, object_store.check_reachable, tracker_base)
 
 
 def remove_results(tracker_base: str, trial_index: int) -> None:
