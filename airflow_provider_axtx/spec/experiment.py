@@ -38,7 +38,7 @@ from airflow_provider_axtx.spec.parameters import (
     ParameterSpec,
     RangeParameter,
 )
-from airflow_provider_axtx.spec.problems import Problem, closest, raise_for
+from airflow_provider_axtx.spec.problems import Problem, closest, raise_for, with_names
 from airflow_provider_axtx.spec.service_api import modernize
 from airflow_provider_axtx.spec.stopping import (
     EarlyStoppingSpec,
@@ -97,7 +97,7 @@ class ExperimentSpec(Frozen):
             super().__init__(**modern)
         except ValidationError as error:
             problems += problems_of(error, type(self))
-        raise_for("The experiment", problems)
+        raise_for("The experiment", with_names(problems, modern.get("parameters")))
 
     @classmethod
     def load(cls, value: object) -> Self:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_axtx.core.errors import InvalidInputError
@@ -17,15 +18,30 @@ class Problem(NamedTuple):
     :param value: what was given there.
     :param text: what is wrong with it.
     :param fix: what to write instead.
+    :param parameter: name of the parameter whose field it is, if it is one's.
     """
 
     path: str
     value: Any
     text: str
     fix: str
+    parameter: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.text} (got {shorten(self.value)})."
+        of = "" if self.parameter is None else f" for {self.parameter!r}"
+        return f"{self.path}: {self.text} (got {shorten(self.value)}{of})."
+
+
+def with_names(problems: Iterable[Problem], parameters: object) -> Iterator[Problem]:
+    """Yield the problems; one in a parameter also tells the parameter's name.
+
+    :param parameters: the parameters as they were given, whatever that is.
+    """
+    for problem in problems:
+        place = re.match(r"parameters\[(\d+)\]\.(?!name$)", problem.path)
+        given = parameters[int(place[1])] if place and isinstance(parameters, Sequence) else None
+        name = given.get("name") if isinstance(given, Mapping) else None
+        yield problem._replace(parameter=name) if isinstance(name, str) else problem
 
 
 def raise_for(what: str, problems: Iterable[Problem]) -> None:

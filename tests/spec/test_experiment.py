@@ -185,6 +185,11 @@ def test_a_malformed_spec_is_refused_with_field_value_and_fix(
     assert fix in line
 
 
+def test_an_error_in_a_parameter_tells_its_name() -> None:
+    with pytest.raises(InvalidInputError, match=r"parameters\[1\]\.bounds: .+ \(got \[8\.0, 1\.0\] for 'depth'\)"):
+        ExperimentSpec.load(parameter(DEPTH, bounds=[8, 1]))
+
+
 @pytest.mark.parametrize("given", ["{'name': 'x'}", "[1]", 3, ["x"], "{{ params.experiment }}"])
 def test_what_is_no_object_is_refused(given: object) -> None:
     with pytest.raises(InvalidInputError, match="experiment") as caught:
