@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from airflow_provider_axtx.hooks.ax import AxHook
@@ -61,9 +62,15 @@ def preemption(rig: SlurmRig) -> Iterator[str]:
 
 @contextmanager
 def lost_node(rig: SlurmRig) -> Iterator[str]:
-    """End the node of the job, as a crash; give the state in which the job ends."""
+    """End the node of the job with all that runs on it, as a crash; give the state in which the job ends."""
     node = rig.cluster.ask("squeue", "-h", "-o", "%N")
+    steps = [one for one in psutil.process_iter(["name", "cwd"]) if one.info["name"] == "slurmstepd"]
+    steps = [one for one in steps if str(one.info["cwd"]).startswith(str(rig.cluster.folder))]
+    assert steps
     rig.cluster.kill(f"slurmd-{node}", hard=True)
+    for one in [*steps, *(child for step in steps for child in step.children(recursive=True))]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     yield "NODE_FAIL"
     rig.cluster.start()
 
