@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
-	@echo "make test         the quick tests in parallel, then the main job in a real Airflow: twelve minutes on two cores"
+	@echo "make test         the quick tests in parallel, then the main job in a real Airflow: 12 to 21 minutes on two cores"
 	@echo "make test-airflow the other tests that start a real Airflow: half an hour"
 	@echo "make test-thorough  the whole of the tables of which make test plays a sample"
 	@echo "make test-cases   DAGs as strangers write them, interrupted at awkward moments, in a real Airflow"

@@ -29,7 +29,7 @@ def settle_what_ended_dag_runs_left(
 
     :param ti: the running task instance, which asks Airflow for the states of the DAG runs.
     """
-    # A DAG file that is parsed does not need it, and importing it takes a third of this package's import.
+    # Imported here, because a DAG file that is parsed does not need it and its twenty modules.
     from airflow_provider_axtx.lifecycle.reap import settle_ended_dag_runs
 
     try:
