@@ -43,34 +43,49 @@ class Queue:
         self._name = ""
         self._place: tuple[str, int] | None = None
         self._ahead: str | None = None
+        self._has_slot = False
 
     def join(self) -> None:
-        """Draw the next ticket."""
+        """Draw the next ticket, or take a slot at once when the app may start now.
+
+        Of apps that were submitted at the same time each one used to find the ticket of the one before it, which had
+        not asked for its slot yet, and looked again only after the next pause of its supervisor.
+        """
         for directory in ("waiting", "running"):
             os.makedirs(self._path(directory), mode=0o700, exist_ok=True)
         with self._guard():
             names = [name for directory in ("waiting", "running") for name in os.listdir(self._path(directory))]
             last = max((int(name.partition("-")[0]) for name in names), default=0)
             self._name = f"{last + 1:012d}-{self._app_id}"
-            os.write(self._take("waiting"), str(self._max_parallel).encode())
+            if self._is_next():
+                self._take("running")
+                self._has_slot = True
+            else:
+                os.write(self._take("waiting"), str(self._max_parallel).encode())
 
     def enter(self) -> bool:
         """Take a slot if this app is the first of those that may start; return whether it was taken.
 
         While another app that has to start earlier is ahead this is one attempt at one lock, however long the queue is.
         """
+        if self._has_slot:
+            return True
         if self._ahead is not None and self._is_waiting(self._ahead):
             return False
         with self._guard():
-            ahead = {name: self._limit(name) for name in self._living("waiting") if name < self._name}
-            # An app whose limit is as large as this one's may start whenever this one may.
-            self._ahead = max((name for name, limit in ahead.items() if limit >= self._max_parallel), default=None)
-            if self._ahead is not None or not self._may_start(ahead):
-                return False
-            ticket = self._place
-            self._take("running")
-            _give_back(ticket)
-            return True
+            if self._is_next():
+                ticket = self._place
+                self._take("running")
+                _give_back(ticket)
+                self._has_slot = True
+        return self._has_slot
+
+    def _is_next(self) -> bool:
+        """Return whether this app may start before all that wait; only under the guard."""
+        ahead = {name: self._limit(name) for name in self._living("waiting") if name < self._name}
+        # An app whose limit is as large as this one's may start whenever this one may.
+        self._ahead = max((name for name, limit in ahead.items() if limit >= self._max_parallel), default=None)
+        return self._ahead is None and self._may_start(ahead)
 
     def _may_start(self, ahead: dict[str, int]) -> bool:
         running = self._living("running")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.launcher.local_detached.host_queue import Queue
 from tests.launcher.local_detached.harness import Apps, wait_until
 
 
@@ -59,6 +60,21 @@ def test_never_more_than_max_parallel_run_and_that_many_do(apps: Apps, tmp_path:
         assert apps.until(name) == "SUCCEEDED"
     running = list(accumulate({"start": 1, "end": -1}[word] for word in journal(lines).split()))
     assert (max(running), running[-1]) == (3, 0)
+
+
+def test_an_app_does_not_wait_for_one_before_it_that_has_not_asked_for_its_slot_yet(tmp_path: Path) -> None:
+    """Submitted at the same time, apps used to find each other's tickets and to look again after a pause only."""
+    first, second, third = (
+        Queue(str(tmp_path), "host", name, max_parallel=2, host_max_parallel=99) for name in ("c", "a", "b")
+    )
+    for queue in (first, second, third):
+        queue.join()
+    assert (second.enter(), first.enter(), third.enter()) == (True, True, False)
+    first.leave()
+    assert third.enter()
+    for queue in (second, third):
+        queue.leave()
+    assert [path for path in (tmp_path / ".queue").rglob("*-*") if path.is_file()] == []
 
 
 def test_a_dead_one_in_the_queue_holds_up_nobody(apps: Apps, tmp_path: Path) -> None:
