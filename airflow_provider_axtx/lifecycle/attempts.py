@@ -77,6 +77,8 @@ def poll_attempt(
         seen = AppObservation("UNKNOWN", f"no app was submitted under {attempt.submission_key}")
     else:
         seen = launcher.observe([attempt.app_handle])[attempt.app_handle]
+    if seen.app_state == "RUNNING" and attempt.started_at is None:
+        store.note_started([(attempt, seen.started_at or time.time())])
     observed = evaluate(store, attempt, seen, policy)
     if attempt.app_handle is not None and attempt.cancel_requested_at is not None and not observed.is_terminal:
         # The process that decided it may have been killed before it told the scheduler.
@@ -94,12 +96,13 @@ def recorded_end(attempt: AttemptRecord) -> AppObservation | None:
 def evaluate(
     store: ExperimentStore, attempt: AttemptRecord, seen: AppObservation, policy: LostAppPolicy
 ) -> AppObservation:
-    """Return what an observation means for an attempt, and record what has to be counted or remembered."""
+    """Return what an observation means for an attempt, and record what has to be counted.
+
+    The caller records when the app began to run: one that polls many apps does it for all of them at once.
+    """
     unseen = attempt.unseen_polls
     if unseen or seen.app_state == "UNKNOWN":
         unseen = store.note_unseen(attempt, seen=seen.app_state != "UNKNOWN")
-    if seen.app_state == "RUNNING" and attempt.started_at is None:
-        store.note_started([(attempt, seen.started_at or time.time())])
     since = attempt.submitted_at or attempt.requested_at
     return policy.evaluate(seen, age=time.time() - since, unseen_polls=unseen, cancel_reason=attempt.cancel_reason)
 

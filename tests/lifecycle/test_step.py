@@ -608,7 +608,9 @@ def test_a_process_that_polls_again_soon_does_not_record_the_start_of_an_app_tha
     def is_start_recorded(poll_interval: float) -> bool:
         loop.await_end(replace(step, until=time.time()), poll_interval)
         (attempt,) = loop.step().live
-        return attempt.started_at is not None
+        is_recorded = rig.store.attempt("loop", attempt.trial_index, attempt.number).started_at is not None
+        assert is_recorded is (attempt.started_at is not None)
+        return is_recorded
 
     try:
         assert is_start_recorded(poll_interval=60.0) is False
