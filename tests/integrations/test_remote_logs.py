@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from realairflow import AirflowEnv
+from realairflow import AirflowEnv, poll
 
 from tests.engines.postgres import PostgresServer, postgres_server
 from tests.engines.s3 import S3
@@ -58,6 +58,11 @@ logged()
 """
 
 
+def uploads(s3: S3, prefix: str = "") -> list[str]:
+    """Return the path of each object that was written, as often as it was."""
+    return [path for method, path in list(s3.requests) if method == "PUT" and path.startswith(prefix)]
+
+
 def test_the_logs_of_workers_triggerer_and_apps_are_read_from_the_object_store(
     tmp_path: Path, s3: S3, postgres_server: PostgresServer
 ) -> None:
@@ -80,10 +85,15 @@ def test_the_logs_of_workers_triggerer_and_apps_are_read_from_the_object_store(
             assert waiting["state"] == "deferred", env.api.failures("logged", "first")
         go.touch()
         env.api.wait_for_run("logged", "first", 300)
+        # They upload a log after they have told the task's state: a worker when the task is deferred and when it has
+        # ended, the triggerer once in between.
+        for task in ("task_id=optimize", "task_id=tune.round_0.run/map_index=0"):
+            of_task = f"axtx/logs/dag_id=logged/run_id=first/{task}/"
+            poll(lambda of_task=of_task: len(uploads(s3, of_task)) >= 3 or None, 120, f"three uploads to {of_task}")
 
         shutil.rmtree(env.paths.logs / "dag_id=logged")
 
-        stored = {path for method, path in s3.requests if method == "PUT"}
+        stored = set(uploads(s3))
         run = env.api.task_log("logged", "first", "tune.round_0.run", 0)
         for line in ("Submitted trial 0", "the app of trial 0 trains", "the app of trial 0 is done", "COMPLETED"):
             assert line in run, (run, sorted(stored))
