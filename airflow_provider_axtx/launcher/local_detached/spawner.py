@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import sys
 
@@ -32,17 +31,17 @@ _MOST_BYTES = 16 * 1024
 
 def serve(submitter: socket.socket) -> None:
     """Fork a supervisor for each message, until the submitter is gone or idle."""
-    # The kernel reaps supervisors that end while this process lives; those that outlive it become children of init.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     messages = select.poll()
     messages.register(submitter, select.POLLIN)
     while messages.poll(IDLE_SECONDS * 1000):
         message, pipes, _, _ = socket.recv_fds(submitter, _MOST_BYTES, 1)
         if not message or not pipes:
             return
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             _become_supervisor(submitter, message, pipes[0])
         os.close(pipes[0])
+        os.waitpid(pid, 0)  # It has forked the supervisor, and is gone at once.
 
 
 def _become_supervisor(submitter: socket.socket, message: bytes, answer: int) -> NoReturn:

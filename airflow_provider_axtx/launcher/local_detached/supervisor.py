@@ -243,7 +243,9 @@ def claim(app: AppDir) -> dict[str, str] | None:
 
 
 def main(path: str) -> None:
-    """Supervise the app in the directory ``path`` in this process, which the spawner has forked for it."""
+    """Detach and supervise the app in the directory ``path``; the calling process returns at once."""
+    if os.fork():
+        os._exit(0)
     # Inherited as "ignore", it would let the kernel reap the replicas and discard their exit codes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, SUPERVISED_SIGNALS)

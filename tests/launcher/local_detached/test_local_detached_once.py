@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from airflow_provider_axtx.core.errors import DuplicateAppError, SchedulerUnavailableError
@@ -221,6 +222,26 @@ def test_one_process_forks_the_supervisors_of_all_submissions_and_may_be_lost(ap
     assert count(runs) == 5
     spawning._close()
     assert not processes_with(str(apps.root))
+
+
+def test_what_ends_a_process_with_all_its_children_ends_no_app_that_it_has_submitted(apps: Apps) -> None:
+    """A killed scheduler takes along what descends from its tasks; a supervisor that did so was lost with its app."""
+    for name in ("one", "two"):
+        apps.submit(name, "exec sleep 1000")
+        apps.supervisor(name)
+    left = fork(lambda: _kill_children_after_submitting(apps, "three"))
+    assert left == 0
+    children = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert spawning._current is not None
+    assert spawning._current._process.pid in children
+    assert not children & {apps.supervisor(name).pid for name in ("one", "two")}
+    assert [apps.until(name, "RUNNING", "FAILED") for name in ("one", "two", "three")] == ["RUNNING"] * 3
+
+
+def _kill_children_after_submitting(apps: Apps, name: str) -> None:
+    apps.submit(name, "exec sleep 1000")
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
 
 
 def test_the_end_of_an_app_wakes_its_waiter(apps: Apps, tmp_path: Path) -> None:
