@@ -27,9 +27,11 @@ def share(slots: int, trials: int, seconds: float, folder: Path) -> float:
     from airflow_provider_axtx.operators.ax import AxOptimizeOperator
     from benchmarks.paths import TaskInstance
 
+    # With fewer of them than slots, slots would wait for their results.
+    generation = {"initialization_budget": slots, "initialization_random_seed": 7, "random_seed": 7}
     operator = AxOptimizeOperator(
         task_id="busy",
-        experiment=short.experiment("busy", {"initialization_random_seed": 7, "random_seed": 7}),
+        experiment=short.experiment("busy", generation),
         component=short.sleeper,
         component_args={"seconds": seconds},
         scheduler_args={"max_parallel": 2 * slots},

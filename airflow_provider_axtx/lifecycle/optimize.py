@@ -61,6 +61,7 @@ class Step:
     :param error: the first error of an attempt, or one that no further step can fix; the other attempts were dealt with
         all the same.
     :param steering_seen: position of the last change of what users want that this step has obeyed, -1 before the first.
+    :param is_filling: there is more to propose: take another step at once.
     """
 
     changed: bool
@@ -71,6 +72,7 @@ class Step:
     reporting: list[list[Any]] | None = None
     error: Exception | None = None
     steering_seen: int = -1
+    is_filling: bool = False
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Loop(FillingLoop):
     :param refusal: why no further trial can be submitted; raised once no app is live any more.
     :param allowed_factories: patterns of what a stored ``generation.factory`` may name; None allows all.
     :param propose_ahead: how many trials are proposed for slots that become free later; None is as many as change
-        nothing for the trials, and one where trials run in parallel.
+        nothing for the trials, and an eighth of the parallelism, at least 1, where trials run in parallel.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
     :param on_attempt: told of each attempt as soon as it is recorded.
     :param on_finalized: told the terminal ``TrialStatus`` name of each trial that this loop settles, and its attempts.
@@ -138,6 +140,10 @@ class Loop(FillingLoop):
     _checked_app: dict[str, Any] | None = field(default=None, init=False)
     #: Seconds that the last proposal made ahead took; at first a guess.
     _proposing_seconds: float = field(default=0.2, init=False)
+    #: Seconds that Ax took for each trial of the last request, and how many trials had completed then.
+    _pace: tuple[int, float] = field(default=(-1, 0.0), init=False)
+    #: Whether this step has left trials to propose to the next one.
+    _is_filling: bool = field(default=False, init=False)
     _ends: Ends = field(init=False)
 
     def __post_init__(self) -> None:
@@ -168,7 +174,7 @@ class Loop(FillingLoop):
         :raises AppElsewhereError: when only another host can observe the apps that are left.
         :raises ExperimentExistsError: when the trials of the experiment run another app, and no app is live any more.
         """
-        self._began, self._changed, self._facts = time.time(), False, None
+        self._began, self._changed, self._facts, self._is_filling = time.time(), False, None, False
         self._steering = self._read_facts().steering
         crash_point("steering.after_read")
         self._record_ends(ended or {})
@@ -186,7 +192,8 @@ class Loop(FillingLoop):
         if own.live and not live and not self._changed:
             raise self._ends.elsewhere[own.live[0].submission_key]
         until = self._until(own, live)
-        return Step(self._changed, live, until, None, own.last_seconds, self._reporting(live), error, seen)
+        reporting = self._reporting(live)
+        return Step(self._changed, live, until, None, own.last_seconds, reporting, error, seen, self._is_filling)
 
     def await_end(self, step: Step, poll_interval: float) -> None:
         """Wait until it is time for another step, or until one of the apps may have ended.

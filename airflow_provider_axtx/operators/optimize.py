@@ -130,8 +130,8 @@ class AxOptimizeOperator(SettlesTrialsMixin):
     :param keep_checkpoints: see ``AxCompleteTrialOperator``.
     :param poll_interval: seconds between two looks at the apps; ``poke_interval`` is the same.
     :param early_stopping_interval: seconds between two looks at progressive results, if the experiment stops early.
-    :param propose_ahead: how many trials are proposed before a slot is free for them; None is 1 with a ``parallelism``
-        above 1 and 0 without, and twice the ``parallelism`` with random search.
+    :param propose_ahead: how many trials are proposed before a slot is free for them; None is an eighth of the
+        ``parallelism``, at least 1; 0 with ``parallelism=1``; twice the ``parallelism`` with random search.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
     :param allowed_components: see ``TorchXSubmitTrialOperator``.
     :param shared_with: see ``AxCreateExperimentOperator``.
@@ -365,7 +365,7 @@ class AxOptimizeOperator(SettlesTrialsMixin):
             patience.note_answer()
             if step.finished is not None:
                 return result_of(self, context, loop, step.finished)
-            if step.changed and (self.deferrable or not step.live):
+            if step.is_filling or (step.changed and (self.deferrable or not step.live)):
                 continue
             if self.deferrable and not may_end_soon(step, self.poll_interval):
                 self._defer(context, loop, step)

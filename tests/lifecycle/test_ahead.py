@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.records import Proposal
 from airflow_provider_axtx.core.steering import Action, NewChange
+from airflow_provider_axtx.lifecycle import loop_filling
 from airflow_provider_axtx.optimizer import engine as optimizer
 from tests.lifecycle.rig import SPEC, Rig, indexes, settled
 
@@ -69,6 +70,49 @@ def test_a_trial_that_a_user_has_asked_for_runs_before_what_was_proposed_ahead(r
     rig.end(0)
     assert indexes(settled(loop)) == [1, 3]
     assert (rig.store.trial("loop", 3).parameters, rig.store.trial("loop", 2).status) == ({"x": 0.125}, "CANDIDATE")
+
+
+def asked_of_ax(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list to which each request to Ax adds for how many trials it asks."""
+    propose, asked = optimizer.propose, []
+
+    def counted(snapshot: Any, n: int, **options: Any) -> Proposal:
+        asked.append(n)
+        return propose(snapshot, n, **options)
+
+    monkeypatch.setattr(optimizer, "propose", counted)
+    return asked
+
+
+def test_a_free_slot_waits_for_no_slow_proposal_of_another_and_each_knows_what_has_ended(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of_ax(monkeypatch)
+    monkeypatch.setattr(loop_filling, "PROPOSING_SECONDS", 0.0)
+    loop = rig.loop(parallelism=3, propose_ahead=2)
+    steps = [loop.step()]
+    assert indexes(steps[0]) == [0]
+    rig.end(0)
+    steps.append(loop.step())
+    assert (rig.statuses(), indexes(steps[1])) == ({0: "COMPLETED", 1: "RUNNING"}, [1])
+    steps += [loop.step() for _ in range(4)]
+    assert [indexes(step) for step in steps[2:]] == [[1, 2], [1, 2, 3], [1, 2, 3], [1, 2, 3]]
+    # The last one has found a trial ready for each slot that becomes free.
+    assert [step.is_filling for step in steps] == [True, True, True, True, False, False]
+    assert asked == [1] * 6
+
+
+def test_trials_that_ax_proposes_quickly_are_asked_for_together(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asked_of_ax(monkeypatch)
+    monkeypatch.setattr(loop_filling, "PROPOSING_SECONDS", 1e6)
+    loop = rig.loop(parallelism=8)
+    assert indexes(settled(loop)) == [*range(8)]
+    # How long it takes is not known before the first one, and again not after a result.
+    assert asked == [1, 7]
+    for index in range(4):
+        rig.end(index)
+    assert indexes(settled(loop)) == [*range(4, 12)]
+    assert asked == [1, 7, 1, 3]
 
 
 @pytest.mark.parametrize("parallelism", [1, 4])
