@@ -24,6 +24,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
         "tests/lifecycle/test_doors_killed.py::test_kills_at_random_moments_lose_and_double_nothing",
         f"{_FAULTS}::test_a_killed_scheduler_with_all_its_tasks_loses_nothing",
         "make faults",
+        "make platform",
     ),
     "a real Airflow tunes a real model with 15 trials": (
         "tests/e2e/test_dags.py::test_tune_digits_ends_with_the_best_and_a_final_fit",
