@@ -23,12 +23,12 @@ NUMERICAL = [RuntimeError("CUDA error"), LinAlgError("Singular matrix"), NotPSDE
 SLEEP = "import time; time.sleep(600)"
 
 
-def fail_after_first_trials(monkeypatch: pytest.MonkeyPatch, store: ExperimentStore, error: Exception) -> None:
-    """Let Ax raise the error once the experiment has trials: two fill the slots and are asked for together."""
+def fail_after(trials: int, monkeypatch: pytest.MonkeyPatch, store: ExperimentStore, error: Exception) -> None:
+    """Let Ax raise the error once the experiment has so many trials."""
     get_next_trials = Client.get_next_trials
 
     def propose(self: Client, **arguments: Any) -> Any:
-        if store.summaries() and store.trials("booth"):
+        if store.summaries() and len(store.trials("booth")) >= trials:
             raise error
         return get_next_trials(self, **arguments)
 
@@ -53,7 +53,7 @@ def test_a_generating_task_is_tried_again(
 ) -> None:
     execute(AxCreateExperimentOperator(task_id="create", experiment=BOOTH))
     execute(AxGenerateTrialOperator(task_id="first", experiment_name="booth"))
-    fail_after_first_trials(monkeypatch, store, error)
+    fail_after(1, monkeypatch, store, error)
     with pytest.raises(type(error)) as caught:
         execute(AxGenerateTrialOperator(task_id="second", experiment_name="booth"), max_tries=1)
     assert not isinstance(caught.value, AirflowFailException)
@@ -64,7 +64,7 @@ def test_the_live_apps_go_on_with_the_next_try_and_end_with_the_last(
     execute: Execute, components: Any, monkeypatch: pytest.MonkeyPatch, store: ExperimentStore, error: Exception
 ) -> None:
     component = components(SLEEP)
-    fail_after_first_trials(monkeypatch, store, error)
+    fail_after(2, monkeypatch, store, error)
     with pytest.raises(type(error)):
         execute(optimize(component), max_tries=1)
     handles = [str(attempt.app_handle) for attempt in store.attempts("booth")]
@@ -79,7 +79,7 @@ def test_the_live_apps_go_on_with_the_next_try_and_end_with_the_last(
 def test_what_a_user_has_to_change_ends_the_task_and_its_apps_at_once(
     execute: Execute, components: Any, monkeypatch: pytest.MonkeyPatch, store: ExperimentStore
 ) -> None:
-    fail_after_first_trials(monkeypatch, store, UserInputError("the bounds"))
+    fail_after(2, monkeypatch, store, UserInputError("the bounds"))
     with pytest.raises(AirflowFailException, match="the bounds"):
         execute(optimize(components(SLEEP)), max_tries=5)
     assert [trial.status for trial in store.trials("booth")] == ["ABANDONED"] * 2

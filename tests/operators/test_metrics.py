@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics.stats_utils import get_stats_factory
 
+from airflow_provider_axtx.compat import stats_functions
 from airflow_provider_axtx.core.records import PRICES, AttemptRecord, TaskIdentity
 from airflow_provider_axtx.operators._metrics import count_usage
 from airflow_provider_axtx.operators.ax import (
@@ -79,7 +80,7 @@ def test_what_a_trial_has_used_is_counted_in_seconds_and_hundredths(statsd: Stat
     ]
     dag: Any = SimpleNamespace(dag_id="dag")
     used = count_usage(dag, attempts)
-    stats.incr("axtx.last")
+    stats_functions(stats).incr("axtx.last")
     assert statsd.await_values("airflow.axtx.last") == ["1|c"]
     assert used.to_json() == {"cpu": 2.0, "gpu": 0.0, "cost": 0.5}
     assert statsd.await_values("airflow.axtx.cpu_seconds") == ["7200|c"]

@@ -241,7 +241,7 @@ def test_a_trial_that_is_being_recorded_when_airflow_kills_the_task_is_ended_wit
     task, add = operator(components(SLEEP)), ExperimentStore.add_trials
 
     def kill_and_add(self: ExperimentStore, *arguments: Any, **options: Any) -> Any:
-        if store.trials("booth"):
+        if len(store.trials("booth")) == 2:
             task.on_kill()
         return add(self, *arguments, **options)
 
