@@ -32,7 +32,7 @@ help:
 	@echo "make faults       kill every process at every crash point; the table of what was lost, doubled, left running or left open"
 	@echo "make engines-slurm, engines-docker, engines-kubernetes, engines-postgres, engines-mysql"
 	@echo "                  the tests against that engine, which they start themselves (as root, on Debian or Ubuntu)"
-	@echo "make engines-celery  a platform's Airflow (Celery, Redis, PostgreSQL, two schedulers, two hosts), its processes killed; in ten minutes"
+	@echo "make engines-celery  a platform's Airflow (Celery, Redis, PostgreSQL, two schedulers, two hosts), its processes killed"
 	@echo "make platform     the same with every scenario; both print the table of what was lost, doubled, left running or left open"
 	@echo "make engines      the scheduler contract on all schedulers at once, with the whole table"
 	@echo "make docs         build the documentation's site in build/site; a warning is an error"
