@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from realairflow import poll
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import (
@@ -604,6 +605,8 @@ def test_a_process_that_polls_again_soon_does_not_record_the_start_of_an_app_tha
     loop = rig.loop(launcher=launcher, component=component, max_trials=1)
 
     step = loop.step()
+    handle = str(step.live[0].app_handle)
+    poll(lambda: launcher.observe([handle])[handle].app_state == "RUNNING" or None, 60, "the start of the app")
 
     def is_start_recorded(poll_interval: float) -> bool:
         loop.await_end(replace(step, until=time.time()), poll_interval)
@@ -616,4 +619,4 @@ def test_a_process_that_polls_again_soon_does_not_record_the_start_of_an_app_tha
         assert is_start_recorded(poll_interval=60.0) is False
         assert is_start_recorded(poll_interval=0.0) is True
     finally:
-        launcher.cancel(str(step.live[0].app_handle))
+        launcher.cancel(handle)
