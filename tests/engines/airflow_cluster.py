@@ -241,6 +241,15 @@ class AirflowCluster:
         processes.kill(processes.in_session(launcher.pid))
         launcher.wait(_STOP_SECONDS)
 
+    def restart_ended(self) -> None:
+        """Start again what has ended by itself, as a platform does with its containers.
+
+        Airflow's schedulers, triggerers and DAG processor end when their database is away for some seconds.
+        """
+        for component, process in list(self._running.items()):
+            if process.poll() is not None:
+                self.start(component)
+
     def is_running(self, component: str) -> bool:
         """Return whether the main process of a component runs."""
         return component in self._running and self._running[component].poll() is None
@@ -284,6 +293,7 @@ class AirflowCluster:
         poll(lambda: self._has_database() or None, _READY_SECONDS, lambda: self.log("api-server")[-4000:])
 
     def _has_database(self) -> bool:
+        self.restart_ended()
         return self.api.accepts_us() and self.api.health()["metadatabase"]["status"] == "healthy"
 
     def stop_redis(self) -> None:

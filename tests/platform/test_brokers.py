@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from realairflow import poll
 
-from tests.platform.world import Run, World
+from tests.platform.world import LONG, Run, World
 
 pytestmark = pytest.mark.celery
 
@@ -49,4 +50,10 @@ def test_postgresql_is_restarted(world: World) -> None:
     world.cluster.await_database()
     for run in runs:
         run.let_go()
+
+    def have_ended() -> bool | None:
+        world.cluster.restart_ended()
+        return all(run.has_ended() for run in runs) or None
+
+    poll(have_ended, LONG, lambda: f"the end of all DAG runs; {[run.states() for run in runs]}")
     world.assert_whole("PostgreSQL restarted", runs, since)

@@ -108,6 +108,10 @@ class Run:
         """Wait until the DAG run has ended in that state."""
         self.world.cluster.api.wait_for_run(self.dag_id, self.run_id, LONG, expect)
 
+    def has_ended(self) -> bool:
+        """Return whether the DAG run has ended."""
+        return self.world.cluster.api.dag_run(self.dag_id, self.run_id)["end_date"] is not None
+
     def ended_at(self) -> float:
         """Return when the DAG run ended, in seconds since the epoch."""
         ended: str = self.world.cluster.api.dag_run(self.dag_id, self.run_id)["end_date"]
