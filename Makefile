@@ -84,9 +84,9 @@ coverage: $(STAMP)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-# MODULE=spec/limits.py is one file; without it all of spec/, lifecycle/ and store/.
+# MODULE=spec/limits.py is one file; without it all of spec/, lifecycle/ and store/. SAMPLE=20 tries so many changes of each.
 mutation: $(STAMP)
-	$(BIN)/python scripts/mutation.py $(MODULE)
+	$(BIN)/python scripts/mutation.py $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
 
 SECONDS ?= 3600
 soak: $(STAMP)

@@ -1,10 +1,11 @@
 """Change the code of a module in many small ways and see which changes no test notices.
 
-    python scripts/mutation.py spec/limits.py [spec/ranking.py ...] [--tests tests/spec]
+    python scripts/mutation.py spec/limits.py [spec/ranking.py ...] [--tests tests/spec] [--sample 20] [--seed 1]
 
 Each change (a mutant) is made by cosmic-ray in a copy of the repository, ``build/mutation``; then the module's tests
 run. ``[tool.mutation]`` in ``pyproject.toml`` names the modules that are mutated when none is given, with their tests.
-The changes that survive are printed with their lines.
+The changes that survive are printed with their lines. ``--sample`` tries only so many mutants of each module, chosen at
+random with a seed that is printed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shlex
 import shutil
 import subprocess
@@ -51,8 +53,8 @@ def copy() -> Path:
     return tree
 
 
-def mutate(tree: Path, module: str, tests: list[str]) -> tuple[int, list[str]]:
-    """Return how many mutants of a module there were, and the survivors as text."""
+def mutate(tree: Path, module: str, tests: list[str], sample: int | None, seed: int) -> tuple[int, list[str]]:
+    """Return how many mutants of a module were tried, and the survivors as text."""
     place = WORK / module.replace("/", ".")
     config, session = place.with_suffix(".toml"), place.with_suffix(".sqlite")
     session.unlink(missing_ok=True)
@@ -66,14 +68,18 @@ def mutate(tree: Path, module: str, tests: list[str]) -> tuple[int, list[str]]:
         f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(ANNOTATIONS)}\n"
     )
     environ = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+    chosen = (
+        [] if sample is None else [["python", Path(__file__).with_name("mutation_sample.py"), session, sample, seed]]
+    )
     steps = [
         ["cosmic-ray", "init", config, session],
         ["cr-filter-operators", session, config],
+        *chosen,
         ["cosmic-ray", "baseline", config],
         ["cosmic-ray", "exec", config, session],
     ]
     for program, *arguments in steps:
-        subprocess.run([ENVIRONMENT / "bin" / program, *arguments], cwd=tree, env=environ, check=True)
+        subprocess.run([ENVIRONMENT / "bin" / program, *map(str, arguments)], cwd=tree, env=environ, check=True)
     dump = subprocess.run(
         [ENVIRONMENT / "bin" / "cosmic-ray", "dump", session], cwd=tree, check=True, capture_output=True, text=True
     )
@@ -93,6 +99,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help="files below the package")
     parser.add_argument("--tests", nargs="*", help="what must notice the changes")
+    parser.add_argument("--sample", type=int, help="how many mutants of each module are tried (default: all)")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(1000), help="what chooses them (default: by chance)"
+    )
     options = parser.parse_args()
     suites = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mutation"]
     files = {str(file.relative_to(ROOT / PACKAGE)) for part in suites for file in (ROOT / PACKAGE / part).glob("*.py")}
@@ -101,9 +111,11 @@ def main() -> int:
         parser.error(f"there is no module {', '.join(unknown)} in {', '.join(suites)}")
     install()
     tree, rows = copy(), []
+    if options.sample is not None:
+        print(f"{options.sample} mutants of each module, chosen with --seed {options.seed}")
     for module in options.modules or sorted(files):
         tests = options.tests or suites[module.partition("/")[0]]
-        count, survivors = mutate(tree, module, tests)
+        count, survivors = mutate(tree, module, tests, options.sample, options.seed)
         print(*survivors, sep="\n", flush=True)
         rows.append(f"{module:<40} {count:>8} {len(survivors):>9}")
     print(f"{'module':<40} {'mutants':>8} {'survivors':>9}", *rows, sep="\n")
