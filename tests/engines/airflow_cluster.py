@@ -152,6 +152,8 @@ class AirflowCluster:
             # The tests see new DAG files sooner. No heartbeat or timeout is changed.
             "dag_processor.refresh_interval": "15",
             "dag_processor.parsing_processes": "1",
+            # By default below /tmp, where a Git bundle would find the clone of an earlier cluster's repository.
+            "dag_processor.dag_bundle_storage_path": str(self.folder / "bundles"),
         }
 
     def _await_ready(self) -> None:
