@@ -13,6 +13,7 @@ from tests.platform.world import World
 pytestmark = pytest.mark.celery
 
 
+@pytest.mark.platform
 def test_in_the_database(world: World) -> None:
     connection = ax_connection(world.cluster.store_url)
     extra = json.dumps(connection.pop("extra"))
@@ -22,6 +23,7 @@ def test_in_the_database(world: World) -> None:
     assert_whole_with(world, "connection in the database", "database")
 
 
+@pytest.mark.platform
 def test_in_the_environment(world: World) -> None:
     assert_whole_with(world, "connection in the environment", "environment")
 

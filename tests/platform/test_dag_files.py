@@ -43,6 +43,7 @@ def await_added(world: World, dag_id: str) -> None:
     poll(look, LONG, f"the changed DAG {dag_id}")
 
 
+@pytest.mark.platform
 def test_a_file_is_changed_while_its_tasks_are_deferred(world: World) -> None:
     file = world.cluster.shared / "written" / "written.py"
     file.write_text(text("written"))

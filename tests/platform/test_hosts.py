@@ -62,6 +62,7 @@ def await_handed_back(run: Run, task_id: str, map_index: int) -> None:
     poll(look, LONG, lambda: f"word of the triggerer in the log of {task_id}: {run.log(task_id, map_index)}")
 
 
+@pytest.mark.platform
 def test_a_task_waits_on_another_host(world: World) -> None:
     """The log of the try is served by the worker of the other host."""
     run = world.run("wait_elsewhere")
@@ -69,6 +70,7 @@ def test_a_task_waits_on_another_host(world: World) -> None:
     hand_back(world, run, "second host waits, no shared root")
 
 
+@pytest.mark.platform
 def test_a_task_waits_on_another_host_that_shares_the_root(world: World) -> None:
     root = {"AXTX_LOCAL_ROOT": str(world.cluster.shared / "apps")}
     with started(world, "worker-4", "shared", root):
@@ -78,6 +80,7 @@ def test_a_task_waits_on_another_host_that_shares_the_root(world: World) -> None
     hand_back(world, run, "second host waits, shared root")
 
 
+@pytest.mark.platform
 def test_the_whole_loop_goes_on_on_another_host(world: World) -> None:
     """A worker ends while its task has apps on its host; the retry runs on another host, and the next one back here."""
     with started(world, "worker-4", "elsewhere"):
@@ -114,6 +117,7 @@ def test_a_triggerer_of_another_host_hands_the_wait_back(world: World) -> None:
         world.cluster.start(triggerer)
 
 
+@pytest.mark.platform
 def test_a_queue_for_each_host(world: World) -> None:
     """The recipe of ``docs/howto/production.md``: a worker and a triggerer of the host serve its queue."""
     with started(world, "worker-b", "hostb", QUEUES), started(world, "triggerer-b", "hostb", QUEUES):
@@ -127,6 +131,7 @@ def test_a_queue_for_each_host(world: World) -> None:
     assert {attempt.host for run in runs for attempt in run.attempts()} == {"hostb"}
 
 
+@pytest.mark.platform
 def test_two_triggerers_on_two_hosts(world: World) -> None:
     """Whichever triggerer takes a trigger, its trial completes."""
     with started(world, "triggerer-b"):

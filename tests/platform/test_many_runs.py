@@ -23,6 +23,7 @@ def test_ten_dag_runs_at_once(world: World) -> None:
     world.assert_whole("ten DAG runs at once", runs, since)
 
 
+@pytest.mark.platform
 def test_three_dag_runs_on_one_experiment(world: World) -> None:
     since = time.time()
     runs = [world.run("loop_default", 2, experiment="shared-by-three") for _ in range(3)]
@@ -32,6 +33,7 @@ def test_three_dag_runs_on_one_experiment(world: World) -> None:
     assert sorted(trial.index for trial in world.store.trials("shared-by-three")) == list(range(6))
 
 
+@pytest.mark.platform
 def test_a_pool_of_one_slot(world: World) -> None:
     world.cluster.api.request("POST", "/pools", json={"name": "one_slot", "slots": 1})
     since = time.time()

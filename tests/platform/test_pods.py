@@ -16,7 +16,7 @@ from realairflow import poll, processes
 from tests.engines.kubernetes import KubernetesCluster
 from tests.platform.world import LONG, Run, World
 
-pytestmark = pytest.mark.celery
+pytestmark = [pytest.mark.celery, pytest.mark.platform]
 
 
 @pytest.fixture(scope="module", autouse=True)

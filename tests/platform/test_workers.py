@@ -13,6 +13,7 @@ from tests.platform.world import World
 pytestmark = pytest.mark.celery
 
 
+@pytest.mark.platform
 def test_a_worker_is_told_to_stop(world: World) -> None:
     """Celery waits for its tasks."""
     caught = catch(world, "one")
@@ -39,6 +40,7 @@ def test_all_processes_of_a_worker_are_told_to_stop(world: World) -> None:
     world.assert_whole("SIGTERM of a worker's whole group", caught.runs, since)
 
 
+@pytest.mark.platform
 def test_the_main_process_of_a_worker_is_killed(world: World) -> None:
     caught = catch(world, "one")
     world.cluster.signal("worker-1", signal.SIGKILL)

@@ -31,7 +31,7 @@ def app(x: float, folder: str, trial_idx: int, tracker_base: str, behaviours: st
 
 def _hold(folder: Path) -> None:
     """Stay here, inside the submitting task, as long as there is a file ``hold``: a component may be slow to build."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 700
     while (folder / "hold").exists():
         (folder / "held").touch()
         if time.monotonic() > deadline:

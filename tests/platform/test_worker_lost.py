@@ -1,4 +1,8 @@
-"""Workers that are gone or stopped for longer than Airflow waits for them; ``conftest.slow_scenarios`` begins these."""
+"""Workers that are gone or stopped for longer than Airflow waits for them; ``conftest.slow_scenarios`` begins these.
+
+The file has its place near the end of the alphabet, so that most other tests are played while Airflow waits, and before
+``test_workers.py``, whose tests need the worker that these occupy.
+"""
 
 from __future__ import annotations
 
