@@ -120,7 +120,7 @@ def run(quick: bool) -> Report:
                 side: report.add(f"{name}, {trials} trials: {side}", Samples(tuple(r))) for side, r in regrets.items()
             }
             shown = [f"{statistics.median(r):.4f} ({min(r):.4f} to {max(r):.4f})" for r in regrets.values()]
-            p = mannwhitneyu(regrets[AHEAD], regrets[ORCHESTRATOR], alternative="greater").pvalue
+            p = float(mannwhitneyu(regrets[AHEAD], regrets[ORCHESTRATOR], alternative="greater").pvalue)
             table.rows.append([name, str(trials), *shown, f"{p:.2f}"])
             report.checks.append(Check(f"p of one ahead, {name}, {trials} trials", p, SIGNIFICANT, at_least=True))
             # Within the spread of the Orchestrator's own runs: medians of twenty seeds vary more than the sides differ.
