@@ -25,6 +25,7 @@ def await_tasks_gone(world: World, component: str) -> None:
     poll(look, LONG, lambda: f"the end of the tasks of {component}")
 
 
+@pytest.mark.platform
 def test_a_worker_is_killed(world: World, killed_worker: Caught) -> None:
     killed_worker.waiting.await_tries(2)
     killed_worker.let_go()
