@@ -148,7 +148,8 @@ class AirflowCluster:
             # Airflow would expect asyncpg; SQLAlchemy's dialect for psycopg 3 serves both ways.
             "database.sql_alchemy_conn_async": metadata,
             "celery.broker_url": f"redis://{ADDRESSES['hosta']}:{REDIS_PORT}/0",
-            "celery.worker_concurrency": "2",
+            # Two tasks of the scenarios that wait for Airflow's timeouts, and two of any other test.
+            "celery.worker_concurrency": "4",
             # The tests see new DAG files sooner. No heartbeat or timeout is changed.
             "dag_processor.refresh_interval": "15",
             "dag_processor.parsing_processes": "1",

@@ -28,7 +28,7 @@ class Caught:
 
 
 def catch(world: World, queue: str, waiting: str = "poking_loop") -> Caught:
-    """Start two DAG runs for the worker of a queue, which runs two tasks at once."""
+    """Start two DAG runs for the worker of a queue, which has slots for both tasks."""
     wait = world.run(f"{waiting}_{queue}")
     wait.await_starts(1)
     submit = world.run(f"loop_{queue}", held=True)
