@@ -35,7 +35,13 @@ def await_pod(run: Run) -> psutil.Process:
     """Wait until all apps run and exactly one task of the DAG run waits in a pod."""
     run.await_starts(run.expected)
     run.await_task("tune.round_0.run", "running", map_index=0)
-    return poll(lambda: next(iter(pods(run)), None), LONG, lambda: f"a pod; {run.states()}")
+
+    def look() -> psutil.Process | None:
+        # The pod of the task before may take some seconds to end.
+        found = pods(run)
+        return found[0] if len(found) == 1 else None
+
+    return poll(look, LONG, lambda: f"one pod; {run.states()}")
 
 
 def test_every_shape_is_whole_in_pods(world: World) -> None:
