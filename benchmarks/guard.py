@@ -122,7 +122,7 @@ import json, sys
 from pathlib import Path
 from tests.lifecycle.rig import SPEC, Rig, settled
 rig, spec = Rig(Path(sys.argv[1])), {**SPEC, "early_stopping": {"type": "successive_halving", "min_resource": 1}}
-step = settled(rig.loop(spec=spec, parallelism=2, propose_ahead=None))
+step = settled(rig.loop(spec=spec, parallelism=2, propose_ahead=1))
 assert len(step.live) == 2, step
 print(json.dumps(sorted({"ax", "botorch", "torch", "pandas"} & set(sys.modules))))
 """

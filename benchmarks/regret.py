@@ -100,7 +100,7 @@ def optimize(
         experiment={**experiment(name, seed), **({"generation": generation} if generation else {})},
         component=function,
         component_args={"name": name, "slow": slow},
-        scheduler_args={"max_parallel": 2 * PARALLELISM},
+        scheduler_args={"max_parallel": 2 * parallelism},
         max_trials=trials,
         parallelism=parallelism,
         propose_ahead=propose_ahead,

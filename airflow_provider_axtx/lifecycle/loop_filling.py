@@ -223,8 +223,10 @@ class FillingLoop(SteeredLoop):
         if self._spec.ignores_results:
             # To ask Ax for many takes little longer than to ask for one.
             return 2 * self.limits.parallelism
-        # One trial at a time knows all results before it; that stays so. Of many apps, several end within a proposal.
-        return 0 if self.limits.parallelism == 1 else max(1, self.limits.parallelism // 8)
+        # A trial that is proposed ahead knows one result less. Of few apps at a time, that is a large part of what it
+        # could know: with four, the best value became a little worse (docs/performance.md). Of many, several end
+        # within a proposal, and slots would wait.
+        return self.limits.parallelism // 8
 
     def _most_at_once(self, own: TaskTrials, wanted: int) -> int:
         """Return for how many of these trials Ax is to be asked at once: one where it is not known how long that takes.

@@ -114,6 +114,7 @@ def optimize(ti: TaskInstance, limits: dict[str, Any]) -> Any:
         experiment=SPEC,
         max_trials=3,
         parallelism=2,
+        propose_ahead=1,
         poll_interval=POLL_SECONDS,
         deferrable=False,
         **limits,

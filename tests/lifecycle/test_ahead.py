@@ -23,19 +23,25 @@ RANDOM: dict[str, Any] = {
 def test_a_freed_slot_takes_the_trial_that_was_proposed_ahead_without_ax(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert indexes(settled(rig.loop(parallelism=2, propose_ahead=None))) == [0, 1]
+    assert indexes(settled(rig.loop(parallelism=2, propose_ahead=1))) == [0, 1]
     assert rig.statuses() == {0: "RUNNING", 1: "RUNNING", 2: "CANDIDATE"}
     rig.end(1)
     asked: list[int] = []
     monkeypatch.setattr(optimizer, "propose", lambda _, n, **__: asked.append(n) or Proposal((), None, pending="later"))
     # The next process of a deferred task, which has not imported Ax.
     monkeypatch.delitem(sys.modules, optimizer.__name__)
-    resumed = rig.loop(parallelism=2, propose_ahead=None)
+    resumed = rig.loop(parallelism=2, propose_ahead=1)
     assert indexes(settled(resumed)) == [0, 2]
     assert (asked, rig.statuses()) == ([], {0: "RUNNING", 1: "COMPLETED", 2: "RUNNING"})
     rig.end(0)
     assert indexes(settled(resumed)) == [2]
     assert asked == [1]
+
+
+@pytest.mark.parametrize(("parallelism", "ahead"), [(1, 0), (7, 0), (8, 1), (17, 2)])
+def test_an_eighth_of_the_parallelism_is_proposed_ahead_by_default(rig: Rig, parallelism: int, ahead: int) -> None:
+    settled(rig.loop(parallelism=parallelism, propose_ahead=None))
+    assert list(rig.statuses().values()) == ["RUNNING"] * parallelism + ["CANDIDATE"] * ahead
 
 
 def test_what_was_proposed_ahead_ends_with_the_loop_and_counts_as_a_trial(rig: Rig) -> None:
@@ -117,7 +123,7 @@ def test_trials_that_ax_proposes_quickly_are_asked_for_together(rig: Rig, monkey
 
 @pytest.mark.parametrize("parallelism", [1, 4])
 def test_a_trial_costs_at_most_ten_transactions(rig: Rig, parallelism: int) -> None:
-    loop = rig.loop(parallelism=parallelism, propose_ahead=None, max_trials=8)
+    loop = rig.loop(parallelism=parallelism, propose_ahead=parallelism // 4, max_trials=8)
     loop.step()
     counted: list[int] = []
 

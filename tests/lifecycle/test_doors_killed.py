@@ -58,6 +58,7 @@ def work(name: str, folder: Path, try_number: int) -> None:
         experiment=SPEC,
         max_trials=TRIALS,
         parallelism=PARALLELISM,
+        propose_ahead=1,
         poll_interval=0.05,
         scheduler_args={"max_parallel": 10},
         deferrable=False,

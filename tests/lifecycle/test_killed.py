@@ -34,6 +34,7 @@ def work(folder: Path, try_number: int) -> None:
         component_args={"folder": str(folder), "seconds": APP_SECONDS},
         max_trials=TRIALS,
         parallelism=PARALLELISM,
+        propose_ahead=1,
         poll_interval=0.05,
         scheduler_args={"max_parallel": 10},
         deferrable=False,

@@ -60,6 +60,7 @@ def work(folder: Path, try_number: int) -> None:
         metrics={"loss": {"regex": r"loss=(\S+)"}},
         max_trials=TRIALS,
         parallelism=2,
+        propose_ahead=1,
         poll_interval=0.05,
         scheduler_args={"max_parallel": 10},
         keep_checkpoints="best",

@@ -17,6 +17,7 @@ def optimize(deferrable: bool, **settings: object) -> None:
         component_args=app_args(),
         max_trials=4,
         parallelism=2,
+        propose_ahead=1,
         poll_interval=5,
         deferrable=deferrable,
         retries=0,

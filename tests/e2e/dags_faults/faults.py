@@ -129,6 +129,7 @@ def optimize(experiment: dict[str, Any] = EXPERIMENT, **options: Any) -> None:
         component_args=COMPONENT_ARGS,
         max_trials="{{ params.trials }}",
         parallelism=2,
+        propose_ahead=1,
         poll_interval=1,
         trial_timeout=900,
         **options,
