@@ -42,6 +42,7 @@ def optimize(component: str) -> AxOptimizeOperator:
         component=component,
         max_trials=3,
         parallelism=2,
+        propose_ahead=1,
         poll_interval=0.05,
         scheduler_args={"term_grace": 1},
     )
