@@ -64,6 +64,7 @@ class FillingLoop(SteeredLoop):
     _proposing_seconds: float
     _pace: tuple[int, float]
     _is_filling: bool
+    _lacks_results: bool
 
     def _read_facts(self) -> LoopFacts:
         raise NotImplementedError
@@ -107,7 +108,8 @@ class FillingLoop(SteeredLoop):
                 # Without results to wait for, the next ones are asked for with these, which is cheaper.
                 at_once, ahead = self._most_at_once(own, free), self._ahead if self._spec.ignores_results else 0
                 trials, refused = self._generate(own, at_once, ahead)
-                if not trials and refused and not own.counts.get("COMPLETED") and self._promote(own, 1, is_last=True):
+                is_stuck = refused and (self._lacks_results or not own.counts.get("COMPLETED"))
+                if not trials and is_stuck and self._promote(own, 1, is_last=True):
                     continue
                 if not trials:
                     return refused
@@ -272,6 +274,7 @@ class FillingLoop(SteeredLoop):
         :param free: number of trials that can be submitted now.
         :param ahead: number of further ones.
         """
+        self._lacks_results = False
         counts = own.counts
         total = sum(counts.values())
         limit = self._limits.max_trials
@@ -300,7 +303,19 @@ class FillingLoop(SteeredLoop):
         in_flight = sum(number for status, number in counts.items() if not is_terminal_trial_status(status))
         if own.live or (in_flight and not finished):
             return [], None
-        return [], finished or f"Ax has no trial to propose, and none is in flight: {pending}"
+        self._lacks_results = not finished
+        return [], finished or f"Ax has no trial to propose, and none is in flight: {pending}{self._advice}"
+
+    @property
+    def _advice(self) -> str:
+        """Return what a user can do about an experiment that ends because Ax waits for results of ended trials."""
+        if self._spec.early_stopping is None:
+            return ""
+        return (
+            " Ax's model waits for COMPLETED trials, and not for those that were stopped early. Fix: set "
+            "generation.allow_exceeding_initialization_budget, lower generation.min_observed_initialization_trials, "
+            "or stop fewer trials (min_curves)."
+        )
 
     @property
     def _request(self) -> TrialRequest:

@@ -144,6 +144,7 @@ class Loop(FillingLoop):
     _pace: tuple[int, float] = field(default=(-1, 0.0), init=False)
     #: Whether this step has left trials to propose to the next one.
     _is_filling: bool = field(default=False, init=False)
+    _lacks_results: bool = field(default=False, init=False)
     _ends: Ends = field(init=False)
 
     def __post_init__(self) -> None:

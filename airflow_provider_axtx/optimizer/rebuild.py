@@ -21,6 +21,7 @@ from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.optimizer.combined import ax_definition
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.generation import check_factory
+from airflow_provider_axtx.spec.stopping import SuccessiveHalving
 
 with quiet_import():
     from ax.api.client import Client
@@ -163,12 +164,22 @@ def new_strategy(spec: ExperimentSpec) -> GenerationStrategy:
             initialization_random_seed=generation.initialization_random_seed,
             initialize_with_center=generation.initialize_with_center,
             use_existing_trials_for_initialization=generation.use_existing_trials_for_initialization,
-            min_observed_initialization_trials=generation.min_observed_initialization_trials,
+            min_observed_initialization_trials=_min_observed(spec),
             allow_exceeding_initialization_budget=generation.allow_exceeding_initialization_budget,
             torch_device=generation.torch_device,
             simplify_parameter_changes=generation.simplify_parameter_changes,
         )
     )
+
+
+def _min_observed(spec: ExperimentSpec) -> int | None:
+    """Return how many completed trials Ax's model waits for; None is Ax's default, half of the initialization.
+
+    Ax counts COMPLETED trials only. Successive halving may complete a single trial of the initialization: Ax then had
+    no trial to propose, and the experiment ended after five trials.
+    """
+    given = spec.generation.min_observed_initialization_trials
+    return 1 if given is None and isinstance(spec.early_stopping, SuccessiveHalving) else given
 
 
 def _strategy_from(factory: str) -> GenerationStrategy:

@@ -48,7 +48,8 @@ class GenerationSpec(Frozen):
     :param initialization_random_seed: seed of the Sobol sequence.
     :param initialize_with_center: whether the first trial is the center of the search space.
     :param use_existing_trials_for_initialization: whether attached trials count towards the budget.
-    :param min_observed_initialization_trials: completed trials that the model needs; None is half the budget.
+    :param min_observed_initialization_trials: completed trials that the model needs, without those that were stopped
+        early; None is half the budget, and 1 with ``successive_halving``.
     :param allow_exceeding_initialization_budget: continue with Sobol trials instead of waiting for results.
     :param torch_device: device that the model is fitted on, for example ``cpu`` or ``cuda:0``.
     :param simplify_parameter_changes: prune changes that do not matter.

@@ -392,6 +392,35 @@ def test_progress_that_cannot_be_read_stops_no_other(rig: Rig, monkeypatch: pyte
     assert rig.statuses() == {0: "RUNNING", 1: "EARLY_STOPPED", 2: "RUNNING"}
 
 
+def stop_all_but_one(rig: Rig, loop: optimize.Loop, trials: int) -> optimize.Step:
+    """Let all trials but the first report a worse value, which stops them, and the first one succeed."""
+    loop.early_stopping_interval = 0.0
+    settled(loop)
+    for index in range(trials):
+        rig.report(index, 1, float(index))
+    settled(loop)
+    assert list(rig.statuses().values())[:trials] == ["RUNNING", *["EARLY_STOPPED"] * (trials - 1)]
+    rig.end(0)
+    return settled(loop)
+
+
+def test_the_model_takes_over_when_all_trials_of_the_initialization_but_one_were_stopped(rig: Rig) -> None:
+    stopping = {"type": "successive_halving", "min_resource": 1, "reduction_factor": 9}
+    loop = rig.loop(spec={**SPEC, "early_stopping": stopping, "generation": {"random_seed": 7}}, parallelism=5)
+    assert indexes(stop_all_but_one(rig, loop, 5)) == [5, 6, 7, 8, 9]
+    assert {trial.generation_node for trial in rig.store.trials("loop")[5:]} == {"MBM"}
+
+
+def test_the_end_tells_that_the_model_waits_for_trials_that_were_stopped(rig: Rig) -> None:
+    stopping = {"type": "threshold", "metric_threshold": 0.5, "min_progression": 1, "min_curves": 0}
+    loop = rig.loop(spec={**SPEC, "early_stopping": stopping, "generation": {"random_seed": 7}}, parallelism=5)
+    finished = stop_all_but_one(rig, loop, 5).finished
+    assert finished is not None and "generation.allow_exceeding_initialization_budget" in finished
+    allowing = {"random_seed": 7, "allow_exceeding_initialization_budget": True}
+    spec, other = {**SPEC, "early_stopping": stopping, "generation": allowing}, Rig(rig.root / "allowing")
+    assert indexes(stop_all_but_one(other, other.loop(spec=spec, parallelism=5), 5)) == [5, 6, 7, 8, 9]
+
+
 def test_an_app_that_had_succeeded_before_its_cancellation_is_completed(rig: Rig) -> None:
     step = settled(rig.loop())
     rig.store.request_cancel(step.live[0], "timeout: by another process")
