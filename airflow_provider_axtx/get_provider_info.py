@@ -172,7 +172,8 @@ def _torchx_connection() -> dict[str, Any]:
             "allowed_components": {
                 "label": "Allowed components",
                 "schema": {"type": ["string", "null"]},
-                "description": "Comma-separated patterns of the components that may run. Empty allows every component.",
+                "description": "Comma-separated patterns of the components that may run. Empty: each component that "
+                "the DAG file itself names, and none that a template names.",
             },
             "prices": {
                 "label": "Prices",

@@ -11,15 +11,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 from airflow.cli import cli_parser
+from airflow.cli.cli_config import ActionCommand, CLICommand, GroupCommand
+from rich.text import Text
 
-from airflow_provider_axtx.cli import cleanup, reap
+from airflow_provider_axtx.cli import cleanup, get_commands, reap
 from airflow_provider_axtx.core.records import Observation, TaskIdentity
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -82,6 +84,34 @@ def test_without_a_connection_it_makes_no_store_and_warns_where_airflow_runs_on_
     # Airflow 3.2 logs to the standard output.
     assert "may run on several machines" in done.stdout + done.stderr
     assert not (home.folder / "axtx").exists()
+
+
+def test_without_airflows_tables_it_tells_how_to_make_them(tmp_path: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"}
+    env["AIRFLOW_HOME"] = str(tmp_path)
+    command = [sys.executable, "-m", "airflow", "ax", "experiments"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "airflow db migrate" in said
+    assert "SELECT" not in said
+
+
+def helps(commands: Iterable[CLICommand]) -> Iterator[str]:
+    """Return the help of commands and of their arguments."""
+    for command in commands:
+        yield command.help or ""
+        if isinstance(command, GroupCommand):
+            yield from helps(command.subcommands)
+        elif isinstance(command, ActionCommand):
+            yield from (str(argument.kwargs.get("help", "")) for argument in command.args)
+
+
+def test_airflow_prints_the_help_as_it_is_written() -> None:
+    # With rich, which takes `[axtx]` for a style and leaves it out.
+    texts = list(helps(get_commands()))
+    assert len(texts) > 100
+    assert [Text.from_markup(text).plain for text in texts] == texts
 
 
 Ax = Callable[..., tuple[str, str]]

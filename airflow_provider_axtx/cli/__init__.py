@@ -22,7 +22,7 @@ _CONN_ID = Arg(
 )
 _TORCHX_CONN_ID = Arg(
     ("--torchx-conn-id",),
-    help="Connection for apps that were submitted outside Airflow (default: torchx_default)",
+    help="Connection for apps whose record names no connection (default: torchx_default)",
     default=TorchXHook.default_conn_name,
 )
 _EXPERIMENT = Arg(("experiment",), help="Name of the experiment")

@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 
     from airflow_provider_axtx.integrations.recording import Recorder
 
+# Airflow prints help with rich, which takes a word in brackets for a style and leaves it out.
 _EXPERIMENT = Arg(("--experiment",), help="Only this experiment", default=None)
 _TRACKING_URI = Arg(
-    ("--tracking-uri",), help="Address of the MLflow server (default: [axtx] mlflow_tracking_uri)", default=None
+    ("--tracking-uri",),
+    help="Address of the MLflow server (default: option mlflow_tracking_uri of section axtx)",
+    default=None,
 )
-_WANDB_DIR = Arg(("--dir",), help="Folder of the offline runs (default: [axtx] wandb_dir)", default=None)
-_LOG_DIR = Arg(("--log-dir",), help="Log directory of TensorBoard (default: [axtx] tensorboard_log_dir)", default=None)
+_WANDB_DIR = Arg(
+    ("--dir",), help="Folder of the offline runs (default: option wandb_dir of section axtx)", default=None
+)
+_LOG_DIR = Arg(
+    ("--log-dir",),
+    help="Log directory of TensorBoard (default: option tensorboard_log_dir of section axtx)",
+    default=None,
+)
 
 
 def recording_commands(conn_id: Arg, of: Callable[[str], Callable[[Namespace], None]]) -> list[ActionCommand]:

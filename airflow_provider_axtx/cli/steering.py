@@ -244,7 +244,11 @@ def archive(args: Namespace) -> None:
 
 @command
 def withdraw(args: Namespace) -> None:
-    """Withdraw a queued trial, or a request to stop a trial or to run it again, that no task has carried out yet."""
+    """Withdraw a change that no task has carried out yet.
+
+    It is a queued trial, or a request to stop a trial, to run it again, to change the definition, to compute the
+    explanation, or to delete the experiment.
+    """
     _record(args, Action.WITHDRAW, arguments={"position": args.position})
 
 

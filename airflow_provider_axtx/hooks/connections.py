@@ -45,16 +45,21 @@ def _check_undefined(conn_id: str) -> None:
     from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
 
     backends = ensure_secrets_backend_loaded()
+    in_task = any(isinstance(backend, ExecutionAPISecretsBackend) for backend in backends)
+    fix = (
+        "look at the log of Airflow's API server, and retry."
+        if in_task
+        else "check Airflow's own database (airflow db check), create its tables (airflow db migrate), and retry."
+    )
     try:
-        if any(isinstance(backend, ExecutionAPISecretsBackend) for backend in backends):
-            found = _api_server_has(conn_id)
-        else:
-            # The last backend of the API server and of the command line is Airflow's database.
-            found = backends[-1].get_connection(conn_id) is not None
+        # The last backend of the API server and of the command line is Airflow's database.
+        found = _api_server_has(conn_id) if in_task else backends[-1].get_connection(conn_id) is not None
     except Exception as error:  # whatever the channel or the database raises: SQLAlchemy, OSError, AirflowRuntimeError
-        raise _unknown(conn_id, f"{type(error).__name__}: {error}") from error
+        # SQLAlchemy adds the statement in further lines.
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise _unknown(conn_id, reason, fix) from error
     if found:
-        raise _unknown(conn_id, "an earlier request failed")
+        raise _unknown(conn_id, "an earlier request failed", fix)
 
 
 def _api_server_has(conn_id: str) -> bool:
@@ -70,8 +75,7 @@ def _api_server_has(conn_id: str) -> bool:
     return False
 
 
-def _unknown(conn_id: str, reason: str) -> AirflowUnavailableError:
+def _unknown(conn_id: str, reason: str, fix: str) -> AirflowUnavailableError:
     return AirflowUnavailableError(
-        f"Airflow did not say whether the connection {conn_id!r} is defined ({reason}).",
-        fix="look at the log of Airflow's API server, and retry.",
+        f"Airflow did not say whether the connection {conn_id!r} is defined ({reason}).", fix=fix
     )

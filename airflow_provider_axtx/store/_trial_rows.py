@@ -119,7 +119,7 @@ def require(connection: sa.Connection, name: str, index: int, *, lock: bool = Fa
         _experiment_rows.require(connection, name)
         raise TrialNotFoundError(
             f"The experiment {name!r} has no trial {index}.",
-            fix="pass the trial as it came from the generate task.",
+            fix="pass the index of one of its trials; a task passes the trial as it came from the generate task.",
         )
     return row
 

@@ -114,6 +114,8 @@ def _fill(store: ExperimentStore) -> None:
 def main() -> None:
     """Freeze a database of the newest revision."""
     script = FOLDER / f"{HEAD_REVISION}.sql"
+    if script.exists():
+        sys.exit(f"{script} is frozen: a released database never changes. Delete it if {HEAD_REVISION} is unreleased.")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "store.db"
         store = ExperimentStore(f"sqlite:///{file}")

@@ -95,3 +95,8 @@ def test_a_database_of_a_revision_keeps_its_rows(empty_url: str, revision: str) 
     assert [trial.index for trial in add(store, name)] == [len(frozen[name]["facts"]["trials"])]
     assert begin(store, name, 5).number == 1
     store.close()
+
+
+def test_a_frozen_database_is_not_written_again() -> None:
+    with pytest.raises(SystemExit, match="is frozen"):
+        releases.main()
