@@ -93,7 +93,7 @@ soak: $(STAMP)
 	tests/engines/postgres_install.sh
 	PYTHONPATH=.:scripts $(BIN)/python -m tests.soak --seconds $(SECONDS)
 
-# The shapes and moments in which users' DAGs once lost something: twenty minutes on two cores.
+# The shapes and moments in which users' DAGs once lost something: half an hour on two cores.
 test-cases: $(STAMP)
 	$(PYTEST) -m cases
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Show that this package can be installed with Airflow's official constraints, in the two ways of docs/compatibility.md,
 # and that pip refuses the file as it is. pip resolves everything in an empty environment; with --install it also installs
-# the first way and imports the package.
+# the second way of that page and imports the package.
 #
 #   scripts/official_constraints.sh [--install] PYTHON AIRFLOW_VERSION CONSTRAINTS_FILE
 set -euo pipefail

@@ -49,14 +49,28 @@ def run_python(example: Example, title: str | None) -> None:
     path = Path(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(example.parsed)
-    if "@dag" in example.parsed:
+    if re.search(r"@dag\b|\bDAG\(", example.parsed):
         from airflow.dag_processing.dagbag import DagBag
 
         bag = DagBag(path.parent)
         assert bag.import_errors == {}, bag.import_errors
-        assert [dag for dag in bag.dags.values() if Path(dag.fileloc).name == path.name], f"{title} defines no DAG"
+        found = [dag for dag in bag.dags.values() if Path(dag.fileloc).name == path.name]
+        assert found, f"{title} defines no DAG"
+        for dag in found:
+            check_metrics(dag.tasks)
     else:
         runpy.run_path(str(path))
+
+
+def check_metrics(tasks: Iterable[Any]) -> None:
+    """Compare the metrics of experiments with the one that TorchX's example app reports."""
+    from airflow_provider_axtx.spec.experiment import ExperimentSpec
+
+    for task in tasks:
+        if getattr(task, "component", None) == "utils.booth" and isinstance(getattr(task, "experiment", None), dict):
+            name = re.sub(r"\{\{.*?\}\}", "run", task.experiment["name"])
+            metrics = ExperimentSpec.load({**task.experiment, "name": name}).metric_names
+            assert set(metrics) == {"booth_eval"}, f"{task.task_id}: utils.booth does not report {metrics}"
 
 
 def run_shell(example: Example, title: str | None) -> None:

@@ -20,6 +20,16 @@ BROKEN = {
         "from airflow.sdk import dag\nimport nosuch\n\n@dag\ndef broken(): ...\n\nbroken()",
         AssertionError,
     ),
+    "a DAG whose app does not report the objective": (
+        "",
+        'python title="dags/broken.py"',
+        "from airflow.sdk import DAG\nfrom airflow_provider_axtx.operators.ax import AxOptimizeOperator\n\n"
+        'X = {"type": "range", "name": "x1", "parameter_type": "float", "bounds": [0, 1]}\n\n'
+        'with DAG("broken", schedule=None):\n'
+        '    experiment = {"name": "booth", "parameters": [X], "objective": "-booth"}\n'
+        '    AxOptimizeOperator(task_id="tune", experiment=experiment, component="utils.booth", max_trials=1)',
+        AssertionError,
+    ),
     "an unknown field of a connection": ("", "json", '{"scheduler": "slurm", "tracker": "x"}', InvalidInputError),
     "an unknown field of an experiment": ("", "json", '{"objective": "a", "seed": 1}', InvalidInputError),
     "an unknown option": ("", "ini", "[axtx]\ninstall = x", AssertionError),
