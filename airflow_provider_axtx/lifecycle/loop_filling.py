@@ -42,6 +42,8 @@ _ENGINE = "airflow_provider_axtx.optimizer.engine"
 #: Seconds for which free slots wait at most for the proposals of others: Ax is asked for as many trials at once as it
 #: proposes in this time. Asked for sixteen trials of a model at once, it took 24 s, and all slots were empty.
 PROPOSING_SECONDS = 1.0
+#: Slots may wait for Ax for this share of the time of an app before trials are proposed ahead by default.
+WAITING_SHARE = 0.01
 
 
 class FillingLoop(SteeredLoop):
@@ -106,7 +108,7 @@ class FillingLoop(SteeredLoop):
                 continue
             if not trials:
                 # Without results to wait for, the next ones are asked for with these, which is cheaper.
-                at_once, ahead = self._most_at_once(own, free), self._ahead if self._spec.ignores_results else 0
+                at_once, ahead = self._most_at_once(own, free), self._ahead(own) if self._spec.ignores_results else 0
                 trials, refused = self._generate(own, at_once, ahead)
                 is_stuck = refused and (self._lacks_results or not own.counts.get("COMPLETED"))
                 if not trials and is_stuck and self._promote(own, 1, is_last=True):
@@ -217,17 +219,18 @@ class FillingLoop(SteeredLoop):
             self._trials_of_task()
             self._ends.record(last, recorded_end(last) or AppObservation("CANCELLED"))
 
-    @property
-    def _ahead(self) -> int:
-        """How many proposals are to be ready when a slot becomes free."""
+    def _ahead(self, own: TaskTrials) -> int:
+        """Return how many proposals are to be ready when a slot becomes free."""
         if self.propose_ahead is not None:
             return self.propose_ahead
         if self._spec.ignores_results:
             # To ask Ax for many takes little longer than to ask for one.
             return 2 * self.limits.parallelism
-        # A trial that is proposed ahead knows one result less. Of few apps at a time, that is a large part of what it
-        # could know: with four, the best value became a little worse (docs/performance.md). Of many, several end
-        # within a proposal, and slots would wait.
+        # A trial that is proposed ahead knows one result less, which makes the best value a little worse: most of all
+        # with few apps at a time (docs/performance.md). It is worth that only where slots would wait for long.
+        _, seconds = self._pace
+        if own.last_seconds is not None and seconds < WAITING_SHARE * own.last_seconds:
+            return 0
         return self.limits.parallelism // 8
 
     def _most_at_once(self, own: TaskTrials, wanted: int) -> int:
@@ -248,11 +251,12 @@ class FillingLoop(SteeredLoop):
         A result that arrives before they run does not replace them. A process that has not asked Ax for anything, as
         one that only records an end and refills a slot from them, does not import it for this.
         """
-        missing = self._ahead - len(own.unsubmitted())
+        wanted = self._ahead(own)
+        missing = wanted - len(own.unsubmitted())
         is_sought = missing > 0 and _ENGINE in sys.modules
         if is_sought and self._spec.ignores_results:
             # Ax takes little longer for several than for one; a slot that becomes free meanwhile would wait.
-            is_sought = 2 * missing > self._ahead and not self._is_end_due(own)
+            is_sought = 2 * missing > wanted and not self._is_end_due(own)
         if is_sought and self._may_submit_more(own):
             began = time.monotonic()
             trials, _ = self._generate(own, 0, at_once := self._most_at_once(own, missing))

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.records import Proposal
 from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.lifecycle import loop_filling
+from airflow_provider_axtx.lifecycle.task_trials import TaskTrials
 from airflow_provider_axtx.optimizer import engine as optimizer
 from tests.lifecycle.rig import SPEC, Rig, indexes, settled
 
@@ -42,6 +43,15 @@ def test_a_freed_slot_takes_the_trial_that_was_proposed_ahead_without_ax(
 def test_an_eighth_of_the_parallelism_is_proposed_ahead_by_default(rig: Rig, parallelism: int, ahead: int) -> None:
     settled(rig.loop(parallelism=parallelism, propose_ahead=None))
     assert list(rig.statuses().values()) == ["RUNNING"] * parallelism + ["CANDIDATE"] * ahead
+
+
+@pytest.mark.parametrize(("seconds", "ahead"), [(None, 1), (0.001, 1), (1e6, 0)])
+def test_nothing_is_proposed_ahead_by_default_where_apps_take_much_longer_than_a_proposal(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, seconds: float | None, ahead: int
+) -> None:
+    monkeypatch.setattr(TaskTrials, "last_seconds", seconds)
+    settled(rig.loop(parallelism=8, propose_ahead=None))
+    assert list(rig.statuses().values()) == ["RUNNING"] * 8 + ["CANDIDATE"] * ahead
 
 
 def test_what_was_proposed_ahead_ends_with_the_loop_and_counts_as_a_trial(rig: Rig) -> None:
