@@ -132,6 +132,8 @@ class FillingLoop(SteeredLoop):
         found = [one for one in promotions(self._spec, rule, snapshot, is_last=is_last) if own.owns(one[0])][:free]
         for index, budget in found:
             self._changed = True
+            # When it has paused again, Ax is asked with the same counts and other results.
+            self._refused_at = None
             self.check()
             self._submit_again(snapshot.trials[index], self._request_for(budget, is_next=True))
         return bool(found)

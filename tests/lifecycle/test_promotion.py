@@ -84,13 +84,14 @@ def test_with_too_few_trials_for_a_rung_the_best_one_goes_on_at_the_end(rig: Rig
     assert budgets(rig) == {x.index(min(x)): [1, 3, 9], x.index(max(x)): [1]}
 
 
-@pytest.mark.parametrize("observed", [None, 3])
+@pytest.mark.parametrize(("observed", "parallelism"), [(None, 2), (3, 2), (3, 1)])
 def test_the_model_takes_over_although_most_trials_of_the_initialization_only_paused(
-    rig: Rig, observed: int | None
+    rig: Rig, observed: int | None, parallelism: int
 ) -> None:
     # Ax's model waits for COMPLETED trials, by default for two, and five trials of the initialization complete none.
     generation = {"random_seed": 7, "min_observed_initialization_trials": observed}
-    loop = rig.loop(spec={**PROMOTING, "generation": generation}, component=COMPONENT, max_trials=9, parallelism=2)
+    spec = {**PROMOTING, "generation": generation}
+    loop = rig.loop(spec=spec, component=COMPONENT, max_trials=9, parallelism=parallelism)
     assert run_to_the_end(rig, loop) == "max_trials: the experiment has 9 trials"
     assert "MBM" in {trial.generation_node for trial in rig.store.trials("loop")}
     assert list(rig.statuses().values()).count("COMPLETED") >= (observed or 1)
