@@ -1,8 +1,8 @@
 """What proposing ahead does to the best value that is found, at equal numbers of trials and eight trials at a time.
 
 Eight is the smallest parallelism at which the operator proposes a trial ahead by default. Sides: the operator without
-proposals ahead and with its default, Ax's Orchestrator at the same parallelism, and random search as the floor. Each
-run has a process of its own.
+proposals ahead and with one, Ax's Orchestrator at the same parallelism, and random search as the floor. Each run has a
+process of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SEEDS = 20
 SIGNIFICANT = 0.05
 
 
-def through_the_operator(name: str, seed: int, ahead: int | None, *, random: bool = False) -> list[float]:
+def through_the_operator(name: str, seed: int, ahead: int, *, random: bool = False) -> list[float]:
     """Return the values of the operator's trials in order."""
     generation = (
         {"method": "random_search", "initialization_random_seed": seed, "random_seed": seed} if random else None
@@ -83,7 +83,7 @@ def through_the_orchestrator(name: str, seed: int) -> list[float]:
 
 SIDES: dict[str, Callable[[str, int], list[float]]] = {
     "operator, none ahead": functools.partial(through_the_operator, ahead=0),
-    AHEAD: functools.partial(through_the_operator, ahead=None),
+    AHEAD: functools.partial(through_the_operator, ahead=1),
     ORCHESTRATOR: through_the_orchestrator,
     "random search": functools.partial(through_the_operator, ahead=0, random=True),
 }
