@@ -131,8 +131,7 @@ class AxOptimizeOperator(SettlesTrialsMixin):
     :param poll_interval: seconds between two looks at the apps; ``poke_interval`` is the same.
     :param early_stopping_interval: seconds between two looks at progressive results, if the experiment stops early.
     :param propose_ahead: how many trials are proposed before a slot is free for them; None is an eighth of the
-        ``parallelism``, rounded down, while a proposal takes more than a hundredth of the time of an app, and none
-        otherwise; twice the ``parallelism`` with random search.
+        ``parallelism`` while a proposal takes a hundredth of an app's time or more; with random search, twice it.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
     :param allowed_components: see ``TorchXSubmitTrialOperator``.
     :param shared_with: see ``AxCreateExperimentOperator``.

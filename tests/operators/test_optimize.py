@@ -323,7 +323,7 @@ def test_an_error_that_no_retry_can_fix_ends_the_task_at_once(
 
     monkeypatch.setattr(Ends, "_judge", gone)
     with pytest.raises(AirflowFailException, match="the trial is gone"):
-        execute(operator(components(SLEEP), parallelism=1, poll_interval=30.0), max_tries=2)
+        execute(operator(components(SLEEP), parallelism=1, poll_interval=3.0), max_tries=2)
     assert asked == [0]
     assert {trial.status for trial in store.trials("booth")} == {"ABANDONED"}
 
