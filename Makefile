@@ -63,6 +63,7 @@ test: test-quick test-main
 test-all: test test-airflow test-thorough test-cases
 
 test-quick: $(STAMP)
+	tests/engines/postgres_install.sh
 	$(PYTEST) -n auto -m "not airflow and not docs and not thorough"
 
 # A script is tuned, and an experiment whose task and triggerer are killed.
@@ -79,6 +80,7 @@ test-thorough: $(STAMP)
 
 # Subprocesses are measured too, as far as they are not killed; those of a real Airflow are not.
 coverage: $(STAMP)
+	tests/engines/postgres_install.sh
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest -n auto -m "not airflow and not docs and not thorough" $(TESTS)
 	$(BIN)/python -m coverage combine --quiet
