@@ -12,8 +12,6 @@ from matrix import CELLS
 
 from airflow_provider_axtx.launcher.scheduler_registry import Schedulers
 
-pytestmark = pytest.mark.docs
-
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(ROOT.glob("*.md"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
