@@ -16,12 +16,12 @@ def in_time(call: Callable[[], _T], seconds: float) -> _T:
     :raises TimeoutError: it took longer.
     """
     outcome: list[_T] = []
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
             outcome.append(call())
-        except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
+        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
             errors.append(error)
 
     # A daemon: one that hangs must not keep the process alive.

@@ -54,6 +54,11 @@ class RecordedRun:
         return self.attempt.ended_at or self.attempt.finished_at or self.attempt.requested_at
 
     @property
+    def succeeded(self) -> bool:
+        """Whether it is recorded as a success."""
+        return self.state in ("COMPLETED", "EARLY_STOPPED", "SUCCEEDED")
+
+    @property
     def facts(self) -> dict[str, str]:
         """What is told of it besides parameters and metrics; without what is not known."""
         facts = {

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-_SUCCEEDED = ("COMPLETED", "EARLY_STOPPED", "SUCCEEDED")
-
 
 class TensorBoardRecorder:
     """Writes experiments to a log directory of TensorBoard: a folder for each, and in it one for each attempt.
@@ -126,7 +124,7 @@ def _session_end(run: RecordedRun) -> Summary:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
-    status = api_pb2.STATUS_SUCCESS if run.state in _SUCCEEDED else api_pb2.STATUS_FAILURE
+    status = api_pb2.STATUS_SUCCESS if run.succeeded else api_pb2.STATUS_FAILURE
     end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=run.ended_at)
     about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
     value = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=about, tensor=metadata.NULL_TENSOR)

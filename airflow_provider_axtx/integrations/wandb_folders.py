@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 #: In a run's folder: what it is recorded as.
 _MARK = "axtx-recorded"
-_SUCCEEDED = ("COMPLETED", "EARLY_STOPPED", "SUCCEEDED")
 
 
 class WandbRecorder:
@@ -68,7 +67,7 @@ class WandbRecorder:
                 wandb_run.log({"axtx_step": step, **values})
             final = {one.metric: one.mean for one in run.observations if one.step is None}
             wandb_run.summary.update({**final, **{f"axtx_{name}": value for name, value in run.facts.items()}})
-            wandb_run.finish(exit_code=int(run.state not in _SUCCEEDED))
+            wandb_run.finish(exit_code=int(not run.succeeded))
 
     def finish(self, experiment: RecordedExperiment) -> None:
         """Write what is told of the experiment itself as a run of its group, again when it has changed."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 
+from airflow_provider_axtx.core.deadline import in_time
 from airflow_provider_axtx.core.records import TaskIdentity
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ ASK_SECONDS = 2.0
 #: HTTP statuses with which Airflow refuses a process that does not run the task any more: its token has expired while
 #: it was stopped, or another try has taken its place.
 _REFUSED = frozenset({401, 403, 404, 409, 410})
-
-_R = TypeVar("_R")
 
 
 def is_last_try(identity: TaskIdentity) -> bool:
@@ -47,10 +44,12 @@ def is_over(
         its own, so that a running try with another id is known to have followed.
     """
     seconds = ASK_SECONDS if seconds is None else seconds
+    # Each question has a thread of its own: a signal handler must not wait for the channel to Airflow, whose lock the
+    # interrupted code may hold.
     try:
-        state = _within(seconds, lambda: read_state(identity))
+        state = in_time(lambda: read_state(identity), seconds)
         if state == "running" and when_running and ti_id is not None:
-            when_running = _within(seconds, lambda: is_current_try(ti_id))
+            when_running = in_time(lambda: is_current_try(ti_id), seconds)
     except Exception as error:
         if _is_refusal(error):
             log.warning("Airflow does not take this process for task %s any more.", identity.task_id)
@@ -77,8 +76,8 @@ def is_superseded(identity: TaskIdentity, ti_id: UUID | None) -> bool:
     if ti_id is None:
         return False
     try:
-        return not _within(ASK_SECONDS, lambda: is_current_try(ti_id)) and (
-            _within(ASK_SECONDS, lambda: read_state(identity)) not in _OVER
+        return not in_time(lambda: is_current_try(ti_id), ASK_SECONDS) and (
+            in_time(lambda: read_state(identity), ASK_SECONDS) not in _OVER
         )
     except Exception as error:
         log.warning("Airflow did not tell which try of task %s is the last.", identity.task_id, exc_info=True)
@@ -125,26 +124,3 @@ def read_state(identity: TaskIdentity) -> str | None:
     name = f"{identity.task_id}_{identity.map_index}" if mapped else identity.task_id
     state: str | None = states.get(identity.run_id, {}).get(name, "removed")
     return state
-
-
-def _within(seconds: float, ask: Callable[[], _R]) -> _R:
-    """Return what ``ask`` returns, or raise after so many seconds.
-
-    In a thread of its own: a signal handler must not wait for the channel to Airflow, whose lock the interrupted code
-    may hold.
-    """
-    answers: list[_R] = []
-    errors: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            answers.append(ask())
-        except BaseException as error:  # noqa: BLE001 - handed to the caller
-            errors.append(error)
-
-    thread = threading.Thread(target=call, name="axtx-task-state", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if answers:
-        return answers[0]
-    raise errors[0] if errors else TimeoutError(f"no answer within {seconds:.0f} s")
