@@ -89,6 +89,11 @@ MALFORMED: list[tuple[dict[str, Any], str, str, str]] = [
     (parameter(KIND, values=list(map(str, range(1001)))), "parameters[1].values", "1001", "range parameter"),
     (parameter(KIND, dependent_parameters={"z": ["lr"]}), "parameters[1].dependent_parameters", "'z'", "listed value"),
     (parameter(KIND, dependent_parameters={"a": ["ls"]}), "parameters[1].dependent_parameters", "'ls'", "'lr'"),
+    (parameter(KIND, dependent_parameters={"a": ["kind"]}), "parameters[1].dependent_parameters", "'kind'", "'kind'"),
+    (parameter(KIND, values=[1, 2, 3], parameter_type="int", is_ordered=False)
+     | {"parameter_constraints": ["kind <= 2"]}, "parameter_constraints[0]", "'kind <= 2'", "ordered numbers"),
+    (spec(objective="0.5*acc, -loss", outcome_constraints=["acc <= 3"]), "outcome_constraints[0]", "'acc <= 3'",
+     "'acc >= <number>'"),
     (
         parameter({"type": "derived", "name": "d", "expression_str": "lr * lr", "parameter_type": "float"}),
         "parameters[1].expression_str", "'lr * lr'", "multiply by a number only",
@@ -448,6 +453,8 @@ def test_a_constraint_on_unevenly_spaced_choices_is_refused_at_parse() -> None:
         {"type": "range", "name": "x", "bounds": [0.0, 1.0], "parameter_type": "float"},
         {"type": "choice", "name": "w", "values": [1, 10, 100], "parameter_type": "int", "is_ordered": True},
     ]
+    even = [parameters[0], {**parameters[1], "values": [100, 10, 55]}]
+    ExperimentSpec(name="e", parameters=even, objective="m", parameter_constraints=["x + w <= 50"])
     with pytest.raises(
         InvalidInputError, match=r"parameter_constraints\[0\]: 'w' is a choice of unevenly spaced values"
     ):
