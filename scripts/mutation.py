@@ -18,6 +18,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -27,8 +28,10 @@ TOOL = "cosmic-ray==8.7.0"
 ENVIRONMENT = ROOT / ".mutation"
 WORK = ROOT / "build" / "mutation"
 COPIED = (PACKAGE, "tests", "scripts", "benchmarks", "dags")
-#: Seconds after which the tests of a mutant count as failed. On a busy machine the tests of lifecycle/ take 200 s.
-TIMEOUT = 900.0
+#: The tests of a mutant count as failed when they take so many times as long as without it, and at least a minute.
+TIMES_AS_LONG = 8
+#: Seconds that the tests may take without a mutant.
+LONGEST = 3600.0
 #: `float | None` in an annotation is not evaluated.
 ANNOTATIONS = ["core/ReplaceBinaryOperator_BitOr_.*"]
 
@@ -53,33 +56,45 @@ def copy() -> Path:
     return tree
 
 
+def configuration(module: str, command: str, timeout: float) -> str:
+    """Return cosmic-ray's configuration for one module."""
+    return (
+        "[cosmic-ray]\n"
+        f"module-path = {json.dumps(f'{PACKAGE}/{module}')}\n"
+        f"timeout = {timeout}\n"
+        f"test-command = {json.dumps(command)}\n"
+        '[cosmic-ray.distributor]\nname = "local"\n'
+        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(ANNOTATIONS)}\n"
+    )
+
+
 def mutate(tree: Path, module: str, tests: list[str], sample: int | None, seed: int) -> tuple[int, list[str]]:
     """Return how many mutants of a module were tried, and the survivors as text."""
     place = WORK / module.replace("/", ".")
     config, session = place.with_suffix(".toml"), place.with_suffix(".sqlite")
     session.unlink(missing_ok=True)
     command = shlex.join([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests])
-    config.write_text(
-        "[cosmic-ray]\n"
-        f"module-path = {json.dumps(f'{PACKAGE}/{module}')}\n"
-        f"timeout = {TIMEOUT}\n"
-        f"test-command = {json.dumps(command)}\n"
-        '[cosmic-ray.distributor]\nname = "local"\n'
-        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(ANNOTATIONS)}\n"
-    )
     environ = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
     chosen = (
         [] if sample is None else [["python", Path(__file__).with_name("mutation_sample.py"), session, sample, seed]]
     )
+
+    def run(program: str, *arguments: object) -> None:
+        subprocess.run([ENVIRONMENT / "bin" / program, *map(str, arguments)], cwd=tree, env=environ, check=True)
+
     steps = [
         ["cosmic-ray", "init", config, session],
         ["cr-filter-operators", session, config],
         *chosen,
         ["cosmic-ray", "baseline", config],
-        ["cosmic-ray", "exec", config, session],
     ]
+    config.write_text(configuration(module, command, LONGEST))
     for program, *arguments in steps:
-        subprocess.run([ENVIRONMENT / "bin" / program, *map(str, arguments)], cwd=tree, env=environ, check=True)
+        began = time.monotonic()
+        run(program, *arguments)
+    # The last step ran the tests without a mutant.
+    config.write_text(configuration(module, command, max(60.0, TIMES_AS_LONG * (time.monotonic() - began))))
+    run("cosmic-ray", "exec", config, session)
     dump = subprocess.run(
         [ENVIRONMENT / "bin" / "cosmic-ray", "dump", session], cwd=tree, check=True, capture_output=True, text=True
     )

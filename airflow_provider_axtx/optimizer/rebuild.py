@@ -141,7 +141,7 @@ def _client(spec: ExperimentSpec, experiment: Experiment) -> Client:
     client.configure_optimization(
         objective=definition.objective,
         outcome_constraints=list(definition.outcome_constraints) or None,
-        pruning_target_parameterization=spec.pruning_target_parameterization,
+        pruning_target_parameterization=spec.pruning_target,
     )
     parts = [name for metric in definition.combined for name in metric.weights if name not in experiment.metrics]
     client.configure_tracking_metrics([*dict.fromkeys(parts), *spec.tracking_metrics])

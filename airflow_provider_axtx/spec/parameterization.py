@@ -46,7 +46,9 @@ def read_parameterization(
     problems += _presence_problems(free, values, given, path)
     if problems:
         return values, problems
-    values |= {p.name: _derived(p, values) for p in parameters if isinstance(p, DerivedParameter)}
+    values |= {
+        p.name: _derived(p, values) for p in parameters if isinstance(p, DerivedParameter) and _has_sources(p, values)
+    }
     problems += _derived_problems(parameters, values, given, path)
     problems += _constraint_problems(constraints, values, path)
     return {p.name: values[p.name] for p in parameters if p.name in values}, problems
@@ -117,6 +119,11 @@ def _active(free: Sequence[ParameterSpec], values: Parameters) -> set[str]:
     return active
 
 
+def _has_sources(parameter: DerivedParameter, values: Parameters) -> bool:
+    """Return whether a derived value can be computed: not if only some values are given, as those to be fixed."""
+    return parse_linear(parameter.expression_str).weights.keys() <= values.keys()
+
+
 def _derived(parameter: DerivedParameter, values: Parameters) -> ParameterValue:
     linear = parse_linear(parameter.expression_str)
     if parameter.parameter_type in ("str", "bool"):
@@ -132,6 +139,10 @@ def _derived_problems(
 ) -> Iterator[Problem]:
     for p in parameters:
         if isinstance(p, DerivedParameter) and p.name in given:
+            if p.name not in values:
+                fix = f"give the parameters of {p.expression_str!r} instead."
+                yield Problem(f"{path}.{p.name}", given[p.name], "is derived from others, which are not given", fix)
+                continue
             value, computed = coerce(given[p.name], p.parameter_type), values[p.name]
             same = value == computed or (
                 isinstance(value, float) and isinstance(computed, float) and abs(value - computed) <= _slack(computed)

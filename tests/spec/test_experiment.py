@@ -94,6 +94,9 @@ MALFORMED: list[tuple[dict[str, Any], str, str, str]] = [
      | {"parameter_constraints": ["kind <= 2"]}, "parameter_constraints[0]", "'kind <= 2'", "ordered numbers"),
     (spec(objective="0.5*acc, -loss", outcome_constraints=["acc <= 3"]), "outcome_constraints[0]", "'acc <= 3'",
      "'acc >= <number>'"),
+    (spec(parameters=[LR, KIND | {"dependent_parameters": {"a": ["lr"]}},
+                      {"type": "derived", "name": "d", "expression_str": "2*lr", "parameter_type": "float"}]),
+     "parameters[2].type", "'derived'", "in the app"),
     (
         parameter({"type": "derived", "name": "d", "expression_str": "lr * lr", "parameter_type": "float"}),
         "parameters[1].expression_str", "'lr * lr'", "multiply by a number only",
@@ -159,7 +162,8 @@ MALFORMED: list[tuple[dict[str, Any], str, str, str]] = [
     (spec(tracking_metrics=["loss"]), "tracking_metrics[0]", "'loss'", "each once"),
     (spec(tracking_metrics=["a", "a"]), "tracking_metrics[1]", "'a'", "each once"),
     (spec(tracking_metrics=[1]), "tracking_metrics[0]", "1", "write a text"),
-    (spec(pruning_target_parameterization={"lr": 1}), "pruning_target_parameterization", "{'lr': 1}", "lr, depth"),
+    (spec(pruning_target_parameterization={"lr": 0.1, "kind": "a"}), "pruning_target_parameterization.depth", "None",
+     "a value for every parameter"),
     (spec(generation={"method": "fats"}), "generation.method", "'fats'", "'fast'"),
     (spec(generation={"initialization_budget": 0}), "generation.initialization_budget", "0", "at least 1"),
     (spec(generation={"initialization_budget": 2.5}), "generation.initialization_budget", "2.5", "whole number"),
@@ -233,18 +237,19 @@ def test_json_is_stable_and_makes_an_equal_spec() -> None:
             {"type": "choice", "name": "on", "values": [True, False], "parameter_type": "bool",
              "dependent_parameters": {True: ["w"]}},
             {"type": "choice", "name": "w", "values": [0.1, 1], "parameter_type": "float"},
-            {"type": "derived", "name": "twice", "expression_str": "2 * depth + 1", "parameter_type": "float"},
         ],
         parameter_constraints=["depth <= 6"],
         outcome_constraints=["latency <= 50"],
         tracking_metrics=["val/acc"],
         generation={"method": "quality", "random_seed": 0, "max_parallelism": 4},
     )  # fmt: skip
-    loaded = ExperimentSpec.load(full)
-    text = json.dumps(loaded.to_json(), allow_nan=False)
-    again = ExperimentSpec.load(text)
-    assert again == loaded
-    assert json.dumps(again.to_json()) == text
+    derived = {"type": "derived", "name": "twice", "expression_str": "2 * depth + 1", "parameter_type": "float"}
+    for given in (full, spec(parameters=[LR, DEPTH, derived])):
+        loaded = ExperimentSpec.load(given)
+        text = json.dumps(loaded.to_json(), allow_nan=False)
+        again = ExperimentSpec.load(text)
+        assert again == loaded
+        assert json.dumps(again.to_json()) == text
 
 
 def test_equality_does_not_depend_on_what_was_read_before() -> None:

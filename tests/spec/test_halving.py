@@ -9,11 +9,33 @@ import pytest
 
 from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
-from airflow_provider_axtx.spec.halving import fallen_behind
+from airflow_provider_axtx.spec.halving import argument_types, fallen_behind, promoting, promotions
 from airflow_provider_axtx.spec.stopping import SuccessiveHalving
 
 SMALL, LARGE = Observation(0, "size", 0.0, None, 2), Observation(1, "size", 20.0, None, 2)
 RULE = {"type": "successive_halving", "min_resource": 2, "reduction_factor": 3}
+
+
+def recorded(
+    curves: Mapping[int, list[tuple[float, float]]],
+    statuses: Mapping[int, str],
+    objective: str,
+    also: tuple[Observation, ...],
+    rule: Mapping[str, Any],
+) -> tuple[ExperimentSpec, SuccessiveHalving, ExperimentSnapshot]:
+    """Return an experiment whose trials have these curves (step and loss), its rule, and its facts."""
+    definition = {
+        "name": "e",
+        "parameters": [{"type": "range", "name": "x", "parameter_type": "float", "bounds": [0, 1]}],
+        "objective": objective,
+        "early_stopping": {**RULE, **rule},
+    }
+    spec = ExperimentSpec.load(definition)
+    assert isinstance(spec.early_stopping, SuccessiveHalving)
+    seen = tuple(Observation(index, "loss", mean, None, step) for index, at in curves.items() for step, mean in at)
+    trials = tuple(TrialRecord(index, f"{index}_0", {"x": 0.5}, statuses[index]) for index in curves)
+    facts = ExperimentSnapshot("e", "uid", spec.model_dump(mode="json"), None, 0, trials, (*seen, *also))
+    return spec, spec.early_stopping, facts
 
 
 def stopped(
@@ -23,20 +45,10 @@ def stopped(
     also: tuple[Observation, ...] = (),
     **rule: Any,
 ) -> list[int]:
-    """Return the trials that are stopped, given the curve of each (step and loss); all run unless told otherwise."""
-    definition = {
-        "name": "e",
-        "parameters": [{"type": "range", "name": "x", "parameter_type": "float", "bounds": [0, 1]}],
-        "objective": objective,
-        "early_stopping": {**RULE, **rule},
-    }
-    spec = ExperimentSpec.load(definition)
-    assert isinstance(spec.early_stopping, SuccessiveHalving)
+    """Return the trials that are stopped; all run unless told otherwise."""
     state = {index: (statuses or {}).get(index, "RUNNING") for index in curves}
-    seen = tuple(Observation(index, "loss", mean, None, step) for index, at in curves.items() for step, mean in at)
-    trials = tuple(TrialRecord(index, f"{index}_0", {"x": 0.5}, status) for index, status in state.items())
-    facts = ExperimentSnapshot("e", "uid", spec.model_dump(mode="json"), None, 0, trials, (*seen, *also))
-    found = fallen_behind(spec, spec.early_stopping, facts, [i for i, status in state.items() if status == "RUNNING"])
+    spec, halving, facts = recorded(curves, state, objective, also, rule)
+    found = fallen_behind(spec, halving, facts, [index for index, status in state.items() if status == "RUNNING"])
     assert all("at step" in reason for reason in found.values())
     return list(found)
 
@@ -85,3 +97,55 @@ def test_which_trials_have_fallen_behind(
     curves: dict[int, list[tuple[float, float]]], options: dict[str, Any], expected: list[int]
 ) -> None:
     assert stopped(curves, **options) == expected
+
+
+PROMOTED = {"max_resource": 18, "promotion": {"argument": "epochs"}}
+
+
+@pytest.mark.parametrize(
+    ("curves", "running", "expected", "when_last"),
+    [
+        # Of three that have come to budget 2, the best one gets the next: 6.
+        ({0: flat(9, 2), 1: flat(8, 2)}, (), [], [(1, 6)]),
+        ({0: flat(9, 2), 1: flat(8, 2), 2: flat(7, 2)}, (), [(2, 6)], [(2, 6)]),
+        ({i: flat(9 - i, 2) for i in range(8)}, (), [(7, 6), (6, 6)], [(7, 6)]),
+        # Of equal ones the earliest goes on.
+        ({i: flat(1, 2) for i in range(3)}, (), [(0, 6)], [(0, 6)]),
+        # One that runs counts, and is not promoted itself; nor is one that has gone on already.
+        ({0: flat(9, 2), 1: flat(8, 2), 2: flat(7, 2)}, (2,), [], [(1, 6)]),
+        ({0: flat(9, 2), 1: flat(8, 2), 2: flat(7, 2, 6)}, (), [], [(2, 18)]),
+        # The largest budgets first; nothing follows the whole trial.
+        (
+            {**{i: flat(9, 2) for i in range(6)}, **{i: flat(i, 2, 6) for i in (6, 7, 8)}},
+            (),
+            [(6, 18)],
+            [(6, 18)],
+        ),
+        ({0: flat(9, 2), 1: flat(8, 2), 2: flat(7, 2, 6, 18)}, (), [], [(1, 6)]),
+        # A trial whose curve has no value at the budget is not compared.
+        ({0: flat(9, 2), 1: flat(8, 2), 2: flat(7, 3)}, (), [], [(1, 6)]),
+        ({0: flat(9, 1)}, (), [], []),
+    ],
+)
+def test_which_paused_trials_go_on(
+    curves: dict[int, list[tuple[float, float]]],
+    running: tuple[int, ...],
+    expected: list[tuple[int, float]],
+    when_last: list[tuple[int, float]],
+) -> None:
+    state = {index: "RUNNING" if index in running else "EARLY_STOPPED" for index in curves}
+    spec, rule, facts = recorded(curves, state, "-loss", (), PROMOTED)
+    assert promotions(spec, rule, facts) == expected
+    assert promotions(spec, rule, facts, is_last=True) == when_last
+    # Their apps end by themselves.
+    assert fallen_behind(spec, rule, facts, list(running)) == {}
+
+
+def test_the_argument_of_the_app() -> None:
+    spec, rule, _ = recorded({}, {}, "-loss", (), PROMOTED)
+    assert promoting(spec) is rule
+    assert argument_types(spec) == {"x": "float", "epochs": "int"}
+    assert argument_types(recorded({}, {}, "-loss", (), {**PROMOTED, "min_resource": 0.5})[0])["epochs"] == "float"
+    stopping, _, _ = recorded({}, {}, "-loss", (), {})
+    assert promoting(stopping) is None
+    assert argument_types(stopping) == {"x": "float"}

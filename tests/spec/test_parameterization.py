@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.parameters import RangeParameter
 
 HIERARCHICAL = ExperimentSpec(
     name="h",
@@ -103,14 +104,101 @@ def test_another_number_is_refused(parameter: dict[str, Any], given: Any) -> Non
         space(**parameter).read_parameters({"p": given, "other": 1})
 
 
-@pytest.mark.parametrize(("a", "derived"), [(7, 3), (6, 3), (9, 4)])
-def test_a_derived_whole_number_is_cut_off_as_in_ax(a: int, derived: int) -> None:
+def derived(expression: str, parameter_type: str, **more: Any) -> ExperimentSpec:
+    """A space with the whole numbers ``a`` and ``b`` and the parameter ``d``, which follows from them."""
+    whole = [{"type": "range", "name": name, "bounds": [0, 9], "parameter_type": "int"} for name in "ab"]
+    of = {"type": "derived", "name": "d", "expression_str": expression, "parameter_type": parameter_type}
+    return ExperimentSpec(name="d", objective="score", parameters=[*whole, of], **more)
+
+
+@pytest.mark.parametrize(
+    ("expression", "parameter_type", "d"),
+    [
+        # A derived whole number is cut off, as in Ax.
+        ("0.5*a", "int", 3),
+        ("0.5*a", "float", 3.5),
+        ("1.5 - 2*a + b", "float", -10.5),
+    ],
+)
+def test_a_derived_value_is_computed_and_may_be_given(expression: str, parameter_type: str, d: float) -> None:
+    spec = derived(expression, parameter_type)
+    read = spec.read_parameters({"a": 7, "b": 2})
+    assert read == {"a": 7, "b": 2, "d": d} and type(read["d"]) is type(d)
+    assert spec.read_parameters({"a": 7, "b": 2, "d": d}) == read
+    assert spec.read_parameters({"a": 7, "b": 2, "d": str(d)}) == read
+    with pytest.raises(InvalidInputError, match=r"parameters.d: is not what it is derived from(?s:.*)leave it out"):
+        spec.read_parameters({"a": 7, "b": 2, "d": d + 1})
+
+
+def test_a_derived_float_may_be_given_with_a_rounding_error() -> None:
+    read = derived("0.1*a + 0.1*b", "float").read_parameters({"a": 1, "b": 2, "d": 0.3 + 1e-12})
+    assert read["d"] == pytest.approx(0.3, abs=1e-15)
+
+
+def test_of_values_that_are_fixed_a_derived_one_needs_those_that_it_follows_from() -> None:
+    spec = derived("2*a + b", "float")
+    assert spec.read_fixed_parameters({"a": 1}) == {"a": 1}
+    assert spec.read_fixed_parameters({"a": 1, "b": 1, "d": 3}) == {"a": 1, "b": 1, "d": 3.0}
+    for given in ({"d": 3}, {"a": 1, "d": 3}):
+        with pytest.raises(InvalidInputError, match=r"fixed_parameters.d: is derived from others(?s:.*)'2\*a \+ b'"):
+            spec.read_fixed_parameters(given)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "kept", "broken"),
+    [("a + 2*b <= 8", (4, 2), (5, 2)), ("a + 2*b >= 8", (4, 2), (4, 1)), ("8 <= 2*b + a", (8, 0), (7, 0))],
+)
+def test_constraints_on_parameters(constraint: str, kept: tuple[int, int], broken: tuple[int, int]) -> None:
+    spec = derived("a", "int", parameter_constraints=[constraint])
+    assert spec.read_parameters(dict(zip("ab", kept, strict=True)))["d"] == kept[0]
+    with pytest.raises(InvalidInputError, match="violates the parameter constraint"):
+        spec.read_parameters(dict(zip("ab", broken, strict=True)))
+
+
+def test_parameters_that_depend_on_dependent_ones() -> None:
+    of = {"parameter_type": "str", "type": "choice"}
     spec = ExperimentSpec(
-        name="d",
+        name="deep",
         objective="score",
         parameters=[
-            {"type": "range", "name": "a", "bounds": [0, 9], "parameter_type": "int"},
-            {"type": "derived", "name": "half", "expression_str": "0.5*a", "parameter_type": "int"},
+            {**of, "name": "c", "values": ["1", "2"]},
+            {**of, "name": "b", "values": ["c", "none"], "dependent_parameters": {"c": ["c"]}},
+            {**of, "name": "a", "values": ["b", "none"], "dependent_parameters": {"b": ["b"]}},
         ],
     )
-    assert spec.read_parameters({"a": a}) == {"a": a, "half": derived}
+    for given in ({"a": "none"}, {"a": "b", "b": "none"}, {"a": "b", "b": "c", "c": "1"}):
+        assert spec.read_parameters(given) == given
+    for given, told in (({"a": "b", "b": "c"}, "c: is missing"), ({"a": "none", "c": "1"}, "c: does not exist")):
+        with pytest.raises(InvalidInputError, match=told):
+            spec.read_parameters(given)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "grid"),
+    [
+        (STEPPED, [1.0, 1.1, 1.2, 1.3]),
+        (WHOLE | {"bounds": [2, 11], "step_size": 3}, [2, 5, 8, 11]),
+        ({"type": "range", "bounds": [0, 1], "parameter_type": "float", "step_size": 0.5}, [0.0, 0.5, 1.0]),
+    ],
+)
+def test_the_values_of_a_range_with_steps(parameter: dict[str, Any], grid: list[float]) -> None:
+    stepped = space(**parameter).parameters[0]
+    assert isinstance(stepped, RangeParameter)
+    assert stepped.grid == grid
+    assert [type(value) for value in stepped.grid] == [type(value) for value in grid]
+
+
+def test_the_pruning_target_has_the_types_of_the_parameters() -> None:
+    target = {"a": "1", "b": 2.0, "d": 3}
+    spec = derived("0.5*a + 1.25*b", "float", pruning_target_parameterization=target)
+    assert spec.pruning_target == {"a": 1, "b": 2, "d": 3.0}
+    assert [type(value) for value in spec.pruning_target.values()] == [int, int, float]
+    assert ExperimentSpec.load({**spec.to_json(), "pruning_target_parameterization": None}).pruning_target is None
+    with pytest.raises(InvalidInputError, match=r"pruning_target_parameterization.d: is not what it is derived from"):
+        derived("a", "int", pruning_target_parameterization=target)
+    # As Ax asks for it, of parameters that depend on others only those that exist.
+    parts = HIERARCHICAL.to_json()
+    pruned = ExperimentSpec.load({**parts, "pruning_target_parameterization": {"model": "linear", "lr": 1}})
+    assert pruned.pruning_target == {"model": "linear", "lr": 1.0}
+    with pytest.raises(InvalidInputError, match=r"pruning_target_parameterization.depth: does not exist"):
+        ExperimentSpec.load({**parts, "pruning_target_parameterization": {"model": "linear", "lr": 1, "depth": 2}})

@@ -1,0 +1,91 @@
+"""What users ask of an experiment is checked before it is recorded, wherever they ask it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.steering import EDITABLE_LIMITS
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.steering import (
+    MAX_TAG,
+    MAX_TAGS,
+    MAX_TEXT,
+    change_arguments,
+    limits_arguments,
+    new_change,
+    note_arguments,
+    queue_arguments,
+    tags_arguments,
+)
+
+DEFINITION = ExperimentSpec(
+    name="steered",
+    objective="-loss",
+    parameters=[{"type": "range", "name": "x", "bounds": [0, 1], "parameter_type": "float"}],
+).to_json()
+
+
+def test_limits() -> None:
+    assert limits_arguments({"max_trials": "7", "max_cost": None})["limits"] == {"max_trials": 7, "max_cost": None}
+    with pytest.raises(InvalidInputError, match=f"No limit is given(?s:.*){', '.join(EDITABLE_LIMITS)}"):
+        limits_arguments({})
+    with pytest.raises(InvalidInputError, match=r"limits.max_trial cannot be changed(?s:.*)did you mean 'max_trials'"):
+        limits_arguments({"max_trials": 7, "max_trial": 2})
+
+
+def test_a_queued_trial_and_a_change_fit_the_definition() -> None:
+    assert queue_arguments(DEFINITION, {"x": 1}) == {"parameters": {"x": 1.0}}
+    with pytest.raises(InvalidInputError, match=r"parameters.x: is out of bounds"):
+        queue_arguments(DEFINITION, {"x": 2})
+    change = {"parameters": {"x": {"bounds": [0, 2]}}}
+    assert change_arguments(DEFINITION, change, has_trials=True) == {"changes": change}
+    with pytest.raises(InvalidInputError, match="generation: cannot be changed"):
+        change_arguments(DEFINITION, {"generation": {"method": "quality"}}, has_trials=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "tags"),
+    [
+        ([], []),
+        (["b", " a ", "b"], ["b", "a"]),
+        (["x", "x" * MAX_TAG], ["x", "x" * MAX_TAG]),
+        ([str(i) for i in range(MAX_TAGS)], [str(i) for i in range(MAX_TAGS)]),
+    ],
+)
+def test_tags_are_each_there_once(given: list[str], tags: list[str]) -> None:
+    assert tags_arguments(given) == {"tags": tags}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["good", " "], f"The tag '' cannot be used(?s:.*)1 to {MAX_TAG} printable"),
+        (["x" * (MAX_TAG + 1)], "cannot be used"),
+        (["a\nb"], r"The tag 'a\\nb' cannot be used"),
+        ([str(i) for i in range(MAX_TAGS + 1)], f"{MAX_TAGS + 1} tags are given(?s:.*)at most {MAX_TAGS}"),
+    ],
+)
+def test_which_tags_cannot_be_used(given: list[str], told: str) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        tags_arguments(given)
+
+
+def test_texts_are_what_every_database_holds() -> None:
+    assert note_arguments("  a\x00b\ud800 ") == {"text": "a\ufffdb?"}
+    assert note_arguments("n" * MAX_TEXT) == {"text": "n" * MAX_TEXT}
+    for text in ("", "  ", "n" * (MAX_TEXT + 1)):
+        with pytest.raises(InvalidInputError, match=rf"The note has \d+ characters(?s:.*)1 to {MAX_TEXT} characters"):
+            note_arguments(text)
+
+
+def test_a_change_may_have_a_reason() -> None:
+    def change(reason: str = "", **more: Any) -> Any:
+        return new_change("pause", request_id="r", requested_by="u", via="cli", reason=reason, **more)
+
+    assert (change().reason, change().arguments, change(" why ").reason) == ("", {}, "why")
+    assert change(arguments={"limits": {}}).arguments == {"limits": {}}
+    with pytest.raises(InvalidInputError, match=f"The reason has {MAX_TEXT + 1} characters(?s:.*)0 to {MAX_TEXT}"):
+        change("r" * (MAX_TEXT + 1))
