@@ -91,8 +91,6 @@ def goals(spec: ExperimentSpec) -> list[Goal]:
 def _goal(linear: Linear) -> Goal:
     minimize = all(weight < 0 for weight in linear.weights.values())
     weights = {name: -weight if minimize else weight for name, weight in linear.weights.items()}
-    if list(weights.values()) == [1.0]:
-        return Goal(next(iter(weights)), minimize, weights)
     terms = [f"{'+' if w > 0 else '-'} {'' if abs(w) == 1 else f'{abs(w):g}*'}{name}" for name, w in weights.items()]
     return Goal(" ".join(terms).removeprefix("+ "), minimize, weights)
 

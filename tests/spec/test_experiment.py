@@ -330,6 +330,20 @@ def test_the_type_of_a_parameter_may_be_left_out() -> None:
     assert ExperimentSpec.load(spec(parameters=bare)) == ExperimentSpec.load(spec())
 
 
+@pytest.mark.parametrize(
+    ("values", "parameter_type"),
+    [([1, 2], "int"), ([0.5, 1.5], "float"), ([1, 0.5], "float"), (["a", "b"], "str"), ([True, False], "bool")],
+)
+def test_the_type_of_a_choice_is_that_of_its_values(values: list[Any], parameter_type: str) -> None:
+    choice = {"type": "choice", "name": "c", "values": values}
+    assert ExperimentSpec.load(spec(parameters=[LR, choice])).parameters[1].parameter_type == parameter_type
+
+
+def test_values_of_several_types_have_none() -> None:
+    with pytest.raises(InvalidInputError, match=r"parameters\[1\].parameter_type: is missing"):
+        ExperimentSpec.load(spec(parameters=[LR, {"type": "choice", "name": "c", "values": [1, "a"]}]))
+
+
 def test_metric_names() -> None:
     loaded = ExperimentSpec.load(
         spec(

@@ -127,8 +127,12 @@ def test_the_trials_of_one_arm_are_feasible_together() -> None:
     repeated = [
         CompletedTrial(i, {"acc": (1.0, None), "size": (size, None)}, "0_0") for i, size in enumerate([9.0, 11.0])
     ]
-    found = standing(spec("acc", "size <= 10"), [*repeated, CompletedTrial(2, {"acc": (0.5, None), "size": (1, None)})])
+    other = CompletedTrial(2, {"acc": (0.5, None), "size": (1, None)})
+    found = standing(spec("acc", "size <= 10"), [*repeated, other])
     assert (found.best, found.infeasible) == (2, (0, 1))
+    # Of one trial it is open: its size was not reported.
+    found = standing(spec("acc", "size <= 10"), [repeated[0], CompletedTrial(1, {"acc": (1.0, None)}, "0_0"), other])
+    assert (found.best, found.infeasible, found.feasible) == (2, (), (2,))
 
 
 def test_the_frontier_of_several_objectives() -> None:
