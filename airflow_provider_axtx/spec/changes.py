@@ -109,14 +109,9 @@ def _problems(before: ExperimentSpec, after: ExperimentSpec) -> Iterator[Problem
             yield from _problems_of_parameter(known[name], parameter)
         else:
             yield from _problems_of_new(parameter)
-    is_shaped = before.is_hierarchical or after.is_hierarchical
-    if is_shaped and (given.keys() != known.keys() or _frozen(before) != _frozen(after)):
-        text = "cannot be added or frozen beside dependent_parameters"
+    if after.is_hierarchical and given.keys() != known.keys():
+        text = "cannot be added beside dependent_parameters"
         yield Problem("parameters", sorted(given), text, "change bounds or values, or choose another name.")
-
-
-def _frozen(spec: ExperimentSpec) -> dict[str, Any]:
-    return {p.name: p.frozen_value for p in spec.parameters if not isinstance(p, DerivedParameter)}
 
 
 def _problems_of_targets(before: ExperimentSpec, after: ExperimentSpec) -> Iterator[Problem]:

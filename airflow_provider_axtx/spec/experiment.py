@@ -37,6 +37,7 @@ from airflow_provider_axtx.spec.parameters import (
     DerivedParameter,
     ParameterSpec,
     RangeParameter,
+    hierarchy_problems,
 )
 from airflow_provider_axtx.spec.problems import Problem, closest, raise_for, with_names
 from airflow_provider_axtx.spec.service_api import modernize
@@ -223,6 +224,8 @@ class ExperimentSpec(Frozen):
         if not is_experiment_name(self.name):
             yield Problem("name", self.name, "is not usable as an experiment name", EXPERIMENT_NAME_FIX)
         yield from self._parameter_problems()
+        if self.is_hierarchical:
+            yield from hierarchy_problems(self.parameters)
         for i, text in enumerate(self.parameter_constraints):
             yield from self._parameter_constraint_problems(f"parameter_constraints[{i}]", text)
         yield from self._metric_problems()
@@ -259,10 +262,6 @@ class ExperimentSpec(Frozen):
                 field = "dependent_parameters"
             elif isinstance(p, DerivedParameter):
                 used, field = set(parse_linear(p.expression_str).weights), "expression_str"
-                if self.is_hierarchical:
-                    # Ax 1.3 proposes one trial, and fails at the next (NotImplementedError of its transform Cast).
-                    fix = "compute it in the app."
-                    yield Problem(f"parameters[{i}].type", p.type, "is not possible beside dependent_parameters", fix)
             for name in sorted(used - (set(names) - {p.name})):
                 yield Problem(f"parameters[{i}].{field}", name, "names no other parameter", closest(name, names))
             for name in sorted(used & derived) if isinstance(p, DerivedParameter) else ():

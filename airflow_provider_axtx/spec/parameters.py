@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
 
@@ -277,3 +277,18 @@ class DerivedParameter(_Parameter):
 
 
 ParameterSpec = Annotated[RangeParameter | ChoiceParameter | DerivedParameter, Field(discriminator="type")]
+
+
+def hierarchy_problems(parameters: Sequence[ParameterSpec]) -> Iterator[Problem]:
+    """Yield what Ax cannot have in a space with dependent parameters.
+
+    Ax 1.3 proposes some trials, and then fails: its transform Cast knows no derived parameter (NotImplementedError),
+    and it finds no candidate that has the frozen value (SearchSpaceExhausted).
+    """
+    for i, p in enumerate(parameters):
+        if isinstance(p, DerivedParameter):
+            where, value, fix = "type", p.type, "compute it in the app."
+        else:
+            where, value, fix = "frozen_value", p.frozen_value, "write a choice with this one value."
+        if value is not None:
+            yield Problem(f"parameters[{i}].{where}", value, "is not possible beside dependent_parameters", fix)

@@ -106,9 +106,12 @@ def test_nothing_is_added_to_a_hierarchy_or_frozen_in_it() -> None:
     kind = {**SPEC["parameters"][1], "dependent_parameters": {"a": ["x"]}}
     hierarchy = ExperimentSpec.load({**SPEC, "parameters": [kind, SPEC["parameters"][0]], "baseline": None}).to_json()
     assert changed_spec(hierarchy, {"parameters": {"x": {"bounds": [0, 2]}}}).parameters[1].name == "x"
-    for changes in ({"parameters": {"depth": ADDED}}, {"parameters": {"x": {"frozen_value": 0.5}}}):
-        with pytest.raises(InvalidInputError, match="cannot be added or frozen beside dependent_parameters"):
-            changed_spec(hierarchy, changes)
+    for changes, told in (
+        ({"depth": ADDED}, "cannot be added beside dependent_parameters"),
+        ({"x": {"frozen_value": 0.5}}, "frozen_value: is not possible beside dependent_parameters"),
+    ):
+        with pytest.raises(InvalidInputError, match=told):
+            changed_spec(hierarchy, {"parameters": changes})
 
 
 def test_without_trials_every_change_is_possible_and_with_them_no_parameter_goes() -> None:

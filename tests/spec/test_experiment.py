@@ -97,6 +97,8 @@ MALFORMED: list[tuple[dict[str, Any], str, str, str]] = [
     (spec(parameters=[LR, KIND | {"dependent_parameters": {"a": ["lr"]}},
                       {"type": "derived", "name": "d", "expression_str": "2*lr", "parameter_type": "float"}]),
      "parameters[2].type", "'derived'", "in the app"),
+    (spec(parameters=[LR | {"frozen_value": 0.01}, KIND | {"dependent_parameters": {"a": ["depth"]}}, DEPTH]),
+     "parameters[0].frozen_value", "0.01", "one value"),
     (
         parameter({"type": "derived", "name": "d", "expression_str": "lr * lr", "parameter_type": "float"}),
         "parameters[1].expression_str", "'lr * lr'", "multiply by a number only",
