@@ -52,6 +52,16 @@ def test_strategies_with_axs_names_and_defaults() -> None:
         ("early_stopping", {"type": "successive_halving", "resource": 1}, "did you mean 'min_resource'"),
         ("early_stopping", {"type": "percentile", "min_progression": -1}, "early_stopping.min_progression: "),
         ("early_stopping", {"type": "percentile", "max_progression": 10}, "is not above min_progression 10"),
+        (
+            "early_stopping",
+            {"type": "percentile", "min_progression": 9, "max_progression": 8},
+            "is not above min_progression 9",
+        ),
+        (
+            "early_stopping",
+            {"type": "successive_halving", "promotion": {"argument": "e"}},
+            "early_stopping.max_resource: is missing",
+        ),
         ("early_stopping", {"type": "percentile", "patience": 11}, "early_stopping.patience: is not in 0"),
         ("early_stopping", {"type": "percentile", "metric_signatures": ["los"]}, "did you mean 'loss'"),
         ("early_stopping", {"type": "percentile", "metric_signatures": ["loss", "b"]}, "is not one metric"),
@@ -71,6 +81,29 @@ def test_each_mistake_is_named(field: str, value: Any, told: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         ExperimentSpec(**BASE, **{field: value})
     assert told in str(refused.value)
+
+
+def test_the_defaults_are_a_contract() -> None:
+    spec = ExperimentSpec(**BASE, early_stopping={"type": "percentile"}, global_stopping={"min_trials": 1})
+    assert spec.early_stopping == PercentileStopping(
+        percentile_threshold=50.0,
+        min_progression=10.0,
+        max_progression=None,
+        min_curves=5,
+        n_best_trials_to_complete=None,
+        patience=0.0,
+        check_safe=False,
+        normalize_progressions=False,
+        metric_signatures=None,
+    )
+    assert spec.global_stopping is not None
+    assert spec.global_stopping.model_dump() == {
+        "type": "improvement",
+        "min_trials": 1,
+        "window_size": 5,
+        "improvement_bar": 0.1,
+        "inactive_when_pending_trials": False,
+    }
 
 
 @pytest.mark.parametrize(
