@@ -199,10 +199,14 @@ class ExperimentSpec(Frozen):
     def read_fixed_parameters(self, given: Mapping[str, object]) -> Parameters:
         """Return the values that some of the parameters are to have in new trials, in the types of the search space.
 
-        :raises InvalidInputError: unknown, of another type, or out of bounds.
+        :raises InvalidInputError: they do not fit the search space, or it has dependent parameters.
         """
-        known = [parameter for parameter in self.parameters if parameter.name in given]
-        values, problems = read_parameterization(known or self.parameters, (), given, "fixed_parameters")
+        known = [parameter for parameter in self.parameters if parameter.name in given] or self.parameters
+        values, problems = read_parameterization(known, self.parameter_constraints, given, "fixed_parameters")
+        if self.is_hierarchical:
+            # Ax 1.3 proposes at most two such trials, and then says that the search space is exhausted.
+            fix = "attach trials that have these values with AxAttachTrialsOperator."
+            problems = [Problem("fixed_parameters", given, "is not possible beside dependent_parameters", fix)]
         raise_for("What new trials are to have", problems)
         return values
 

@@ -144,6 +144,15 @@ def test_of_values_that_are_fixed_a_derived_one_needs_those_that_it_follows_from
             spec.read_fixed_parameters(given)
 
 
+def test_values_that_are_fixed_leave_something_to_choose() -> None:
+    spec = derived("a", "int", parameter_constraints=["a + b <= 9"])
+    assert spec.read_fixed_parameters({"a": 9}) == {"a": 9}
+    with pytest.raises(InvalidInputError, match=r"fixed_parameters: violates the parameter constraint 'a \+ b <= 9'"):
+        spec.read_fixed_parameters({"a": 9, "b": 1})
+    with pytest.raises(InvalidInputError, match=r"fixed_parameters: is not possible(?s:.*)AxAttachTrialsOperator"):
+        HIERARCHICAL.read_fixed_parameters({"model": "linear"})
+
+
 @pytest.mark.parametrize(
     ("constraint", "kept", "broken"),
     [("a + 2*b <= 8", (4, 2), (5, 2)), ("a + 2*b >= 8", (4, 2), (4, 1)), ("8 <= 2*b + a", (8, 0), (7, 0))],
