@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from airflow_provider_axtx.core.analysis import AnalysisCard
+from airflow_provider_axtx.core.analysis import EXPLANATION, AnalysisCard
 from airflow_provider_axtx.core.errors import ExperimentNotFoundError
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import experiment
@@ -30,6 +30,25 @@ def test_the_newest_cards_are_kept(store: ExperimentStore) -> None:
     assert found[0].level == 2
     store.record_analyses(name, [])
     assert (store.analyses(name), len(store.analyses(other))) == ([], 1)
+
+
+def test_an_explanation_stands_beside_the_cards_of_ax(store: ExperimentStore) -> None:
+    name, other = experiment(store), experiment(store, name="other")
+    assert (store.explanation(name), store.explained(name)) == ([], 0)
+    charts = [
+        AnalysisCard("summary", "Summary", "", (), EXPLANATION, "", {"completed": 5}),
+        AnalysisCard("importance", "Importance", "", (), EXPLANATION, "", {"completed": 99}),
+    ]
+    store.record_analyses(name, CARDS)
+    store.record_explanation(name, charts, [], "computed")
+    store.record_explanation(other, [replace(charts[0], data={"completed": 7})], [], "computed")
+    assert [card.name for card in store.explanation(name)] == ["summary", "importance"]
+    assert [card.name for card in store.analyses(name)] == ["Summary", "Slice"]
+    assert (store.explained(name), store.explained(other)) == (5, 7)
+    store.record_explanation(name, [replace(charts[0], data={"completed": 6})], [], "computed")
+    store.record_analyses(name, CARDS[:1])
+    assert [card.data for card in store.explanation(name)] == [{"completed": 6}]
+    assert (store.explained(name), len(store.analyses(name)), len(store.explanation(other))) == (6, 1, 1)
 
 
 def test_an_unknown_experiment(store: ExperimentStore) -> None:

@@ -247,6 +247,43 @@ def test_first_attempts_begin_together_or_not_at_all(store: ExperimentStore) -> 
     assert [trial.status for trial in store.trials(name)] == ["RUNNING", "CANDIDATE", "RUNNING"]
 
 
+def test_of_first_attempts_every_trial_must_be_a_candidate(store: ExperimentStore) -> None:
+    name = experiment(store, 2)
+    store.complete(name, 1, status="ABANDONED", reason="stopped")
+    with pytest.raises(StoreConflictError, match=r"Of the trials \[0, 1\] of 'digits', only 1 still wait"):
+        store.begin_first_attempts(
+            name, [FirstAttempt(0, "/r/0"), FirstAttempt(1, "/r/1")], scheduler="s", identity=IDENTITY
+        )
+    assert [trial.status for trial in store.trials(name)] == ["CANDIDATE", "ABANDONED"]
+    assert store.attempts(name) == []
+
+
+def test_the_first_time_at_which_an_app_was_seen_to_run_stays(store: ExperimentStore) -> None:
+    name = experiment(store, 3)
+    attempts = [store.record_handle(begin(store, name, index), f"local://s/{index}") for index in range(3)]
+    (noted,) = store.note_started([(attempts[1], 5.0)])
+    assert (noted.trial_index, noted.started_at) == (1, 5.0)
+    later = store.note_started([(attempts[1], 9.0), (attempts[0], 7.0)])
+    assert [(one.trial_index, one.started_at) for one in later] == [(1, 5.0), (0, 7.0)]
+    assert [one.started_at for one in store.attempts(name)] == [7.0, 5.0, None]
+
+
+def test_the_end_of_an_attempt_ends_its_trial_unless_another_attempt_has_followed(store: ExperimentStore) -> None:
+    name = experiment(store, 2)
+    first = store.record_handle(begin(store, name, 0), "local://s/0")
+    again = begin(store, name, 1)
+    store.finish_attempt(again, "FAILED", "exit 1")
+    second = store.record_handle(begin(store, name, 1), "local://s/1")
+    # Late news of the first attempt, whose place the second has taken.
+    assert store.end_attempt(again, AppObservation("FAILED", "exit 1"))[1].status == "RUNNING"
+    # The second attempt of another trial has not followed the first one of this.
+    attempt, trial = store.end_attempt(first, AppObservation("FAILED", "exit 2"))
+    assert (attempt.app_state, attempt.message) == ("FAILED", "exit 2")
+    assert (trial.index, trial.status, trial.reason) == (0, "FAILED", "exit 2")
+    end = TrialEnd("COMPLETED", (Observation(1, "loss", 0.5),))
+    assert store.end_attempt(second, AppObservation("SUCCEEDED", ""), end)[1].status == "COMPLETED"
+
+
 def test_a_loop_reads_only_what_it_does_not_know(store: ExperimentStore) -> None:
     name, task = experiment(store, 4), "dag/run/generate/-1"
     for index, state in ((0, "SUCCEEDED"), (1, "FAILED")):

@@ -60,7 +60,7 @@ def test_an_experiment_runs_until_somebody_wants_something_else(store: Experimen
 
 
 def test_the_same_request_is_recorded_once_and_its_id_serves_nothing_else(store: ExperimentStore) -> None:
-    name = experiment(store)
+    name = experiment(store, 2)
     first = store.steer(name, asked(Action.PAUSE, "one"))
     assert store.steer(name, asked(Action.PAUSE, "one", requested_by="norman")) == first
     with pytest.raises(InvalidInputError, match="was used for another change"):
@@ -68,6 +68,10 @@ def test_the_same_request_is_recorded_once_and_its_id_serves_nothing_else(store:
     with pytest.raises(InvalidInputError, match="request id"):
         store.steer(name, replace(asked(Action.STOP), request_id="x" * 101))
     assert store.changes(name) == [first]
+    of_one = store.steer(name, asked(Action.STOP_TRIAL, "two", trial_index=0))
+    assert store.steer(name, asked(Action.STOP_TRIAL, "two", trial_index=0)) == of_one
+    with pytest.raises(InvalidInputError, match="was used for another change"):
+        store.steer(name, asked(Action.STOP_TRIAL, "two", trial_index=1))
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
