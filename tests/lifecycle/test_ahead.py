@@ -39,19 +39,36 @@ def test_a_freed_slot_takes_the_trial_that_was_proposed_ahead_without_ax(
     assert asked == [1]
 
 
-@pytest.mark.parametrize(("parallelism", "ahead"), [(1, 0), (7, 0), (8, 1), (17, 2)])
-def test_an_eighth_of_the_parallelism_is_proposed_ahead_by_default(rig: Rig, parallelism: int, ahead: int) -> None:
-    settled(rig.loop(parallelism=parallelism, propose_ahead=None))
-    assert list(rig.statuses().values()) == ["RUNNING"] * parallelism + ["CANDIDATE"] * ahead
+def after_results(rig: Rig, parallelism: int, results: int) -> list[str]:
+    """Return the statuses of the trials that follow the first ``parallelism`` ones, so many of which have completed."""
+    loop = rig.loop(parallelism=parallelism, propose_ahead=None, max_trials=1000)
+    settled(loop)
+    assert list(rig.statuses().values()) == ["RUNNING"] * parallelism
+    for index in range(results):
+        rig.end(index)
+    settled(loop)
+    return list(rig.statuses().values())[parallelism:]
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "results", "ahead"),
+    [(7, 6, 0), (8, 1, 0), (8, 2, 1), (8, 6, 1), (17, 3, 1), (17, 4, 2), (17, 8, 2)],
+)
+def test_by_default_one_is_proposed_ahead_for_so_many_results_and_for_eight_slots(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, parallelism: int, results: int, ahead: int
+) -> None:
+    assert loop_filling.RESULTS_FOR_EACH == 32
+    monkeypatch.setattr(loop_filling, "RESULTS_FOR_EACH", 2)
+    assert after_results(rig, parallelism, results) == ["RUNNING"] * results + ["CANDIDATE"] * ahead
 
 
 @pytest.mark.parametrize(("seconds", "ahead"), [(None, 1), (0.001, 1), (1e6, 0)])
 def test_nothing_is_proposed_ahead_by_default_where_apps_take_much_longer_than_a_proposal(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, seconds: float | None, ahead: int
 ) -> None:
+    monkeypatch.setattr(loop_filling, "RESULTS_FOR_EACH", 1)
     monkeypatch.setattr(TaskTrials, "last_seconds", seconds)
-    settled(rig.loop(parallelism=8, propose_ahead=None))
-    assert list(rig.statuses().values()) == ["RUNNING"] * 8 + ["CANDIDATE"] * ahead
+    assert after_results(rig, 8, 1) == ["RUNNING"] + ["CANDIDATE"] * ahead
 
 
 def test_what_was_proposed_ahead_ends_with_the_loop_and_counts_as_a_trial(rig: Rig) -> None:
