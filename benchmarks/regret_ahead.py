@@ -1,8 +1,8 @@
 """What proposing ahead does to the best value that is found, at equal numbers of trials and eight trials at a time.
 
-Eight is the smallest parallelism at which the operator proposes a trial ahead by default, from 32 results on. Sides: the
-operator without proposals ahead and as it is by default, Ax's Orchestrator at the same parallelism, and random search as
-the floor. Each run has a process of its own.
+Eight is the smallest parallelism at which the operator proposes a trial ahead by default, from 32 results on. The sides
+are the operator without proposals ahead and as it is by default, Ax's Orchestrator at the same parallelism, and random
+search as the floor. Each run has a process of its own.
 """
 
 from __future__ import annotations
