@@ -230,8 +230,8 @@ class FillingLoop(SteeredLoop):
         if self._spec.ignores_results:
             # To ask Ax for many takes little longer than to ask for one.
             return 2 * self.limits.parallelism
-        # A trial that is proposed ahead knows one result less, which makes the best value a little worse: with twenty
-        # results it did, in most of 20 experiments (docs/performance.md). With few results Ax is quick as well.
+        # A trial that is proposed ahead knows one result less. While few are known, this makes the best value worse by
+        # more than chance (docs/performance.md), and Ax proposes quickly.
         _, seconds = self._pace
         if own.last_seconds is not None and seconds < WAITING_SHARE * own.last_seconds:
             return 0

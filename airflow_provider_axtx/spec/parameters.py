@@ -289,6 +289,6 @@ def hierarchy_problems(parameters: Sequence[ParameterSpec]) -> Iterator[Problem]
         if isinstance(p, DerivedParameter):
             where, value, fix = "type", p.type, "compute it in the app."
         else:
-            where, value, fix = "frozen_value", p.frozen_value, "write a choice with this one value."
+            where, value, fix = "frozen_value", p.frozen_value, "leave it out; a constant is a choice with one value."
         if value is not None:
             yield Problem(f"parameters[{i}].{where}", value, "is not possible beside dependent_parameters", fix)
