@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
+from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, Parameters, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.optimizer.combined import ax_definition
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.generation import check_factory
+from airflow_provider_axtx.spec.parameterization import read_parameterization
 from airflow_provider_axtx.spec.stopping import SuccessiveHalving
 
 with quiet_import():
@@ -141,11 +142,17 @@ def _client(spec: ExperimentSpec, experiment: Experiment) -> Client:
     client.configure_optimization(
         objective=definition.objective,
         outcome_constraints=list(definition.outcome_constraints) or None,
-        pruning_target_parameterization=spec.pruning_target,
+        pruning_target_parameterization=_pruning_target(spec),
     )
     parts = [name for metric in definition.combined for name in metric.weights if name not in experiment.metrics]
     client.configure_tracking_metrics([*dict.fromkeys(parts), *spec.tracking_metrics])
     return client
+
+
+def _pruning_target(spec: ExperimentSpec) -> Parameters | None:
+    """Return the pruning target in the types of the search space: to Ax, the whole number 0 is no value of a float."""
+    given = spec.pruning_target_parameterization
+    return None if given is None else read_parameterization(spec.parameters, (), given, "")[0]
 
 
 def new_strategy(spec: ExperimentSpec) -> GenerationStrategy:

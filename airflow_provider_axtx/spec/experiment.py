@@ -180,12 +180,6 @@ class ExperimentSpec(Frozen):
         given = {p.name: p.backfill_value for p in self.parameters if not isinstance(p, DerivedParameter)}
         return {name: value for name, value in given.items() if value is not None}
 
-    @property
-    def pruning_target(self) -> Parameters | None:
-        """The pruning target in the types of the search space: to Ax, the whole number 0 is no value of a float."""
-        given = self.pruning_target_parameterization
-        return None if given is None else read_parameterization(self.parameters, (), given, "")[0]
-
     def read_parameters(self, given: Mapping[str, object], path: str = "parameters") -> Parameters:
         """Return a parameterization in the types of the search space, derived values computed.
 

@@ -26,9 +26,8 @@ SEEDS = {"random_seed": 1, "initialization_random_seed": 1}
 
 def spec_of(parameters: list[dict[str, Any]], *constraints: str, **changes: Any) -> ExperimentSpec:
     generation = SEEDS | changes.pop("generation", {})
-    return ExperimentSpec(
-        name="e", parameters=parameters, parameter_constraints=constraints, objective="-loss", generation=generation
-    )
+    fields = {"objective": "-loss", "generation": generation, **changes}
+    return ExperimentSpec(name="e", parameters=parameters, parameter_constraints=constraints, **fields)
 
 
 LAYERS = {"type": "range", "name": "layers", "bounds": [1, 8], "parameter_type": "int"}
@@ -175,6 +174,17 @@ def test_fixed_parameters_hold_from_the_center_to_the_model() -> None:
             observations=(*facts.observations, Observation(i, "loss", float(trial.parameters["y"]))),
         )
     assert len({trial.parameters["y"] for trial in facts.trials}) == 5
+
+
+def test_the_pruning_target_has_the_types_of_the_parameters() -> None:
+    twice = {"type": "derived", "name": "twice", "expression_str": "2*x", "parameter_type": "float"}
+    spec = spec_of([X, LAYERS, twice], pruning_target_parameterization={"x": 0, "layers": "2.0"})
+    _, experiment = rebuild.configured_client(spec, "e")
+    assert experiment.optimization_config is not None
+    target = experiment.optimization_config.pruning_target_parameterization
+    assert target is not None
+    assert target.parameters == {"x": 0.0, "layers": 2, "twice": 0.0}
+    assert [type(target.parameters[name]) for name in ("x", "layers", "twice")] == [float, int, float]
 
 
 @pytest.mark.parametrize(
