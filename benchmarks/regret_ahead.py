@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from scipy.stats import mannwhitneyu
 
@@ -36,11 +37,17 @@ SEEDS = 10
 SIGNIFICANT = 0.05
 
 
+def generation_of(seed: int) -> dict[str, Any]:
+    """Return how trials are generated: no ``random_seed``, which the Orchestrator does not heed.
+
+    With it, Ax draws the same numbers for each proposal of the operator.
+    """
+    return {"initialization_random_seed": seed}
+
+
 def through_the_operator(name: str, seed: int, ahead: int | None, *, random: bool = False) -> list[float]:
     """Return the values of the operator's trials in order."""
-    generation = (
-        {"method": "random_search", "initialization_random_seed": seed, "random_seed": seed} if random else None
-    )
+    generation = generation_of(seed) | ({"method": "random_search"} if random else {})
     store = regret.optimize(
         *(name, seed, CHECKPOINTS[name][-1]),
         parallelism=PARALLELISM,
@@ -61,7 +68,7 @@ def through_the_orchestrator(name: str, seed: int) -> list[float]:
     from airflow_provider_axtx.optimizer.rebuild import configured_client, new_strategy
     from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-    spec = ExperimentSpec.load(regret.experiment(name, seed))
+    spec = ExperimentSpec.load({**regret.experiment(name, seed), "generation": generation_of(seed)})
     _, experiment = configured_client(spec, spec.name)
     with tempfile.TemporaryDirectory(prefix="axtx-bench-") as folder:
         experiment.update_metric(TorchXMetric(name="value"))
