@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
-import torch
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 from ax.core.parameter import ChoiceParameter, ParameterType, RangeParameter
@@ -21,7 +20,8 @@ from airflow_provider_axtx.optimizer.changes import check_change
 from airflow_provider_axtx.spec.changes import changed_spec
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ax and BoTorch warn of every numerical retry
+# Ax and BoTorch warn of every numerical retry.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 SPEC: dict[str, Any] = {
     "name": "changing",
@@ -34,14 +34,6 @@ SPEC: dict[str, Any] = {
     "outcome_constraints": ["cost <= 3"],
     "generation": {"initialization_random_seed": 7, "random_seed": 11, "initialization_budget": 3},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def evaluate(given: Mapping[str, Any]) -> dict[str, float]:

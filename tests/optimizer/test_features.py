@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.records import Observation
@@ -21,7 +20,8 @@ from airflow_provider_axtx.lifecycle.generate import create_experiment, generate
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.store.experiments import ExperimentStore
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ax and BoTorch warn of every numerical retry
+# Ax and BoTorch warn of every numerical retry.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -97,14 +97,6 @@ OBJECTIVES = {"two objectives", "objective with a threshold", "sum of metrics"}
 PAIRS = [pair for pair in itertools.combinations(FEATURES, 2) if not OBJECTIVES.issuperset(pair)]
 #: The quick tests play every so manieth pair.
 SAMPLE = 31
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def smallest(definition: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,32 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from tests.optimizer.parity_harness import SeparateProcesses, Step, Uninterrupted, difference, write_facts
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ax and BoTorch warn of every numerical retry
+# Ax and BoTorch warn of every numerical retry.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 SEED = 11
 GENERATION = {"initialization_random_seed": 7, "random_seed": SEED}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy machine cost more than they bring; both sides get one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

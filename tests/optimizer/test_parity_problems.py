@@ -6,13 +6,12 @@ the store gives back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, DerivedParameterConfig, RangeParameterConfig
 
@@ -26,18 +25,11 @@ from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.optimizer.parity_harness import difference
 from tests.optimizer.strategies import halving, sobol_then_model
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ax and BoTorch warn of every numerical retry
+# Ax and BoTorch warn of every numerical retry.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 SEED = 11
 GENERATION = {"initialization_random_seed": 7, "random_seed": SEED}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
