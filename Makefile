@@ -39,7 +39,7 @@ help:
 	@echo "make docs-test    run every code block of the documentation"
 	@echo "make bench        measure side by side with Ax, TorchX and submitit; bench-quick: in three minutes"
 	@echo "make bench-guard  counts and ratios that do not depend on the machine, against the committed baseline"
-	@echo "make lint         ruff and mypy"
+	@echo "make lint         ruff, mypy, and whether every test can be imported"
 	@echo "make release-check  build sdist and wheel, try both in empty environments, check licenses, API and changelog"
 	@echo "make clean        remove the environment, the demo's Airflow and caches"
 
@@ -190,6 +190,8 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@# mypy does not read the tests, and ruff does not see that a module has lost what another imports from it.
+	@said=$$($(PYTEST) --collect-only -qq 2>&1) || { echo "$$said"; exit 1; }
 
 # RELEASE=1: the changelog must have the date of the release.
 release-check: $(STAMP)

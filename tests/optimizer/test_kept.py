@@ -16,9 +16,10 @@ from airflow_provider_axtx.core.records import EarlierDefinition, ExperimentSnap
 from airflow_provider_axtx.optimizer import engine, kept
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from tests.optimizer.parity_harness import SeparateProcesses, Uninterrupted, difference, read_facts, write_facts
-from tests.optimizer.test_parity import SEED, Problem, batches, one_thread  # noqa: F401 - a fixture
+from tests.optimizer.test_parity import SEED, Problem, batches
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ax and BoTorch warn of every numerical retry
+# Ax and BoTorch warn of every numerical retry.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("one_thread")]
 
 
 class OneProcess(SeparateProcesses):
