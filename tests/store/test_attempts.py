@@ -307,3 +307,17 @@ def test_a_loop_reads_only_what_it_does_not_know(store: ExperimentStore) -> None
     # What was asked for, what is open, and what has an app that has not ended.
     assert (later.granted, later.ended, sorted(later.trials)) == ((), (), [0, 2, 3])
     assert later.attempts[2] == [running]
+
+
+def test_the_times_of_an_app_are_recorded_also_after_its_end(store: ExperimentStore) -> None:
+    """One process sees that the app has ended, and another one later when it ran."""
+    run = begin(store, experiment(store))
+    store.finish_attempt(run, "FAILED", "exit code 1")
+    known = store.finish_observed(run, AppObservation("SUCCEEDED", started_at=5.0, ended_at=6.0))
+    assert (known.started_at, known.ended_at, known.app_state) == (5.0, 6.0, "FAILED")
+    assert store.finish_observed(run, AppObservation("SUCCEEDED")) == known
+
+
+def test_an_app_asks_for_no_resources_unless_they_are_named(store: ExperimentStore) -> None:
+    run = begin(store, experiment(store))
+    assert (run.cpus, run.gpus) == (0, 0)

@@ -328,12 +328,17 @@ def test_a_trial_reads_the_same_without_the_others(store: ExperimentStore, conte
 
 
 def test_a_dag_run_is_the_next_of_its_id_each_time_it_is_made_again(store: ExperimentStore, content: Content) -> None:
-    def generation(run_id: str, started_at: float) -> int:
-        return store.dag_run_generation("site", "dag", run_id, started_at=started_at, clear_number=0)
+    def generation(run_id: str, started_at: float, clear_number: int = 0) -> int:
+        return store.dag_run_generation("site", "dag", run_id, started_at=started_at, clear_number=clear_number)
 
     assert [generation(run_id, 10.0) for run_id in ("a", "b", "c")] == [0, 0, 0]
     before = content.rows()
     assert [generation("b", at) for at in (20.0, 20.0, 30.0, 40.0)] == [1, 1, 2, 3]
+    # Airflow sets the start of a run that had ended anew when a user clears it, and counts the Clear.
+    assert generation("b", 50.0, 2) == 3
+    assert generation("b", 50.0, 3) == 3
+    # The count of Clears begins again with another run.
+    assert generation("b", 60.0, 1) == 4
     after = content.rows()
     assert len([label for label in before if before[label] != after[label]]) == 1
     assert [generation(run_id, 10.0) for run_id in ("a", "c")] == [0, 0]
