@@ -104,8 +104,8 @@ class Life:
         """Create the experiment with trials 0 to 2, all submitted, with progressive results and open changes."""
         name = self.name
         self.call("create", {"experiment"}, name, SPEC, created_by=FIRST_TRY)
-        self.call("share", {"experiment"}, name, ("dag_*",))
-        self.call("record_app", {"experiment"}, name, {"component": "dist.ddp"})
+        self.call("share", {"experiment"}, name, (f"dag_{name}_*",))
+        self.call("record_app", {"experiment"}, name, {"component": f"{name}.py:app"})
         self.call("plan", {"experiment"}, name, 3)
         self.call("plan", {"experiment"}, name, 2)  # fewer than before
         for task, loop in ((TASK, "loop"), (OTHER_TASK, "other loop")):
@@ -177,6 +177,7 @@ class Life:
         self.call("finish", {"experiment"}, name, "stop: enough")
         definition = {**SPEC, "parameters": [{"name": "x", "bounds": [0.0, 2.0]}]}
         asked = self.ask(Action.CHANGE_DEFINITION, "wider", arguments={"changes": {}})
+        self.ask(Action.NOTE, "note", arguments={"text": "the bound was too low"})
         given = {"differences": ["x is wider"], "expected_version": self.version()}
         self.call("change_definition", {"experiment", "change 8"}, name, asked, definition, **given)
         keys = [one.submission_key for one in self.store.attempts(name)]

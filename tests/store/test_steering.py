@@ -17,7 +17,7 @@ from airflow_provider_axtx.core.errors import (
 from airflow_provider_axtx.core.records import Observation
 from airflow_provider_axtx.core.steering import Action, Asked, Change, NewChange
 from airflow_provider_axtx.store.experiments import ExperimentStore
-from tests.store.material import at_once, begin, experiment, killed_at, proposal
+from tests.store.material import SPEC, add, at_once, begin, experiment, killed_at, proposal
 
 TASK = "dag/run/optimize/-1"
 
@@ -231,3 +231,45 @@ def test_what_a_waiting_task_looks_for_is_one_statement(store: ExperimentStore) 
         Asked("first", "stop_trial", 0, 3),
         Asked("second", "run", None, 0),
     ]
+
+
+def wider(bound: float) -> dict[str, Any]:
+    return {**SPEC, "parameters": [{"name": "x", "bounds": [0.0, bound]}]}
+
+
+def test_a_changed_definition_holds_for_the_trials_that_follow(store: ExperimentStore) -> None:
+    name = "digits"
+    store.create(name, SPEC)
+    # Asked for before the other one, and carried out after it.
+    open_one = store.steer(name, asked(Action.CHANGE_DEFINITION, "a", arguments={"changes": {"x": 3.0}}))
+    change = asked(Action.CHANGE_DEFINITION, "b", arguments={"changes": {"x": 2.0}})
+    version = store.snapshot(name).version
+    first = store.change_definition(name, change, wider(2.0), differences=["x is wider"], expected_version=version)
+    assert (first.trial_index, first.outcome, store.snapshot(name).version) == (0, "from trial 0 on", version + 1)
+    add(store, name, 3)
+    version = store.snapshot(name).version
+    second = store.change_definition(name, open_one, wider(3.0), differences=["wider"], expected_version=version)
+    assert (second.trial_index, second.outcome, store.snapshot(name).version) == (3, "from trial 3 on", version + 1)
+    assert second.arguments["differences"] == ["wider"]
+    facts = store.snapshot(name)
+    assert facts.spec == wider(3.0)
+    assert [(one.spec, one.trials) for one in facts.history] == [(SPEC, 0), (wider(2.0), 3)]
+    # The same call again, after a lost connection, changes nothing.
+    again = store.change_definition(name, open_one, wider(3.0), differences=["wider"], expected_version=version)
+    assert (again, store.snapshot(name)) == (second, facts)
+
+
+def test_a_definition_is_not_changed_from_facts_that_are_old_or_for_a_change_that_is_withdrawn(
+    store: ExperimentStore,
+) -> None:
+    name = experiment(store)
+    old = store.snapshot(name).version
+    change = store.steer(name, asked(Action.CHANGE_DEFINITION, "wider", arguments={"changes": {"x": 2.0}}))
+    add(store, name)
+    with pytest.raises(StoreConflictError, match="has changed meanwhile"):
+        store.change_definition(name, change, wider(2.0), differences=[], expected_version=old)
+    store.steer(name, asked(Action.WITHDRAW, "back", arguments={"position": change.position}))
+    before = store.snapshot(name)
+    with pytest.raises(StoreConflictError, match="was settled by another process"):
+        store.change_definition(name, change, wider(2.0), differences=[], expected_version=before.version)
+    assert store.snapshot(name) == before
