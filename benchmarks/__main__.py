@@ -32,10 +32,11 @@ BENCHMARKS = (
     "busy",
     "long",
     "regret_ahead",
+    "lag",
     "dag",
 )
 #: These take more than three minutes even with ``--quick``.
-NOT_QUICK = ("loop", "busy", "long", "regret_ahead", "dag")
+NOT_QUICK = ("loop", "busy", "long", "regret_ahead", "lag", "dag")
 DOCS = ROOT / "docs" / "performance.md"
 _BEGIN, _END = "<!-- results -->\n", "<!-- end of results -->\n"
 
