@@ -301,6 +301,9 @@ def test_a_loop_reads_only_what_it_does_not_know(store: ExperimentStore) -> None
         (1, 1.0, 3.0),
     ]
     assert facts.counts == {"CANDIDATE": 2, "COMPLETED": 1, "FAILED": 1}
+    # A trial that was asked for is not among those of which only the end is told.
+    asked = store.loop_facts(name, task, asked=[0])
+    assert ([one.index for one in asked.ended], sorted(asked.trials)) == ([1], [0, 2, 3])
     running = store.record_handle(begin(store, name, 2), "local://s/2")
     store.complete(name, 2, status="ABANDONED", reason="stopped")
     later = store.loop_facts(name, task, known_slots=4, asked=[0])

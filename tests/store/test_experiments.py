@@ -8,8 +8,14 @@ from itertools import pairwise
 
 import pytest
 
-from airflow_provider_axtx.core.errors import ExperimentExistsError, ExperimentNotFoundError, InvalidInputError
+from airflow_provider_axtx.core.errors import (
+    ExperimentExistsError,
+    ExperimentNotFoundError,
+    InvalidInputError,
+    StoreUnavailableError,
+)
 from airflow_provider_axtx.core.records import Observation
+from airflow_provider_axtx.store import _experiment_rows
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import SPEC, add, at_once, experiment
 
@@ -161,6 +167,21 @@ def test_lease_of_a_dead_owner_expires_and_its_retry_does_not_wait(store: Experi
         assert lease.taken
     store.lease(name, "dead", 0.5).__enter__()
     with store.lease(name, "other", 30) as lease:
+        assert lease.taken
+
+
+def test_a_lease_that_cannot_be_given_back_fails_nothing(
+    store: ExperimentStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreUnavailableError("The database is away.", fix="start it.")
+
+    name = experiment(store)
+    with store.lease(name, "first", 0.5):
+        # What was done under it is recorded; only then the database goes away.
+        monkeypatch.setattr(_experiment_rows, "release_lease", away)
+    assert "was not released and will expire: The database is away." in caplog.text
+    with store.lease(name, "second", 30) as lease:
         assert lease.taken
 
 
