@@ -43,7 +43,6 @@ class Simulation:
         self.name, self.durations = name, random.Random(seed)
         spec = ExperimentSpec.load({**regret.experiment(name, seed), "generation": generation_of(seed)})
         self.facts = ExperimentSnapshot(spec.name, "uid", spec.to_json(), None, 0)
-        self.values: list[float] = []
         self.running: list[tuple[float, int]] = []
 
     def propose(self, number: int) -> list[int]:

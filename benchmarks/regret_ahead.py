@@ -33,9 +33,8 @@ CHECKPOINTS = {"branin": (25, 56), "hartmann6": (30, 56)}
 #: that is worth a model does. Shorter ones end while their side waits for Ax, and the slower side knows more results.
 SLOW = 4.0
 SEEDS = 10
-#: Probability that, of sides which find equally good values, one of the rows has regrets so much larger than the
-#: Orchestrator's, by one-sided Mann-Whitney tests. The limit of each row is this over the number of rows (Bonferroni):
-#: without that, a fifth of all runs would miss a promise by chance alone.
+#: Probability, by a one-sided Mann-Whitney test, of regrets that differ so much from the Orchestrator's if both sides
+#: find equally good values. The operator is worse where it is lower.
 SIGNIFICANT = 0.05
 
 
@@ -135,11 +134,9 @@ def run(quick: bool) -> Report:
             shown = [f"{statistics.median(r):.4f} ({min(r):.4f} to {max(r):.4f})" for r in regrets.values()]
             p = float(mannwhitneyu(regrets[DEFAULT], regrets[ORCHESTRATOR], alternative="greater").pvalue)
             table.rows.append([name, str(trials), *shown, f"{p:.2f}"])
-            limit = SIGNIFICANT / sum(map(len, CHECKPOINTS.values()))
-            report.checks.append(Check(f"p of the default, {name}, {trials} trials", p, limit, at_least=True))
-            # Within the spread of the Orchestrator's own runs. The median of an equally good side is above their third
-            # quartile in one of eleven rows, and above all of them in one of 130.
-            most = max(regrets[ORCHESTRATOR]) if len(regrets[ORCHESTRATOR]) > 1 else math.inf
+            report.checks.append(Check(f"p of the default, {name}, {trials} trials", p, SIGNIFICANT, at_least=True))
+            # Within the spread of the Orchestrator's own runs: medians of ten seeds vary more than the sides differ.
+            most = statistics.quantiles(regrets[ORCHESTRATOR], n=4)[2] if len(regrets[ORCHESTRATOR]) > 1 else math.inf
             report.checks.append(
                 Check(f"median regret by default, {name}, {trials} trials", samples[DEFAULT].median, most)
             )

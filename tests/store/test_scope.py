@@ -110,11 +110,11 @@ class Life:
         self.call("plan", {"experiment"}, name, 2)  # fewer than before
         for task, loop in ((TASK, "loop"), (OTHER_TASK, "other loop")):
             self.call("start_loop", {loop}, name, task, 3, {"name": name})
-        context = self.store.lease(name, "somebody", 60.0)
+        lease_of_task = self.store.lease(name, TASK, 60.0)
         self.call("add_trials", {f"trial {index}" for index in range(3)} | {"experiment"}, name, proposal(3),
                   task_key=TASK, first_slot=0, expected_version=0)  # fmt: skip
         before = self.content.rows()
-        with context:
+        with lease_of_task:
             held = self.content.rows()
             assert {label for label in held if held[label] != before[label]} == {(name, "experiment")}
         assert self.content.rows() == before
