@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from airflow_provider_axtx.core.records import LoopRecord
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.store.material import experiment
@@ -25,11 +27,13 @@ def test_the_first_start_stays_and_the_first_reason_too(store: ExperimentStore) 
     assert store.summary("later").stop_reason == "the time was up"
 
 
-def test_a_clear_takes_the_reason_back_but_not_the_start(store: ExperimentStore) -> None:
+# Airflow sets `max_tries` to the tries so far and `retries`, which the DAG file may have lowered before the Clear.
+@pytest.mark.parametrize("cleared", [3, 1])
+def test_a_clear_takes_the_reason_back_but_not_the_start(store: ExperimentStore, cleared: int) -> None:
     name = experiment(store)
     first = store.start_loop(name, TASK, max_tries=2)
     store.stop_loop(name, TASK, "enough")
-    assert store.start_loop(name, TASK, max_tries=3) == LoopRecord(first.started_at, None, name, 3)
+    assert store.start_loop(name, TASK, max_tries=cleared) == LoopRecord(first.started_at, None, name, cleared)
     assert store.summary(name).stop_reason is None
     assert store.stop_loop(name, TASK, "now really") == "now really"
 
