@@ -50,6 +50,16 @@ def test_another_task_has_a_loop_of_its_own(store: ExperimentStore) -> None:
     assert mine.stop_reason == "enough"
 
 
+def test_the_loop_of_a_task_is_the_one_that_it_started_last(store: ExperimentStore) -> None:
+    assert store.loop_of_task(TASK) is None
+    for name in ("b", "c", "a"):
+        started = store.start_loop(name, TASK, max_tries=0, definition={"name": name})
+        store.start_loop(name, f"{TASK}x", max_tries=0)
+        assert store.loop_of_task(TASK) == started
+    store.start_loop("b", TASK, max_tries=0)  # a retry, which is no first start
+    assert store.loop_of_task(TASK) == started
+
+
 def test_a_task_that_runs_twice_has_one_loop(store: ExperimentStore) -> None:
     name = experiment(store)
     with ThreadPoolExecutor(8) as pool:
