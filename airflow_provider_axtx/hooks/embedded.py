@@ -11,8 +11,8 @@ from pathlib import Path
 
 from airflow.sdk import conf
 
+from airflow_provider_axtx.core.home import axtx_home
 from airflow_provider_axtx.hooks.executors import remote_executors
-from airflow_provider_axtx.hooks.home import axtx_home
 
 log = logging.getLogger(__name__)
 

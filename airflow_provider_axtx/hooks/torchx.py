@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from airflow.sdk import BaseHook
 
 from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.home import axtx_home
 from airflow_provider_axtx.core.inputs import given_or, read_json
 from airflow_provider_axtx.core.numbers import as_number
 from airflow_provider_axtx.hooks.connections import afind_connection, find_connection
-from airflow_provider_axtx.hooks.home import axtx_home
 from airflow_provider_axtx.hooks.mlflow import tracking_uri_for_apps
 from airflow_provider_axtx.launcher.typecheck import shown
 
