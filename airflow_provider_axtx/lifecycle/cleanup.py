@@ -96,7 +96,7 @@ def clean_up(
         except ExperimentNotFoundError:  # another process has removed it
             continue
         except AxtxError as error:
-            line = CleanedUp(name, "left", reason=error.message)
+            line = CleanedUp(name, "left", reason=str(error))
         except Exception as error:
             # For example a definition that a newer version has written: the other experiments are removed.
             log.exception("%r cannot be removed", name)
@@ -120,7 +120,7 @@ class _Cleaning:
     is_active: IsActive
     dry_run: bool
     #: By folder or URL of trackers: why it cannot be reached. A dead file system is not waited for at each attempt.
-    unreachable: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, TrackerUnavailableError] = field(default_factory=dict)
 
     def clean(self, name: str) -> CleanedUp | None:
         """Remove one experiment, or the files of its trials; None when there is nothing to remove."""
@@ -175,7 +175,7 @@ class _Cleaning:
                 removed.append(attempt.submission_key)
             except AxtxError as error:
                 log.warning("The files of %s are left: %s", attempt, error)
-                left.append(error.message)
+                left.append(str(error))
         return removed, left
 
     def _remove_files_of(self, attempt: AttemptRecord) -> None:
@@ -206,7 +206,7 @@ class _Cleaning:
 
         root = attempt.tracker_base.rstrip("/").rpartition("/")[0]
         if root in self.unreachable:
-            raise TrackerUnavailableError(self.unreachable[root], fix="make it reachable from this machine.")
+            raise self.unreachable[root]
         try:
             # An app of this host alone had its tracker here; one of a cluster may have it where this host has not.
             for remove in (remove_tracker, remove_checkpoint):
@@ -214,7 +214,7 @@ class _Cleaning:
         except TrackerUnavailableError as error:
             # An error of the file system concerns this tracker alone, except the one that tells of no answer.
             if isinstance(error.__cause__, TimeoutError) or not isinstance(error.__cause__, OSError):
-                self.unreachable[root] = error.message
+                self.unreachable[root] = error
             raise
 
 

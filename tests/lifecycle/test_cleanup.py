@@ -19,13 +19,15 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.errors import ExperimentNotFoundError, StoreConflictError, TrialStateError
-from airflow_provider_axtx.core.records import AttemptRecord, Observation, TaskIdentity, TrialEnd
+from airflow_provider_axtx.core.home import axtx_home
+from airflow_provider_axtx.core.records import AIRFLOW, AttemptRecord, Observation, TaskIdentity, TrialEnd
 from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.launcher import torchx_launcher
 from airflow_provider_axtx.launcher.local_detached import launch
 from airflow_provider_axtx.launcher.local_detached.app_dir import STARTED, AppDir, this_host
 from airflow_provider_axtx.launcher.local_detached.local_root import place
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
+from airflow_provider_axtx.lifecycle.checkpoints import prune_checkpoints
 from airflow_provider_axtx.lifecycle.cleanup import CleanedUp, Retention, clean_up
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.lifecycle.rig import SPEC
@@ -282,9 +284,25 @@ def test_trackers_of_a_cluster_that_are_not_mounted_here_are_not_forgotten(machi
     (line,) = machine.clean()
     assert (line.result, line.attempts) == ("left", 0)
     assert line.reason.startswith("3 attempt(s): The folder")
-    assert "does not exist on this machine" in line.reason
+    assert "does not exist on this machine. Fix: mount the shared file system" in line.reason
     (machine.folder / "unmounted").rename(machine.trackers)
     assert machine.clean() == [CleanedUp("old", "removed", 3)]
+
+
+def test_trials_whose_tasks_returned_their_results_are_removed_where_no_tracker_was_ever_written(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_HOME", str(machine.folder / "airflow"))
+    machine.store.create("old", {**SPEC, "name": "old"})
+    add(machine.store, "old", 2)
+    root = axtx_home() / "tracker"
+    for index, end in enumerate([TrialEnd("COMPLETED", (Observation(0, "loss", 0.5),)), TrialEnd("FAILED")]):
+        attempt = begin(machine.store, "old", index, identity=OURS, scheduler=AIRFLOW, tracker_root=str(root))
+        attempt = machine.store.record_handle(attempt, "airflow://dag/body")
+        machine.store.end_attempt(attempt, AppObservation("SUCCEEDED"), end)
+    assert prune_checkpoints(machine.store, "old", "none") == [0]
+    assert machine.clean() == [CleanedUp("old", "removed", 2)]
+    assert not root.exists()
 
 
 def test_a_tracker_that_several_attempts_share_stays(machine: Machine) -> None:

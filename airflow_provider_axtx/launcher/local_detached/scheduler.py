@@ -56,6 +56,7 @@ from airflow_provider_axtx.core.errors import (
     SchedulerUnavailableError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
+from airflow_provider_axtx.core.home import axtx_home
 from airflow_provider_axtx.launcher.local_detached import launch
 from airflow_provider_axtx.launcher.local_detached.app_dir import CANCEL, REQUEST, AppDir
 from airflow_provider_axtx.launcher.local_detached.app_state import final_of, observe
@@ -78,12 +79,9 @@ _MAX_ERROR_BYTES = 64 * 1024
 
 
 def default_root() -> Path:
-    """Return the root when none is given: ``$AXTX_LOCAL_ROOT``, else ``$AIRFLOW_HOME/axtx/apps``, AIRFLOW_HOME being
-    ``~/airflow`` unless set.
-    """
-    if root := os.environ.get("AXTX_LOCAL_ROOT"):
-        return Path(root)
-    return Path(os.environ.get("AIRFLOW_HOME") or "~/airflow") / "axtx" / "apps"
+    """Return the root when none is given: ``$AXTX_LOCAL_ROOT``, else ``$AIRFLOW_HOME/axtx/apps``."""
+    root = os.environ.get("AXTX_LOCAL_ROOT")
+    return Path(root) if root else axtx_home() / "apps"
 
 
 class LocalDetachedScheduler(LocalScheduler):  # type: ignore[misc]
