@@ -75,7 +75,16 @@ class TrialStateError(AxtxError):
 
 
 class SchemaVersionError(AxtxError):
-    """The store's schema is newer than this package, or was not made by it."""
+    """The store's schema has another version than this package needs, or was not made by it."""
+
+
+class NewerSchemaError(SchemaVersionError):
+    """Another process, whose package is newer, has upgraded the store's schema.
+
+    During an upgrade of a cluster, a retry may run on a machine that has been upgraded.
+    """
+
+    retryable = True
 
 
 class DuplicateAppError(AxtxError):

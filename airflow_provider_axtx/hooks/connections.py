@@ -36,8 +36,8 @@ async def afind_connection(conn_id: str) -> Connection | None:
     try:
         return await BaseHook.aget_connection(conn_id)
     except AirflowNotFoundException:
-        await asyncio.to_thread(_check_undefined, conn_id)
-        return None
+        # `airflow dags test` answers only the look-up that blocks.
+        return await asyncio.to_thread(find_connection, conn_id)
 
 
 def _check_undefined(conn_id: str) -> None:

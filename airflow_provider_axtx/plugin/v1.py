@@ -7,7 +7,7 @@ change also requires a header that a page of another origin cannot set without a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
@@ -123,6 +123,23 @@ class Asking:
         """Return whether the request was recorded before."""
         return any(change.request_id == self._request_id for change in store.changes(name))
 
+    def check_parts(self, store: ExperimentStore, name: str, parts: Collection[str]) -> None:
+        """Refuse an id that was used for a request with other parts, which have other ids in the store.
+
+        :param parts: those of this request, as ``record`` gets them.
+        """
+        mine = {self._id_of(part) for part in parts}
+        for change in store.changes(name):
+            known = change.request_id
+            if known not in mine and (known == self._request_id or known.startswith(f"{self._request_id}#")):
+                raise InvalidInputError(
+                    f"The request id {self._request_id!r} was used for another change of {name!r} ({change.action}).",
+                    fix="choose another request id for each change.",
+                )
+
+    def _id_of(self, part: str) -> str:
+        return f"{self._request_id}#{part}" if part else self._request_id
+
     def record(
         self,
         store: ExperimentStore,
@@ -140,7 +157,7 @@ class Asking:
         """
         change = new_change(
             action,
-            request_id=f"{self._request_id}#{part}" if part else self._request_id,
+            request_id=self._id_of(part),
             requested_by=self._user,
             via=self._via,
             reason=reason,
@@ -245,18 +262,19 @@ def _add_reads(app: FastAPI, ranked: RankedExperiments) -> None:
 
 def _wanted(body: ExperimentPatch) -> list[tuple[str, Action, dict[str, Any]]]:
     """Return the changes that a PATCH asks for: the part of its request id, the action and its arguments."""
-    wanted: list[tuple[str, Action, dict[str, Any]]] = []
+    wanted: list[tuple[Action, dict[str, Any]]] = []
     if body.limits is not None:
-        wanted.append(("limits", Action.LIMITS, limits_arguments(body.limits)))
+        wanted.append((Action.LIMITS, limits_arguments(body.limits)))
     if body.tags is not None:
-        wanted.append(("tags", Action.TAGS, tags_arguments(body.tags)))
+        wanted.append((Action.TAGS, tags_arguments(body.tags)))
     if body.archived is not None:
-        wanted.append(("archived", Action.ARCHIVE if body.archived else Action.UNARCHIVE, {}))
+        wanted.append((Action.ARCHIVE if body.archived else Action.UNARCHIVE, {}))
     if body.state is not None:
-        wanted.append(("state", Action(body.state), {}))
+        wanted.append((Action(body.state), {}))
     if not wanted:
         raise InvalidInputError("Nothing is to be changed.", fix="give state, limits, tags or archived.")
-    return wanted if len(wanted) > 1 else [("", *wanted[0][1:])]
+    count = len(wanted)
+    return [("" if count == 1 else f"{number}/{count}", *change) for number, change in enumerate(wanted, start=1)]
 
 
 def _add_changes(app: FastAPI) -> None:
@@ -271,6 +289,7 @@ def _add_changes(app: FastAPI) -> None:
         with refusals():
             # All are checked before the first is recorded.
             wanted = _wanted(body)
+            asking.check_parts(store, name, [part for part, *_ in wanted])
             recorded = [
                 asking.record(store, name, action, part=part, reason=body.reason, arguments=arguments)
                 for part, action, arguments in wanted

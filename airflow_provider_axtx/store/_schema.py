@@ -9,7 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from airflow_provider_axtx.core.errors import SchemaVersionError, StoreNotFoundError
+from airflow_provider_axtx.core.errors import NewerSchemaError, SchemaVersionError, StoreNotFoundError
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.tables import HEAD_REVISION, VERSION_TABLE, experiments
 
@@ -34,8 +34,8 @@ def open_schema(database: Database, *, create: bool = True) -> None:
     """Create or upgrade the tables if needed; safe when many processes do it at once.
 
     :param create: False changes nothing in the database.
-    :raises SchemaVersionError: when the schema is newer than this package, or the tables are not ours; with
-        ``create=False`` also when it is older.
+    :raises NewerSchemaError: when the schema is newer than this package.
+    :raises SchemaVersionError: when the tables are not ours; with ``create=False`` also when it is older or newer.
     :raises StoreNotFoundError: with ``create=False``, when the tables do not exist.
     """
     if not create:
@@ -99,7 +99,7 @@ def _migrate(connection: sa.Connection, shown_url: str) -> None:
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
-        raise SchemaVersionError(
+        raise NewerSchemaError(
             f"The schema of the experiment store {shown_url} has version {found}; this package knows up to "
             f"{HEAD_REVISION}.",
             fix="upgrade airflow-provider-axtx on this machine to the version that the others use.",

@@ -32,6 +32,17 @@ async def test_a_connection_of_airflows_database_is_found(channel: FakeChannel) 
         assert found.schema == "/data/ax.db"
 
 
+async def test_a_connection_is_found_in_airflow_dags_test(
+    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel.connections["ax_default"] = DEFINED
+    monkeypatch.delattr(FakeChannel, "asend")  # as InProcessSupervisorComms
+    found = await afind_connection("ax_default")
+    assert found is not None
+    assert found.schema == "/data/ax.db"
+    assert await afind_connection("elsewhere") is None
+
+
 async def test_a_connection_that_is_not_defined_is_none(channel: FakeChannel) -> None:
     assert find_connection("ax_default") is None
     assert await afind_connection("ax_default") is None

@@ -190,6 +190,24 @@ def test_several_changes_of_one_request_are_recorded_once_each(
     assert len(filled.changes("digits")) == 4
 
 
+@pytest.mark.parametrize(
+    "first", [{"state": "run"}, {"state": "run", "tags": ["a"]}, {"limits": {"max_trials": 3}, "tags": []}]
+)
+@pytest.mark.parametrize("then", [{"state": "drain"}, {"tags": ["a"], "limits": {"max_trials": 3}, "state": "run"}])
+def test_the_id_of_a_request_is_refused_for_one_with_other_fields(
+    client_of: Callable[[str], TestClient], filled: ExperimentStore, first: dict[str, Any], then: dict[str, Any]
+) -> None:
+    client = client_of("user")
+    assert send(client, "PATCH", "", first).status_code == 202
+    recorded = filled.changes("digits")
+    answer = send(client, "PATCH", "", then)
+    assert (answer.status_code, "was used for another change" in answer.json()["detail"]) == (422, True)
+    assert filled.changes("digits") == recorded
+    assert send(client, "PATCH", "", first).status_code == 202
+    assert filled.changes("digits") == recorded
+    assert send(client, "PATCH", "", then, "other").status_code == 202
+
+
 def test_a_queued_trial_is_withdrawn(client_of: Callable[[str], TestClient], filled: ExperimentStore) -> None:
     client = client_of("user")
     queued = send(client, "POST", "/trials", {"parameters": PARAMETERS}).json()
