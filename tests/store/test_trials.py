@@ -102,6 +102,7 @@ def test_granted_in_slot_order_beyond_one_look(store: ExperimentStore, length: i
     add(store, "digits", 1, task=task + "1")
     add(store, "digits", 5, task=task)
     assert [trial.index for trial in store.granted("digits", task)] == [*range(60), *range(61, 66)]
+    assert [trial.index for trial in store.granted("digits", task, first_slot=7)] == [*range(7, 60), *range(61, 66)]
     assert store.granted("digits", "nobody") == []
 
 

@@ -18,12 +18,12 @@ from airflow_provider_axtx.core.errors import (
     StoreNotFoundError,
     StoreUnavailableError,
 )
-from airflow_provider_axtx.core.records import Observation, TaskIdentity
+from airflow_provider_axtx.core.records import Observation, Proposal, TaskIdentity
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.tables import HEAD_REVISION, VERSION_TABLE, experiments
 from airflow_provider_axtx.store.views import OUTAGE_SECONDS, ExperimentViews, ListFilter, Owners, RememberedOutageError
-from tests.store.material import IDENTITY, SPEC, add, begin, experiment
+from tests.store.material import IDENTITY, SPEC, add, begin, experiment, proposal
 
 
 @pytest.fixture
@@ -55,6 +55,27 @@ def test_an_experiment_as_a_whole(store: ExperimentStore, views: ExperimentViews
     assert views.line("digits") == view.line
     assert views.owners("digits") == Owners(frozenset({IDENTITY.dag_id}), is_shared=False)
     assert views.dag_ids() == {IDENTITY.dag_id}
+
+
+def test_a_long_curve_is_thinned_evenly_and_keeps_its_ends(store: ExperimentStore, views: ExperimentViews) -> None:
+    experiment(store, 2)
+    for index, length in enumerate((100, 7)):
+        store.record_progress("digits", index, [Observation(index, "loss", 1.0, None, step) for step in range(length)])
+    thinned = views.metric_curves("digits", "loss", most=10)
+    assert [step for step, _ in thinned[1]] == list(range(7))
+    assert [step for step, _ in thinned[0]] == [0, *range(9, 100, 10)]
+
+
+@pytest.mark.parametrize(("origin", "counts"), [("attached", False), ("baseline", True), ("generated", False)])
+def test_the_baseline_is_known_while_it_runs(
+    store: ExperimentStore, views: ExperimentViews, origin: str, counts: bool
+) -> None:
+    store.create("digits", SPEC)
+    first, second = proposal(2).trials
+    both = (replace(first, origin=origin), replace(second, arm_name=first.arm_name))
+    store.add_trials("digits", Proposal(both, None), task_key="task", first_slot=0, expected_version=0)
+    store.complete("digits", 1, status="COMPLETED", observations=[Observation(1, "loss", 0.5)])
+    assert [(trial.index, trial.is_baseline) for trial in views.completed("digits")] == [(1, counts)]
 
 
 def test_only_what_is_open_or_has_changed_is_read_again(store: ExperimentStore, views: ExperimentViews) -> None:
