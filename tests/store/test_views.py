@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from airflow_provider_axtx.core.analysis import EXPLANATION, AnalysisCard
 from airflow_provider_axtx.core.completed import CompletedTrial
 from airflow_provider_axtx.core.errors import (
     ExperimentNotFoundError,
@@ -22,7 +23,14 @@ from airflow_provider_axtx.core.records import Observation, Proposal, TaskIdenti
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.tables import HEAD_REVISION, VERSION_TABLE, experiments
-from airflow_provider_axtx.store.views import OUTAGE_SECONDS, ExperimentViews, ListFilter, Owners, RememberedOutageError
+from airflow_provider_axtx.store.views import (
+    OUTAGE_SECONDS,
+    ExperimentViews,
+    ListFilter,
+    Owners,
+    RememberedOutageError,
+    _Outages,
+)
 from tests.store.material import IDENTITY, SPEC, add, begin, experiment, proposal
 
 
@@ -76,6 +84,23 @@ def test_the_baseline_is_known_while_it_runs(
     store.add_trials("digits", Proposal(both, None), task_key="task", first_slot=0, expected_version=0)
     store.complete("digits", 1, status="COMPLETED", observations=[Observation(1, "loss", 0.5)])
     assert [(trial.index, trial.is_baseline) for trial in views.completed("digits")] == [(1, counts)]
+
+
+def test_the_time_of_the_explanation_is_told_apart_from_that_of_the_analyses(
+    store: ExperimentStore, views: ExperimentViews
+) -> None:
+    def times() -> tuple[bool, bool]:
+        view = views.experiment("digits")
+        return view.analysed_at is not None, view.explained_at is not None
+
+    experiment(store)
+    assert times() == (False, False)
+    store.record_explanation(
+        "digits", [AnalysisCard("Model", "Model", "", (), EXPLANATION, "", {"completed": 3})], [], ""
+    )
+    assert times() == (False, True)
+    store.record_analyses("digits", [AnalysisCard("Summary", "Summary", "", (), "table", "", {})])
+    assert times() == (True, True)
 
 
 def test_only_what_is_open_or_has_changed_is_read_again(store: ExperimentStore, views: ExperimentViews) -> None:
@@ -202,6 +227,19 @@ def test_a_store_that_does_not_answer_is_left_alone_for_a_minute(scheme: str, mo
         with pytest.raises(StoreUnavailableError) as asked:
             ExperimentViews(url)
         assert not isinstance(asked.value, RememberedOutageError)
+
+
+def test_one_thread_asks_a_store_again_and_the_others_wait_for_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("airflow_provider_axtx.store.views.time.monotonic", lambda: now)
+    outages = _Outages()
+    outages.note("url", answered=False)
+    now += OUTAGE_SECONDS
+    outages.check("url", "shown")
+    with pytest.raises(RememberedOutageError, match="asked again in 60 s"):
+        outages.check("url", "shown")
+    outages.note("url", answered=True)
+    outages.check("url", "shown")
 
 
 def test_the_experiments_of_a_dag_run(store: ExperimentStore, views: ExperimentViews) -> None:

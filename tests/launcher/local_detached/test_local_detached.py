@@ -20,7 +20,7 @@ from torchx.specs import AppDef, AppState, Role
 import airflow_provider_axtx
 from airflow_provider_axtx.core.app_observation import UNSEEN
 from airflow_provider_axtx.core.errors import InvalidInputError
-from airflow_provider_axtx.launcher.local_detached.scheduler import create_scheduler, default_root
+from airflow_provider_axtx.launcher.local_detached.scheduler import create_scheduler
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from tests.launcher.local_detached.harness import DEADLINE, Apps, fork, processes_with, wait_until
 
@@ -299,7 +299,6 @@ def test_the_dry_run_is_the_plan_under_the_apps_own_name(apps: Apps) -> None:
 def test_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("AXTX_LOCAL_ROOT", raising=False)
     monkeypatch.delenv("AIRFLOW_HOME", raising=False)
-    assert str(default_root()) == "~/airflow/axtx/apps"
     assert create_scheduler("s").root == Path.home() / "airflow/axtx/apps"
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     assert create_scheduler("s").root == tmp_path / "axtx/apps"
