@@ -66,25 +66,38 @@ def test_each_trial_is_counted_once_by_its_status(
     assert statsd.await_values("airflow.axtx.trials.completed") == ["1|c"]
 
 
+def ended_attempt(number: int, seconds: float) -> AttemptRecord:
+    return AttemptRecord(
+        *("booth", 0, number, f"key-{number}", "fake", "/t", 0.0, TaskIdentity()),
+        cpus=2,
+        lookup_options={PRICES: {"cpu_hour": 0.25}},
+        started_at=0.5,
+        ended_at=0.5 + seconds,
+        finished_at=1 + seconds,
+    )
+
+
 def test_what_a_trial_has_used_is_counted_in_seconds_and_hundredths(statsd: StatsdServer) -> None:
-    attempts = [
-        AttemptRecord(
-            *("booth", 0, number, f"key-{number}", "fake", "/t", 0.0, TaskIdentity()),
-            cpus=2,
-            lookup_options={PRICES: {"cpu_hour": 0.25}},
-            started_at=0.5,
-            ended_at=1800.5,
-            finished_at=1801.0,
-        )
-        for number in (1, 2)
-    ]
     dag: Any = SimpleNamespace(dag_id="dag")
-    used = count_usage(dag, attempts)
+    used = count_usage(dag, [ended_attempt(number, 1800.0) for number in (1, 2)])
     stats_functions(stats).incr("axtx.last")
     assert statsd.await_values("airflow.axtx.last") == ["1|c"]
     assert used.to_json() == {"cpu": 2.0, "gpu": 0.0, "cost": 0.5}
     assert statsd.await_values("airflow.axtx.cpu_seconds") == ["7200|c"]
     assert statsd.await_values("airflow.axtx.cost_hundredths") == ["50|c"]
+
+
+def test_the_sum_is_right_for_trials_that_use_a_fraction_of_a_second(statsd: StatsdServer) -> None:
+    dag: Any = SimpleNamespace(dag_id="dag")
+    for number in range(200):
+        count_usage(dag, [ended_attempt(number, 0.15)])
+    stats_functions(stats).incr("axtx.last")
+    statsd.await_values("airflow.axtx.last")
+    # Of 0.3 core-seconds each; the standard deviation of the sum is 6.5.
+    assert sum(int(value.removesuffix("|c")) for value in statsd.values("airflow.axtx.cpu_seconds")) == pytest.approx(
+        60, abs=20
+    )
+    assert statsd.values("airflow.axtx.gpu_seconds") == []
 
 
 def test_a_generation_is_timed(statsd: StatsdServer, trials: list[dict[str, Any]]) -> None:
