@@ -94,7 +94,7 @@ class AppRequest:
 
 
 def check_app(store: ExperimentStore, experiment: str, request: AppRequest, scheduler: str) -> dict[str, Any]:
-    """Record what the experiment's trials run, or refuse what differs from the recorded: results would not compare.
+    """Record what the experiment's trials run, or refuse what differs from the recorded: results could not be compared.
 
     :param scheduler: name of the scheduler that is to run it.
     :return: what is recorded.

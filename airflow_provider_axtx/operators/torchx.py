@@ -94,7 +94,7 @@ class _SubmitTrialMixin(AppRequestMixin):
         Clear): ``checkpoint`` leaves what the attempts before have left in the trial's checkpoint folder, ``beginning``
         removes it (templated).
     :param allow_app_change: let the trial run another component, with other constant arguments or on another scheduler
-        than the other trials of its experiment. Without it that is an error: their results would not compare.
+        than the other trials of its experiment. Without it that is an error: their results could not be compared.
     :param allowed_components: patterns of the components that a template in ``component`` may name, for example
         ``["utils.booth", "my_pkg.components:train"]``. One that a template names is refused unless this or the
         connection's ``allowed_components`` is set; the connection's list holds in any case. Not templated.
