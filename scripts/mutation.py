@@ -68,8 +68,13 @@ def configuration(module: str, command: str, timeout: float) -> str:
     )
 
 
-def mutate(tree: Path, module: str, tests: list[str], sample: int | None, seed: int) -> tuple[int, list[str]]:
-    """Return how many mutants of a module were tried, and the survivors as text."""
+def mutate(
+    tree: Path, module: str, tests: list[str], sample: int | None, seed: int, lasting: dict[str, float]
+) -> tuple[int, list[str]]:
+    """Return how many mutants of a module were tried, and the survivors as text.
+
+    :param lasting: by their command, seconds that the tests take without a mutant; those of this module are added.
+    """
     place = WORK / module.replace("/", ".")
     config, session = place.with_suffix(".toml"), place.with_suffix(".sqlite")
     session.unlink(missing_ok=True)
@@ -82,18 +87,18 @@ def mutate(tree: Path, module: str, tests: list[str], sample: int | None, seed: 
     def run(program: str, *arguments: object) -> None:
         subprocess.run([ENVIRONMENT / "bin" / program, *map(str, arguments)], cwd=tree, env=environ, check=True)
 
-    steps = [
+    config.write_text(configuration(module, command, LONGEST))
+    for program, *arguments in (
         ["cosmic-ray", "init", config, session],
         ["cr-filter-operators", session, config],
         *chosen,
-        ["cosmic-ray", "baseline", config],
-    ]
-    config.write_text(configuration(module, command, LONGEST))
-    for program, *arguments in steps:
-        began = time.monotonic()
+    ):
         run(program, *arguments)
-    # The last step ran the tests without a mutant.
-    config.write_text(configuration(module, command, max(60.0, TIMES_AS_LONG * (time.monotonic() - began))))
+    if command not in lasting:
+        began = time.monotonic()
+        run("cosmic-ray", "baseline", config)
+        lasting[command] = time.monotonic() - began
+    config.write_text(configuration(module, command, max(60.0, TIMES_AS_LONG * lasting[command])))
     run("cosmic-ray", "exec", config, session)
     dump = subprocess.run(
         [ENVIRONMENT / "bin" / "cosmic-ray", "dump", session], cwd=tree, check=True, capture_output=True, text=True
@@ -125,12 +130,12 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no module {', '.join(unknown)} in {', '.join(suites)}")
     install()
-    tree, rows = copy(), []
+    tree, rows, lasting = copy(), [], dict[str, float]()
     if options.sample is not None:
         print(f"{options.sample} mutants of each module, chosen with --seed {options.seed}")
     for module in options.modules or sorted(files):
         tests = options.tests or suites[module.partition("/")[0]]
-        count, survivors = mutate(tree, module, tests, options.sample, options.seed)
+        count, survivors = mutate(tree, module, tests, options.sample, options.seed, lasting)
         print(*survivors, sep="\n", flush=True)
         rows.append(f"{module:<40} {count:>8} {len(survivors):>9}")
     print(f"{'module':<40} {'mutants':>8} {'survivors':>9}", *rows, sep="\n")
