@@ -42,7 +42,7 @@ def list_experiments(args: Namespace) -> None:
 
 @command
 def list_trials(args: Namespace) -> None:
-    """Print each trial of an experiment: status, parameters, final metrics, attempts, app handle, usage, why it ended."""
+    """Print each trial of an experiment: status, parameters, final metrics, attempts, app handle, usage, why."""
     store = hook_of(args).existing_store
     snapshot = store.snapshot(args.experiment)
     metrics = final_means(snapshot.observations)
