@@ -33,6 +33,7 @@ from tests.engines.postgres import LOGIN, PostgresServer
 from tests.soak.samples import COMPONENTS, Samples
 
 DAGS = Path(__file__).with_name("dags")
+APP = str(Path(__file__).with_name("app.py"))
 EXPERIMENTS = 10
 #: Seconds between two events, and between two samples.
 EVENT_SECONDS = 20.0
@@ -88,8 +89,7 @@ class Soak:
 
     def kill_app(self) -> str:
         """Kill a supervisor or an app."""
-        started = [int(line.split()[1]) for line in self._starts()[-2 * EXPERIMENTS :]]
-        apps = [psutil.Process(pid) for pid in started if psutil.pid_exists(pid)]
+        apps = self._apps()
         supervisors = [parent for app in apps if (parent := app.parent()) is not None and parent.pid > 1]
         return self._kill([*apps, *supervisors], "app or supervisor killed")
 
@@ -159,8 +159,7 @@ class Soak:
         self.env.airflow("ax", "reap")
         poll(lambda: not self._open() or None, 120, lambda: f"{self._open()}")
         doubled = [base for base, count in Counter(line.split()[0] for line in self._starts()).items() if count > 1]
-        living = [line for line in self._starts() if psutil.pid_exists(int(line.split()[1]))]
-        wrong += [f"started twice: {base}" for base in doubled] + [f"still running: {line}" for line in living]
+        wrong += [f"started twice: {base}" for base in doubled] + [f"still running: {app}" for app in self._apps()]
         recorded = {attempt.tracker_base for name in self._names() for attempt in self.store.attempts(name)}
         lost = {line.split()[0] for line in self._starts()} - recorded
         return wrong + [f"started and not recorded: {base}" for base in sorted(lost)]
@@ -171,6 +170,13 @@ class Soak:
     def _open(self) -> list[str]:
         trials = [(name, trial) for name in self._names() for trial in self.store.trials(name)]
         return [f"{name}/{trial.index}" for name, trial in trials if not is_terminal_trial_status(trial.status)]
+
+    def _apps(self) -> list[psutil.Process]:
+        """Return the apps that live.
+
+        They are not looked up by the pids that they noted: in an hour, the system gives a pid to another process.
+        """
+        return processes.find(lambda process: {APP, str(self.folder)} <= {*process.cmdline()})
 
     def _starts(self) -> list[str]:
         file = self.folder / "starts"
