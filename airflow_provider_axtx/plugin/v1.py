@@ -7,7 +7,8 @@ change also requires a header that a page of another origin cannot set without a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
@@ -123,22 +124,20 @@ class Asking:
         """Return whether the request was recorded before."""
         return any(change.request_id == self._request_id for change in store.changes(name))
 
-    def check_parts(self, store: ExperimentStore, name: str, parts: Collection[str]) -> None:
-        """Refuse an id that was used for a request with other parts, which have other ids in the store.
+    def _check_unused(self, store: ExperimentStore, name: str, part: str) -> None:
+        """Refuse an id that was used for a request with another number of changes, which have other ids in the store.
 
-        :param parts: those of this request, as ``record`` gets them.
+        With the same number, the store compares the changes themselves.
         """
-        mine = {self._id_of(part) for part in parts}
+        count = part.rpartition("/")[2]
+        mine = re.compile(rf"{re.escape(self._request_id)}(?:#\d+/(\d+))?")
         for change in store.changes(name):
-            known = change.request_id
-            if known not in mine and (known == self._request_id or known.startswith(f"{self._request_id}#")):
+            known = mine.fullmatch(change.request_id)
+            if known and (known[1] or "") != count:
                 raise InvalidInputError(
                     f"The request id {self._request_id!r} was used for another change of {name!r} ({change.action}).",
                     fix="choose another request id for each change.",
                 )
-
-    def _id_of(self, part: str) -> str:
-        return f"{self._request_id}#{part}" if part else self._request_id
 
     def record(
         self,
@@ -153,11 +152,12 @@ class Asking:
     ) -> dict[str, Any]:
         """Record what the user wants, and return the change as JSON.
 
-        :param part: which of several changes of one request this is.
+        :param part: which of several changes of one request this is, and of how many: ``1/2``.
         """
+        self._check_unused(store, name, part)
         change = new_change(
             action,
-            request_id=self._id_of(part),
+            request_id=f"{self._request_id}#{part}" if part else self._request_id,
             requested_by=self._user,
             via=self._via,
             reason=reason,
@@ -289,7 +289,6 @@ def _add_changes(app: FastAPI) -> None:
         with refusals():
             # All are checked before the first is recorded.
             wanted = _wanted(body)
-            asking.check_parts(store, name, [part for part, *_ in wanted])
             recorded = [
                 asking.record(store, name, action, part=part, reason=body.reason, arguments=arguments)
                 for part, action, arguments in wanted

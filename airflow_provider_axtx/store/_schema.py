@@ -59,7 +59,8 @@ def _require_current(database: Database) -> None:
             fix="run a DAG that creates an experiment, or correct the connection of the experiment store.",
         )
     if found != HEAD_REVISION:
-        raise SchemaVersionError(
+        # The versions are numbers of four digits. Alembic, which knows them, is not imported to read.
+        raise (NewerSchemaError if found > HEAD_REVISION else SchemaVersionError)(
             f"The schema of the experiment store {database.shown_url} has version {found}; this package needs "
             f"{HEAD_REVISION}, and reading does not change the store.",
             fix="use the same version of airflow-provider-axtx everywhere; the first task that runs with a newer "

@@ -204,7 +204,11 @@ def test_the_id_of_a_request_is_refused_for_one_with_other_fields(
     assert (answer.status_code, "was used for another change" in answer.json()["detail"]) == (422, True)
     assert filled.changes("digits") == recorded
     assert send(client, "PATCH", "", first).status_code == 202
+    assert send(client, "POST", "/notes", {"text": "too low"}).status_code == 422
     assert filled.changes("digits") == recorded
+    assert send(client, "PATCH", "", then, "other").status_code == 202
+    # A client's own number sign makes another id.
+    assert send(client, "POST", "/notes", {"text": "too low"}, "other#2").status_code == 202
     assert send(client, "PATCH", "", then, "other").status_code == 202
 
 

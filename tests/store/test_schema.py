@@ -120,6 +120,8 @@ def test_a_newer_schema_is_refused(store_url: str) -> None:
             ExperimentStore(store_url)
         # The task may be tried again on a worker that has been upgraded.
         assert raised.value.retryable
+        with pytest.raises(NewerSchemaError, match="has version 9999"):  # cleanup and reap only read
+            ExperimentStore(store_url, create=False)
     finally:
         with engine.begin() as connection:
             connection.execute(statement, {"version": HEAD_REVISION})
