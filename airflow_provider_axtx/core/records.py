@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
+from airflow_provider_axtx.core.home import axtx_home
 from airflow_provider_axtx.core.keys import dag_run_key, task_key
 
 #: A value of one parameter.
@@ -262,6 +264,15 @@ class AttemptRecord:
     def may_have_checkpoint(self) -> bool:
         """Whether its trial may have checkpoints: they have not been removed, as far as is recorded."""
         return self.has_files and CHECKPOINT_REMOVED not in (self.lookup_options or {})
+
+    @property
+    def tracker_may_be_elsewhere(self) -> bool:
+        """Whether its tracker may be where this machine does not reach it, when its folder is missing here.
+
+        An app of one host had it there. Tasks that return their results leave nothing in the default folder.
+        """
+        is_default = Path(self.tracker_base).is_relative_to(axtx_home())
+        return self.host is None and not (self.scheduler == AIRFLOW and is_default)
 
     @property
     def title(self) -> str:

@@ -18,7 +18,6 @@ from airflow_provider_axtx.core.errors import (
     InvalidResultError,
     TrackerUnavailableError,
 )
-from airflow_provider_axtx.core.home import axtx_home
 from airflow_provider_axtx.core.keys import checkpoint_dir_for, tracker_key, tracker_step_key
 from airflow_provider_axtx.core.tracker_url import is_object_store
 from airflow_provider_axtx.launcher import object_store
@@ -74,8 +73,8 @@ def remove_tracker(tracker_base: str, submission_key: str, *, root_must_exist: b
 
     :param submission_key: the attempt's key, after which its own tracker base is named. A base of another name is
         shared, and stays.
-    :param root_must_exist: whether the folder that holds the tracker bases has to exist, unless it is in AIRFLOW_HOME.
-        Where it does not, a file system that machines share may not be mounted on this one.
+    :param root_must_exist: whether the folder that holds the tracker bases has to exist. Where it does not, a file
+        system that machines share may not be mounted on this one.
     :return: whether it was removed.
     :raises TrackerUnavailableError: it cannot be removed just now, or the folder does not exist.
     :raises InvalidInputError: as for ``read_results``.
@@ -116,8 +115,7 @@ def _remove_below(root: str, name: str, root_must_exist: bool) -> bool:
     files, path = _locate(root, name)
     if _is_local(files):
         folder = Path(path).parent
-        # AIRFLOW_HOME is here, or Airflow would not run. Tasks that return their results leave nothing in it.
-        if root_must_exist and not folder.is_relative_to(axtx_home()) and not folder.is_dir():
+        if root_must_exist and not folder.is_dir():
             raise TrackerUnavailableError(
                 f"The folder {folder}, which holds the tracker {name}, does not exist on this machine.",
                 fix="mount the shared file system; if the folder is gone for good, create it empty.",

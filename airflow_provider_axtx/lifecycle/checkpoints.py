@@ -81,7 +81,9 @@ def _checkpoint_of(store: ExperimentStore, experiment: str, trial_index: int) ->
 
 def _remove(attempt: AttemptRecord) -> bool:
     try:
-        tracker.remove_checkpoint(attempt.tracker_base, attempt.submission_key, root_must_exist=attempt.host is None)
+        tracker.remove_checkpoint(
+            attempt.tracker_base, attempt.submission_key, root_must_exist=attempt.tracker_may_be_elsewhere
+        )
     except AxtxError as error:
         log.warning("The checkpoints of %s are left: %s", attempt, error)
         return False

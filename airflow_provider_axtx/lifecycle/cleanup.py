@@ -119,8 +119,9 @@ class _Cleaning:
     retention: Retention
     is_active: IsActive
     dry_run: bool
-    #: By folder or URL of trackers: why it cannot be reached. A dead file system is not waited for at each attempt.
-    unreachable: dict[str, TrackerUnavailableError] = field(default_factory=dict)
+    #: By folder or URL of trackers, and whether it has to exist: why it cannot be reached. A dead file system is not
+    #: waited for at each attempt.
+    unreachable: dict[tuple[str, bool], TrackerUnavailableError] = field(default_factory=dict)
 
     def clean(self, name: str) -> CleanedUp | None:
         """Remove one experiment, or the files of its trials; None when there is nothing to remove."""
@@ -204,13 +205,14 @@ class _Cleaning:
     def _remove_tracker(self, attempt: AttemptRecord) -> None:
         from airflow_provider_axtx.launcher.tracker import remove_checkpoint, remove_tracker
 
-        root = attempt.tracker_base.rstrip("/").rpartition("/")[0]
+        must_exist = attempt.tracker_may_be_elsewhere
+        root = attempt.tracker_base.rstrip("/").rpartition("/")[0], must_exist
         if root in self.unreachable:
             raise self.unreachable[root]
         try:
             # An app of this host alone had its tracker here; one of a cluster may have it where this host has not.
             for remove in (remove_tracker, remove_checkpoint):
-                remove(attempt.tracker_base, attempt.submission_key, root_must_exist=attempt.host is None)
+                remove(attempt.tracker_base, attempt.submission_key, root_must_exist=must_exist)
         except TrackerUnavailableError as error:
             # An error of the file system concerns this tracker alone, except the one that tells of no answer.
             if isinstance(error.__cause__, TimeoutError) or not isinstance(error.__cause__, OSError):
