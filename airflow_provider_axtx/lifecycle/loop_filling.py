@@ -40,12 +40,25 @@ log = logging.getLogger(__name__)
 
 _ENGINE = "airflow_provider_axtx.optimizer.engine"
 #: Seconds for which free slots wait at most for the proposals of others: Ax is asked for as many trials at once as it
-#: proposes in this time. Asked for sixteen trials of a model at once, it took 24 s, and all slots were empty.
-PROPOSING_SECONDS = 1.0
+#: proposes in this time. Asked for sixteen trials of a model at once, it took 24 s, and all slots were empty. With a
+#: second here, one proposal of 0.24 s was followed by a request for four; each took 0.63 s, because trials were in
+#: flight by then. The four apps ended together, and as many slots waited for Ax from then on.
+PROPOSING_SECONDS = 0.2
 #: Slots may wait for Ax for this share of the time of an app before trials are proposed ahead by default.
 WAITING_SHARE = 0.01
-#: By default one trial is proposed ahead for so many results that are known.
-RESULTS_FOR_EACH = 32
+#: By default one trial is proposed ahead for so many slots, ...
+SLOTS_FOR_EACH = 8
+#: ... once so many results are known, and in proportion fewer before.
+ENOUGH_RESULTS = 32
+
+
+def ahead_by_default(parallelism: int, results: int) -> int:
+    """Return how many trials of a model are proposed ahead where slots would wait for long.
+
+    :param parallelism: number of slots.
+    :param results: number of COMPLETED trials.
+    """
+    return parallelism * min(results, ENOUGH_RESULTS) // (SLOTS_FOR_EACH * ENOUGH_RESULTS)
 
 
 class FillingLoop(SteeredLoop):
@@ -235,7 +248,7 @@ class FillingLoop(SteeredLoop):
         _, seconds = self._pace
         if own.last_seconds is not None and seconds < WAITING_SHARE * own.last_seconds:
             return 0
-        return min(self.limits.parallelism // 8, own.counts.get("COMPLETED", 0) // RESULTS_FOR_EACH)
+        return ahead_by_default(self.limits.parallelism, own.counts.get("COMPLETED", 0))
 
     def _most_at_once(self, own: TaskTrials, wanted: int) -> int:
         """Return for how many of these trials Ax is to be asked at once: one where it is not known how long that takes.

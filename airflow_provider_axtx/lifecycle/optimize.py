@@ -93,8 +93,8 @@ class Loop(FillingLoop):
     :param refusal: why no further trial can be submitted; raised once no app is live any more.
     :param allowed_factories: patterns of what a stored ``generation.factory`` may name; None allows all.
     :param propose_ahead: how many trials are proposed for slots that become free later; None is as many as change
-        nothing for the trials, and otherwise one for 32 results and for 8 slots, while a proposal takes more than a
-        hundredth of the time of an app.
+        nothing for the trials, and otherwise one for 8 slots from 32 results on and in proportion fewer before, while a
+        proposal takes more than a hundredth of the time of an app.
     :param check: called before anything is submitted or settled; raises when the task was ended meanwhile.
     :param on_attempt: told of each attempt as soon as it is recorded.
     :param on_finalized: told the terminal ``TrialStatus`` name of each trial that this loop settles, and its attempts.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,13 +55,13 @@ def after_results(rig: Rig, parallelism: int, results: int) -> list[str]:
 
 @pytest.mark.parametrize(
     ("parallelism", "results", "ahead"),
-    [(7, 6, 0), (8, 1, 0), (8, 2, 1), (8, 6, 1), (17, 3, 1), (17, 4, 2), (17, 8, 2)],
+    [(7, 6, 0), (8, 1, 0), (8, 2, 1), (8, 6, 1), (15, 1, 0), (16, 1, 1), (17, 2, 2), (17, 8, 2), (32, 1, 2)],
 )
-def test_by_default_one_is_proposed_ahead_for_so_many_results_and_for_eight_slots(
+def test_by_default_one_is_proposed_ahead_for_eight_slots_and_fewer_before_enough_results_are_known(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, parallelism: int, results: int, ahead: int
 ) -> None:
-    assert loop_filling.RESULTS_FOR_EACH == 32
-    monkeypatch.setattr(loop_filling, "RESULTS_FOR_EACH", 2)
+    assert loop_filling.ENOUGH_RESULTS == 32
+    monkeypatch.setattr(loop_filling, "ENOUGH_RESULTS", 2)
     assert after_results(rig, parallelism, results) == ["RUNNING"] * results + ["CANDIDATE"] * ahead
 
 
@@ -66,7 +69,7 @@ def test_by_default_one_is_proposed_ahead_for_so_many_results_and_for_eight_slot
 def test_nothing_is_proposed_ahead_by_default_where_apps_take_much_longer_than_a_proposal(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, seconds: float | None, ahead: int
 ) -> None:
-    monkeypatch.setattr(loop_filling, "RESULTS_FOR_EACH", 1)
+    monkeypatch.setattr(loop_filling, "ENOUGH_RESULTS", 1)
     monkeypatch.setattr(TaskTrials, "last_seconds", seconds)
     assert after_results(rig, 8, 1) == ["RUNNING"] + ["CANDIDATE"] * ahead
 
@@ -133,6 +136,17 @@ def test_a_free_slot_waits_for_no_slow_proposal_of_another_and_each_knows_what_h
     # The last one has found a trial ready for each slot that becomes free.
     assert [step.is_filling for step in steps] == [True, True, True, True, False, False]
     assert asked == [1] * 6
+
+
+def test_a_first_proposal_of_a_quarter_of_a_second_is_followed_by_single_ones(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next ones take longer, with trials in flight, and apps that start together end together."""
+    asked = asked_of_ax(monkeypatch)
+    clock = itertools.count(step=0.24)
+    monkeypatch.setattr(loop_filling, "time", SimpleNamespace(monotonic=lambda: next(clock), time=time.time))
+    assert indexes(settled(rig.loop(parallelism=4))) == [0, 1, 2, 3]
+    assert asked == [1] * 4
 
 
 def test_trials_that_ax_proposes_quickly_are_asked_for_together(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
