@@ -130,9 +130,8 @@ class AxOptimizeOperator(SettlesTrialsMixin):
     :param keep_checkpoints: see ``AxCompleteTrialOperator``.
     :param poll_interval: seconds between two looks at the apps; ``poke_interval`` is the same.
     :param early_stopping_interval: seconds between two looks at progressive results, if the experiment stops early.
-    :param propose_ahead: how many trials are proposed before a slot is free for them; None is one for
-        8 slots from 32 results on, in proportion fewer before, and none while a proposal takes less than a hundredth of
-        an app's time; with random search, 2 for each slot.
+    :param propose_ahead: how many trials are proposed before a slot is free for them; None is one for 8 slots from 32
+        results on (docs/performance.md tells when fewer); with random search, 2 for each slot.
     :param allowed_factories: see ``AxCreateExperimentOperator``.
     :param allowed_components: see ``TorchXSubmitTrialOperator``.
     :param shared_with: see ``AxCreateExperimentOperator``.
