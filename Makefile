@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 # Processes of the quick tests, three for two cores: many tests wait for an app, and one for each core took 723 s on two
-# cores, where three took 518 s.
+# cores, where three took 518 to 576 s in eleven runs.
 WORKERS ?= $(shell $(PYTHON) -c "import os; print(max(1, (os.cpu_count() or 1) * 3 // 2))")
 
 .PHONY: help install demo serve test test-all test-thorough test-quick test-main test-airflow coverage mutation soak test-cases test-versions test-versions-quick matrix test-js test-browser test-quality test-integrations screenshots pictures docs docs-test faults \
@@ -17,7 +17,7 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(max(1, (os.cpu_count() or 1) *
 help:
 	@echo "make demo         tune a model with a real Airflow, print the trials and the best parameters"
 	@echo "make serve        the same Airflow for the browser, until Ctrl-C"
-	@echo "make test         the quick tests in parallel, then the main job in a real Airflow: 12 to 21 minutes on two cores"
+	@echo "make test         the quick tests in parallel, then the main job in a real Airflow: about 12 minutes on two cores"
 	@echo "make test-airflow the other tests that start a real Airflow: half an hour"
 	@echo "make test-thorough  the whole of the tables of which make test plays a sample"
 	@echo "make test-cases   DAGs as strangers write them, interrupted at awkward moments, in a real Airflow"
