@@ -134,6 +134,19 @@ def test_a_checkpoint_folder_that_is_a_link_is_removed_as_a_link(ended: Ended) -
     assert (ended.outside / "precious").exists()
 
 
+def test_a_folder_that_cannot_be_read_now_keeps_its_checkpoints(ended: Ended) -> None:
+    folder = ended.root / "t"
+    away = folder.rename(ended.root / "away")
+    folder.symlink_to(folder)
+    assert prune_checkpoints(ended.store, "ended", "best") == []
+    told = with_checkpoints(ended.store, "ended", [{"trial_index": index} for index in range(5)])
+    assert [one["trial_index"] for one in told if one["checkpoint_dir"]] == [0, 1, 2, 3]
+    folder.unlink()
+    away.rename(folder)
+    assert ended.left() == [0, 1, 2, 3]
+    assert prune_checkpoints(ended.store, "ended", "best") == [0, 2]
+
+
 def test_what_a_killed_process_has_removed_without_recording_it_is_recorded_by_the_next(ended: Ended) -> None:
     killed_at("checkpoints.after_removed", lambda: prune_checkpoints(ended.store, "ended", "best"))
     assert ended.left() == [1, 3]

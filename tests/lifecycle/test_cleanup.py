@@ -350,9 +350,14 @@ def test_a_tracker_that_does_not_answer_is_asked_once(machine: Machine, monkeypa
 
     machine.experiment("a", [0.5] * 3)
     machine.experiment("b", [0.5] * 3)
-    answered, asked = threading.Event(), []
+    machine.experiment("elsewhere", [])
+    add(machine.store, "elsewhere", 1)
+    machine.run("elsewhere", 0, 0.5, tracker_root=str(machine.folder / "other"))
+    answered, asked, remove_in = threading.Event(), [], tracker.remove_in
 
     def hang(base: Path, *names: str) -> bool:
+        if base != machine.trackers:
+            return remove_in(base, *names)
         asked.append(names)
         return answered.wait(60)
 
@@ -361,7 +366,11 @@ def test_a_tracker_that_does_not_answer_is_asked_once(machine: Machine, monkeypa
         patched.setattr(tracker, "DEADLINE_SECONDS", 0.2)
         lines = machine.clean()
     answered.set()
-    assert [(line.experiment, line.result, line.attempts) for line in lines] == [("a", "left", 0), ("b", "left", 0)]
+    assert [(line.experiment, line.result, line.attempts) for line in lines] == [
+        ("a", "left", 0),
+        ("b", "left", 0),
+        ("elsewhere", "removed", 1),
+    ]
     assert lines[1].reason.startswith("3 attempt(s): The tracker at")
     assert len(asked) == 1
     assert [line.result for line in machine.clean()] == ["removed", "removed"]

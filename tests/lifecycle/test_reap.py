@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from airflow_provider_axtx.core.errors import InvalidInputError, SchedulerUnavai
 from airflow_provider_axtx.launcher import tracker
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle import reap as reaping
-from airflow_provider_axtx.lifecycle.reap import Reaped, orphans_of, reap
+from airflow_provider_axtx.lifecycle.reap import Reaped, end_task, orphans_of, reap, settle_ended_dag_runs
 from tests.lifecycle.rig import Rig, settled
+from tests.store.material import add, begin, proposal
 
 
 def reap_all(rig: Rig, **arguments: Any) -> list[Reaped]:
@@ -89,3 +91,44 @@ def test_a_success_whose_results_are_not_there_in_time_is_left_to_the_next_reap(
     assert rig.statuses() == {0: "RUNNING"}
     rig.end(0)
     assert [one.trial_status for one in reap_all(rig)] == ["COMPLETED"]
+
+
+def test_a_submission_that_may_still_arrive_is_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = rig.loop()
+    add(rig.store, "loop")
+    begin(rig.store, "loop", scheduler="fake", identity=loop.identity)
+    with pytest.raises(SchedulerUnavailableError, match="is not gone although it was cancelled"):
+        reap_all(rig, seconds=0.1)
+    attempt = rig.store.attempt("loop", 0, 1)
+    assert (attempt.finished_at, attempt.cancel_requested_at is None) == (None, False)
+    monkeypatch.setattr(reaping, "CLAIM_SECONDS", 0.0)
+    assert [one.trial_status for one in reap_all(rig)] == ["ABANDONED"]
+    assert rig.store.attempt("loop", 0, 1).app_state == "CANCELLED"
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("a", "b"), ("b", "a")])
+def test_trials_of_another_airflow_are_not_settled(rig: Rig, ours: str, theirs: str) -> None:
+    task = rig.loop().identity
+    for index, installation in enumerate((ours, theirs)):
+        rig.store.add_trials(
+            "loop",
+            proposal(first=index),
+            task_key=f"dag/{installation}/generate/-1",
+            first_slot=0,
+            expected_version=rig.store.snapshot("loop").version,
+            requested_by=replace(task, run_id="earlier", installation=installation),
+        )
+    settle_ended_dag_runs(
+        rig.store, lambda attempt: rig.launcher, "loop", replace(task, installation=ours), lambda owner: False
+    )
+    assert rig.statuses() == {0: "ABANDONED", 1: "CANDIDATE"}
+
+
+@pytest.mark.parametrize(("try_number", "status"), [(1, "RUNNING"), (2, "ABANDONED"), (3, "ABANDONED")])
+def test_the_end_of_a_task_ends_what_it_and_its_earlier_tries_have_left(rig: Rig, try_number: int, status: str) -> None:
+    loop = rig.loop(try_number=2)
+    settled(loop)
+    ending = replace(loop.identity, try_number=try_number)
+    end_task(rig.store, lambda attempt: rig.launcher, ending, "a user has ended it")
+    assert rig.statuses() == {0: status}
+    assert rig.app_of(0)[1]["state"] == ("RUNNING" if status == "RUNNING" else "CANCELLED")
