@@ -16,7 +16,7 @@ from airflow_provider_axtx.core.records import AttemptRecord, Observation, TaskI
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle.attempts import cancel_attempt, poll_attempt
 from airflow_provider_axtx.lifecycle.complete import complete_trial, conclude, finalize
-from airflow_provider_axtx.lifecycle.early_stop import stop_early
+from airflow_provider_axtx.lifecycle.early_stop import count_steps, stop_early
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 from airflow_provider_axtx.optimizer import engine as optimizer
@@ -101,6 +101,21 @@ def world(tmp_path: Path) -> Callable[..., World]:
         return World(tmp_path, {**SPEC, **changes}, trials)
 
     return make
+
+
+def test_a_curve_that_cannot_be_read_now_keeps_no_other_trial_running(world: Callable[..., World]) -> None:
+    w = world(3)
+    w.curve(0, [0.1, 3.0])
+    w.curve(1, [0.3, 0.2])
+    w.curve(2, [0.3, 2.0])
+    folder = Path(w.runs()[0].tracker_base)
+    away = folder.rename(folder.with_name("away"))
+    folder.symlink_to(folder)
+    assert [count_steps(run) for run in w.runs()] == [0, 2, 2]
+    assert w.stop_early() == [2]
+    folder.unlink()
+    away.rename(folder)
+    assert w.stop_early() == [0]
 
 
 def test_the_bad_one_of_two_is_stopped_and_keeps_its_data(world: Callable[..., World]) -> None:
