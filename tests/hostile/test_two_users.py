@@ -7,8 +7,9 @@ import os
 import stat
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -30,21 +31,30 @@ REQUEST = {"roles": [], "max_parallel": 1, "term_grace": 1}
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter.
+
+    ``tmp_path`` is not: each pytest that starts on the machine takes the others' rights to the folder above it away.
+    """
+    with TemporaryDirectory() as folder:
+        ground = Path(folder)
+        ground.chmod(0o711)
+        yield ground
+
+
+@pytest.fixture
+def home(open_folder: Path) -> Path:
     """A folder of the worker's user that other users may enter."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    folder = tmp_path / "home"
+    folder = open_folder / "home"
     folder.mkdir()
     os.chown(folder, WORKER, WORKER)
     return folder
 
 
 @pytest.fixture
-def shared(tmp_path: Path, home: Path) -> Path:
+def shared(open_folder: Path) -> Path:
     """A folder of root to which every user may write, like /tmp without its sticky bit."""
-    folder = tmp_path / "shared"
+    folder = open_folder / "shared"
     folder.mkdir()
     folder.chmod(0o777)
     return folder
