@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # The slow suite starts a real Airflow for each module, which wants the machine for itself.
 PYTEST := $(BIN)/python -m pytest
 # Processes of the quick tests, three for two cores: many tests wait for an app, and one for each core took 723 s on two
-# cores, where three took 518 to 576 s in eleven runs.
+# cores, where three took 518 to 576 s in nine runs.
 WORKERS ?= $(shell $(PYTHON) -c "import os; print(max(1, (os.cpu_count() or 1) * 3 // 2))")
 
 .PHONY: help install demo serve test test-all test-thorough test-quick test-main test-airflow coverage mutation soak test-cases test-versions test-versions-quick matrix test-js test-browser test-quality test-integrations screenshots pictures docs docs-test faults \

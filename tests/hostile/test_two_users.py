@@ -34,7 +34,7 @@ REQUEST = {"roles": [], "max_parallel": 1, "term_grace": 1}
 def open_folder() -> Iterator[Path]:
     """A folder that other users may enter.
 
-    ``tmp_path`` is not: each pytest that starts on the machine takes the others' rights to the folder above it away.
+    ``tmp_path`` is not: each pytest that this user starts takes the others' rights to the folder above it away.
     """
     with TemporaryDirectory() as folder:
         ground = Path(folder)
