@@ -165,6 +165,19 @@ def test_a_stopped_trial_without_an_app_gets_none(rig: Rig) -> None:
     assert len(rig.cluster.apps()) == 1
 
 
+@pytest.mark.parametrize("point", ["submit.before_submit", "submit.after_submit"])
+def test_a_stopped_trial_whose_submission_was_killed_leaves_no_attempt_open_and_no_app(rig: Rig, point: str) -> None:
+    killed_at(point, lambda: settled(rig.loop()))
+    want(rig, Action.STOP_TRIAL, 0)
+    assert indexes(settled(rig.loop(try_number=2))) == [1]
+    [attempt] = rig.store.attempts("loop", 0)
+    assert attempt.finished_at is not None
+    assert rig.statuses() == {0: "ABANDONED", 1: "RUNNING"}
+    assert [app["state"] for app in rig.cluster.apps().values()] == (
+        ["CANCELLED", "RUNNING"] if point == "submit.after_submit" else ["RUNNING"]
+    )
+
+
 def test_trials_by_hand_come_before_the_optimizers_in_their_order(rig: Rig) -> None:
     loop = rig.loop(max_trials=4)
     settled(loop)
@@ -240,6 +253,21 @@ def test_a_trial_that_fails_again_is_failed(rig: Rig) -> None:
     trial = rig.store.trial("loop", 0)
     assert (trial.status, trial.reason) == ("FAILED", "exit code 2")
     assert len(rig.store.attempts("loop", 0)) == 2
+
+
+def test_a_failed_trial_that_waits_to_run_again_is_stopped_and_keeps_its_attempt_as_it_ended(rig: Rig) -> None:
+    fail_first(rig)
+    loop = rig.loop()
+    settled(loop)  # trial 1 holds the only slot
+    [ended] = rig.store.attempts("loop", 0)
+    want(rig, Action.RETRY_TRIAL, 0)
+    assert indexes(settled(loop)) == [1]
+    assert rig.statuses()[0] == "CANDIDATE"
+    want(rig, Action.STOP_TRIAL, 0)
+    assert indexes(settled(loop)) == [1]
+    assert rig.store.attempts("loop", 0) == [ended]
+    trial = rig.store.trial("loop", 0)
+    assert (trial.status, trial.reason) == ("ABANDONED", "exit code 1")
 
 
 def test_a_failed_trial_of_another_task_runs_again_as_a_new_trial(rig: Rig) -> None:
