@@ -1,4 +1,4 @@
-# Everything needs only Python 3.11 or newer with its venv module, and make.
+# Everything needs only Python 3.11, 3.12 or 3.13 with its venv module, and make.
 PYTHON ?= python3
 VENV ?= .venv
 # Pins every package, Airflow included; `make matrix` names others.
@@ -98,7 +98,7 @@ soak: $(STAMP)
 	tests/engines/postgres_install.sh
 	PYTHONPATH=.:scripts $(BIN)/python -m tests.soak --seconds $(SECONDS)
 
-# The shapes and moments in which users' DAGs once lost something: half an hour on two cores.
+# DAGs and interruptions that once lost a trial or left an app running: half an hour on two cores.
 test-cases: $(STAMP)
 	$(PYTEST) -m cases
 

@@ -97,7 +97,7 @@ class TrialLink(BaseOperatorLink):
 
 
 class AppLink(BaseOperatorLink):
-    """Leads to the scheduler's own page of the app, if the scheduler has one (AWS Batch, SageMaker)."""
+    """Leads to the scheduler's own page of the app, if the scheduler has one, as AWS Batch does."""
 
     name = "App"
 

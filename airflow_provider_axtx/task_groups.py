@@ -85,8 +85,8 @@ def ax_trial_loop(
 
     Each round is *generate → run*, where one task for each trial submits its app, waits for its end and completes the
     trial. With ``fused=False`` these are the tasks *submit → wait → complete*, and with ``body`` *start → body →
-    complete*. The experiment is created (or resumed) first; a teardown ends whatever the DAG run leaves behind. When Ax
-    is finished early, the remaining rounds are skipped.
+    complete*. The experiment is created (or resumed) first; a teardown ends whatever the group's tasks leave behind.
+    When Ax is finished early, the remaining rounds are skipped.
 
     ```python
     from airflow.sdk import DAG

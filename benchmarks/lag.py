@@ -120,6 +120,7 @@ def run(quick: bool) -> Report:
                     table.rows.append([name, str(trials), *shown, *ps])
             report.tables.append(table)
     report.notes.append(
-        "p: of regrets that are so much larger than without proposals ahead, if the sides find equally good values."
+        "p is the probability of regrets that are at least so much larger than without proposals ahead, if both sides "
+        "find equally good values."
     )
     return report

@@ -171,6 +171,23 @@ def test_an_experiment_that_does_not_exist_is_an_error(ax: Ax, command: str) -> 
         ax(command, "nothing")
 
 
+def test_the_trials_of_an_experiment_are_counted_those_stopped_early_too(
+    ax: Ax, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = ("COMPLETED", "EARLY_STOPPED", "FAILED", "ABANDONED")
+    store = ExperimentStore(f"sqlite:///{tmp_path / 'counted.db'}")
+    experiment(store, 5)
+    for index, status in enumerate(ended):
+        store.complete("digits", index, status=status)
+    store.record_handle(begin(store, "digits", 4), "fake://torchx/a")
+    read(monkeypatch, tmp_path / "counted.db")
+    [row] = json.loads(ax("experiments", "--output", "json")[0])
+    assert {name: int(row[name]) for name in ("trials", "RUNNING", *ended)} == {
+        "trials": 5,
+        **dict.fromkeys(("RUNNING", *ended), 1),
+    }
+
+
 @pytest.mark.usefixtures("digits")
 def test_trials_are_listed_with_their_metrics(ax: Ax) -> None:
     rows = json.loads(ax("trials", "digits", "--output", "json")[0])

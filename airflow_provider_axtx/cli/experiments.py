@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @command
 def list_experiments(args: Namespace) -> None:
-    """Print a line for each experiment: its trials by status and why it ended."""
+    """Print a line for each experiment: its trials, those that run or have ended by status, and why it ended."""
     try:
         summaries = hook_of(args).existing_store.summaries()
     except StoreNotFoundError as error:
         print(error, file=sys.stderr)
         summaries = []
-    statuses = ("COMPLETED", "FAILED", "ABANDONED", "RUNNING")
+    statuses = ("COMPLETED", "EARLY_STOPPED", "FAILED", "ABANDONED", "RUNNING")
     rows = [
         {
             "experiment": summary.name,

@@ -48,7 +48,8 @@ class TorchXSettings:
     :param scheduler_args: its run options.
     :param tracker_base: root folder or fsspec URL below which every attempt gets a tracker base of its own; None means
         a folder in AIRFLOW_HOME. ``s3://CONNECTION@bucket/prefix`` names an Airflow connection with the credentials.
-    :param allowed_components: patterns (``fnmatch``) of the component references that may be run; None allows all.
+    :param allowed_components: patterns (``fnmatch``) of the component references that may be run; None allows all
+        that the code of a DAG file names.
     :param prices: what ``cpu_hour`` and ``gpu_hour`` cost, in a currency of your own; recorded with each attempt.
     """
 

@@ -39,7 +39,7 @@ def attach_trials(
     """Record trials, all or none, those with results as COMPLETED; a retry of the task attaches nothing more.
 
     :param attachments: the trials, checked against the experiment.
-    :param task_key: identity of the attaching task, see ``names.task_key``.
+    :param task_key: identity of the attaching task, see ``core.keys.task_key``.
     :param requested_by: the attaching task, recorded with the trials.
     :return: the trials that are still to be run.
     :raises InvalidInputError: when Ax refuses one, or the experiment has a baseline already.

@@ -178,7 +178,7 @@ def generate_trials(
     :param store: the experiment store.
     :param experiment: name of the experiment.
     :param n: number of trials wanted.
-    :param task_key: identity of the requesting task, see ``names.task_key``.
+    :param task_key: identity of the requesting task, see ``core.keys.task_key``.
     :param max_trials: no further trial when the experiment has this many.
     :param requested_by: the requesting task, recorded with the trials.
     :param trials_to_follow: how many the same DAG run will ask for after these, if known; for displays of progress.

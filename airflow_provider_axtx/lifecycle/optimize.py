@@ -84,7 +84,7 @@ class Loop(FillingLoop):
     submitted to, whichever scheduler new trials are submitted to.
 
     :param experiment: name of the experiment, which exists.
-    :param task_key: identity of the task (``names.task_key``): its trials are those that were granted to it.
+    :param task_key: identity of the task (``core.keys.task_key``): its trials are those that were granted to it.
     :param started_at: when the loop first started (``store.start_loop``).
     :param request: what to run for a trial.
     :param trial_timeout: seconds since submission after which an app is cancelled.

@@ -73,8 +73,8 @@ class AxOptimizeOperator(SettlesTrialsMixin):
     """Runs a whole experiment: generates trials, keeps ``parallelism`` apps running, refills a slot at once.
 
     While it waits deferred it holds no worker slot. A deferral takes at least ``[workers] min_heartbeat_interval`` and
-    5 s, 10 s by default. The task does not defer when an app may end sooner than that: in its first seconds, or when it
-    has run about as long as the app that ended last. With a ``poll_interval`` above that time it always defers.
+    5 s, 10 s by default. It does not defer when a limit or a timeout is due sooner, or when an app may end sooner:
+    in its first seconds, or at about the time that the last app took. The latter only with a shorter ``poll_interval``.
 
     It can be killed at any moment: a retry re-attaches to the live apps and goes on. So does a user's Clear; its
     trials whose apps were cancelled by it run again, those that a reaper has ended meanwhile stay ABANDONED, and

@@ -99,9 +99,9 @@ class _SubmitTrialMixin(AppRequestMixin):
         ``["utils.booth", "my_pkg.components:train"]``. One that a template names is refused unless this or the
         connection's ``allowed_components`` is set; the connection's list holds in any case. Not templated.
     :param metrics: where the metrics are read of a program that reports nothing by itself, by metric:
-        ``{"accuracy": {"regex": r"val_acc=([0-9.eE+-]+)"}}`` in its output, or ``{"json": "results.json", "key":
-        "val.acc"}`` (``csv``, ``tensorboard``) in files in its tracker base. ``take`` is ``last``, ``max``, ``min`` or
-        a step. What the app reports to its tracker counts first.
+        ``{"accuracy": {"regex": r"val_acc=([0-9.eE+-]+)"}}`` in its output, ``{"json": "results.json", "key":
+        "val.acc"}`` (``csv``, ``tensorboard``) in files in its tracker base, or ``mlflow`` in its run. ``take`` is
+        ``last``, ``max``, ``min`` or a step. What the app reports to its tracker counts first.
     :param torchx_conn_id: connection of the scheduler.
     :param ax_conn_id: connection of the experiment store.
     """
@@ -239,7 +239,7 @@ class TorchXRunTrialOperator(_SubmitTrialMixin, WaitForTrialMixin):
     :param complete: do what ``AxCompleteTrialOperator`` does when the app has ended, which saves the start of a task.
     :param results: with ``complete``, as for ``AxCompleteTrialOperator`` (templated).
     :param keep_checkpoints: with ``complete``, as for ``AxCompleteTrialOperator``.
-    :return: the run with ``trial_status``, ``app_state`` and ``message``; with ``complete`` also ``metrics``.
+    :return: the run with ``trial_status``, ``app_state``, ``message``; with ``complete`` also ``metrics``, ``usage``.
     """
 
     template_fields: Sequence[str] = (*_APP_FIELDS, "results")

@@ -251,7 +251,7 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, LoopFactRecord
     def granted(self, name: str, task_key: str, *, first_slot: int = 0) -> list[TrialRecord]:
         """Return the trials that this task has got already, in slot order.
 
-        :param task_key: as made by ``core.names.task_key``.
+        :param task_key: as made by ``core.keys.task_key``.
         :param first_slot: without those of the slots before this one.
         """
         return self._db.read(lambda connection: _trial_rows.granted(connection, name, task_key, first=first_slot))
@@ -271,7 +271,7 @@ class ExperimentStore(AttemptRecords, DagRunRecords, LoopRecords, LoopFactRecord
 
         The lease of the task is released in the same transaction.
 
-        :param task_key: the requesting task (``core.names.task_key``); with the slot it makes each request key.
+        :param task_key: the requesting task (``core.keys.task_key``); with the slot it makes each request key.
         :param first_slot: slot of the first trial within the task's request, from 0.
         :param expected_version: ``ExperimentSnapshot.version`` that the proposal was made from.
         :param requested_by: the requesting task, recorded with the trials: a reaper asks whose they are.

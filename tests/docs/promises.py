@@ -31,7 +31,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
         "make demo",
     ),
     "It imports nothing of Airflow, Ax or TorchX": (_SCRIPT,),
-    "with `deferrable=True` it\noccupies no worker slot while it waits": (
+    "With `deferrable=True` it occupies no worker slot while it waits for apps of more than about ten seconds": (
         "tests/e2e/test_optimize_airflow.py::test_killed_task_and_triggerer_lose_and_double_nothing",
     ),
     "Each call runs in a process of its own, on any scheduler": (
@@ -47,7 +47,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
         f"{_FAULTS}::test_a_cleared_submit_task_starts_a_new_attempt_and_cancels_the_old_one",
         "tests/e2e/test_cases_whose_app.py::test_a_cleared_reap_leaves_the_apps_of_the_next_loop_running",
     ),
-    "The teardown `reap` ends every app and trial that the DAG run has left open": (
+    "The teardown `reap` ends every app and trial that the tasks of the group have left open": (
         f"{_FAULTS}::test_a_dag_run_marked_as_failed_leaves_nothing_running",
         "tests/e2e/test_cases_whose_app.py::test_a_reap_leaves_the_apps_of_another_group_running",
     ),

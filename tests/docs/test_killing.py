@@ -119,10 +119,11 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "delete the DAG run and trigger it again under the same id": (
         f"{_WHOSE}::test_a_dag_run_made_again_with_the_id_of_a_deleted_one_runs_new_trials",
     ),
-    "change `component`, `component_args` or `scheduler` of an experiment that has trials": (
+    "change `component`, `component_args`, `metrics` or `scheduler` of an experiment that has trials": (
         f"{_WHOSE}::test_apps_outlive_a_change_of_the_scheduler",
         f"{_STEP}::test_live_apps_go_on_with_their_scheduler_before_another_one_is_refused",
         f"{_STEP}::test_another_app_is_refused_unless_it_is_asked_for",
+        "tests/operators/test_untouched_programs.py::test_metrics_that_differ_from_the_recorded_are_refused",
     ),
 }
 
