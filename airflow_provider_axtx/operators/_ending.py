@@ -19,15 +19,16 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 
-from airflow_provider_axtx.core.errors import is_final
+from airflow_provider_axtx.core.errors import AxtxError
 from airflow_provider_axtx.hooks.ax import AxHook
 from airflow_provider_axtx.hooks.torchx import TorchXHook
-from airflow_provider_axtx.operators.base import LineageMixin, current_identity
-from airflow_provider_axtx.triggers.task_state import is_last_try, is_over, is_superseded
+from airflow_provider_axtx.operators.base import LineageMixin, as_airflow_error, current_identity
+from airflow_provider_axtx.triggers.task_state import is_last_try, is_over, is_running, is_superseded
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    import jinja2
     from airflow.sdk import Context
 
     from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
@@ -39,6 +40,8 @@ _HANDLER_SECONDS = 1.0
 _KILL_SECONDS = 2.0
 #: Seconds for which it is awaited when the task fails by itself.
 _FAIL_SECONDS = 30.0
+#: After these Airflow starts no further try.
+_NO_RETRY = (AirflowFailException, AirflowSensorTimeout, AirflowSkipException)
 
 
 class CancelOnKillMixin(LineageMixin):
@@ -55,6 +58,10 @@ class CancelOnKillMixin(LineageMixin):
     _identity: TaskIdentity | None = None
     #: Airflow's id of this try.
     _ti_id: UUID | None = None
+    _context: Context | None = None
+    #: Whether Airflow resumes the task; ``resume_execution`` sees the errors then that Airflow acts on.
+    _is_resumed = False
+    _rendering_error: Exception | None = None
     _live_attempt: AttemptRecord | None = None
     _killed = False
     #: Whether no try follows; known when ``_ending`` is done.
@@ -95,16 +102,85 @@ class CancelOnKillMixin(LineageMixin):
 
         :return: this try of the task.
         """
-        self._identity = identity = current_identity(context, self.ax_hook.store, self.torchx_conn_id)
-        self._ti_id = getattr(context["ti"], "id", None)
+        identity = self._identify(context)
         try:
             yield identity
         except Exception as error:
-            if not self._killed and _is_final(error, identity) and not is_superseded(identity, self._ti_id):
-                self._try_to_end_apps(f"{self.task_id} failed with {type(error).__name__}", _FAIL_SECONDS)
-            elif self._killed:
-                self._end_what_was_recorded_since()
+            if not self._is_resumed:
+                self._end_apps_if_final(error, identity)
             raise
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; called by Airflow.
+
+        Airflow fails a task here whose trigger could not run, before any method of the operator is called, and makes a
+        skip of the error of a sensor with ``soft_fail``.
+        """
+        self._is_resumed = True
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except Exception as error:
+            self._end_apps_after(error, context)
+            raise
+
+    def render_template(
+        self,
+        content: Any,
+        context: Context,
+        jinja_env: jinja2.Environment | None = None,
+        seen_oids: set[int] | None = None,
+    ) -> Any:
+        """Render a value of a template field; called by Airflow before each try, and before a deferred task goes on."""
+        try:
+            return super().render_template(content, context, jinja_env, seen_oids)
+        except Exception as error:
+            # It passes here for each list and object that holds the text. A user may render the task as well, with
+            # `airflow tasks render`, to whom no app may be lost.
+            if error is not self._rendering_error and "ti" in context and is_running(context["ti"]):
+                self._rendering_error = error
+                self._end_apps_after(error, context)
+            raise
+
+    def _identify(self, context: Context) -> TaskIdentity:
+        self._context, self._ti_id = context, getattr(context["ti"], "id", None)
+        self._identity = current_identity(context, self.ax_hook.store, self.torchx_conn_id)
+        return self._identity
+
+    def _end_apps_after(self, error: Exception, context: Context) -> None:
+        """End the apps after an error that may have come before the task knew who it is."""
+        try:
+            identity = self._identity or self._identify(context)
+        except Exception:
+            self.log.exception("The store did not tell whether this task has an app. A reaper ends it.")
+        else:
+            self._end_apps_if_final(error, identity)
+
+    def _end_apps_if_final(self, error: Exception, identity: TaskIdentity) -> None:
+        if self._killed:
+            self._end_what_was_recorded_since(error, identity)
+        elif self._is_final(error, identity) and not is_superseded(identity, self._ti_id):
+            self._try_to_end_apps(f"{self.task_id} failed with {type(error).__name__}", _FAIL_SECONDS)
+
+    def _is_final(self, error: Exception, identity: TaskIdentity) -> bool:
+        """Return whether Airflow starts no further try after this error."""
+        if isinstance(error, AxtxError):
+            error = as_airflow_error(error)
+        if isinstance(error, AirflowRescheduleException):
+            return False
+        return isinstance(error, _NO_RETRY) or is_last_try(identity) or self._policy_fails(error, identity)
+
+    def _policy_fails(self, error: BaseException, identity: TaskIdentity) -> bool:
+        """Return whether the task's ``retry_policy``, which Airflow 3.2 does not have, lets it fail at once."""
+        policy = getattr(self, "retry_policy", None)
+        if policy is None:
+            return False
+        try:
+            decision = policy.evaluate(error, identity.try_number, identity.max_tries, self._context)
+        except Exception:
+            # Airflow's own evaluation fails likewise, and it goes by the number of tries.
+            self.log.warning("The retry_policy of this task could not be evaluated.", exc_info=True)
+            return False
+        return bool(decision.action.value == "fail")
 
     def track_attempt(self, attempt: AttemptRecord) -> None:
         """Make ``attempt`` the one that is ended with the task; end it when the task was killed already."""
@@ -129,12 +205,12 @@ class CancelOnKillMixin(LineageMixin):
             return
         # In a thread, in which nothing can be raised into the interrupted code, and which may outlast this handler.
         run = contextvars.copy_context().run
-        ending = threading.Thread(target=run, args=(self._end_if_over,), name="axtx-kill", daemon=True)
+        timeout = error if isinstance(error := sys.exception(), AirflowTaskTimeout) else None
+        ending = threading.Thread(target=run, args=(self._end_if_over, timeout), name="axtx-kill", daemon=True)
         ending.start()
         # Only now: a thread that executes the task meanwhile joins it as soon as it sees that the task was killed.
         self._ending, self._killed = ending, True
-        is_handler = not isinstance(sys.exception(), AirflowTaskTimeout)
-        ending.join(_HANDLER_SECONDS if is_handler else _FAIL_SECONDS)
+        ending.join(_HANDLER_SECONDS if timeout is None else _FAIL_SECONDS)
 
     def end_apps(self, reason: str, seconds: float) -> None:
         """End the apps that this task has submitted; what a newer try of it owns is left alone.
@@ -162,16 +238,21 @@ class CancelOnKillMixin(LineageMixin):
 
         :raises AirflowTaskTimeout: always.
         """
-        self.on_kill()
-        self._await_ending()
-        raise AirflowTaskTimeout(
-            f"execution_timeout: {self.execution_timeout} have passed while the task was deferred."
-        )
+        try:
+            raise AirflowTaskTimeout(
+                f"execution_timeout: {self.execution_timeout} have passed while the task was deferred."
+            )
+        except AirflowTaskTimeout:
+            self.on_kill()
+            self._await_ending()
+            raise
 
-    def _end_if_over(self) -> None:
-        if self._identity is None:
+    def _end_if_over(self, timeout: AirflowTaskTimeout | None) -> None:
+        identity = self._identity
+        if identity is None:
             return
-        self._is_over = is_over(self._identity, when_running=is_last_try(self._identity), ti_id=self._ti_id)
+        no_try_follows = is_last_try(identity) or (timeout is not None and self._policy_fails(timeout, identity))
+        self._is_over = is_over(identity, when_running=no_try_follows, ti_id=self._ti_id)
         if self._is_over:
             self._try_to_end_apps(f"{self.task_id} was ended", _KILL_SECONDS)
         else:
@@ -186,21 +267,19 @@ class CancelOnKillMixin(LineageMixin):
         except Exception:
             self.log.exception("The app of this task could not be ended. A reaper ends it.")
 
-    def _end_what_was_recorded_since(self) -> None:
-        """End a trial or an attempt that was being recorded while Airflow killed the task, if that is over for good."""
+    def _end_what_was_recorded_since(
+        self, error: Exception | None = None, identity: TaskIdentity | None = None
+    ) -> None:
+        """End a trial or an attempt that was being recorded while Airflow killed the task, if that is over for good.
+
+        :param error: what the killed task ends with: a sensor with ``soft_fail`` is skipped, and no try follows.
+        """
         self._await_ending()
+        if not self._is_over and identity is not None and isinstance(error, _NO_RETRY):
+            self._is_over = is_over(identity, when_running=True, ti_id=self._ti_id)
         if self._is_over:
             self._try_to_end_apps(f"{self.task_id} was ended", _KILL_SECONDS)
 
     def _await_ending(self) -> None:
         if self._ending is not None and self._ending is not threading.current_thread():
             self._ending.join(_FAIL_SECONDS)
-
-
-def _is_final(error: Exception, identity: TaskIdentity) -> bool:
-    """Return whether Airflow starts no further try after this error."""
-    if isinstance(error, AirflowRescheduleException):
-        return False
-    if isinstance(error, (AirflowFailException, AirflowSensorTimeout, AirflowSkipException)):
-        return True
-    return is_final(error) or is_last_try(identity)

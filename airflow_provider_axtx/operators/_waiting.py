@@ -111,15 +111,19 @@ class WaitForTrialMixin(CancelOnKillMixin):
 
         When the submit task was cleared meanwhile, it is the attempt that followed: the one waited for was cancelled.
         """
+        attempt = self.own_attempt(trial)
+        self.track_attempt(attempt)
+        return attempt
+
+    def own_attempt(self, trial: SubmittedTrial) -> AttemptRecord:
+        """Return the recorded attempt, if this task may end its app."""
         from airflow_provider_axtx.lifecycle.attempts import find_attempt
         from airflow_provider_axtx.lifecycle.ownership import require_own
 
         if self._live_attempt is None:
             # An XCom can be edited: this task may end the app that it names.
             require_own(self.ax_hook.store, trial.experiment, self._identity.dag_id if self._identity else "")
-        attempt = find_attempt(self.ax_hook.store, trial)
-        self.track_attempt(attempt)
-        return attempt
+        return find_attempt(self.ax_hook.store, trial)
 
     def deadline(self, attempt: AttemptRecord) -> float:
         """Return when the attempt has had its time, in seconds since the epoch.

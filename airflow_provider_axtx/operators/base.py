@@ -42,11 +42,14 @@ def airflow_errors(method: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return method(*args, **kwargs)
         except AxtxError as error:
-            if error.retryable:
-                raise AirflowException(str(error)) from error
-            raise AirflowFailException(str(error)) from error
+            raise as_airflow_error(error) from error
 
     return translated
+
+
+def as_airflow_error(error: AxtxError) -> AirflowException:
+    """Return what Airflow gets to see of an error."""
+    return AirflowException(str(error)) if error.retryable else AirflowFailException(str(error))
 
 
 class Uncalled:

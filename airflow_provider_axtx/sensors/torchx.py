@@ -83,7 +83,9 @@ class TorchXTrialSensor(WaitForTrialMixin, BaseSensorOperator):
         """End the app that is waited for: another task has submitted it."""
         from airflow_provider_axtx.lifecycle.attempts import end_attempt
 
-        if (attempt := self._live_attempt) is not None:
+        # None before the first poll, and where Airflow fails a resumed task without running it.
+        attempt = self._live_attempt or self.own_attempt(self._trial())
+        if attempt.finished_at is None:
             end_attempt(self.ax_hook.store, self.launcher_for(attempt), attempt, reason, seconds=seconds)
 
     @airflow_errors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 
@@ -82,6 +82,22 @@ def is_superseded(identity: TaskIdentity, ti_id: UUID | None) -> bool:
     except Exception as error:
         log.warning("Airflow did not tell which try of task %s is the last.", identity.task_id, exc_info=True)
         return _is_refusal(error)
+
+
+def is_running(ti: Any) -> bool:
+    """Return whether this process runs a task instance; False when Airflow does not say so.
+
+    :param ti: of a template context, which Airflow also makes for a user who looks at rendered templates.
+    """
+    mapped_index = -1 if ti.map_index is None else ti.map_index
+    identity = TaskIdentity(ti.dag_id, ti.run_id, ti.task_id, mapped_index)
+    try:
+        return in_time(lambda: read_state(identity), ASK_SECONDS) == "running" and (
+            in_time(lambda: is_current_try(ti.id), ASK_SECONDS)
+        )
+    except Exception:
+        log.warning("Airflow did not tell whether task %s runs in this process.", ti.task_id, exc_info=True)
+        return False
 
 
 def is_current_try(ti_id: UUID) -> bool:

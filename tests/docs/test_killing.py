@@ -93,6 +93,7 @@ SHOWN_BY: dict[str, tuple[str, ...]] = {
     "the task fails for good, whatever the error": (
         f"{_RESULTS}::test_an_error_of_a_generator_of_ones_own_leaves_no_app_running",
         f"{_KILLED}::test_any_error_that_ends_the_task_for_good_ends_its_app",
+        "tests/operators/test_final_errors.py::test_an_error_for_which_the_retry_policy_fails_the_task",
     ),
     "mark a task as failed or as success, running or deferred": (
         f"{_ENDED}::test_what_is_ended_from_outside_is_settled",
