@@ -79,6 +79,16 @@ class _Outages:
                 self._until[url] = time.monotonic() + OUTAGE_SECONDS
 
 
+def _was_connected(error: StoreUnavailableError) -> bool:
+    """Return whether the database could be connected to.
+
+    One statement that takes too long, or all connections of this process in use, is no outage: one slow request once
+    closed the store to all users for a minute. A connection that was lost is made anew by the next request.
+    """
+    cause = error.__cause__
+    return not (isinstance(cause, sa.exc.DBAPIError) and cause.statement is None)
+
+
 _outages = _Outages()
 #: The creators of each store's experiments as they were last read, by the store's URL.
 _creators: dict[str, Creators] = {}
@@ -134,8 +144,8 @@ class Course:
 class ExperimentViews:
     """Reads an experiment store for display.
 
-    Each method raises ``StoreUnavailableError`` when the database does not answer within a few seconds, and for a
-    minute afterwards ``RememberedOutageError`` at once.
+    Each method raises ``StoreUnavailableError`` when the database does not answer within a few seconds. When it cannot
+    be connected to, each method raises ``RememberedOutageError`` at once for a minute afterwards.
 
     :param url: SQLAlchemy URL of the store.
     :raises InvalidInputError: when the URL, its login or its driver cannot be used.
@@ -154,8 +164,8 @@ class ExperimentViews:
         _outages.check(self._url, self._db.shown_url)
         try:
             found = read()
-        except StoreUnavailableError:
-            _outages.note(self._url, answered=False)
+        except StoreUnavailableError as error:
+            _outages.note(self._url, answered=_was_connected(error))
             raise
         _outages.note(self._url, answered=True)
         return found

@@ -229,6 +229,39 @@ def test_a_store_that_does_not_answer_is_left_alone_for_a_minute(scheme: str, mo
         assert not isinstance(asked.value, RememberedOutageError)
 
 
+def test_a_read_that_takes_too_long_is_no_outage(store: ExperimentStore, store_url: str) -> None:
+    """On SQLite nothing waits for a reader; there the statement fails at once."""
+    experiment(store, 1)
+    sleep = {"postgresql": "SELECT pg_sleep(60)", "mysql": "SELECT SLEEP(60)"}.get(
+        store._db.backend, "SELECT nothing()"
+    )
+    views = ExperimentViews(store_url)
+    with pytest.raises(StoreUnavailableError):
+        views._read(lambda connection: connection.execute(sa.text(sleep)).all())
+    assert views.page()[1] == 1
+
+
+def test_a_process_whose_connections_are_all_in_use_is_no_outage(store: ExperimentStore, store_url: str) -> None:
+    experiment(store, 1)
+    views = ExperimentViews(store_url)
+
+    def use_all(connection: sa.Connection) -> list[Any]:
+        # The pool gives no more than ten at a time to a process.
+        used = [connection.engine.connect() for _ in range(9)]
+        try:
+            return views.page()[0]
+        finally:
+            for one in used:
+                one.close()
+
+    if store._db.backend == "sqlite":
+        assert views._db.read(use_all)  # there is no limit
+    else:
+        with pytest.raises(StoreUnavailableError, match="QueuePool limit"):
+            views._db.read(use_all)
+    assert views.page()[1] == 1
+
+
 def test_one_thread_asks_a_store_again_and_the_others_wait_for_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("airflow_provider_axtx.store.views.time.monotonic", lambda: now)
