@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_axtx.core.records import ParameterValue
@@ -19,6 +19,11 @@ BUILTIN = ("trial_idx", "experiment_name", "tracker_base", "checkpoint_dir", "re
 
 # ``${HOME}`` belongs to a shell, and ``\{word}`` is how an author writes braces that are meant literally.
 _PLACEHOLDER = re.compile(r"\\(?P<literal>\{[^{}]*\})|(?<!\$)\{(?P<name>[^\W\d]\w*)(?P<format>[:!][^{}]*)?\}")
+
+#: A text that a shell gives to a command as its input, up to a line that is the mark.
+_HERE_DOCUMENT = re.compile(
+    r"(?<!<)<<-?[ \t]*(?P<quoted>['\"\\]?)(?P<mark>[^\W\d]\w*)[^\n]*\n(?P<body>(?:.*\n)*?)\t*(?P=mark)[ \t]*(?:\n|$)"
+)
 
 
 def value_text(value: ParameterValue) -> str:
@@ -105,25 +110,44 @@ def split(text: str) -> tuple[str, ...]:
 def shell_text(text: str, values: Mapping[str, str]) -> tuple[str, list[str]]:
     """Return a shell command whose placeholders are positional parameters of the shell, and the values of these.
 
-    So the shell never reads a value as part of the command. Outside quotation marks the parameter is quoted here.
+    So the shell never reads a value as part of the command. Outside quotation marks the parameter is quoted here, but
+    for a here-document, in which quotation marks are text.
 
-    :raises ValueError: a placeholder stands between single quotes, where a shell replaces nothing.
+    :raises ValueError: a placeholder stands where a shell replaces nothing: between single quotes, or in a
+        here-document whose mark is quoted.
     """
     given: list[str] = []
     parts: list[str] = []
+    documents = list(_HERE_DOCUMENT.finditer(text))
     quote, at = "", 0
     for found in _PLACEHOLDER.finditer(text):
         before = text[at : found.start()]
-        quote, at = _open_quote(before, quote), found.end()
+        document = next((one for one in documents if one.start("body") <= found.start() < one.end("body")), None)
+        quote, at = _open_quote(_outside(documents, text, at, found.start()), quote), found.end()
         parts.append(before)
         if found["literal"]:
             parts.append(found["literal"])
             continue
+        if document is not None and document["quoted"]:
+            raise ValueError(
+                f"{found[0]} stands in a here-document in which a shell replaces nothing: write <<{document['mark']}"
+            )
         if quote == "'":
             raise ValueError(f"{found[0]} stands between single quotes, where a shell replaces nothing")
         given.append(values[found["name"]])
-        parts.append(f"${{{len(given)}}}" if quote else f'"${{{len(given)}}}"')
+        parts.append(f"${{{len(given)}}}" if quote or document else f'"${{{len(given)}}}"')
     return "".join([*parts, text[at:]]), given
+
+
+def _outside(documents: Iterable[re.Match[str]], text: str, start: int, end: int) -> str:
+    """Return the part of a text that stands in no here-document."""
+    parts = []
+    for document in documents:
+        first, last = document.span("body")
+        if last > start and first < end:
+            parts.append(text[start : max(first, start)])
+            start = min(last, end)
+    return "".join([*parts, text[start:end]])
 
 
 def _open_quote(text: str, quote: str) -> str:

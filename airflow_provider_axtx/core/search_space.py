@@ -140,9 +140,11 @@ def read_function(
             fix="correct them, and import what they name at the top of the DAG file instead of inside a function.",
         ) from error
     parameters: list[dict[str, Any]] = []
-    missing, report = [], None
+    missing, positional, report = [], [], None
     for argument in inspect.signature(function).parameters.values():
-        hint = hints.get(argument.name)
+        hint = _without_none(hints.get(argument.name))
+        if argument.kind == argument.POSITIONAL_ONLY:
+            positional.append(argument.name)
         if hint is Report:
             report = argument.name
         elif argument.name in constants or argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
@@ -151,6 +153,11 @@ def read_function(
             parameters.append(parameter)
         elif argument.default is argument.empty:
             missing.append(argument.name)
+    if positional:
+        raise InvalidInputError(
+            f"{', '.join(positional)} of {name} can only be passed by position; an app passes all values by name.",
+            fix="remove the / from the function's parameters.",
+        )
     if complete and (missing or not parameters):
         what = f"{', '.join(missing)} of {name} has neither a range nor a value" if missing else f"{name} tunes nothing"
         raise InvalidInputError(
@@ -179,13 +186,23 @@ def read_class(config: type) -> list[dict[str, Any]]:
     return found
 
 
+def _without_none(hint: Any) -> Any:
+    """Return what an annotation says besides None, which is the default of a parameter for calls outside Airflow."""
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return hint
+    others = [one for one in typing.get_args(hint) if one is not types.NoneType]
+    return others[0] if len(others) == 1 else hint
+
+
 def _parameter(name: str, hint: Any) -> dict[str, Any] | None:
+    hint = _without_none(hint)
     origin = typing.get_origin(hint)
     if origin is Literal:
         return Choice(*typing.get_args(hint)).to_parameter(name)
     if origin is not Annotated:
         return None
     kind, *extras = typing.get_args(hint)
+    kind = _without_none(kind)
     for extra in extras:
         if isinstance(extra, Choice):
             return extra.to_parameter(name)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def find_connection(conn_id: str) -> Connection | None:
     """Return the connection from a secrets backend, the environment or Airflow's database; None if it is not defined.
 
-    :raises AirflowUnavailableError: when Airflow's API server or database fails to say whether it is defined.
+    :raises AirflowUnavailableError: when a secrets backend, or Airflow's API server or database, fails to say whether
+        it is defined.
     """
     try:
         return BaseHook.get_connection(conn_id)
@@ -51,8 +52,18 @@ def _check_undefined(conn_id: str) -> None:
         if in_task
         else "check Airflow's own database (airflow db check), create its tables (airflow db migrate), and retry."
     )
+    # Besides a task's API server; the last backend of the API server and of the command line is Airflow's database.
+    others = [one for one in backends if not isinstance(one, ExecutionAPISecretsBackend)] if in_task else backends[:-1]
+    for backend in others:
+        try:
+            found = backend.get_connection(conn_id) is not None
+        except Exception as error:
+            # As a vault that does not answer, which Airflow notes only in its debug log.
+            reason = f"{type(backend).__name__}: {str(error).partition(chr(10))[0]}"
+            raise _unknown(conn_id, reason, "look at what the secrets backend says, and retry.") from error
+        if found:
+            raise _unknown(conn_id, f"an earlier request to {type(backend).__name__} failed", "retry.")
     try:
-        # The last backend of the API server and of the command line is Airflow's database.
         found = _api_server_has(conn_id) if in_task else backends[-1].get_connection(conn_id) is not None
     except Exception as error:  # whatever the channel or the database raises: SQLAlchemy, OSError, AirflowRuntimeError
         # SQLAlchemy adds the statement in further lines.

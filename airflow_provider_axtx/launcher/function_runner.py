@@ -11,6 +11,7 @@ import json
 import linecache
 import math
 import sys
+import types
 import zlib
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,10 @@ def _load(function: dict[str, str]) -> Any:
         return getattr(found, "function", found)
     source, place = function["source"], f"<{name}>"
     linecache.cache[place] = (len(source), None, source.splitlines(True), place)
-    namespace: dict[str, Any] = {"__name__": "axtx_function"}
-    exec(compile(source, place, "exec", flags=_ANNOTATIONS_ARE_TEXT, dont_inherit=True), namespace)
-    return namespace[name]
+    # A class inside the function looks its module up by name, as `dataclass` and `pickle` do.
+    module = sys.modules["axtx_function"] = types.ModuleType("axtx_function")
+    exec(compile(source, place, "exec", flags=_ANNOTATIONS_ARE_TEXT, dont_inherit=True), module.__dict__)
+    return getattr(module, name)
 
 
 class Report:

@@ -55,7 +55,7 @@ class AxOptimizeFunctionOperator(DecoratedOperator, AxOptimizeOperator):
         **kwargs: Any,
     ) -> None:
         signature = inspect.signature(python_callable)
-        constants = dict(signature.bind_partial(*(op_args or ()), **(op_kwargs or {})).arguments)
+        constants = _constants(signature.bind_partial(*(op_args or ()), **(op_kwargs or {})))
         super().__init__(
             python_callable=_callable_without_arguments(python_callable, signature),
             **tuned(
@@ -103,7 +103,7 @@ class AxTrialFunctionOperator(DecoratedOperator, TorchXRunTrialOperator):
         **kwargs: Any,
     ) -> None:
         signature = inspect.signature(python_callable)
-        constants = dict(signature.bind(*(op_args or ()), **(op_kwargs or {})).arguments)
+        constants = _constants(signature.bind(*(op_args or ()), **(op_kwargs or {})))
         function = inspect.unwrap(python_callable)
         super().__init__(
             python_callable=_callable_without_arguments(python_callable, signature),
@@ -232,6 +232,25 @@ def _app_of(
             "metric": metric if metric.isidentifier() else None,
         },
     }
+
+
+def _constants(call: inspect.BoundArguments) -> dict[str, Any]:
+    """Return the arguments of a call by name; the app passes each of them by its name.
+
+    :raises InvalidInputError: an argument has no name.
+    """
+    constants: dict[str, Any] = {}
+    for name, value in call.arguments.items():
+        kind = call.signature.parameters[name].kind
+        if kind == inspect.Parameter.VAR_KEYWORD:
+            constants |= value
+        elif kind == inspect.Parameter.VAR_POSITIONAL:
+            raise InvalidInputError(
+                f"*{name} gets {value!r}, which have no names.", fix="give the function a parameter for each of them."
+            )
+        else:
+            constants[name] = value
+    return constants
 
 
 def _callable_without_arguments(function: Callable[..., Any], signature: inspect.Signature) -> Callable[..., Any]:

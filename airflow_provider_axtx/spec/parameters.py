@@ -37,7 +37,8 @@ def coerce(value: object, parameter_type: str) -> ParameterValue | None:
     """
     match parameter_type:
         case "str":
-            return str(value) if isinstance(value, str) else None
+            # Not str(value), which is "Kernel.RBF" for a member of an enumeration of texts.
+            return str.__str__(value) if isinstance(value, str) else None
         case "bool":
             return value if isinstance(value, bool) else {"true": True, "false": False}.get(str(value).lower())
         case "int":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +73,29 @@ def test_a_shell_never_reads_a_value(text: str) -> None:
     ran = subprocess.run(["sh", "-c", command, "sh", *values], capture_output=True, text=True, check=True)
     expected = "$(echo x) `id` \"'; exit 3 \\"
     assert ran.stdout == (f"'{expected}'".replace("x", "") if "tr" in text else expected)
+
+
+HERE = """cat > c.yaml <<EOF
+lr: {lr} # don't quote "it"
+kernel: '{kernel}'
+EOF
+cat c.yaml; printf %s {kernel}"""
+
+
+def test_a_here_document_has_the_value_as_it_is(tmp_path: Path) -> None:
+    command, values = shell_text(HERE, {"lr": "0.1", "kernel": "$(echo x) `id` \\"})
+    ran = subprocess.run(["sh", "-c", command, "sh", *values], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ran.stdout == ("lr: 0.1 # don't quote \"it\"\nkernel: '$(echo x) `id` \\'\n" + "$(echo x) `id` \\")
+
+
+@pytest.mark.parametrize("mark", ["'EOF'", '"EOF"', "\\EOF", "-'EOF'"])
+def test_a_value_in_a_here_document_without_replacement_is_refused(mark: str) -> None:
+    with pytest.raises(ValueError, match=r"a shell replaces nothing: write <<EOF"):
+        shell_text(f"cat <<{mark}\nlr: {{lr}}\nEOF\n", VALUES)
+
+
+def test_a_word_given_with_three_signs_is_no_here_document() -> None:
+    assert shell_text("cat <<<x\necho {lr}\nx\n", VALUES)[0] == 'cat <<<x\necho "${1}"\nx\n'
 
 
 def test_a_value_between_single_quotes_is_refused() -> None:

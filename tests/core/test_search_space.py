@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum, StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -48,6 +49,53 @@ def test_annotations_are_the_search_space() -> None:
     assert tuned.parameters[2]["values"] == ["rbf", "poly"]
     assert tuned.parameters[4]["is_ordered"] is True
     assert tuned.report == "report"
+
+
+class Kernel(StrEnum):
+    RBF = "rbf"
+    POLY = "poly"
+
+
+class Solver(str, Enum):  # noqa: UP042 - str(Solver.ADAM) is "Solver.ADAM"
+    ADAM = "adam"
+    SGD = "sgd"
+
+
+def optional(
+    lr: Annotated[float, Range(0.0, 1.0)] | None = None,
+    depth: Annotated[int | None, Range(1, 9)] = None,
+    kernel: Literal["rbf", "poly"] | None = None,
+    report: Report | None = None,
+) -> float:
+    return lr or 0.0
+
+
+def test_a_parameter_may_be_none_where_the_function_is_called_without_airflow() -> None:
+    tuned = read_function(optional, {})
+    assert [(one["name"], one["parameter_type"]) for one in tuned.parameters] == [
+        ("lr", "float"),
+        ("depth", "int"),
+        ("kernel", "str"),
+    ]
+    assert tuned.report == "report"
+
+
+@pytest.mark.parametrize(
+    ("hint", "values"),
+    [
+        (Annotated[str, Choice(Kernel.RBF, Kernel.POLY)], ["rbf", "poly"]),
+        (Annotated[str, Choice(Solver.ADAM, Solver.SGD)], ["adam", "sgd"]),
+        (Literal[Solver.ADAM, Solver.SGD], ["adam", "sgd"]),
+    ],
+)
+def test_the_values_of_an_enumeration_of_texts_are_its_texts(hint: Any, values: list[str]) -> None:
+    def fit(choice: Any) -> float:
+        return 0.0
+
+    fit.__annotations__["choice"] = hint
+    tuned = read_function(fit, {})
+    spec = ExperimentSpec.load({"name": "e", "objective": "-loss", "parameters": tuned.parameters})
+    assert spec.to_json()["parameters"][0]["values"] == values
 
 
 @dataclass

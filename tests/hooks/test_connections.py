@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from airflow.sdk import Connection
 from airflow.sdk.exceptions import ErrorType
-from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time import supervisor, task_runner
 from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
+from airflow.sdk.execution_time.secrets.execution_api import ExecutionAPISecretsBackend
+from airflow.secrets import BaseSecretsBackend
 
 from airflow_provider_axtx.core.errors import AirflowUnavailableError
 from airflow_provider_axtx.hooks.ax import AxHook
@@ -75,6 +80,33 @@ def test_one_failed_request_is_told_apart_from_a_missing_connection(
     monkeypatch.setattr(channel, "send", fail_once)
     with pytest.raises(AirflowUnavailableError):
         AxHook().get_url()
+
+
+class Vault(BaseSecretsBackend):
+    """A secrets backend with ``ax_default`` and ``torchx_default`` that does not answer, or not at first."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def get_connection(self, conn_id: str, team_name: str | None = None) -> Any:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise ConnectionError("the vault is sealed")
+        return Connection(conn_id=conn_id, conn_type="ax", schema="/data/vault.db")
+
+
+@pytest.mark.parametrize(("failures", "said"), [(9, "the vault is sealed"), (1, "an earlier request to Vault failed")])
+def test_a_secrets_backend_that_fails_does_not_choose_another_store_or_scheduler(
+    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch, failures: int, said: str
+) -> None:
+    vault = Vault(failures)
+    monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: [vault, ExecutionAPISecretsBackend()])
+    for find in (lambda: AxHook().get_url(), lambda: TorchXHook().settings):
+        vault.failures = failures
+        with pytest.raises(AirflowUnavailableError, match=said):
+            find()
+    vault.failures = 0
+    assert AxHook().get_url() == "sqlite:////data/vault.db"
 
 
 def test_the_channel_of_a_task_has_the_name_that_is_used() -> None:

@@ -39,6 +39,20 @@ def train(
     return {"loss": loss, "process": os.getpid()}
 
 
+def with_class(x: Annotated[float, Range(-5.0, 5.0)]) -> float:
+    from dataclasses import dataclass
+
+    @dataclass
+    class Config:
+        x: float
+
+    return Config(x).x ** 2
+
+
+def with_options(x: Annotated[float, Range(-5.0, 5.0)], **options: float) -> float:
+    return x**2 + options["shift"]
+
+
 def number(x: Annotated[float, Range(-5.0, 5.0)]) -> float:
     return x**2
 
@@ -74,6 +88,34 @@ def test_a_function_is_tuned_in_processes_of_its_own(execute: Execute, store: Ex
         assert [values["loss", step] for step in range(3)] == pytest.approx([loss + 3, loss + 2, loss + 1])
     processes = {o.mean for index in (0, 1) for o in store.observations("tuned", index) if o.metric == "process"}
     assert len(processes) == 2
+
+
+def test_a_function_may_define_a_dataclass(execute: Execute, store: ExperimentStore) -> None:
+    assert execute(operator(with_class, max_trials=1))["trials"] == {"COMPLETED": 1}
+
+
+def test_further_arguments_of_a_call_arrive_by_their_names(execute: Execute, store: ExperimentStore) -> None:
+    result = execute(operator(with_options, max_trials=1, call={"shift": 100.0}))
+    assert result["best"]["metrics"]["loss"]["mean"] >= 100.0
+
+
+def by_position(x: Annotated[float, Range(-5.0, 5.0)], /) -> float:
+    return x
+
+
+def without_names(x: Annotated[float, Range(-5.0, 5.0)], *rest: float) -> float:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "said"),
+    [(by_position, (), "can only be passed by position"), (without_names, (1.0, 2.0), "which have no names")],
+)
+def test_what_an_app_cannot_pass_by_name_is_refused(
+    function: Callable[..., Any], arguments: tuple[float, ...], said: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        operator(function, *arguments)
 
 
 @pytest.mark.parametrize(("function", "metric"), [(number, 0.0), (reports_only, 1.0)])
