@@ -17,7 +17,7 @@ from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.spec.generation import check_factory
 
 with quiet_import():
-    from airflow_provider_axtx.optimizer.rebuild import Rebuilt, catch_up, rebuild
+    from airflow_provider_axtx.optimizer.rebuild import Rebuilt, catch_up, rebuild, with_uniform_errors
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,13 @@ def _since(held: ExperimentSnapshot, now: ExperimentSnapshot) -> _Since | None:
                 return None
         elif is_terminal_trial_status(new.status):
             ended.append(new)
-    known, present = set(held.observations), set(now.observations)
+    # A metric of which some observations have no standard error has none: the client holds another one then.
+    seen = with_uniform_errors(now.observations)
+    known, present = set(with_uniform_errors(held.observations)), set(seen)
     touched = {one.trial_index for one in present - known}
     if known - present or any(is_terminal_trial_status(held.trials[index].status) for index in touched):
         return None
-    return _Since(ended, [one for one in now.observations if one.trial_index in touched])
+    return _Since(ended, [one for one in seen if one.trial_index in touched])
 
 
 def _definition(snapshot: ExperimentSnapshot) -> ExperimentSnapshot:

@@ -11,7 +11,7 @@ import importlib
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
@@ -92,7 +92,7 @@ def rebuild_without_strategy(snapshot: ExperimentSnapshot, spec: ExperimentSpec 
     spec = spec or ExperimentSpec.from_store(snapshot.spec)
     experiment = _with_all_trials(snapshot, spec)
     rebuilt = RebuiltFacts(spec, _client(spec, experiment), experiment)
-    _observe(rebuilt, snapshot.observations)
+    _observe(rebuilt, with_uniform_errors(snapshot.observations))
     for record in snapshot.trials:
         experiment.trials[record.index].mark_running(no_runner_required=True)
         _end(experiment.trials[record.index], record)
@@ -373,6 +373,16 @@ def _add_observations(client: Client, experiment: Experiment, observations: Iter
         for o in observations_in_order(usable)
     ]
     experiment.attach_data(Data(data_rows=rows))
+
+
+def with_uniform_errors(observations: Sequence[Observation]) -> list[Observation]:
+    """Return observations as Ax's models can take them: with a standard error for each one of a metric, or for none.
+
+    A model infers the noise of a metric without standard errors. A metric with some made the first proposal of the
+    model fail, for example when trials of a table had none and those of the app had one.
+    """
+    unknown = {one.metric for one in observations if one.sem is None}
+    return [replace(one, sem=None) if one.sem is not None and one.metric in unknown else one for one in observations]
 
 
 def observations_in_order(observations: Iterable[Observation]) -> list[Observation]:

@@ -31,6 +31,7 @@ from airflow_provider_axtx.spec.expressions import (
 )
 from airflow_provider_axtx.spec.generation import GenerationSpec
 from airflow_provider_axtx.spec.model import Frozen, stored_models
+from airflow_provider_axtx.spec.model_problems import model_problems
 from airflow_provider_axtx.spec.parameterization import read_parameterization
 from airflow_provider_axtx.spec.parameters import (
     ChoiceParameter,
@@ -224,6 +225,8 @@ class ExperimentSpec(Frozen):
         yield from self._parameter_problems()
         if self.is_hierarchical:
             yield from hierarchy_problems(self.parameters)
+        if self.generation.factory is None and self.generation.method != "random_search":
+            yield from model_problems(self.parameters)
         for i, text in enumerate(self.parameter_constraints):
             yield from self._parameter_constraint_problems(f"parameter_constraints[{i}]", text)
         yield from self._metric_problems()
@@ -367,6 +370,11 @@ def _not_improvable(objectives: list[Linear], constraints: list[Inequality]) -> 
         return "does not work with a scalarized objective"
     if any(len(constraint.weights) > 1 for constraint in constraints):
         return "does not work with an outcome constraint on several metrics"
+    names = {name for part in objectives for name in part.weights}
+    bounded = names & {name for constraint in constraints for name in constraint.weights}
+    if bounded and bounded != names:
+        # Ax then finds no frontier, and fails once min_trials have completed.
+        return f"needs a threshold for each objective or for none (missing: {', '.join(sorted(names - bounded))})"
     # Ax would compare the value itself with the multiple.
     return "does not work with relative outcome constraints" if any(c.relative for c in constraints) else None
 

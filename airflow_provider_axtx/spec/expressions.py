@@ -289,7 +289,9 @@ def _product(left: Linear, right: Linear, divide: bool) -> Linear:
     if divide:
         if right.weights or not right.constant:
             raise ExpressionError("is not linear", "divide by a number other than 0 only.")
-        return _scaled(left, 1.0 / right.constant)
+        # Not the product with 1 / constant: 5 / 7 * a at 7 would be 5.000000000000001, or below 5.
+        divided = {name: weight / right.constant for name, weight in left.weights.items()}
+        return Linear(divided, left.constant / right.constant)
     if left.weights and right.weights:
         raise ExpressionError("is not linear", "multiply by a number only, and put spaces around a minus sign.")
     return _scaled(left, right.constant) if left.weights else _scaled(right, left.constant)

@@ -499,3 +499,59 @@ def test_a_direction_in_words_is_answered_with_how_to_write_it(objective: str, f
 def test_parameters_as_a_mapping_are_answered_with_how_to_write_them() -> None:
     with pytest.raises(InvalidInputError, match=r"must be a list .* write a list of parameters, each with its name"):
         ExperimentSpec.load(spec(parameters={"x": {"type": "range", "bounds": [0, 1]}}))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "said"),
+    [
+        ({"name": "seed", "type": "range", "parameter_type": "int", "bounds": [0, 2**31 - 1]}, "whole numbers"),
+        (
+            {"name": "n", "type": "range", "parameter_type": "int", "bounds": [1, 10**9], "scaling": "log"},
+            "whole numbers",
+        ),
+        ({"name": "d", "type": "derived", "parameter_type": "int", "expression_str": "0.5*a"}, "not always a whole"),
+        ({"name": "d", "type": "derived", "parameter_type": "int", "expression_str": "2*x"}, "not always a whole"),
+        ({"name": "d", "type": "derived", "parameter_type": "int", "expression_str": "a + 0.5"}, "not always a whole"),
+        ({"name": "d", "type": "derived", "parameter_type": "int", "expression_str": "2*a + 1"}, None),
+        ({"name": "d", "type": "derived", "parameter_type": "int", "expression_str": "0.5*even"}, None),
+        ({"name": "d", "type": "derived", "parameter_type": "int", "expression_str": "0.1*tens - 2"}, None),
+        ({"name": "d", "type": "derived", "parameter_type": "float", "expression_str": "0.5*a"}, None),
+    ],
+)
+def test_what_a_model_of_ax_cannot_take_is_refused_unless_the_search_is_random(
+    parameter: dict[str, Any], said: str | None
+) -> None:
+    given: dict[str, Any] = {
+        "name": "e",
+        "objective": "-loss",
+        "parameters": [
+            {"name": "a", "type": "range", "parameter_type": "int", "bounds": [1, 9]},
+            {"name": "even", "type": "range", "parameter_type": "int", "bounds": [2, 8], "step_size": 2},
+            {"name": "tens", "type": "choice", "parameter_type": "int", "values": [10, 50, 100]},
+            {"name": "x", "type": "range", "parameter_type": "float", "bounds": [0, 1]},
+            parameter,
+        ],
+    }
+    if said is not None:
+        with pytest.raises(InvalidInputError, match=said):
+            ExperimentSpec.load(given)
+        given["generation"] = {"method": "random_search"}
+    assert len(ExperimentSpec.load(given).parameters) == 5
+
+
+@pytest.mark.parametrize(
+    ("constraints", "fits"), [(["a >= 1"], False), (["a >= 1", "b <= 9"], True), ([], True), (["c <= 1"], True)]
+)
+def test_global_stopping_takes_thresholds_of_all_objectives_or_of_none(constraints: list[str], fits: bool) -> None:
+    given = {
+        "name": "e",
+        "objective": "a, -b",
+        "outcome_constraints": constraints,
+        "parameters": [{"name": "x", "type": "range", "parameter_type": "float", "bounds": [0, 1]}],
+        "global_stopping": {"min_trials": 4},
+    }
+    if fits:
+        ExperimentSpec.load(given)
+    else:
+        with pytest.raises(InvalidInputError, match=r"each objective or for none \(missing: b\)"):
+            ExperimentSpec.load(given)
