@@ -34,6 +34,8 @@ from airflow_provider_axtx.spec.reserved_names import RESERVED
         "acc, -latency",
         "acc,-latency, a1 - 2*b1",
         "-(a1 + b1) / 4",
+        "5*a/7",
+        "(3*a1 - b1) / 7",
         "0.5 * (a1 - b1)",
         "a - b",
         "val-acc",
