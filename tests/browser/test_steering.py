@@ -84,6 +84,10 @@ def test_pause_resume_extend_drain_and_stop(page: Browser, served: Served, reque
     page.wait(lambda: "of 60" in page.find("#overview").text, "the new plan", 30)
     act(page, "do-extend", max_trials="", deadline="")
     assert last(store, name).arguments["limits"] == {"max_trials": None, "deadline": None}
+    store.plan(name, 40)
+    page.wait(lambda: "of 40" in page.find("#overview").text, "the plan of the DAG", 30)
+    act(page, "do-extend", max_seconds="3600")
+    assert last(store, name).arguments["limits"] == {"max_seconds": 3600}
     act(page, "do-drain")
     assert last(store, name).action == "drain"
     said = act(page, "do-stop")

@@ -5,6 +5,7 @@ import { ask, choiceField, textField } from "./dialogs.js";
 import { number, plural } from "./format.js";
 import { isOpen, liveApps } from "./records.js";
 import { requestId, send } from "./requests.js";
+import { changedLimits, limitFields } from "./steering_data.js";
 import { badge, el, time } from "./ui.js";
 
 const DONE = { pause: "Paused", run: "Resumed", drain: "Drained", stop: "Stopped" };
@@ -104,35 +105,16 @@ function askState(state, to, title, changed) {
 }
 
 function askLimits(state, changed) {
-  const { limits } = state.data.steering;
   const planned = state.data.planned_trials;
-  const given = (name) => limits[name] ?? "";
-  const deadline = limits.deadline ? new Date(limits.deadline * 1000).toISOString() : "";
+  const fields = limitFields(state.data.steering.limits, planned);
   return change(state, changed, {
     title: "Change the limits",
-    text: `${planned ? `${planned} trials are planned now. ` : ""}A field that you empty gives its limit back to the DAG; a lower limit lets live apps end.`,
+    text: `${planned ? `${planned} trials are planned now. ` : ""}A field that you leave as it is changes nothing, and one that you empty gives its limit back to the DAG. A lower limit lets live apps end.`,
     confirm: "Change",
-    fields: [
-      textField("max_trials", "Trials in all", { type: "number", min: 1, step: 1, value: limits.max_trials ?? planned ?? "" }),
-      textField("max_seconds", "Seconds since the task began", { type: "number", min: 1, step: "any", value: given("max_seconds") }),
-      textField("deadline", "Deadline with its time zone", { placeholder: "2030-01-31T18:00:00+00:00", value: deadline }),
-      textField("max_resource_hours", "Core-hours or GPU-hours", { type: "number", min: 0, step: "any", value: given("max_resource_hours") }),
-      textField("max_cost", "Money, at the prices of the connection", { type: "number", min: 0, step: "any", value: given("max_cost") }),
-      why(),
-    ],
-    body: (values) => ({ limits: changedLimits(values, limits, deadline), reason: values.reason }),
+    fields: [...fields.map(({ name, label, ...properties }) => textField(name, label, properties)), why()],
+    body: (values) => ({ limits: changedLimits(fields, values), reason: values.reason }),
     said: "Recorded: other limits.",
   });
-}
-
-function changedLimits(values, limits, deadline) {
-  const wanted = {};
-  for (const name of ["max_trials", "max_seconds", "max_resource_hours", "max_cost"]) {
-    if (values[name] !== "") wanted[name] = Number(values[name]);
-    else if (name in limits) wanted[name] = null;
-  }
-  if (values.deadline !== deadline) wanted.deadline = values.deadline === "" ? null : values.deadline;
-  return wanted;
 }
 
 function askNote(state, changed) {
