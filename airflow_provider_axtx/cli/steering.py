@@ -166,15 +166,16 @@ def queue(args: Namespace) -> None:
     """Queue a trial by hand. The next task that generates a trial runs it before the optimizer's own.
 
     With `--like` the parameters begin with those of that trial, and the JSON object names only those that differ.
+    Parameters of that trial that do not exist together with these are left out.
     """
     from airflow_provider_axtx.spec.steering import queue_arguments
 
     store = hook_of(args).existing_store
-    given = {} if args.like is None else dict(store.trial(args.experiment, args.like).parameters)
-    if args.parameters is None and args.like is None:
+    like = None if args.like is None else store.trial(args.experiment, args.like).parameters
+    if args.parameters is None and like is None:
         raise InvalidInputError("No parameters are given.", fix="give a JSON object, or --like with a trial's index.")
     typed = _object("parameters", args.parameters or "{}", """write '{"x": 0.5}'.""")
-    arguments = queue_arguments(store.spec(args.experiment), {**given, **typed})
+    arguments = queue_arguments(store.spec(args.experiment), typed, like)
     _record(args, Action.QUEUE_TRIAL, store=store, arguments=arguments)
 
 

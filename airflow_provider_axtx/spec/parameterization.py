@@ -54,6 +54,19 @@ def read_parameterization(
     return {p.name: values[p.name] for p in parameters if p.name in values}, problems
 
 
+def carried_over(
+    parameters: Sequence[ParameterSpec], earlier: Mapping[str, ParameterValue], given: Mapping[str, object]
+) -> Parameters:
+    """Return what of an earlier parameterization can go with other values that are given.
+
+    Left out are derived values, and parameters that do not exist together with the given values or any more.
+    """
+    free = [p for p in parameters if not isinstance(p, DerivedParameter)]
+    read = {p.name: coerce(given.get(p.name, earlier.get(p.name)), p.parameter_type) for p in free}
+    active = _active(free, {name: value for name, value in read.items() if value is not None})
+    return {name: value for name, value in earlier.items() if name in active and name not in given}
+
+
 def _value(parameter: ParameterSpec, given: object, path: str) -> ParameterValue | Problem:
     """Return a value in its parameter's type, or what is wrong with it. Rounding errors are corrected."""
     value = coerce(given, parameter.parameter_type)

@@ -12,6 +12,7 @@ from airflow_provider_axtx.core.steering import EDITABLE_LIMITS, Action, NewChan
 from airflow_provider_axtx.spec.changes import changed_spec
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.limits import read_limits
+from airflow_provider_axtx.spec.parameterization import carried_over
 from airflow_provider_axtx.spec.problems import closest
 
 MAX_TEXT = 10_000
@@ -33,13 +34,18 @@ def limits_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"limits": read_limits(given)}
 
 
-def queue_arguments(definition: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def queue_arguments(
+    definition: Mapping[str, Any], given: Mapping[str, Any], like: Parameters | None = None
+) -> dict[str, Any]:
     """Return the arguments of a trial that is queued by hand.
 
     :param definition: the experiment's definition as recorded.
+    :param like: the parameters of another trial, for those that are not given.
     :raises InvalidInputError: names every parameter that does not fit the search space, its value and the fix.
     """
-    parameters: Parameters = ExperimentSpec.from_store(definition).read_parameters(given)
+    spec = ExperimentSpec.from_store(definition)
+    kept = carried_over(spec.parameters, like or {}, given)
+    parameters: Parameters = spec.read_parameters({**kept, **given})
     return {"parameters": parameters}
 
 

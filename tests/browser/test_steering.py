@@ -121,6 +121,24 @@ def test_a_trial_by_hand_begins_with_the_parameters_of_a_trial(
     assert store.steering(name).open_requests == ()
 
 
+def test_a_trial_by_hand_has_only_the_parameters_that_exist_with_its_values(
+    browser_of_page: Browser, served: Served, request: pytest.FixtureRequest
+) -> None:
+    served.role, name = "admin", request.node.name
+    model = {"type": "choice", "name": "kernel", "parameter_type": "str", "values": ["rbf", "sigmoid"]}
+    dependent = {**model, "dependent_parameters": {"rbf": ["c"], "sigmoid": ["pixels"]}}
+    served.store.create(name, {**SINGLE, "name": name, "parameters": [*SINGLE["parameters"][:2], dependent]})
+    browser_of_page.open(f"/axtx/?experiment={name}")
+    browser_of_page.find("#do-queue").click()
+    shown = "return [...document.querySelectorAll('dialog .field:not([hidden])')].map((one) => one.lastChild.name)"
+    assert browser_of_page.js(shown) == ["p:c", "p:kernel", "reason"]
+    browser_of_page.find("dialog [name='p:kernel']").send_keys("sigmoid")
+    browser_of_page.wait(lambda: browser_of_page.js(shown) == ["p:pixels", "p:kernel", "reason"], "other fields", 30)
+    browser_of_page.find("dialog button[type=submit]").click()
+    browser_of_page.wait(lambda: served.store.changes(name), "the change", 30)
+    assert last(served.store, name).arguments["parameters"] == {"pixels": 33, "kernel": "sigmoid"}
+
+
 def test_one_trial_is_stopped_and_another_runs_again(
     page: Browser, served: Served, request: pytest.FixtureRequest
 ) -> None:

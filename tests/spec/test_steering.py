@@ -46,6 +46,40 @@ def test_a_queued_trial_and_a_change_fit_the_definition() -> None:
         change_arguments(DEFINITION, {"generation": {"method": "quality"}}, has_trials=True)
 
 
+def test_a_trial_like_another_one_has_no_parameters_that_do_not_exist_with_the_given_values() -> None:
+    dependent = ExperimentSpec(
+        name="dependent",
+        objective="-loss",
+        parameters=[
+            {"type": "choice", "name": "model", "values": ["linear", "tree"], "parameter_type": "str",
+             "dependent_parameters": {"linear": ["rate"], "tree": ["depth"]}},
+            {"type": "range", "name": "rate", "bounds": [0, 1], "parameter_type": "float"},
+            {"type": "range", "name": "depth", "bounds": [1, 9], "parameter_type": "int"},
+        ],
+    ).to_json()  # fmt: skip
+    like = {"model": "linear", "rate": 0.5}
+    assert queue_arguments(dependent, {"rate": 1}, like) == {"parameters": {"model": "linear", "rate": 1.0}}
+    other = {"model": "tree", "depth": 3}
+    assert queue_arguments(dependent, other, like) == {"parameters": other}
+    with pytest.raises(InvalidInputError, match=r"parameters.rate: does not exist with these values"):
+        queue_arguments(dependent, {**other, "rate": 1}, like)
+    with pytest.raises(InvalidInputError, match=r"parameters.depth: is missing"):
+        queue_arguments(dependent, {"model": "tree"}, like)
+
+
+def test_a_trial_like_another_one_computes_derived_values_anew_and_leaves_removed_parameters_out() -> None:
+    derived = ExperimentSpec(
+        name="derived",
+        objective="-loss",
+        parameters=[
+            {"type": "range", "name": "x", "bounds": [0, 1], "parameter_type": "float"},
+            {"type": "derived", "name": "double", "expression_str": "2 * x", "parameter_type": "float"},
+        ],
+    ).to_json()
+    like = {"x": 0.25, "double": 0.5, "removed": 3}
+    assert queue_arguments(derived, {"x": 0.5}, like) == {"parameters": {"x": 0.5, "double": 1.0}}
+
+
 @pytest.mark.parametrize(
     ("given", "tags"),
     [

@@ -26,20 +26,30 @@ export function choiceField(name, label, values, chosen) {
 
 /**
  * Ask the user. `submit` is called with the fields' values by name; the dialog closes when it succeeds, and shows its
- * error otherwise. Resolves to true when something was sent.
+ * error otherwise. Resolves to true when something was sent. `applies` is called with a field's name and all values: a
+ * field that does not apply to them is hidden.
  */
-export function ask({ title, text, confirm, fields: shown, submit, danger = false }) {
+export function ask({ title, text, confirm, fields: shown, submit, applies = () => true, danger = false }) {
   return new Promise((resolve) => {
     const before = document.activeElement?.id;
     const problem = el("p", { class: "warning", role: "alert", hidden: true });
     const ok = el("button", { type: "submit", class: danger ? "danger" : "primary" }, confirm);
     let sent = false;
+    const named = () => [...form.elements].filter((one) => one.name);
+    const valuesOf = () => Object.fromEntries(named().map((one) => [one.name, one.value]));
+    const showFields = () => {
+      const values = valuesOf();
+      for (const one of named()) {
+        // A required field that nobody sees would keep the form from being sent, unless it is disabled.
+        one.disabled = !applies(one.name, values);
+        one.parentElement.hidden = one.disabled;
+      }
+    };
     const onsubmit = async (event) => {
       event.preventDefault();
       ok.disabled = true;
-      const values = Object.fromEntries([...form.elements].filter((one) => one.name).map((one) => [one.name, one.value]));
       try {
-        await submit(values);
+        await submit(valuesOf());
         sent = true;
         dialog.close();
       } catch (error) {
@@ -49,7 +59,7 @@ export function ask({ title, text, confirm, fields: shown, submit, danger = fals
       }
     };
     const cancel = el("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
-    const form = el("form", { onsubmit }, el("h2", { id: "dialog-title" }, title), el("p", { id: "dialog-text" }, text), shown, problem, el("div", { class: "actions" }, cancel, ok));
+    const form = el("form", { onsubmit, oninput: showFields }, el("h2", { id: "dialog-title" }, title), el("p", { id: "dialog-text" }, text), shown, problem, el("div", { class: "actions" }, cancel, ok));
     const onclose = () => {
       dialog.remove();
       if (before) document.getElementById(before)?.focus({ preventScroll: true });
@@ -57,6 +67,7 @@ export function ask({ title, text, confirm, fields: shown, submit, danger = fals
     };
     const dialog = el("dialog", { "aria-labelledby": "dialog-title", "aria-describedby": "dialog-text", onclose }, form);
     document.body.append(dialog);
+    showFields();
     dialog.showModal();
   });
 }

@@ -5,7 +5,7 @@ import { ask, choiceField, textField } from "./dialogs.js";
 import { number, plural } from "./format.js";
 import { isOpen, liveApps } from "./records.js";
 import { requestId, send } from "./requests.js";
-import { changedLimits, limitFields } from "./steering_data.js";
+import { changedLimits, firstValue, inputsOf, limitFields, typedParameters } from "./steering_data.js";
 import { badge, el, time } from "./ui.js";
 
 const DONE = { pause: "Paused", run: "Resumed", drain: "Drained", stop: "Stopped" };
@@ -169,13 +169,14 @@ function askDelete(state, changed) {
 /** Ask for a trial by hand; its fields begin with the parameters of `trial`, of the best trial, or of the middle. */
 export function askTrial(state, trial, changed) {
   const model = trial ?? state.trials.get(state.data.best) ?? null;
-  const inputs = state.spec.parameters.filter((one) => one.type === "range" || one.type === "choice");
+  const inputs = inputsOf(state.spec);
   const fields = inputs.map((one) => {
-    const value = model?.parameters[one.name] ?? middle(one);
+    const value = firstValue(one, model);
     if (one.type === "choice") return choiceField(`p:${one.name}`, one.name, one.values, value);
     const step = one.parameter_type === "int" ? 1 : "any";
     return textField(`p:${one.name}`, `${one.name} (${number(one.bounds[0])} … ${number(one.bounds[1])})`, { type: "number", step, value, required: true });
   });
+  const parametersOf = (values) => typedParameters(inputs, (name) => values[`p:${name}`]);
   return change(state, changed, {
     title: "Queue a trial by hand",
     text: `The next task that generates a trial runs these parameters before the optimizer's own${model ? `; they begin with those of trial ${model.index}` : ""}.`,
@@ -183,20 +184,10 @@ export function askTrial(state, trial, changed) {
     method: "POST",
     path: "/trials",
     fields: [...fields, why()],
-    body: (values) => ({ parameters: Object.fromEntries(inputs.map((one) => [one.name, typed(one, values[`p:${one.name}`])])), reason: values.reason }),
+    applies: (name, values) => !name.startsWith("p:") || name.slice(2) in parametersOf(values),
+    body: (values) => ({ parameters: parametersOf(values), reason: values.reason }),
     said: "The trial is queued.",
   });
-}
-
-function middle(one) {
-  if (one.type === "choice") return one.values[0];
-  const [low, high] = one.bounds;
-  const value = one.scaling === "log" ? Math.sqrt(low * high) : (low + high) / 2;
-  return one.parameter_type === "int" ? Math.round(value) : value;
-}
-
-function typed(one, text) {
-  return one.type === "choice" ? JSON.parse(text) : Number(text);
 }
 
 /** Return the buttons for one trial, for users who may change the experiment. */

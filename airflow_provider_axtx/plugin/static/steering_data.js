@@ -26,3 +26,47 @@ export function changedLimits(fields, values) {
   const read = ({ type }, text) => (type === "number" ? Number(text) : text);
   return Object.fromEntries(changed.map((one) => [one.name, values[one.name] === "" ? null : read(one, values[one.name])]));
 }
+
+/** Return the parameters that a trial by hand may give: a derived one is computed. */
+export function inputsOf(spec) {
+  return spec.parameters.filter((one) => one.type === "range" || one.type === "choice");
+}
+
+/** Return what a parameter begins with in the form of a trial by hand: its value in `model`, a trial, or its middle. */
+export function firstValue(one, model) {
+  return model?.parameters[one.name] ?? middle(one);
+}
+
+function middle(one) {
+  if (one.type === "choice") return one.values[0];
+  const [low, high] = one.bounds;
+  const value = one.scaling === "log" ? Math.sqrt(low * high) : (low + high) / 2;
+  return one.parameter_type === "int" ? Math.round(value) : value;
+}
+
+/** Return whether a key of a JSON object, which is a text like "1.0" or "true", stands for a value. */
+function isKeyOf(value, key) {
+  return typeof value === "number" ? Number(key) === value : key === String(value);
+}
+
+/** Return the names of the parameters that exist with these values; all of them where none depends on another one. */
+export function activeNames(parameters, values) {
+  const dependents = (one) => Object.entries(one.dependent_parameters ?? {});
+  const below = new Set(parameters.flatMap((one) => dependents(one).flatMap(([, names]) => names)));
+  const active = new Set();
+  const add = (one) => {
+    active.add(one.name);
+    const chosen = dependents(one).flatMap(([key, names]) => (isKeyOf(values[one.name], key) ? names : []));
+    for (const next of parameters) if (chosen.includes(next.name) && !active.has(next.name)) add(next);
+  };
+  for (const one of parameters) if (!below.has(one.name)) add(one);
+  return active;
+}
+
+/** Return the parameters of a trial by hand from the texts of their fields, without those that do not exist with the others. */
+export function typedParameters(inputs, textOf) {
+  const read = (one) => (one.type === "choice" ? JSON.parse(textOf(one.name)) : Number(textOf(one.name)));
+  const values = Object.fromEntries(inputs.map((one) => [one.name, read(one)]));
+  const active = activeNames(inputs, values);
+  return Object.fromEntries(Object.entries(values).filter(([name]) => active.has(name)));
+}
