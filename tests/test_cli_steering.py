@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from tests.test_cli import Ax, ax, digits
 
@@ -76,6 +77,21 @@ def test_one_trial_is_stopped_and_what_was_asked_for_withdrawn(ax: Ax, store: Ex
 def test_a_trial_is_queued_like_another_one(ax: Ax, store: ExperimentStore) -> None:
     ax("queue", "digits", "--like", "1")
     assert store.changes("digits")[0].arguments == {"parameters": store.trial("digits", 1).parameters}
+
+
+def test_a_repeated_command_records_nothing_more_when_the_definition_is_another_one_by_now(
+    ax: Ax, store: ExperimentStore
+) -> None:
+    command = ("queue", "digits", '{"x": 0.25}', "--request-id", "one", "--output", "json")
+    first, _ = ax(*command)
+    definition = store.spec("digits")
+    definition["parameters"][0]["bounds"] = [0.5, 1]
+    new = NewChange(Action.CHANGE_DEFINITION, "narrower", "DAG nightly", "dag", arguments={"changes": {}})
+    version = store.snapshot("digits").version
+    store.change_definition("digits", new, definition, differences=["x"], expected_version=version)
+    assert ax(*command)[0] == first
+    with pytest.raises(SystemExit, match="was used for another change"):
+        ax("queue", "digits", '{"x": 0.75}', "--request-id", "one")
 
 
 def test_a_note_keeps_its_text_and_the_archive_is_left_again(ax: Ax, store: ExperimentStore) -> None:

@@ -99,6 +99,12 @@ def _record(
     show([_row(store.steer(args.experiment, wanted))], args)
 
 
+def _recorded(args: Namespace, store: ExperimentStore) -> dict[str, Any] | None:
+    """Return the arguments of the change that has the request id of the command already, or None."""
+    known = (change.arguments for change in store.changes(args.experiment) if change.request_id == args.request_id)
+    return next(known, None)
+
+
 def _row(asked: Change) -> dict[str, Any]:
     return {
         "position": asked.position,
@@ -175,7 +181,7 @@ def queue(args: Namespace) -> None:
     if args.parameters is None and like is None:
         raise InvalidInputError("No parameters are given.", fix="give a JSON object, or --like with a trial's index.")
     typed = _object("parameters", args.parameters or "{}", """write '{"x": 0.5}'.""")
-    arguments = queue_arguments(store.spec(args.experiment), typed, like)
+    arguments = queue_arguments(store.spec(args.experiment), typed, like, recorded=_recorded(args, store))
     _record(args, Action.QUEUE_TRIAL, store=store, arguments=arguments)
 
 
@@ -200,7 +206,7 @@ def change(args: Namespace) -> None:
     store = hook_of(args).existing_store
     given = _object("changes", args.changes, """write '{"parameters": {"x": {"bounds": [0, 2]}}}'.""")
     arguments: dict[str, Any] = {"changes": given}
-    if all(known.request_id != args.request_id for known in store.changes(args.experiment)):
+    if _recorded(args, store) is None:
         has_trials = bool(store.summary(args.experiment).trial_counts)
         arguments = change_arguments(store.spec(args.experiment), given, has_trials=has_trials)
     _record(args, Action.CHANGE_DEFINITION, store=store, arguments=arguments)

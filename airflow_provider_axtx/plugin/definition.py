@@ -45,7 +45,7 @@ def add_definition(app: FastAPI) -> None:
         arguments: dict[str, Any] = {"changes": given}
         with refusals():
             # A repeated request is answered as before, also when the change is carried out by now.
-            if not asking.is_repeated(store, name):
+            if asking.recorded(store, name) is None:
                 has_trials = bool(store.summary(name).trial_counts)
                 arguments = change_arguments(store.spec(name), given, has_trials=has_trials)
             return asking.record(store, name, Action.CHANGE_DEFINITION, reason=body.reason, arguments=arguments)

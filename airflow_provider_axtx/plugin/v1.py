@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_axtx.core.errors import InvalidInputError, TrialNotFoundError, TrialStateError
-from airflow_provider_axtx.core.steering import Action
+from airflow_provider_axtx.core.steering import Action, Change
 from airflow_provider_axtx.plugin.access import ReaderDep
 from airflow_provider_axtx.plugin.answers import json_answer
 from airflow_provider_axtx.plugin.data import cards_json, change_json, curves_json, experiment_json
@@ -120,9 +120,12 @@ class Asking:
         self._user = user
         self._request_id = request_id
 
-    def is_repeated(self, store: ExperimentStore, name: str) -> bool:
-        """Return whether the request was recorded before."""
-        return any(change.request_id == self._request_id for change in store.changes(name))
+    def recorded(self, store: ExperimentStore, name: str) -> Change | None:
+        """Return the change that has the id of the request already, or None.
+
+        What was recorded is not judged again: it may not fit the experiment as it is now.
+        """
+        return next((change for change in store.changes(name) if change.request_id == self._request_id), None)
 
     def _check_unused(self, store: ExperimentStore, name: str, part: str) -> None:
         """Refuse an id that was used for a request with another number of changes, which have other ids in the store.
@@ -347,7 +350,9 @@ def _add_trials(app: FastAPI) -> None:
     )
     def queue(store: StoreToEditDep, asking: AskingDep, name: PathName, body: TrialByHand) -> dict[str, Any]:
         with refusals():
-            arguments = queue_arguments(store.spec(name), body.parameters)
+            known = asking.recorded(store, name)
+            recorded = None if known is None else known.arguments
+            arguments = queue_arguments(store.spec(name), body.parameters, recorded=recorded)
             return asking.record(store, name, Action.QUEUE_TRIAL, reason=body.reason, arguments=arguments)
 
     @app.post(

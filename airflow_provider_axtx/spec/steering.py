@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.core.inputs import shorten
-from airflow_provider_axtx.core.records import Parameters
+from airflow_provider_axtx.core.records import Parameters, ParameterValue
 from airflow_provider_axtx.core.steering import EDITABLE_LIMITS, Action, NewChange
 from airflow_provider_axtx.spec.changes import changed_spec
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.limits import read_limits
 from airflow_provider_axtx.spec.parameterization import carried_over
+from airflow_provider_axtx.spec.parameters import DerivedParameter, coerce
 from airflow_provider_axtx.spec.problems import closest
 
 MAX_TEXT = 10_000
@@ -35,18 +37,41 @@ def limits_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def queue_arguments(
-    definition: Mapping[str, Any], given: Mapping[str, Any], like: Parameters | None = None
+    definition: Mapping[str, Any],
+    given: Mapping[str, Any],
+    like: Parameters | None = None,
+    *,
+    recorded: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of a trial that is queued by hand.
 
     :param definition: the experiment's definition as recorded.
     :param like: the parameters of another trial, for those that are not given.
+    :param recorded: the arguments of the change that has the request's id already. They are returned for the same
+        parameters, also when these do not fit the definition any more.
     :raises InvalidInputError: names every parameter that does not fit the search space, its value and the fix.
     """
     spec = ExperimentSpec.from_store(definition)
-    kept = carried_over(spec.parameters, like or {}, given)
-    parameters: Parameters = spec.read_parameters({**kept, **given})
+    wanted = {**carried_over(spec.parameters, like or {}, given), **given}
+    if recorded is not None:
+        return dict(recorded) if _is_of(spec, wanted, recorded.get("parameters", {})) else {"parameters": wanted}
+    parameters: Parameters = spec.read_parameters(wanted)
     return {"parameters": parameters}
+
+
+def _is_of(spec: ExperimentSpec, wanted: Mapping[str, Any], recorded: Parameters) -> bool:
+    """Return whether a recorded parameterization was read from the wanted one, by a definition that may be gone."""
+    computed = {p.name for p in spec.parameters if isinstance(p, DerivedParameter) or p.frozen_value is not None}
+    if not recorded.keys() - computed <= wanted.keys() <= recorded.keys():
+        return False
+    return all(_is_same(wanted[name], recorded[name]) for name in wanted)
+
+
+def _is_same(given: object, recorded: ParameterValue) -> bool:
+    value = coerce(given, type(recorded).__name__)
+    if isinstance(value, float) and isinstance(recorded, float):
+        return math.isclose(value, recorded, rel_tol=1e-6, abs_tol=1e-15)  # a rounding error was corrected
+    return value == recorded
 
 
 def change_arguments(definition: Mapping[str, Any], given: Mapping[str, Any], *, has_trials: bool) -> dict[str, Any]:

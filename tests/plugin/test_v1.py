@@ -212,6 +212,42 @@ def test_the_id_of_a_request_is_refused_for_one_with_other_fields(
     assert send(client, "PATCH", "", then, "other").status_code == 202
 
 
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_repeated_request_is_answered_as_before_when_the_experiment_is_another_one_by_now(
+    client_of: Callable[[str], TestClient], filled: ExperimentStore, name: str
+) -> None:
+    method, path, body, action = CHANGES[name]
+    client = client_of("user")
+    if action == Action.DELETE:
+        filled.finish_attempt(filled.attempts("digits")[-1], "FAILED", "")
+        filled.complete("digits", 17, status="FAILED")
+    first = send(client, method, path, body)
+    assert first.status_code == 202
+    if action != Action.DELETE:
+        filled.finish_attempt(filled.attempts("digits")[-1], "FAILED", "")
+        for index in (16, 17):
+            filled.complete("digits", index, status="ABANDONED", overwrite=True)
+    narrower = {**SINGLE, "parameters": [{**SINGLE["parameters"][0], "bounds": [10, 20]}, *SINGLE["parameters"][1:]]}
+    new = NewChange(Action.CHANGE_DEFINITION, "narrower", "DAG nightly", "dag", arguments={"changes": {}})
+    version = filled.snapshot("digits").version
+    filled.change_definition("digits", new, narrower, differences=["c"], expected_version=version)
+    again = send(client, method, path, body)
+    assert again.status_code == 202, again.text
+    (recorded,) = again.json().get("changes", [again.json()])
+    assert recorded["position"] == 0
+    assert [change.action for change in filled.changes("digits")] == [action, Action.CHANGE_DEFINITION]
+
+
+def test_the_id_of_a_queued_trial_is_refused_for_other_parameters(
+    client_of: Callable[[str], TestClient], filled: ExperimentStore
+) -> None:
+    client = client_of("user")
+    assert send(client, "POST", "/trials", {"parameters": PARAMETERS}).status_code == 202
+    for parameters in ({**PARAMETERS, "pixels": 9}, {**PARAMETERS, "pixels": 1e9}, {}):
+        answer = send(client, "POST", "/trials", {"parameters": parameters})
+        assert (answer.status_code, "was used for another change" in answer.json()["detail"]) == (422, True)
+
+
 def test_a_queued_trial_is_withdrawn(client_of: Callable[[str], TestClient], filled: ExperimentStore) -> None:
     client = client_of("user")
     queued = send(client, "POST", "/trials", {"parameters": PARAMETERS}).json()

@@ -80,6 +80,37 @@ def test_a_trial_like_another_one_computes_derived_values_anew_and_leaves_remove
     assert queue_arguments(derived, {"x": 0.5}, like) == {"parameters": {"x": 0.5, "double": 1.0}}
 
 
+SPACE = (
+    {"type": "range", "name": "x", "bounds": [0, 0.5], "parameter_type": "float"},
+    {"type": "range", "name": "n", "bounds": [1, 9], "parameter_type": "int"},
+    {"type": "derived", "name": "double", "expression_str": "2 * x", "parameter_type": "float"},
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_same"),
+    [
+        ({"x": 0.75, "n": 3}, True),
+        ({"x": "0.75", "n": 3.0, "double": 1.5}, True),
+        ({"x": 0.75 + 1e-12, "n": 3}, True),
+        ({"x": 0.76, "n": 3}, False),
+        ({"x": 0.75}, False),
+        ({"x": 0.75, "n": 3, "other": 1}, False),
+        ({"x": 0.75, "n": None}, False),
+        ({}, False),
+    ],
+)
+def test_a_repeated_request_is_compared_with_what_was_recorded_and_not_with_the_definition(
+    given: dict[str, Any], is_same: bool
+) -> None:
+    narrower = ExperimentSpec(name="narrower", objective="-loss", parameters=list(SPACE)).to_json()
+    recorded = {"parameters": {"x": 0.75, "n": 3, "double": 1.5}}
+    assert (queue_arguments(narrower, given, recorded=recorded) == recorded) is is_same
+    like = {"x": 0.75, "n": 7, "double": 3.0}
+    assert queue_arguments(narrower, {"n": 3}, like, recorded=recorded) == recorded
+    assert queue_arguments(narrower, {}, like, recorded=recorded) != recorded
+
+
 @pytest.mark.parametrize(
     ("given", "tags"),
     [
