@@ -11,7 +11,7 @@ from browser import Browser
 from fastapi import FastAPI, Request
 from selenium.webdriver.common.keys import Keys
 
-from airflow_provider_axtx.core.records import Proposal, ProposedTrial
+from airflow_provider_axtx.core.records import Observation, Proposal, ProposedTrial
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.store.views import ExperimentViews
 from tests.browser.served import Served, served_page
@@ -121,6 +121,24 @@ def test_a_trial_is_shown_beside_the_best_with_its_log(browser: Browser) -> None
     browser.find("#trial-3").click()
     browser.wait(lambda: browser.js("return document.querySelector('#chart-trial-curve .plot')?.data"), "curves", 60)
     assert browser.console() == []
+
+
+def test_the_field_of_the_learning_curves_names_the_metric_that_is_drawn(browser: Browser, served: Served) -> None:
+    name = fill(served.store, {**SINGLE, "name": "curves"}, 18, open_trials=1, steps=5)
+    served.store.record_progress(name, 17, [Observation(17, "a_first", 1.0, None, step) for step in (1.0, 2.0)])
+    show(browser, f"experiment={name}")
+    browser.js("document.querySelector('#chart-curves').scrollIntoView()")
+    drawn = "return document.querySelector('#chart-curves .plot')?.layout?.yaxis.title.text"
+    field = "return document.querySelector('#choose-curve')?.value"
+    browser.wait(lambda: browser.js(drawn) == "accuracy", "the curves", 60)
+    assert browser.js(field) == "accuracy"
+    browser.find("#trial-16").click()  # has no curves
+    asked = "return performance.getEntriesByType('resource').filter((one) => one.name.includes('trial=16')).length"
+    browser.wait(lambda: browser.js(asked), "its curves", 60)
+    browser.js("document.querySelector('#charts').dataset.drawn = ''")
+    browser.find("#close-trial").click()
+    browser.wait(lambda: browser.js("return document.querySelector('#charts').dataset.drawn"), "the charts", 60)
+    assert (browser.js(field), browser.js(drawn)) == ("accuracy", "accuracy")
 
 
 def test_experiments_are_compared(browser: Browser) -> None:

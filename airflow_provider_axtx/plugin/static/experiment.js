@@ -2,6 +2,7 @@
 
 import { drawAnalyses } from "./analyses.js";
 import { drawCharts, loadPlotly } from "./charts.js";
+import { keepCurves, noCurves, receiveCurves, refreshedMetric, wantedCurves } from "./curve_data.js";
 import { drawDefinition } from "./definition.js";
 import { drawExplanation } from "./explanation.js";
 import { drawHead } from "./overview.js";
@@ -22,8 +23,7 @@ const MORE = 1000;
 export function showExperiment(main, name, store, trial) {
   const state = {
     name, store, spec: null, mayEdit: false, data: null, trials: new Map(), cursor: null, older: 0,
-    // Curves by metric and trial; fetched once a reader sees the chart or opens a trial.
-    curves: {}, metric: null, metrics: [], curvesAsked: new Set(),
+    ...noCurves(), // fetched once a reader sees the chart or opens a trial
     marked: new Set(), selected: trial === null ? null : Number(trial),
   };
   const page = skeleton(name, store);
@@ -77,12 +77,12 @@ async function fetchNext(state) {
   }
   if (needsCurves(state)) return fetchCurves(state);
   const isFirst = state.data === null;
-  const curves = state.metric !== null && state.curvesAsked.size ? state.metric : null;
+  const curves = refreshedMetric(state);
   const { isNew, data } = await load("experiment", { name, conn_id, since: state.cursor, limit: isFirst ? FIRST : null, curves });
   if (!isNew && state.data.is_ranked) return false;
   if (!isFirst) announce(state, data);
   for (const one of data.trial_list) state.trials.set(one.index, one);
-  if (data.curves) state.curves[state.metric] = { ...state.curves[state.metric], ...data.curves };
+  if (data.curves) keepCurves(state, curves, data.curves);
   if (isFirst) state.older = Math.max(0, data.trials - FIRST);
   state.data = data;
   state.spec = data.spec ?? state.spec; // only the first answer contains it, and one after a change
@@ -91,29 +91,15 @@ async function fetchNext(state) {
   return true;
 }
 
-/** What curves are wanted of: the metric's latest and best trials, or one trial. */
-function curveKey(state, trial) {
-  return JSON.stringify([state.metric, trial]);
-}
-
-function wantedCurves(state) {
-  const wanted = state.curvesVisible ? [null] : [];
-  if (state.selected !== null && state.trials.has(state.selected)) wanted.push(state.selected);
-  return wanted.filter((trial) => !state.curvesAsked.has(curveKey(state, trial)));
-}
-
 function needsCurves(state) {
   return Boolean(state.data?.has_curves) && wantedCurves(state).length > 0;
 }
 
 async function fetchCurves(state) {
-  const [trial] = wantedCurves(state);
+  const [{ metric, trial }] = wantedCurves(state);
   const { name, store: conn_id } = state;
-  const { data } = await load("curves", { name, conn_id, metric: state.metric, trial });
-  state.metric ??= data.metric;
-  state.metrics = data.metrics;
-  state.curvesAsked.add(curveKey(state, trial));
-  state.curves[state.metric] = { ...state.curves[state.metric], ...data.curves };
+  const { data } = await load("curves", { name, conn_id, metric, trial });
+  receiveCurves(state, trial, data);
   return true;
 }
 

@@ -1,6 +1,7 @@
 // The charts of an experiment's trials: objective, Pareto frontier, parallel coordinates, slice, learning curves.
 
 import { chooser, chosen, scaleAxis, scaleChooser } from "./choosers.js";
+import { chooseMetric, hasAskedForCurves } from "./curve_data.js";
 import { number, plain, words } from "./format.js";
 import { LOST, byGain, completed, definitionChanges, goalLabels, hasValues, isBest } from "./records.js";
 import { LINES, lineOptions, mix, scaleOf, spread, thinned } from "./scales.js";
@@ -231,10 +232,11 @@ const curves = {
   applies: (state) => state.data.has_curves,
   choosers(state, redraw) {
     const choose = () => {
-      state.metric = chosen.curve;
+      chooseMetric(state, chosen.curve);
       redraw();
       window.dispatchEvent(new Event("refresh"));
     };
+    chosen.curve = state.metric; // the server chooses the first one
     return state.metrics.length ? [chooser("curve", "Metric", state.metrics, choose)] : [];
   },
   draw(state, c) {
@@ -243,7 +245,8 @@ const curves = {
     for (const one of all) groups[groupOf(state, one[0])].push(one);
     const styles = [["trials", c.point, 1], ["stopped early", c.muted, 1], ["best", c.best, 3], ["marked", c.mark, 2.5]];
     const traces = styles.flatMap(([name, color, width]) => (groups[name].length ? [curve(name, groups[name], color, width)] : []));
-    const summary = all.length ? `${all.length} trials with progressive results, the latest and the best.` : "The curves are being loaded.";
+    const none = hasAskedForCurves(state) ? "None of the latest and the best trials has progressive results." : "The curves are being loaded.";
+    const summary = all.length ? `${all.length} trials with progressive results, the latest and the best.` : none;
     return { traces, axes: { xaxis: { title: { text: "step" } }, yaxis: { title: { text: plain(state.metric ?? "") } } }, summary };
   },
 };
