@@ -31,6 +31,16 @@ test("a range parameter is placed linearly or by its logarithm, a choice by its 
   assert.equal(scaleOf(null, [2, 2]).at(2), 0); // no width
 });
 
+test("a parameter that some trials lack keeps its scale", () => {
+  const range = { type: "range", bounds: [0, 10] };
+  const some = scaleOf(range, [2.5, undefined, 5]);
+  assert.deepEqual([some.at(5), some.ticks], [0.5, [[0, "0"], [1, "10"]]]);
+  assert.deepEqual(scaleOf(range, [undefined]).ticks, [[0, "0"], [1, "10"]]);
+  const derived = { type: "derived" };
+  assert.deepEqual([scaleOf(derived, [undefined, 2, 4]).at(3), scaleOf(derived, [undefined]).ticks], [0.5, []]);
+  assert.deepEqual(scaleOf(derived, ["a", undefined, "b"]).ticks, [[0, "a"], [1, "b"]]);
+});
+
 test("the extent of very many values", () => {
   assert.deepEqual(extent(up(300_000)), [0, 299_999]);
 });

@@ -29,15 +29,20 @@ export function thinned(items, most, keep = () => false) {
   return items.filter((item) => kept.has(item));
 }
 
-/** Return the scale of a parameter or of values from 0 to 1: `at` places a value, `ticks` are places with their texts. */
+/**
+ * Return the scale of a parameter or of values from 0 to 1: `at` places a value, `ticks` are places with their texts. A
+ * trial that lacks the parameter, since it depends on another one or was added later, has the value undefined.
+ */
 export function scaleOf(parameter, values) {
-  const numeric = values.every((v) => typeof v === "number");
+  const known = values.filter((v) => v !== undefined);
+  const numeric = known.every((v) => typeof v === "number");
   if (parameter?.type === "choice" || !numeric) {
-    const names = [...new Set((parameter?.values ?? values).map(String))];
+    const names = [...new Set((parameter?.values ?? known).map(String))];
     const at = (v) => (names.length < 2 ? 0.5 : names.indexOf(String(v)) / (names.length - 1));
     return { at, ticks: names.map((name) => [at(name), name]) };
   }
-  const [low, high] = parameter?.bounds ?? extent(values);
+  if (!parameter?.bounds && !known.length) return { at: () => 0.5, ticks: [] };
+  const [low, high] = parameter?.bounds ?? extent(known);
   const log = parameter?.scaling === "log";
   const of = (v) => (log ? Math.log(v) : v);
   const width = of(high) - of(low) || 1;
