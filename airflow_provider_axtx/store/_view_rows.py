@@ -212,11 +212,17 @@ def experiments_of(connection: sa.Connection, installation: str, dag_id: str, ru
 
 
 def changed(name: str, since: float | None) -> sa.ColumnElement[bool]:
-    """Return the condition on trials: all, or those that are open or have changed."""
+    """Return the condition on trials: all, or those that are open or have changed, or of which an attempt has.
+
+    An attempt may end after its trial, as that of a trial that is stopped early, and then only its own row changes.
+    """
     if since is None:
         return trials.c.experiment == name
     is_open = trials.c.status.not_in(sorted(TERMINAL_TRIAL_STATUSES))
-    return sa.and_(trials.c.experiment == name, sa.or_(is_open, trials.c.updated_at >= since))
+    ends = sa.or_(runs.c.finished_at.is_(None), runs.c.finished_at >= since)
+    # By the experiment, and not by the end alone: a store has many more attempts than one experiment.
+    outlived = trials.c.trial_index.in_(sa.select(runs.c.trial_index).where(runs.c.experiment == name, ends))
+    return sa.and_(trials.c.experiment == name, sa.or_(is_open, trials.c.updated_at >= since, outlived))
 
 
 def completed(connection: sa.Connection, name: str, since: float | None) -> list[CompletedTrial]:
@@ -235,7 +241,9 @@ def completed(connection: sa.Connection, name: str, since: float | None) -> list
     return completed_trials(records, observed(connection, name, sa.select(t.trial_index).where(chosen), stepped=False))
 
 
-def observed(connection: sa.Connection, name: str, indexes: sa.Select[Any], *, stepped: bool) -> list[Observation]:
+def observed(
+    connection: sa.Connection, name: str, indexes: sa.Select[Any] | Collection[int], *, stepped: bool
+) -> list[Observation]:
     """Return the progressive or the final observations of some trials."""
     c = observations.c
     query = sa.select(c.trial_index, c.metric, c.mean, c.sem, c.step).where(

@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 #: Seconds before the newest change that are read again: a transaction that began earlier may have committed later.
 OVERLAP_SECONDS = 60.0
+#: Up to so many trials a statement names them.
+_FEW_TRIALS = 100
 #: Seconds for which a store that did not answer is not asked again.
 OUTAGE_SECONDS = 60.0
 
@@ -317,7 +319,8 @@ def _trials(connection: sa.Connection, name: str, chosen: sa.ColumnElement[bool]
         row.trial_index: TrialView(_trial_rows.record(row), row.created_at, row.updated_at, row.completed_at)
         for row in connection.execute(sa.select(trials).where(chosen).order_by(trials.c.trial_index))
     }
-    indexes = sa.select(trials.c.trial_index).where(chosen)
+    # What has changed is little, and is named instead of being looked for again.
+    indexes = list(found) if len(found) <= _FEW_TRIALS else sa.select(trials.c.trial_index).where(chosen)
     for row in connection.execute(_attempt_rows.select(runs.c.experiment == name, runs.c.trial_index.in_(indexes))):
         found[row.trial_index].attempts.append(_attempt_rows.record(row))
     for one in _view_rows.observed(connection, name, indexes, stepped=False):

@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.records import FirstAttempt, Observation
 from airflow_provider_axtx.core.steering import Action, NewChange
+from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.experiments import ExperimentStore
+from airflow_provider_axtx.store.views import ExperimentViews
 from tests.store.conftest import TABLES, Server
 from tests.store.material import IDENTITY, SPEC, add, begin, experiment, proposal
 
@@ -24,7 +26,13 @@ def plans(migrated_file: Path, tmp_path: Path) -> tuple[ExperimentStore, dict[st
     """A store, and the plan of each statement that it executes, collected as it goes."""
     path = tmp_path / "store.db"
     path.write_bytes(migrated_file.read_bytes())
-    store, collected = ExperimentStore(f"sqlite:///{path}"), {}
+    store = ExperimentStore(f"sqlite:///{path}")
+    return store, plans_of(store._db)
+
+
+def plans_of(database: Database) -> dict[str, list[str]]:
+    """Return the plan of each statement that is executed from now on, as it goes."""
+    collected: dict[str, list[str]] = {}
 
     def explain(_c: Any, cursor: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
         if re.match(r"SELECT|UPDATE|DELETE|INSERT", statement):
@@ -32,8 +40,8 @@ def plans(migrated_file: Path, tmp_path: Path) -> tuple[ExperimentStore, dict[st
             asked.execute(f"EXPLAIN QUERY PLAN {statement}", parameters[0] if many else parameters)
             collected[statement] = [row[3] for row in asked]
 
-    sa.event.listen(store._db._engine, "before_cursor_execute", explain)
-    return store, collected
+    sa.event.listen(database._engine, "before_cursor_execute", explain)
+    return collected
 
 
 #: Not in the test: the overview has one of its own, a cleanup reads all experiments anyway, closing asks nothing.
@@ -159,6 +167,24 @@ def test_every_statement_uses_an_index(
     scans = {statement: plan for statement, plan in collected.items() if any("SCAN axtx" in line for line in plan)}
     assert called == {name for name in dir(ExperimentStore) if not name.startswith("_")} - ELSEWHERE
     assert scans == {}, "these read a whole table"
+
+
+def test_what_a_page_reads_again_is_found_by_an_index(
+    plans: tuple[ExperimentStore, dict[str, list[str]]], tmp_path: Path
+) -> None:
+    store, _ = plans
+    experiment(store, 3)
+    views = ExperimentViews(f"sqlite:///{tmp_path / 'store.db'}")
+    collected = plans_of(views._db)
+    views.experiment("digits", 1.0)
+    views.metric_curves("digits", "m", since=1.0, most=5)
+    views.curves("digits", 1.0)
+    of_trials = [plan for statement, plan in collected.items() if "axtx_runs" in statement]
+    assert len(of_trials) == 4
+    assert [line for plan in collected.values() for line in plan if "SCAN axtx" in line] == []
+    # The attempts of one experiment, not those of the whole store.
+    runs = [line for plan in of_trials for line in plan if "axtx_runs" in line]
+    assert [line for line in runs if "(experiment=?" not in line] == []
 
 
 def _seq_scans(rows: list[Any]) -> bool:

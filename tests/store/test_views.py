@@ -112,6 +112,29 @@ def test_only_what_is_open_or_has_changed_is_read_again(store: ExperimentStore, 
     assert [trial.record.index for trial in views.experiment("digits", since + 1).trials] == [2]
 
 
+def test_the_end_of_an_attempt_that_outlives_its_trial_is_read_again(
+    store: ExperimentStore, views: ExperimentViews
+) -> None:
+    experiment(store, 4)
+    lasting, ended, *_ = (begin(store, "digits", index) for index in range(3))
+    store.finish_attempt(ended, "SUCCEEDED", "")
+    for index in range(4):
+        store.complete("digits", index, status="EARLY_STOPPED" if index == 0 else "COMPLETED")
+    store.finish_attempt(store.latest_attempt("digits", 2), "SUCCEEDED", "")
+
+    def read(since: float) -> dict[int, list[bool]]:
+        found = views.experiment("digits", since).trials
+        return {trial.record.index: [run.finished_at is None for run in trial.attempts] for trial in found}
+
+    later = time.time() + 1
+    assert read(later) == {0: [True]}
+    store.finish_attempt(lasting, "CANCELLED", "")
+    assert read(later) == {}
+    finished = store.latest_attempt("digits", 0).finished_at
+    assert finished is not None
+    assert read(finished) == {0: [False]}
+
+
 def test_the_latest_activity_comes_first(store: ExperimentStore, views: ExperimentViews) -> None:
     for name in ("a", "b", "c"):
         experiment(store, 1, name)
