@@ -5,7 +5,8 @@
 //   wide           whether it takes the whole width
 //   applies(state) whether there is something to show
 //   choosers(state, redraw)  the reader's choices: elements made by choosers.js
-//   draw(state, c) { traces, axes, summary }: for plotly.js, in the colours c; the summary is its text for everybody
+//   draw(state, c) { traces, axes, summary }, or a promise of it: for plotly.js, in the colours c; the summary is its
+//                  text for everybody
 // A trace with `customdata` opens the trial of that index at a click. Texts that users or apps wrote go through
 // `plain`: plotly.js interprets a small markup.
 
@@ -54,8 +55,8 @@ function layout(c, more, choices, turn) {
 
 const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
 
-/** Let the browser paint and handle input before the next chart. */
-function nextTask() {
+/** Let the browser paint and handle input before the next chart, or the next piece of a computation. */
+export function nextTask() {
   return new Promise((done) => setTimeout(done));
 }
 
@@ -88,8 +89,9 @@ export async function drawCharts(place, charts, state, select, mark) {
   const c = colors();
   for (const chart of wanted) {
     await nextTask();
-    if (turn !== turns.get(place)) return; // a newer call draws the charts
-    await drawOne(Plotly, place.querySelector(`#chart-${chart.id}`), chart, state, { c, turn, redraw, select, mark });
+    const isNewest = () => turn === turns.get(place);
+    if (!isNewest()) return; // a newer call draws the charts
+    await drawOne(Plotly, place.querySelector(`#chart-${chart.id}`), chart, state, { c, turn, isNewest, redraw, select, mark });
   }
   place.dataset.drawn = String(performance.now());
 }
@@ -100,9 +102,10 @@ function replaceChoosers(at, made) {
   if (focused?.startsWith("choose-")) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
-async function drawOne(Plotly, at, chart, state, { c, turn, redraw, select, mark }) {
+async function drawOne(Plotly, at, chart, state, { c, turn, isNewest, redraw, select, mark }) {
   replaceChoosers(at.querySelector(".choosers"), chart.choosers(state, redraw));
-  const { traces, axes, summary } = chart.draw(state, c);
+  const { traces, axes, summary } = await chart.draw(state, c);
+  if (!isNewest()) return; // it began during the computation
   at.querySelector("figcaption").textContent = summary;
   const plot = at.querySelector(".plot");
   plot.setAttribute("aria-label", `${chart.title}. ${summary}`);

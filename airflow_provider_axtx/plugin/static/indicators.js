@@ -26,53 +26,109 @@ export function slots(trials, now = Date.now() / 1000) {
   });
 }
 
-/** Return the points that no other one equals or exceeds everywhere; higher is better. */
+/** Return whether a point equals or exceeds another one everywhere; higher is better. */
+function covers(one, other) {
+  return one.every((value, i) => value >= other[i]);
+}
+
+/** Compare points for a descending order by the first axis in which they differ: no point is covered by a later one. */
+function descending(one, other) {
+  const axis = one.findIndex((value, i) => value !== other[i]);
+  return axis < 0 ? 0 : other[axis] - one[axis];
+}
+
+/** Return the points that no other one covers, in descending order. */
 function undominated(points) {
-  return points.filter((point, i) => !points.some((other, j) => dominates(other, point) || (j < i && String(other) === String(point))));
+  const front = [];
+  for (const point of [...points].sort(descending)) if (!front.some((other) => covers(other, point))) front.push(point);
+  return front;
 }
 
-function dominates(one, other) {
-  return one.some((value, i) => value > other[i]) && one.every((value, i) => value >= other[i]);
-}
-
-/** Return the volume that points dominate above a reference point, by slicing along the last axis; higher is better. */
+/** Return the volume that points dominate above a reference point; higher is better. */
 export function hypervolume(points, reference) {
-  const inside = undominated(points.filter((point) => point.every((value, i) => value > reference[i])));
-  if (!inside.length) return 0;
-  const last = reference.length - 1;
-  if (last === 0) return Math.max(...inside.map(([value]) => value)) - reference[0];
-  const sorted = [...inside].sort((a, b) => b[last] - a[last]);
-  return sorted.reduce((total, point, i) => {
-    const height = point[last] - (sorted[i + 1]?.[last] ?? reference[last]);
-    if (height === 0) return total;
-    const area = hypervolume(sorted.slice(0, i + 1).map((one) => one.slice(0, last)), reference.slice(0, last));
-    return total + height * area;
-  }, 0);
+  return volume(points.filter((point) => point.every((value, i) => value > reference[i])), reference);
 }
 
-/**
- * Return [trial index, hypervolume up to this trial] at each trial that changes it, and at the last one.
- *
- * `goals` are `{ minimize }`; the reference point is the worst value of each objective among the trials, and a tenth of
- * the range below it, so that also the ends of the frontier count.
- */
-export function hypervolumes(trials, goals) {
-  if (!trials.length) return [];
-  const gains = trials.map((trial) => trial.values.map((value, i) => (goals[i].minimize ? -value : value)));
-  const reference = goals.map((_, i) => {
+/** Return the volume of points that are all above the reference point. */
+function volume(points, reference) {
+  const front = undominated(points);
+  if (!front.length) return 0;
+  if (reference.length === 1) return front[0][0] - reference[0];
+  if (reference.length === 2) return area(front, reference);
+  // From above along the last axis: what a point adds to those above it is a prism down to the reference.
+  const last = reference.length - 1;
+  const sorted = front.sort((a, b) => b[last] - a[last]);
+  const flat = sorted.map((point) => point.slice(0, last));
+  const base = reference.slice(0, last);
+  return sorted.reduce((total, point, i) => total + (point[last] - reference[last]) * addition(flat[i], flat.slice(0, i), base), 0);
+}
+
+/** Return the area of points in descending order. */
+function area(front, reference) {
+  let [total, top] = [0, reference[1]];
+  for (const [x, y] of front) {
+    total += (x - reference[0]) * (y - top);
+    top = y;
+  }
+  return total;
+}
+
+/** Return the volume that a point adds to others: its own box without the parts of their boxes that lie in it. */
+function addition(point, others, reference) {
+  const box = point.reduce((product, value, i) => product * (value - reference[i]), 1);
+  const inside = others.map((other) => other.map((value, i) => Math.min(value, point[i])));
+  return Math.max(0, box - volume(inside, reference));
+}
+
+/** Return the worst value of each objective, and a tenth of the range below it, so that also the ends of the frontier count. */
+function referenceOf(gains) {
+  return (gains[0] ?? []).map((_, i) => {
     const [low, high] = gains.reduce(([least, most], gain) => [Math.min(least, gain[i]), Math.max(most, gain[i])], [Infinity, -Infinity]);
     return low - 0.1 * (high - low || 1);
   });
-  let front = [];
-  const found = [];
-  trials.forEach((trial, n) => {
-    if (!front.some((point) => point.every((value, i) => value >= gains[n][i]))) {
-      front = [...front.filter((point) => !dominates(gains[n], point)), gains[n]];
-      found.push([trial.index, hypervolume(front, reference)]);
-    }
-  });
-  found.push([trials.at(-1).index, found.at(-1)[1]]);
-  return found;
+}
+
+/**
+ * Return the hypervolume over trials, computed in pieces and kept between two calls: with several objectives it takes
+ * seconds, in which the page would not answer.
+ *
+ * - `begin(trials, goals)` says of which trials; `goals` are `{ minimize }`. What is known of the first ones stays, as
+ *   long as their values and the worst and best ones are the same.
+ * - `go(milliseconds)` computes for about so long, and returns whether everything is known.
+ * - `points()` returns [trial index, hypervolume up to this trial] at each trial that changes it, and at the last one.
+ */
+export function hypervolumeCourse() {
+  let [trials, gains, reference] = [[], [], []];
+  let [next, front, found] = [0, [], []];
+  const add = (gain, index) => {
+    if (front.some((point) => covers(point, gain))) return;
+    found.push([index, (found.at(-1)?.[1] ?? 0) + addition(gain, front, reference)]);
+    front = [...front.filter((point) => !covers(gain, point)), gain];
+  };
+  return {
+    begin(wanted, goals) {
+      const before = { gains: gains.slice(0, next), indexes: trials.slice(0, next).map((one) => one.index), reference };
+      trials = wanted;
+      gains = wanted.map((one) => one.values.map((value, i) => (goals[i].minimize ? -value : value)));
+      reference = referenceOf(gains);
+      const known = { gains: gains.slice(0, next), indexes: trials.slice(0, next).map((one) => one.index), reference };
+      if (JSON.stringify(known) !== JSON.stringify(before)) [next, front, found] = [0, [], []];
+    },
+    go(milliseconds) {
+      const end = performance.now() + milliseconds;
+      for (; next < trials.length && performance.now() < end; next += 1) add(gains[next], trials[next].index);
+      return next === trials.length;
+    },
+    points: () => (found.length ? [...found, [trials[next - 1].index, found.at(-1)[1]]] : []),
+  };
+}
+
+/** Return the points of a course that is computed at once. */
+export function hypervolumes(trials, goals) {
+  const course = hypervolumeCourse();
+  course.begin(trials, goals);
+  course.go(Infinity);
+  return course.points();
 }
 
 /** Return a reason without what differs between failures of one kind: numbers, ids, and all but its last line. */

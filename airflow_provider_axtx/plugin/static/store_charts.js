@@ -1,8 +1,9 @@
 // Charts of what the store alone knows: time line over slots, distribution of the objective, hypervolume; failures.
 
+import { nextTask } from "./charts.js";
 import { chooser, chosen } from "./choosers.js";
 import { duration, number, plain, plural, words } from "./format.js";
-import { failureGroups, hypervolumes, slots } from "./indicators.js";
+import { failureGroups, hypervolumeCourse, slots } from "./indicators.js";
 import { completed, goalLabels, hasValues } from "./records.js";
 import { extent, histogram } from "./scales.js";
 import { badge, el } from "./ui.js";
@@ -79,15 +80,21 @@ const distribution = {
   },
 };
 
+/** Milliseconds for which a computation keeps the page from handling input. */
+const PIECE = 30;
+const course = hypervolumeCourse();
+
 const hypervolume = {
   id: "hypervolume",
   title: "Hypervolume over trials",
   wide: false,
   applies: (state) => state.data.objective.length > 1 && hasValues(state).length > 1,
   choosers: () => [],
-  draw(state, c) {
+  async draw(state, c) {
     const out = new Set(state.data.infeasible);
-    const points = hypervolumes(hasValues(state).filter((trial) => !out.has(trial.index)), state.data.objective);
+    course.begin(hasValues(state).filter((trial) => !out.has(trial.index)), state.data.objective);
+    while (!course.go(PIECE)) await nextTask();
+    const points = course.points();
     const line = { type: "scatter", mode: "lines", name: "hypervolume", showlegend: false, x: points.map(([i]) => i), y: points.map(([, v]) => v), line: { shape: "hv", color: c.best, width: 2.5 } };
     const last = points.at(-1);
     const latest = points.length > 2 ? ` It grew last with trial ${points.at(-2)[0]}.` : "";
