@@ -48,6 +48,14 @@ test("a trial by hand has only the parameters that exist with the chosen values"
   assert.deepEqual(queued(like, { model: '"svm"' }), { model: "svm", c: 1 });
 });
 
+test("a frozen parameter begins with its value, unless a trial is to be repeated", () => {
+  const frozen = { type: "range", name: "x", parameter_type: "float", bounds: [0, 1], frozen_value: 0 };
+  const earlier = { parameters: { x: 0.75 } };
+  assert.deepEqual([firstValue(frozen, null), firstValue(frozen, null, earlier), firstValue(frozen, earlier)], [0, 0, 0.75]);
+  const { frozen_value, ...tuned } = frozen;
+  assert.deepEqual([frozen_value, firstValue(tuned, null), firstValue(tuned, null, earlier)], [0, 0.5, 0.75]);
+});
+
 test("every parameter exists where none depends on another one", () => {
   assert.deepEqual([...activeNames(PARAMETERS.slice(3, 5), {})], ["width", "c"]);
 });

@@ -166,12 +166,13 @@ function askDelete(state, changed) {
   });
 }
 
-/** Ask for a trial by hand; its fields begin with the parameters of `trial`, of the best trial, or of the middle. */
+/** Ask for a trial by hand; its fields begin with the parameters of `trial`, or with those of the best trial. */
 export function askTrial(state, trial, changed) {
-  const model = trial ?? state.trials.get(state.data.best) ?? null;
+  const best = state.trials.get(state.data.best) ?? null;
+  const model = trial ?? best;
   const inputs = inputsOf(state.spec);
   const fields = inputs.map((one) => {
-    const value = firstValue(one, model);
+    const value = firstValue(one, trial, best);
     if (one.type === "choice") return choiceField(`p:${one.name}`, one.name, one.values, value);
     const step = one.parameter_type === "int" ? 1 : "any";
     return textField(`p:${one.name}`, `${one.name} (${number(one.bounds[0])} … ${number(one.bounds[1])})`, { type: "number", step, value, required: true });

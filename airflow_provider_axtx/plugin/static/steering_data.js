@@ -32,9 +32,12 @@ export function inputsOf(spec) {
   return spec.parameters.filter((one) => one.type === "range" || one.type === "choice");
 }
 
-/** Return what a parameter begins with in the form of a trial by hand: its value in `model`, a trial, or its middle. */
-export function firstValue(one, model) {
-  return model?.parameters[one.name] ?? middle(one);
+/**
+ * Return what a parameter begins with in the form of a trial by hand: its value in `trial`, which is to be repeated; the
+ * value that it is frozen at, since the form sends what the user leaves as it is; its value in `best`; or its middle.
+ */
+export function firstValue(one, trial, best = null) {
+  return trial?.parameters[one.name] ?? one.frozen_value ?? best?.parameters[one.name] ?? middle(one);
 }
 
 function middle(one) {
