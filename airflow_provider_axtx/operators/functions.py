@@ -16,6 +16,12 @@ from airflow_provider_axtx.core.shipped import FUNCTION
 from airflow_provider_axtx.operators.optimize import AxOptimizeOperator
 from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator
 
+#: Of an experiment without a name. Mapped instances run different apps, which one experiment would refuse.
+_DEFAULT_NAME = (
+    "{{ dag.dag_id }}-{{ task.task_id }}-{{ run_id }}"
+    "{% if ti.map_index not in (None, -1) %}-{{ ti.map_index }}{% endif %}"
+)
+
 
 class AxOptimizeFunctionOperator(DecoratedOperator, AxOptimizeOperator):
     """The operator behind ``@task.ax_optimize``: tunes a function, each call of which is an app of its own.
@@ -26,7 +32,8 @@ class AxOptimizeFunctionOperator(DecoratedOperator, AxOptimizeOperator):
         tuned; one with the annotation ``Report`` gets what reports progress; the others have the values of the call in
         the DAG, or their defaults.
     :param objective: what to maximize, in terms of the metrics that the function returns: ``"accuracy"``, ``"-loss"``.
-    :param name: name of the experiment; by default each DAG run has an experiment of its own.
+    :param name: name of the experiment; by default each DAG run has an experiment of its own, and so has each mapped
+        instance of the task.
     :param experiment: further fields of the experiment, such as ``outcome_constraints`` or ``early_stopping``.
     :param component_args: resources of a call: ``cpu``, ``gpu``, ``memMB``, ``named_resource``, ``image``, ``env``,
         ``mounts``, ``num_replicas``, ``python``.
@@ -61,7 +68,7 @@ class AxOptimizeFunctionOperator(DecoratedOperator, AxOptimizeOperator):
             **tuned(
                 python_callable,
                 objective=objective,
-                name=name or "{{ dag.dag_id }}-{{ task.task_id }}-{{ run_id }}",
+                name=name or _DEFAULT_NAME,
                 constants=constants,
                 experiment=experiment,
                 component_args=component_args,

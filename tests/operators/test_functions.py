@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import pytest
 from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time.context import set_current_context
 
 from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.decorators import AxOptimizeFunctionOperator, Choice, Range, Report, tuned
@@ -20,7 +21,7 @@ from airflow_provider_axtx.operators.ax import (
 from airflow_provider_axtx.operators.torchx import TorchXRunTrialOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.task_groups import ax_trial_loop
-from tests.operators.conftest import Execute
+from tests.operators.conftest import Execute, FakeTaskInstance
 
 
 def train(
@@ -154,9 +155,34 @@ def test_a_function_is_imported_by_reference(execute: Execute, tmp_path: Path, m
 def test_what_the_dag_holds_is_stable_and_no_template() -> None:
     first, second = (operator(train, name=None) for _ in range(2))
     assert first.component_args == second.component_args
-    assert first.experiment["name"] == "{{ dag.dag_id }}-{{ task.task_id }}-{{ run_id }}"
     assert isinstance(first, AxOptimizeFunctionOperator)
     assert (first.task_id, first.component) == ("train", "axtx.function")
+
+
+def run_instance(made: Any, dag: DAG, map_index: int | None) -> Any:
+    """Render and execute an operator as one instance of its task in the DAG run ``first``."""
+    instance = FakeTaskInstance(made.task_id, dag_id=dag.dag_id, run_id="first", map_index=map_index)
+    context: Any = {"ti": instance, "run_id": "first", "dag": dag, "task": made}
+    made.render_template_fields(context)
+    with set_current_context(context):
+        return made.execute(context)
+
+
+def test_mapped_instances_without_a_name_have_experiments_of_their_own(store: ExperimentStore) -> None:
+    """They run with other constants, which the experiment of another instance would refuse."""
+    with DAG("tuning", schedule=None) as dag:
+        task.ax_optimize(objective="-loss", max_trials=1, poll_interval=0.05)(train).expand(shift=[1.0, 2.0])
+    mapped = dag.get_task("train")
+    for index, shift in enumerate((1.0, 2.0)):
+        result = run_instance(mapped.unmap({"op_kwargs": {"shift": shift}}), dag, index)
+        assert (result["experiment"], result["trials"]) == (f"tuning-train-first-{index}", {"COMPLETED": 1})
+    assert {line.name for line in store.summaries()} == {"tuning-train-first-0", "tuning-train-first-1"}
+
+
+@pytest.mark.parametrize("map_index", [-1, None])
+def test_a_task_that_is_not_mapped_names_its_experiment_after_the_dag_run(map_index: int | None) -> None:
+    found = operator(number, name=None, max_trials=1)
+    assert run_instance(found, found.dag, map_index)["experiment"] == "tuning-number-first"
 
 
 @pytest.mark.parametrize(
