@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk import BaseSensorOperator
+from airflow.sdk.bases.decorator import _TaskDecorator
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from torchx.schedulers.api import Scheduler
 from torchx.schedulers.docker_scheduler import DockerContainer, DockerJob
@@ -50,6 +51,8 @@ PRIVATE_ATTRIBUTES = {
     "launcher/local_detached/spawner.py": {"_exit"},
     "launcher/local_detached/supervisor.py": {"_exit"},
 }
+#: Names with a leading underscore that are imported from Airflow or TorchX: of a class that is extended.
+PRIVATE_IMPORTS = {("airflow.sdk.bases.decorator", "_TaskDecorator")}
 
 
 def _trees() -> Iterator[tuple[str, ast.Module]]:
@@ -95,6 +98,12 @@ def test_airflow_still_has_the_private_method_of_sensors_that_is_overridden() ->
     assert list(inspect.signature(method).parameters) == ["self", "started_at", "run_duration", "poke_count"]
 
 
+def test_airflow_still_maps_functions_with_the_methods_that_are_extended() -> None:
+    assert list(inspect.signature(_TaskDecorator.expand).parameters) == ["self", "map_kwargs"]
+    assert {"kwargs", "strict"} <= set(inspect.signature(_TaskDecorator.expand_kwargs).parameters)
+    assert {"function", "operator_class", "kwargs"} <= set(inspect.signature(_TaskDecorator).parameters)
+
+
 def test_airflow_still_tells_the_states_of_task_instances() -> None:
     parameters = inspect.signature(RuntimeTaskInstance.get_task_states).parameters
     assert {"dag_id", "run_ids", "task_ids", "map_index"} <= set(parameters)
@@ -130,3 +139,8 @@ def test_no_other_private_attribute_of_a_library_is_used() -> None:
             if name.startswith("_") and not name.startswith("__") and name not in own:
                 used.setdefault(file, set()).add(name)
     assert used == PRIVATE_ATTRIBUTES
+
+
+def test_no_other_private_name_of_a_library_is_imported() -> None:
+    private = {(module, name) for module, name in _imported_names() if f".{module}.{name}".count("._")}
+    assert private == PRIVATE_IMPORTS

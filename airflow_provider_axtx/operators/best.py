@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TriggerRule
 
 from airflow_provider_axtx.core.inputs import Templated, as_flag
 from airflow_provider_axtx.operators._completing import announce_best
+from airflow_provider_axtx.operators._defaults import OwnDefaultsMixin
 from airflow_provider_axtx.operators._foreign import readable_experiment
 from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors, check_name_at_parse
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class AxBestTrialOperator(BaseAxOperator):
+class AxBestTrialOperator(OwnDefaultsMixin, BaseAxOperator):
     """Returns the best trial of an experiment, or its Pareto frontier when it has several objectives.
 
     Its default trigger rule is ``none_failed``.
@@ -50,13 +51,18 @@ class AxBestTrialOperator(BaseAxOperator):
         allowed_factories: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        # Behind a loop whose last rounds were skipped (it was finished early) there is a best trial all the same.
-        super().__init__(**{"trigger_rule": TriggerRule.NONE_FAILED, **kwargs})
+        super().__init__(**kwargs)
         self.experiment_name = experiment_name
         self.use_model_predictions = as_flag("use_model_predictions", use_model_predictions)
         self.allowed_factories = tuple(allowed_factories)
         check_name_at_parse("experiment_name", experiment_name)
         self.note_template("experiment_name", experiment_name)
+
+    @classmethod
+    def own_defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the trigger rule."""
+        # Behind a loop whose last rounds were skipped (it was finished early) there is a best trial all the same.
+        return {"trigger_rule": TriggerRule.NONE_FAILED}
 
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:

@@ -40,6 +40,7 @@ from airflow_provider_axtx.core.patience import Patience
 from airflow_provider_axtx.links import ExperimentLink
 from airflow_provider_axtx.operators._app_request import SettlesTrialsMixin
 from airflow_provider_axtx.operators._dag_runs import settle_what_ended_dag_runs_left
+from airflow_provider_axtx.operators._defaults import RetriesMixin
 from airflow_provider_axtx.operators._definition import definition_of_task
 from airflow_provider_axtx.operators._foreign import allowed_component
 from airflow_provider_axtx.operators._metrics import generation_timer
@@ -47,7 +48,6 @@ from airflow_provider_axtx.operators._new_trials import launcher_of_new_trials
 from airflow_provider_axtx.operators._optimize_checks import check_optimize_at_parse
 from airflow_provider_axtx.operators._optimize_deferral import may_end_soon
 from airflow_provider_axtx.operators._optimize_result import result_of
-from airflow_provider_axtx.operators._retries import with_retries
 from airflow_provider_axtx.operators.base import (
     airflow_errors,
     as_if_exists,
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 _LIMITS: tuple[str, ...] = tuple(Limits.model_fields)
 
 
-class AxOptimizeOperator(SettlesTrialsMixin):
+class AxOptimizeOperator(RetriesMixin, SettlesTrialsMixin):
     """Runs a whole experiment: generates trials, keeps ``parallelism`` apps running, refills a slot at once.
 
     While it waits deferred it holds no worker slot. A deferral takes at least ``[workers] min_heartbeat_interval`` and
@@ -206,7 +206,7 @@ class AxOptimizeOperator(SettlesTrialsMixin):
         metrics: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**with_retries(kwargs))
+        super().__init__(**kwargs)
         self.note_template("component", component)
         self.allowed_components = tuple(allowed_components)
         self.shared_with = as_dag_ids("shared_with", shared_with)
