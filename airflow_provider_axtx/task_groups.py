@@ -146,8 +146,9 @@ def ax_trial_loop(
     :param metrics: where the metrics are read of a program that reports nothing, see ``TorchXSubmitTrialOperator``.
     :param retry_from: see ``TorchXSubmitTrialOperator``.
     :param keep_checkpoints: see ``AxCompleteTrialOperator``.
-    :param default_args: of the group's tasks, over those of the DAG. Without any they have 2 retries after 10 s: each
-        may be repeated at any time, and a worker that dies must not end the experiment.
+    :param default_args: of the group's tasks, over those of the groups around it, which win against those of the DAG.
+        Without any they have 2 retries after 10 s: each may be repeated at any time, and a worker that dies must not
+        end the experiment.
     :raises InvalidInputError: at DAG parse, for what is a literal.
     """
     unrolled = _unrolled(rounds, max_rounds)
@@ -193,7 +194,9 @@ def ax_trial_loop(
         **connections,
     }
     group = TaskGroup(group_id=group_id)
-    group.default_args = {**_RETRIES, **(group.dag.default_args if group.dag else {}), **(default_args or {})}
+    # Airflow has given the group those of the groups around it, over which the retries of the loop must not come.
+    given = {**(group.dag.default_args if group.dag else {}), **group.default_args, **(default_args or {})}
+    group.default_args = {**_RETRIES, **given}
     with group:
         create = AxCreateLoopExperimentOperator(
             task_id="create",
@@ -229,7 +232,7 @@ def ax_trial_loop(
                 trials = _round(number, submit, wait, trial_retries, fused, complete)
             else:
                 start = {"tracker_base": tracker_base, "allow_app_change": allow_app_change, **connections}
-                trials = _round_of_bodies(number, body, start, complete, default_args)
+                trials = _round_of_bodies(number, body, start, complete, given)
             before >> generate
             before = trials.expand(trial=generate.output)
             # Of every round: when one trial of a round fails hard, the others of it are still waited for.
@@ -324,14 +327,14 @@ def _round_of_bodies(
     body: Callable[[XComArg], Any],
     start: dict[str, Any],
     complete: dict[str, Any],
-    default_args: Mapping[str, Any] | None,
+    default_args: Mapping[str, Any],
 ) -> Any:
     @task_group(group_id=f"round_{number}")
     def trial_chain(trial: Any) -> None:
         started = AxStartTrialOperator(task_id="start", trial=trial, **start)
         tasks = TaskGroup(group_id="body")
         # Not the retries of the loop: whether a task of the body may run twice, only its author knows.
-        tasks.default_args = {**(tasks.dag.default_args if tasks.dag else {}), **(default_args or {})}
+        tasks.default_args = dict(default_args)
         with tasks:
             results = _results_of(_wired(body, started.output), tasks)
         completing = AxCompleteTrialOperator(

@@ -73,6 +73,24 @@ def test_tasks_are_retried_unless_the_dag_says_otherwise(
     assert {(task.retries, task.retry_delay) for task in dag.tasks} == {expected}
 
 
+OUTER: dict[str, Any] = {"retries": 5, "queue": "gpu", "pool": "p"}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (5, timedelta(seconds=10), "gpu", "p")),
+        ({"default_args": {"retries": 0, "pool": "q"}}, (0, timedelta(seconds=10), "gpu", "q")),
+        ({"fused": False}, (5, timedelta(seconds=10), "gpu", "p")),
+    ],
+)
+def test_the_groups_around_a_loop_give_its_tasks_their_default_args(given: dict[str, Any], expected: Any) -> None:
+    dag = DAG("d", schedule=None, default_args={"retries": 1, "pool": "of_dag"})
+    with dag, TaskGroup("outer", default_args=OUTER), TaskGroup("inner"):
+        ax_trial_loop("tune", BOOTH, "utils.booth", rounds=2, analyze="end", **given)
+    assert {(task.retries, task.retry_delay, task.queue, task.pool) for task in dag.tasks} == {expected}
+
+
 def test_templated_rounds_are_unrolled_to_their_maximum() -> None:
     dag, _ = loop(rounds="{{ params.rounds }}", max_rounds=4)
     assert dag.get_task("tune.generate_3").rounds == "{{ params.rounds }}"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, TaskGroup, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
 
 from airflow_provider_axtx.core.errors import InvalidInputError
@@ -244,6 +244,15 @@ def test_the_retries_of_a_body_are_its_author_s(dag_args: Any, given: Any, retri
     with DAG("looping", schedule=None, default_args=dag_args) as dag:
         ax_trial_loop("tune", experiment=SPEC, body=train, default_args=given)
     assert dag.get_task("tune.round_0.body.train").retries == retries
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, (5, "gpu")), ({"retries": 3}, (3, "gpu"))])
+def test_the_groups_around_a_loop_give_its_body_their_default_args(given: Any, expected: tuple[int, str]) -> None:
+    of_dag, outer = {"retries": 7, "queue": "of_dag"}, {"retries": 5, "queue": "gpu"}
+    with DAG("looping", schedule=None, default_args=of_dag) as dag, TaskGroup("outer", default_args=outer):
+        ax_trial_loop("tune", experiment=SPEC, body=train, default_args=given)
+    found = dag.get_task("outer.tune.round_0.body.train")
+    assert (found.retries, found.queue) == expected
 
 
 @pytest.mark.parametrize(
