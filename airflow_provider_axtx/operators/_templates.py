@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseOperator
@@ -42,10 +42,16 @@ class TypedTemplatesMixin(BaseOperator):
             return True
         dag = self.get_dag()
         # An operator that was unmapped has got its values already; the DAG has the operator with the templates.
-        expanded = getattr(dag.task_dict.get(self.task_id), "expand_input", None) if dag else None
+        mapped: Any = dag.task_dict.get(self.task_id) if dag else None
+        expanded = getattr(mapped, "expand_input", None)
         if expanded is None:
             return False
-        return is_templated(expanded.value.get(field) if isinstance(expanded.value, Mapping) else expanded.value)
+        # Compared, because an XCom may replace it with expand_kwargs(..., strict=False).
+        if field in mapped.partial_kwargs and mapped.partial_kwargs[field] == getattr(self, field):
+            return False
+        given = expanded.value
+        items = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+        return any(is_templated(item.get(field) if isinstance(item, Mapping) else item) for item in items)
 
     def render_template(
         self,

@@ -11,7 +11,13 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_axtx.operators.ax import AxCreateExperimentOperator, AxOptimizeOperator
+from airflow_provider_axtx.operators.ax import (
+    AxAttachTrialsOperator,
+    AxBestTrialOperator,
+    AxCreateExperimentOperator,
+    AxOptimizeOperator,
+)
+from airflow_provider_axtx.operators.maintenance import AxCleanupOperator
 from airflow_provider_axtx.operators.torchx import TorchXSubmitTrialOperator
 from airflow_provider_axtx.store.experiments import ExperimentStore
 from airflow_provider_axtx.task_groups import ax_trial_loop
@@ -100,6 +106,65 @@ def test_a_mapped_component_is_judged_by_what_it_is_mapped_over() -> None:
     }.items():
         judged[name] = dag.get_task(name).unmap(arguments).came_from_template("component")
     assert judged == {"mapped": True, "literal": False, "partial": True, "several": True}
+
+
+def expanded(dag: DAG, make: Any, given: Any, resolved: dict[str, Any], *, strict: bool = True, **partial: Any) -> Any:
+    """Return the instance of a mapped operator that Airflow makes when the task runs."""
+    with dag:
+        mapped = make.partial(task_id=f"mapped_{len(dag.tasks)}", **partial).expand_kwargs(given, strict=strict)
+    return mapped.unmap(resolved)
+
+
+@pytest.fixture
+def dag() -> DAG:
+    return DAG("dag", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def output(dag: DAG) -> Any:
+    """The output of a task, over which others are mapped."""
+    with dag:
+        return AxCreateExperimentOperator(task_id="first", experiment=BOOTH).output
+
+
+def test_what_the_dag_file_names_beside_a_mapped_xcom_is_not_a_template(
+    dag: DAG, output: Any, execute: Execute
+) -> None:
+    operator = expanded(dag, AxCreateExperimentOperator, output, {"experiment": BOOTH}, component="utils.booth")
+    assert execute(operator) == "booth"
+
+
+@pytest.mark.usefixtures("with_booth")
+def test_an_xcom_that_may_replace_what_the_dag_file_names_is_a_template(dag: DAG, output: Any) -> None:
+    """Airflow lets a mapped value win with ``strict=False``."""
+    made = (dag, AxCreateExperimentOperator, output, {"experiment": BOOTH, "component": "utils.sh"})
+    operator = expanded(*made, strict=False, component="utils.booth")
+    with pytest.raises(AirflowFailException, match="nothing says which components are allowed"):
+        operator.execute({"ti": FakeTaskInstance("t")})
+    assert_nothing_submitted()
+
+
+def test_each_argument_of_mapped_objects_is_judged_by_itself(dag: DAG, output: Any) -> None:
+    literal: dict[str, Any] = {"component": "utils.booth", "component_args": {"x": output}, "experiment": BOOTH}
+    for other, judged in (({"component": "utils.booth"}, False), ({"component": "{{ params.c }}"}, True)):
+        operator = expanded(dag, AxCreateExperimentOperator, [literal, {**literal, **other}], literal)
+        assert operator.came_from_template("component") is judged
+    assert expanded(dag, AxCreateExperimentOperator, [literal, output], literal).came_from_template("component")
+
+
+@pytest.mark.parametrize(
+    ("make", "field", "other"),
+    [
+        (AxBestTrialOperator, "experiment_name", {"use_model_predictions": False}),
+        (AxAttachTrialsOperator, "from_experiment", {"experiment_name": "own"}),
+        (AxCleanupOperator, "experiment_name", {"older_than": "1d"}),
+    ],
+)
+def test_the_name_of_an_experiment_beside_a_mapped_xcom_is_not_a_template(
+    dag: DAG, output: Any, make: Any, field: str, other: dict[str, Any]
+) -> None:
+    assert not expanded(dag, make, output, other, **{field: "theirs"}).came_from_template(field)
+    assert expanded(dag, make, output, {**other, field: "theirs"}).came_from_template(field)
 
 
 def test_a_loop_hands_its_list_to_every_task_that_needs_it() -> None:
