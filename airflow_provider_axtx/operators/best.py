@@ -11,6 +11,7 @@ from airflow_provider_axtx.core.inputs import Templated, as_flag
 from airflow_provider_axtx.operators._completing import announce_best
 from airflow_provider_axtx.operators._defaults import OwnDefaultsMixin
 from airflow_provider_axtx.operators._foreign import readable_experiment
+from airflow_provider_axtx.operators._skipped import skip_with_experiment
 from airflow_provider_axtx.operators.base import BaseAxOperator, airflow_errors, check_name_at_parse
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 class AxBestTrialOperator(OwnDefaultsMixin, BaseAxOperator):
     """Returns the best trial of an experiment, or its Pareto frontier when it has several objectives.
 
-    Its default trigger rule is ``none_failed``.
+    Its default trigger rule is ``none_failed``: it also runs behind a loop whose last rounds were skipped, since Ax had
+    finished. With this rule it is skipped when the tasks before it that create the experiment were skipped, since a
+    branch has not chosen them.
 
     ```python
     from airflow.providers.standard.operators.bash import BashOperator
@@ -67,6 +70,8 @@ class AxBestTrialOperator(OwnDefaultsMixin, BaseAxOperator):
     @airflow_errors
     def execute(self, context: Context) -> dict[str, Any] | list[dict[str, Any]]:
         """Ask Ax for the best of what was observed."""
+        if self.trigger_rule == TriggerRule.NONE_FAILED:
+            skip_with_experiment(self, context, self.experiment_name)
         store = self.ax_hook.store
         facts = store.snapshot(readable_experiment(self, store, context["ti"].dag_id))
         from airflow_provider_axtx.optimizer import engine as optimizer  # only now: importing Ax is slow

@@ -182,14 +182,15 @@ class EndOfBodyMixin(BaseOperator):
         states: dict[str, Any] = ti.get_task_states(
             dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=sorted(body | self.upstream_task_ids), map_index=map_index
         ).get(ti.run_id, {})
-        begun = {states[key] for key in _instances(start, states)}
+        begun = {states[key] for key in instances_of(start, states)}
         if begun & {"skipped"}:
             raise AirflowSkipException(f"The trial was not started: {start} was skipped.")
         if begun & set(_FAILED):
             raise TrialStateError(f"The trial was not started: {start} has failed.", fix=f"look at the log of {start}.")
-        last = [states[key] for task_id in self.upstream_task_ids - {start} for key in _instances(task_id, states)]
+        last = [states[key] for task_id in self.upstream_task_ids - {start} for key in instances_of(task_id, states)]
         if any(state in _FAILED for state in last):
-            failed = [key for task_id in sorted(body) for key in _instances(task_id, states) if states[key] == "failed"]
+            keys = [key for task_id in sorted(body) for key in instances_of(task_id, states)]
+            failed = [key for key in keys if states[key] == "failed"]
             told = [f"{key} failed: {_log_of(ti, key, body)}" for key in failed]
             return AppObservation("FAILED", "; ".join(told) or "a task before its last one has failed")
         if all(state in _SKIPPED for state in last):
@@ -207,13 +208,13 @@ def recorded_failures(tasks: Iterable[object], states: Mapping[str, Any]) -> set
     for end in tasks:
         if isinstance(end, EndOfBodyMixin):
             for task_id in end.body_task_ids():
-                for key in _instances(task_id, states):
+                for key in instances_of(task_id, states):
                     if "success" in (states.get(end.task_id), states.get(f"{end.task_id}{key.removeprefix(task_id)}")):
                         found.add(key)
     return found
 
 
-def _instances(task_id: str, states: Mapping[str, Any]) -> list[str]:
+def instances_of(task_id: str, states: Mapping[str, Any]) -> list[str]:
     """Return the names of a task's instances among those of ``states``."""
     if task_id in states:
         return [task_id]
