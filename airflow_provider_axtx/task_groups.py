@@ -86,7 +86,7 @@ def ax_trial_loop(
     Each round is *generate → run*, where one task for each trial submits its app, waits for its end and completes the
     trial. With ``fused=False`` these are the tasks *submit → wait → complete*, and with ``body`` *start → body →
     complete*. The experiment is created (or resumed) first; a teardown ends whatever the group's tasks leave behind.
-    When Ax is finished early, the remaining rounds are skipped.
+    When Ax is finished early, the remaining rounds are skipped. A mapped group cannot hold a loop.
 
     ```python
     from airflow.sdk import DAG
@@ -194,6 +194,7 @@ def ax_trial_loop(
         **connections,
     }
     group = TaskGroup(group_id=group_id)
+    _check_not_mapped(group)
     # Airflow has given the group those of the groups around it, over which the retries of the loop must not come.
     given = {**(group.dag.default_args if group.dag else {}), **group.default_args, **(default_args or {})}
     group.default_args = {**_RETRIES, **given}
@@ -249,6 +250,19 @@ def ax_trial_loop(
             before >> explained >> reap
         reap.as_teardown(setups=create, on_failure_fail_dagrun=True)
     return group
+
+
+def _check_not_mapped(group: TaskGroup) -> None:
+    """Refuse a loop in a mapped group, whose rounds Airflow would never map: no trial would run.
+
+    :raises InvalidInputError: names both groups.
+    """
+    for mapped in group.iter_mapped_task_groups():
+        raise InvalidInputError(
+            f"The loop {group.group_id} is in the mapped group {mapped.group_id}, and Airflow maps no group over the "
+            "output of a task in a mapped group.",
+            fix="call ax_trial_loop in a Python loop, each time with another group_id, or map AxOptimizeOperator.",
+        )
 
 
 def _unrolled(rounds: Templated[int], max_rounds: int | None) -> int:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, TaskGroup
+from airflow.sdk import DAG, TaskGroup, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_provider_axtx.assets import experiment_asset
@@ -89,6 +89,20 @@ def test_the_groups_around_a_loop_give_its_tasks_their_default_args(given: dict[
     with dag, TaskGroup("outer", default_args=OUTER), TaskGroup("inner"):
         ax_trial_loop("tune", BOOTH, "utils.booth", rounds=2, analyze="end", **given)
     assert {(task.retries, task.retry_delay, task.queue, task.pool) for task in dag.tasks} == {expected}
+
+
+def test_a_loop_in_a_mapped_group_is_refused_at_parse() -> None:
+    """Airflow maps a group over the output of a task only when that task is not mapped itself: no trial would run."""
+    with DAG("d", schedule=None):
+
+        @task_group
+        def each(part: int) -> None:
+            with TaskGroup("inner"):
+                ax_trial_loop("tune", BOOTH, "utils.booth")
+
+        with pytest.raises(InvalidInputError, match=r"each\.inner\.tune is in the mapped group each,") as refused:
+            each.expand(part=[0, 1])
+    assert "AxOptimizeOperator" in refused.value.fix
 
 
 def test_templated_rounds_are_unrolled_to_their_maximum() -> None:
