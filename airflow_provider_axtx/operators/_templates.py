@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_axtx.core.inputs import is_templated
+from airflow_provider_axtx.core.errors import InvalidInputError
+from airflow_provider_axtx.core.inputs import is_templated, shorten
 
 if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
+
+_T = TypeVar("_T")
 
 
 class TypedTemplatesMixin(BaseOperator):
@@ -38,16 +41,33 @@ class TypedTemplatesMixin(BaseOperator):
 
         A form, an XCom or a Variable may have chosen it: the argument is a template, or is mapped over one.
         """
-        if field in self._templated:
-            return True
+        return field in self._templated or self._is_mapped_over(field, getattr(self, field))
+
+    def of_dag_file(self, field: str, value: _T) -> _T:
+        """Return an argument that only the DAG file may give, since it says what others may name.
+
+        :param value: what the operator was given.
+        :raises InvalidInputError: when the operator is mapped over an XCom that gives it.
+        """
+        if value and self._is_mapped_over(field, value):
+            raise InvalidInputError(
+                f"{field} of {self.task_id} comes from what the task is mapped over: {shorten(value)}.",
+                fix=f"pass {field} to partial(); it says what others may name, so that only the DAG file may give it.",
+            )
+        return value
+
+    def _is_mapped_over(self, field: str, value: object) -> bool:
+        """Return whether an XCom may have given the value of an argument, because the operator is mapped over one."""
         dag = self.get_dag()
         # An operator that was unmapped has got its values already; the DAG has the operator with the templates.
         mapped: Any = dag.task_dict.get(self.task_id) if dag else None
         expanded = getattr(mapped, "expand_input", None)
-        if expanded is None:
+        if dag is None or expanded is None:
             return False
-        # Compared, because an XCom may replace it with expand_kwargs(..., strict=False).
-        if field in mapped.partial_kwargs and mapped.partial_kwargs[field] == getattr(self, field):
+        group = mapped.task_group.default_args if mapped.task_group else None
+        written = {**dag.default_args, **(group or {}), **mapped.partial_kwargs}
+        # Compared, because an XCom may replace it: a default, and with expand_kwargs(..., strict=False) every argument.
+        if field in written and written[field] == value:
             return False
         given = expanded.value
         items = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]

@@ -52,7 +52,7 @@ class AxAnalyzeOperator(BaseAxOperator):
         super().__init__(**kwargs)
         self.experiment_name = experiment_name
         self.ax_cards = as_flag("ax_cards", ax_cards)
-        self.allowed_factories = tuple(allowed_factories)
+        self.allowed_factories = tuple(self.of_dag_file("allowed_factories", allowed_factories))
         check_name_at_parse("experiment_name", experiment_name)
 
     @airflow_errors

@@ -135,9 +135,9 @@ class AxCreateExperimentOperator(BaseAxOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.experiment = definition_of(self, experiment)
-        self.allowed_factories = tuple(allowed_factories)
-        self.allowed_components = tuple(allowed_components)
-        self.shared_with = as_dag_ids("shared_with", shared_with)
+        self.allowed_factories = tuple(self.of_dag_file("allowed_factories", allowed_factories))
+        self.allowed_components = tuple(self.of_dag_file("allowed_components", allowed_components))
+        self.shared_with = as_dag_ids("shared_with", self.of_dag_file("shared_with", shared_with))
         self.note_template("component", component)
         self.torchx_conn_id = torchx_conn_id
         self.if_exists = if_exists
@@ -218,7 +218,7 @@ class _BaseGenerateOperator(BaseAxOperator):
         if not is_templated(analyze):
             AnalysisPlan.load(analyze)
         self.fixed_parameters = fixed_parameters
-        self.allowed_factories = tuple(allowed_factories)
+        self.allowed_factories = tuple(self.of_dag_file("allowed_factories", allowed_factories))
         check_name_at_parse("experiment_name", experiment_name)
         if is_given(max_trials) and not is_templated(max_trials):
             as_int("max_trials", max_trials, minimum=1)

@@ -57,7 +57,7 @@ class AxBestTrialOperator(OwnDefaultsMixin, BaseAxOperator):
         super().__init__(**kwargs)
         self.experiment_name = experiment_name
         self.use_model_predictions = as_flag("use_model_predictions", use_model_predictions)
-        self.allowed_factories = tuple(allowed_factories)
+        self.allowed_factories = tuple(self.of_dag_file("allowed_factories", allowed_factories))
         check_name_at_parse("experiment_name", experiment_name)
         self.note_template("experiment_name", experiment_name)
 

@@ -208,8 +208,8 @@ class AxOptimizeOperator(RetriesMixin, SettlesTrialsMixin):
     ) -> None:
         super().__init__(**kwargs)
         self.note_template("component", component)
-        self.allowed_components = tuple(allowed_components)
-        self.shared_with = as_dag_ids("shared_with", shared_with)
+        self.allowed_components = tuple(self.of_dag_file("allowed_components", allowed_components))
+        self.shared_with = as_dag_ids("shared_with", self.of_dag_file("shared_with", shared_with))
         self.experiment = definition_of(self, experiment)
         self.component = uncalled(component)
         self.component_args = component_args
@@ -236,7 +236,7 @@ class AxOptimizeOperator(RetriesMixin, SettlesTrialsMixin):
         self.poll_interval = as_interval("poll_interval", poll_interval, "poke_interval", poke_interval)
         self.early_stopping_interval = as_seconds("early_stopping_interval", early_stopping_interval)
         self.propose_ahead = None if propose_ahead is None else as_int("propose_ahead", propose_ahead, minimum=0)
-        self.allowed_factories = tuple(allowed_factories)
+        self.allowed_factories = tuple(self.of_dag_file("allowed_factories", allowed_factories))
         self.deferrable = as_flag("deferrable", deferrable)
         self.tracker_base_shared = as_flag("tracker_base_shared", tracker_base_shared)
         self.allow_app_change = as_flag("allow_app_change", allow_app_change)

@@ -128,7 +128,7 @@ class _SubmitTrialMixin(AppRequestMixin):
     ) -> None:
         super().__init__(**kwargs)
         self.note_template("component", component)
-        self.allowed_components = tuple(allowed_components)
+        self.allowed_components = tuple(self.of_dag_file("allowed_components", allowed_components))
         self.trial = trial
         self.component = uncalled(component)
         self.component_args = component_args

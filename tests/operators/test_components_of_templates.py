@@ -11,6 +11,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_axtx.core.errors import InvalidInputError
 from airflow_provider_axtx.operators.ax import (
     AxAttachTrialsOperator,
     AxBestTrialOperator,
@@ -142,6 +143,29 @@ def test_an_xcom_that_may_replace_what_the_dag_file_names_is_a_template(dag: DAG
     with pytest.raises(AirflowFailException, match="nothing says which components are allowed"):
         operator.execute({"ti": FakeTaskInstance("t")})
     assert_nothing_submitted()
+
+
+@pytest.mark.parametrize("field", ["allowed_components", "allowed_factories", "shared_with"])
+def test_only_the_dag_file_says_what_others_may_name(dag: DAG, output: Any, field: str) -> None:
+    names = ["utils.sh"]
+    with pytest.raises(InvalidInputError, match=f"{field} of mapped_1 comes from what the task is mapped over"):
+        expanded(dag, AxCreateExperimentOperator, output, {"experiment": BOOTH, field: names})
+    with pytest.raises(InvalidInputError, match="mapped_2"):
+        other = {"experiment": BOOTH, field: ["utils.booth"]}
+        expanded(dag, AxCreateExperimentOperator, output, {"experiment": BOOTH, field: names}, strict=False, **other)
+
+
+@pytest.mark.parametrize("field", ["allowed_components", "allowed_factories", "shared_with"])
+def test_the_dag_file_may_say_it_wherever_it_gives_arguments(dag: DAG, output: Any, field: str) -> None:
+    names, made = ["utils.booth"], (dag, AxCreateExperimentOperator)
+    found = [
+        expanded(*made, output, {"experiment": BOOTH}, **{field: names}),
+        expanded(*made, [{field: names, "experiment": output}], {"experiment": BOOTH, field: names}),
+        expanded(*made, output, {"experiment": BOOTH}),
+    ]
+    dag.default_args[field] = ["of_dag"]
+    found.append(expanded(*made, output, {"experiment": BOOTH}))
+    assert [getattr(one, field) for one in found] == [("utils.booth",), ("utils.booth",), (), ("of_dag",)]
 
 
 def test_each_argument_of_mapped_objects_is_judged_by_itself(dag: DAG, output: Any) -> None:
