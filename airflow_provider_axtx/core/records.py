@@ -80,10 +80,14 @@ class TaskIdentity:
         """Key of the task instance without its try number: the same for every retry of it."""
         return task_key(self.dag_run, self.task_id, self.map_index)
 
+    def has_dag_run_id_of(self, other: TaskIdentity) -> bool:
+        """Return whether both are tasks of DAG runs of one id, of which one may have been deleted and created again."""
+        names = ("installation", "dag_id", "run_id")
+        return bool(self.dag_id) and all(getattr(self, name) == getattr(other, name) for name in names)
+
     def is_task_of(self, other: TaskIdentity) -> bool:
         """Return whether both are tries of one task instance; rows do not hold the generation of its DAG run."""
-        names = ("installation", "dag_id", "run_id", "task_id", "map_index")
-        return bool(self.dag_id) and all(getattr(self, name) == getattr(other, name) for name in names)
+        return self.has_dag_run_id_of(other) and (self.task_id, self.map_index) == (other.task_id, other.map_index)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object with this object's fields."""

@@ -72,12 +72,19 @@ class Orphan:
 
     :param attempt: its last attempt, or the attempt whose app may still run; None when it was never submitted.
     :param owner: the task that submitted the attempt or, without one, asked for the trial.
+    :param asked_by: the task that asked for the trial.
     """
 
     experiment: str
     trial_index: int
     attempt: AttemptRecord | None
     owner: TaskIdentity = field(default_factory=TaskIdentity)
+    asked_by: TaskIdentity = field(default_factory=TaskIdentity)
+
+    @property
+    def generation(self) -> int | None:
+        """That of the owner's DAG run, which only its trial's row tells; None when another one asked for the trial."""
+        return self.asked_by.dag_run_generation if self.asked_by.has_dag_run_id_of(self.owner) else None
 
     def __str__(self) -> str:
         return f"trial {self.trial_index} of {self.experiment!r}"
@@ -101,7 +108,9 @@ def orphans_of(store: ExperimentStore, task: TaskIdentity, scope: TaskScope | No
     """
     trials = store.open_trials(dag_run=task.dag_run)
     attempts = store.open_attempts(dag_id=task.dag_id, run_id=task.run_id, installation=task.installation)
-    return [o for o in _orphans(store, trials, attempts) if _is_within(o, scope or TaskScope())]
+    found = [o for o in _orphans(store, trials, attempts) if _is_within(o, scope or TaskScope())]
+    # A task that outlives the deletion of its DAG run ends nothing of the one that was created again.
+    return [orphan for orphan in found if (orphan.generation or 0) <= task.dag_run_generation]
 
 
 def _is_within(orphan: Orphan, scope: TaskScope) -> bool:
@@ -123,16 +132,11 @@ def orphans_without_dag_run(
     :param experiment: only this experiment's.
     :param installation: identity of this Airflow deployment; None is every deployment.
     """
-    attempts = [
-        attempt
-        for attempt in store.open_attempts(experiment=experiment, installation=installation)
-        if attempt.identity.dag_id and (attempt.identity.dag_id, attempt.identity.run_id) not in active
-    ]
-    return [
-        orphan
-        for orphan in _orphans(store, store.open_trials(experiment=experiment), attempts)
-        if _is_orphaned(orphan, active, installation)
-    ]
+    attempts = store.open_attempts(experiment=experiment, installation=installation)
+    attempts = [one for one in attempts if one.identity.dag_id]
+    attempts = [one for one in attempts if (one.identity.dag_id, one.identity.run_id) not in active]
+    found = _orphans(store, store.open_trials(experiment=experiment), attempts)
+    return [orphan for orphan in found if _is_orphaned(orphan, active, installation)]
 
 
 def _is_orphaned(orphan: Orphan, active: Collection[tuple[str, str]], installation: str | None) -> bool:
@@ -160,30 +164,34 @@ def settle_ended_dag_runs(
     attempts = store.open_attempts(experiment=experiment, installation=task.installation)
     for orphan in _orphans(store, store.open_trials(experiment=experiment), attempts):
         owner = orphan.owner
-        if not owner.dag_id or owner.installation != task.installation or owner.dag_run == task.dag_run:
+        if not owner.dag_id or owner.installation != task.installation:
             continue
-        if owner.dag_run not in answers:
-            # A DAG run of the same id that was deleted is over, although its successor runs.
-            was_deleted = (owner.dag_id, owner.run_id) == (task.dag_id, task.run_id)
-            answers[owner.dag_run] = not was_deleted and is_active(owner)
-        if not answers[owner.dag_run]:
+        if owner.has_dag_run_id_of(task):
+            # A deleted DAG run is over, although one of its id runs. What may be our own is left alone: a retry once
+            # cancelled its own live apps, whose rows name no generation.
+            is_over = orphan.generation is not None and orphan.generation < task.dag_run_generation
+        else:
+            if owner.dag_run not in answers:
+                answers[owner.dag_run] = is_active(owner)
+            is_over = not answers[owner.dag_run]
+        if is_over:
             found.append(orphan)
     return reap(store, launcher_for, found, "its DAG run is over and left it open") if found else []
 
 
 def _orphans(store: ExperimentStore, trials: list[OpenTrial], attempts: list[AttemptRecord]) -> list[Orphan]:
-    found = {
-        (attempt.experiment, attempt.trial_index): Orphan(
-            attempt.experiment, attempt.trial_index, attempt, attempt.identity
-        )
-        for attempt in attempts
-    }
+    asked_by = {(trial.experiment, trial.trial_index): trial.requested_by for trial in trials}
+    found: dict[tuple[str, int], Orphan] = {}
+    for attempt in attempts:
+        key = (attempt.experiment, attempt.trial_index)
+        found[key] = Orphan(*key, attempt, attempt.identity, asked_by.get(key) or store.requested_by(*key))
     for trial in trials:
         key = (trial.experiment, trial.trial_index)
         if key not in found:
             last = store.latest_attempt(*key)
             # The task that submitted it last waits for it, also when another task asked for the trial.
-            found[key] = Orphan(*key, last, trial.requested_by if last is None else last.identity)
+            owner = trial.requested_by if last is None else last.identity
+            found[key] = Orphan(*key, last, owner, trial.requested_by)
     return [found[key] for key in sorted(found)]
 
 

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 
 from airflow_provider_axtx.core.errors import StoreConflictError
 from airflow_provider_axtx.core.keys import dag_run_key
+from airflow_provider_axtx.core.records import TaskIdentity
+from airflow_provider_axtx.store import _trial_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.tables import dag_runs
 
@@ -41,6 +43,14 @@ class DagRunRecords:
         except StoreConflictError:
             # Another task of the DAG run inserted the row between our look and our insert; now we see it.
             return self._db.write("dag_run_generation", work)
+
+    def requested_by(self, name: str, index: int) -> TaskIdentity:
+        """Return the task that asked for a trial, with the generation of its DAG run; all defaults when none did.
+
+        :raises TrialNotFoundError: when there is no such trial.
+        """
+        row = self._db.read(lambda connection: _trial_rows.require(connection, name, index))
+        return TaskIdentity.from_json(row.requested_by)
 
 
 def _row(connection: sa.Connection, key: str, *, lock: bool = False) -> sa.Row[Any] | None:

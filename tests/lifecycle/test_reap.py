@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from airflow_provider_axtx.core.errors import InvalidInputError, SchedulerUnavailableError, TrackerUnavailableError
+from airflow_provider_axtx.core.records import TaskIdentity
 from airflow_provider_axtx.launcher import tracker
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle import reap as reaping
+from airflow_provider_axtx.lifecycle.body import start_trial
+from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
 from airflow_provider_axtx.lifecycle.reap import Reaped, end_task, orphans_of, reap, settle_ended_dag_runs
-from tests.lifecycle.rig import Rig, settled
+from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from tests.lifecycle.rig import COMPONENT, SPEC, Rig, settled
 from tests.store.material import add, begin, proposal
 
 
@@ -122,6 +127,70 @@ def test_trials_of_another_airflow_are_not_settled(rig: Rig, ours: str, theirs: 
         rig.store, lambda attempt: rig.launcher, "loop", replace(task, installation=ours), lambda owner: False
     )
     assert rig.statuses() == {0: "ABANDONED", 1: "CANDIDATE"}
+
+
+def task_of(generation: int, task_id: str, run_id: str = "scheduled__1") -> TaskIdentity:
+    """Return a task of a DAG run that was deleted and created again so often."""
+    return TaskIdentity("dag", run_id, task_id, installation="site", dag_run_generation=generation)
+
+
+def begin_trial(rig: Rig, kind: str, generator: TaskIdentity, runner: TaskIdentity) -> None:
+    """Let one task ask for the trial 0, and another one run it."""
+    create_experiment(rig.store, ExperimentSpec.load(SPEC), if_exists="resume")
+    (trial,) = generate_trials(rig.store, "loop", 1, task_key=generator.task_key, requested_by=generator).trials
+    if kind == "body":
+        start_trial(rig.store, trial, runner, app_handle="airflow://dag/train", tracker_root=str(rig.root / "t"))
+        return
+    request = AppRequest(COMPONENT, {"folder": str(rig.root)}, tracker_root=str(rig.root / "t"))
+    submit_trial(rig.store, rig.launcher, trial, request, runner)
+
+
+def settle_before(rig: Rig, task: TaskIdentity) -> None:
+    """Settle what ended DAG runs have left, as a task does that goes on with the experiment; Airflow says all run."""
+    settle_ended_dag_runs(rig.store, lambda attempt: rig.launcher, "loop", task, lambda owner: True)
+
+
+@pytest.mark.parametrize("kind", ["app", "body"])
+@pytest.mark.parametrize("generation", [0, 1, 2])
+def test_a_task_leaves_alone_what_its_own_dag_run_runs_however_often_that_was_created_again(
+    rig: Rig, kind: str, generation: int
+) -> None:
+    begin_trial(rig, kind, task_of(generation, "generate"), task_of(generation, "run"))
+    settle_before(rig, task_of(generation, "generate"))
+    assert rig.statuses() == {0: "RUNNING"}
+    assert rig.store.attempt("loop", 0, 1).cancel_requested_at is None
+
+
+@pytest.mark.parametrize("kind", ["app", "body"])
+def test_what_a_deleted_dag_run_has_left_is_ended_by_the_next_one_of_its_id(rig: Rig, kind: str) -> None:
+    begin_trial(rig, kind, task_of(1, "generate"), task_of(1, "run"))
+    settle_before(rig, task_of(2, "generate"))
+    assert rig.statuses() == {0: "ABANDONED"}
+    assert rig.store.open_attempts() == []
+
+
+def test_a_trial_of_another_dag_run_that_may_be_our_own_is_left_alone(rig: Rig) -> None:
+    begin_trial(rig, "app", task_of(0, "generate", "asks"), task_of(1, "run"))
+    settle_before(rig, task_of(1, "generate"))
+    assert rig.app_of(0)[1]["state"] == "RUNNING"
+
+
+def test_an_abandoned_trial_whose_app_is_not_gone_is_told_apart_by_its_dag_run_too(rig: Rig) -> None:
+    begin_trial(rig, "app", task_of(1, "generate"), task_of(1, "run"))
+    rig.store.complete("loop", 0, status="ABANDONED", reason="its app is not gone")
+    settle_before(rig, task_of(1, "generate"))
+    assert rig.app_of(0)[1]["state"] == "RUNNING"
+    settle_before(rig, task_of(2, "generate"))
+    assert rig.app_of(0)[1]["state"] == "CANCELLED"
+    assert rig.store.open_attempts() == []
+
+
+def test_a_task_of_a_deleted_dag_run_ends_nothing_of_the_next_one(rig: Rig) -> None:
+    begin_trial(rig, "app", task_of(1, "generate"), task_of(1, "run"))
+    end_task(rig.store, lambda attempt: rig.launcher, task_of(0, "run"), "its DAG run was deleted")
+    assert rig.app_of(0)[1]["state"] == "RUNNING"
+    end_task(rig.store, lambda attempt: rig.launcher, task_of(1, "run"), "a user has ended it")
+    assert rig.app_of(0)[1]["state"] == "CANCELLED"
 
 
 @pytest.mark.parametrize(("try_number", "status"), [(1, "RUNNING"), (2, "ABANDONED"), (3, "ABANDONED")])

@@ -93,6 +93,7 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.open_trials()
     store.open_trials(dag_run="dag")
     store.open_trials(experiment=name)
+    store.requested_by(name, index)
     store.evidence(name, index)
     store.attempt_by_key(run.submission_key)
     store.note_poll_failure(run)

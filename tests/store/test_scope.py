@@ -227,6 +227,7 @@ READS_OF_A_TRIAL: dict[str, Callable[[ExperimentStore], Any]] = {
     "attempts": lambda store: store.attempts(NAME, 1),
     "attempt": lambda store: store.attempt(NAME, 1, 1),
     "latest_attempt": lambda store: store.latest_attempt(NAME, 1),
+    "requested_by": lambda store: store.requested_by(NAME, 1),
     "attempt_by_key": lambda store: store.attempt_by_key(store.attempt(NAME, 1, 1).submission_key),
 }
 #: What is displayed of the experiment.
