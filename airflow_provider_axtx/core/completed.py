@@ -46,7 +46,7 @@ def completed_trials(trials: Iterable[TrialRecord], observations: Iterable[Obser
         if one.metric not in of_trial or _position(of_trial[one.metric]) <= _position(one):
             of_trial[one.metric] = one
     known = list(trials)
-    baseline = next((trial.arm_name for trial in known if trial.origin == "baseline"), None)
+    baseline = next((trial.arm_name for trial in known if trial.is_baseline), None)
     return [
         CompletedTrial(
             trial.index,

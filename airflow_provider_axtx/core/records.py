@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from airflow_provider_axtx.core.home import axtx_home
 from airflow_provider_axtx.core.keys import dag_run_key, task_key
+from airflow_provider_axtx.core.status import is_terminal_trial_status
 
 #: A value of one parameter.
 ParameterValue = str | int | float | bool
@@ -48,6 +49,11 @@ class TrialRecord:
     generation: dict[str, Any] = field(default_factory=dict)
     origin: str = "generated"
     reason: str | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether outcome constraints that are relative refer to it."""
+        return self.origin == "baseline"
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,16 @@ class ExperimentSnapshot:
     trials: tuple[TrialRecord, ...] = ()
     observations: tuple[Observation, ...] = ()
     history: tuple[EarlierDefinition, ...] = ()
+
+    @property
+    def stoppable(self) -> set[int]:
+        """Indexes of the trials in flight that may be stopped early.
+
+        The baseline runs to its end: the constraints that refer to it, today's or later ones, need its final results.
+        Without them no trial was ever the best, and Ax's model proposed none.
+        """
+        in_flight = (trial for trial in self.trials if not is_terminal_trial_status(trial.status))
+        return {trial.index for trial in in_flight if not trial.is_baseline}
 
 
 @dataclass(frozen=True)

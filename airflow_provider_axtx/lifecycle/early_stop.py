@@ -17,7 +17,6 @@ from airflow_provider_axtx.core.errors import (
     TrackerUnavailableError,
 )
 from airflow_provider_axtx.core.failpoints import crash_point
-from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.lifecycle.attempts import cancel_attempt
 from airflow_provider_axtx.lifecycle.complete import record_progress
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -72,8 +71,7 @@ def hopeless_trials(snapshot: ExperimentSnapshot) -> dict[int, str]:
     """Return the trials in flight that are to be stopped, by index, each with the reason."""
     spec = ExperimentSpec.from_store(snapshot.spec)
     if isinstance(rule := spec.early_stopping, SuccessiveHalving):
-        in_flight = [trial.index for trial in snapshot.trials if not is_terminal_trial_status(trial.status)]
-        return fallen_behind(spec, rule, snapshot, in_flight)
+        return fallen_behind(spec, rule, snapshot, snapshot.stoppable)
     from airflow_provider_axtx.optimizer import engine as optimizer
 
     return optimizer.early_stop(snapshot)

@@ -191,12 +191,21 @@ class FillingLoop(SteeredLoop):
                 self._submit_again(trial, self._request_for())
 
     def _submit_new(self, trials: Sequence[TrialRecord]) -> None:
+        rule = promoting(self._spec)
+        baseline = [trial for trial in trials if trial.is_baseline and rule is not None]
+        if baseline and rule is not None:
+            # It does not pause: the constraints that refer to it need its final results.
+            self._submit_together(baseline, self._request_for(rule.budgets[-1]))
+        if others := [trial for trial in trials if trial not in baseline]:
+            self._submit_together(others, self._request_for())
+
+    def _submit_together(self, trials: Sequence[TrialRecord], request: AppRequest) -> None:
         apps = NewApps(
             store=self.store,
             launcher=self.launcher,
             experiment=self.experiment,
             uid=self._read_facts().uid,
-            request=self._request_for(),
+            request=request,
             identity=self.identity,
             backfill=self._spec.backfill_values,
             check=self.check,

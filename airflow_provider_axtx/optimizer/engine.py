@@ -24,6 +24,7 @@ from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.optimizer.combined import ax_definition
 from airflow_provider_axtx.spec.attachment import Attachment
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
+from airflow_provider_axtx.spec.halving import promoting
 from airflow_provider_axtx.spec.parameterization import read_parameterization
 from airflow_provider_axtx.spec.parameters import RangeParameter
 
@@ -297,7 +298,11 @@ def _require_baseline(rebuilt: Rebuilt) -> None:
         return
     status_quo = rebuilt.experiment.status_quo
     own = [t for t in rebuilt.experiment.trials.values() if status_quo is not None and t.arm.name == status_quo.name]
-    if own and not all(t.status.is_failed or t.status.is_abandoned for t in own):
+    # A baseline that has paused goes on with the whole budget. One that was stopped early, as by earlier versions,
+    # never has a value: all trials were run, and none was ever the best.
+    is_paused = promoting(rebuilt.spec) is not None
+    ended = (t.status.is_failed or t.status.is_abandoned or (t.status.is_early_stopped and not is_paused) for t in own)
+    if own and not all(ended):
         return
     constraints = f"outcome_constraints {list(rebuilt.spec.outcome_constraints)!r} refer to the baseline"
     if not own:
@@ -307,7 +312,7 @@ def _require_baseline(rebuilt: Rebuilt) -> None:
         )
     raise InvalidInputError(
         f"{constraints}, and the baseline trial {own[-1].index} is {own[-1].status.name}.",
-        fix="clear the task that submitted it so that it runs again, or give an absolute bound in a new experiment.",
+        fix="clear the task that submitted it so that a FAILED or ABANDONED one runs again, or give an absolute bound.",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from airflow_provider_axtx.core.records import ExperimentSnapshot
-from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
 from airflow_provider_axtx.spec.halving import fallen_behind
 from airflow_provider_axtx.spec.stopping import (
@@ -35,10 +34,9 @@ def early_stop(snapshot: ExperimentSnapshot) -> dict[int, str]:
     :return: empty when the experiment has no early stopping, or none of them is stopped yet.
     :raises InvalidInputError: when the snapshot is not usable.
     """
-    in_flight = {trial.index for trial in snapshot.trials if not is_terminal_trial_status(trial.status)}
     # Final values have no step: Ax drops them here, with a warning each time.
     progress = tuple(o for o in snapshot.observations if o.step is not None)
-    with_progress = in_flight & {o.trial_index for o in progress}
+    with_progress = snapshot.stoppable & {o.trial_index for o in progress}
     if not with_progress:
         return {}
     facts = replace(snapshot, observations=progress)

@@ -73,7 +73,7 @@ class ExperimentSpec(Frozen):
     :param tracking_metrics: metrics that are recorded but neither optimized nor constrained.
     :param pruning_target_parameterization: Ax's pruning target, a value for each parameter that exists with the others.
     :param baseline: the parameterization of the baseline trial, which relative outcome constraints refer to; it is the
-        first trial that is generated.
+        first trial that is generated, and is never stopped early.
     :param generation: how trials are generated.
     :param early_stopping: when a trial is stopped before its app has ended; needs progressive results.
     :param global_stopping: when the experiment ends because it does not improve any more.

@@ -73,11 +73,17 @@ def promotions(
     Of the trials that have come to the end of a budget, the best ``1 / reduction_factor`` get the next one. A trial is
     paused when it is EARLY_STOPPED: with this rule, nothing else stops one early.
 
+    The baseline is asked for the whole budget at once. One that has paused, as earlier versions let it, goes on first.
+
     :param is_last: nothing else can be started: of the trials that have come farthest, the best one goes on.
     """
-    goal, found = _compared(spec, rule), []
+    goal = _compared(spec, rule)
     curves, budgets = _compared_curves(goal, snapshot), rule.budgets
-    paused = {trial.index for trial in snapshot.trials if trial.status == TrialStatus.EARLY_STOPPED}
+    stopped = [trial for trial in snapshot.trials if trial.status == TrialStatus.EARLY_STOPPED]
+    found = [(trial.index, budgets[-1]) for trial in stopped if trial.is_baseline]
+    if found and is_last:
+        return found
+    paused = {trial.index for trial in stopped if not trial.is_baseline}
     for budget, following in reversed(list(pairwise(budgets))):
         values = {index: curve[budget] for index, curve in curves.items() if budget in curve}
         ranked = sorted(values, key=lambda index: (-goal.gain(values[index]), index))

@@ -276,3 +276,24 @@ def test_killed_before_the_decision_it_is_made_with_the_next_step(world: Callabl
     w.report(0, {"loss": 9.0}, 3)
     assert w.stop_early() == [0]
     w.settle(0)
+
+
+@pytest.mark.parametrize(
+    "rule", [SPEC["early_stopping"], {"type": "successive_halving", "min_resource": 2, "reduction_factor": 2}]
+)
+def test_the_baseline_is_never_stopped_and_the_others_are_compared_with_it(
+    tmp_path: Path, rule: dict[str, Any]
+) -> None:
+    constrained = {"outcome_constraints": ["latency <= 1.1 * baseline"], "baseline": {"x": 0.9}}
+    world = World(tmp_path, {**SPEC, **constrained, "early_stopping": rule}, 3)
+    for index, loss in ((0, 9.0), (1, 0.5), (2, 2.0)):
+        world.curve(index, [loss, loss])
+    assert world.stop_early() == [2]
+    assert [world.store.trial("curves", index).origin for index in range(3)] == ["baseline", "generated", "generated"]
+    world.report(0, {"loss": 9.0, "latency": 5.0})
+    run = world.store.attempts("curves", 0)[-1]
+    complete_trial(world.store, finalize(world.store, run, AppObservation("SUCCEEDED")))
+    world.report(1, {"loss": 0.4, "latency": 5.2})
+    run = world.store.attempts("curves", 1)[-1]
+    complete_trial(world.store, finalize(world.store, run, AppObservation("SUCCEEDED")))
+    assert [best["trial_index"] for best in optimizer.best(world.store.snapshot("curves"))] == [1]

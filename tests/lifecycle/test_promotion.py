@@ -78,6 +78,17 @@ def test_the_best_of_each_rung_go_on_with_the_next_budget(rig: Rig) -> None:
     assert paused == {"paused at epochs=1", "paused at epochs=3"}
 
 
+@pytest.mark.parametrize("parallelism", [1, 3])
+def test_the_baseline_has_the_whole_budget_at_once(rig: Rig, parallelism: int) -> None:
+    spec = {**PROMOTING, "baseline": {"x": 0.9}}
+    loop = rig.loop(spec=spec, component=COMPONENT, max_trials=4, parallelism=parallelism)
+    run_to_the_end(rig, loop)
+    assert rig.statuses()[0] == "COMPLETED"
+    found = budgets(rig)
+    assert found.pop(0) == [9]
+    assert len(found) == 3 and all(one[0] == 1 for one in found.values())
+
+
 def test_with_too_few_trials_for_a_rung_the_best_one_goes_on_at_the_end(rig: Rig) -> None:
     run_to_the_end(rig, loop_of(rig, max_trials=2))
     x = [trial.parameters["x"] for trial in rig.store.trials("loop")]

@@ -216,6 +216,14 @@ def test_a_constraint_relative_to_the_baseline_needs_one() -> None:
     assert len(optimizer.propose(facts, 1).trials) == 1
 
 
+@pytest.mark.parametrize("status", ["FAILED", "ABANDONED", "EARLY_STOPPED"])
+def test_no_trial_is_proposed_that_would_be_compared_with_a_baseline_without_a_value(status: str) -> None:
+    facts = facts_of(outcome_constraints=["qps >= 0.9 * baseline"])
+    facts = with_trial(facts, {"x": 0.1, "y": 0.1}, status, origin="baseline", arm_name="baseline")
+    with pytest.raises(InvalidInputError, match=f"the baseline trial 0 is {status}"):
+        optimizer.propose(facts, 1)
+
+
 def test_an_early_stopped_trial_without_data_and_a_trial_of_two_names_are_rebuilt() -> None:
     facts = with_trial(facts_of(), {"x": 0.1, "y": 0.2}, "EARLY_STOPPED")
     # A failed trial's parameters may be proposed again: another trial, the same arm.

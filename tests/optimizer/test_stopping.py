@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,6 +65,13 @@ def test_which_trials_are_stopped_early(strategy: dict[str, Any], stopped: list[
     decided = optimizer.early_stop(facts(CURVES, running=3, early_stopping=strategy))
     assert sorted(decided) == stopped
     assert all(decided.values())
+
+
+@pytest.mark.parametrize("strategy", [PERCENTILE, LOW, {"type": "or", "left": PERCENTILE, "right": LOW}])
+def test_the_baseline_runs_to_its_end(strategy: dict[str, Any]) -> None:
+    known = facts(CURVES, running=3, early_stopping=strategy)
+    baseline = replace(known.trials[3], origin="baseline", arm_name="baseline")
+    assert optimizer.early_stop(replace(known, trials=(*known.trials[:3], baseline, known.trials[4]))) == {}
 
 
 def test_a_metric_to_be_maximized_is_stopped_when_low() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,6 +140,14 @@ def test_which_paused_trials_go_on(
     assert promotions(spec, rule, facts, is_last=True) == when_last
     # Their apps end by themselves.
     assert fallen_behind(spec, rule, facts, list(running)) == {}
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_baseline_that_has_paused_goes_on_first_with_the_whole_budget(is_last: bool) -> None:
+    curves = {0: flat(9, 2), 1: flat(1, 2), 2: flat(2, 2), 3: flat(3, 2)}
+    spec, rule, facts = recorded(curves, dict.fromkeys(curves, "EARLY_STOPPED"), "-loss", (), PROMOTED)
+    facts = replace(facts, trials=(replace(facts.trials[0], origin="baseline"), *facts.trials[1:]))
+    assert promotions(spec, rule, facts, is_last=is_last) == [(0, 18)] + ([] if is_last else [(1, 6)])
 
 
 def test_the_argument_of_the_app() -> None:
