@@ -146,14 +146,14 @@ class _Submission:
             return self._begin(1, reopen=is_terminal_trial_status(record.status)), True
         if record.status == TrialStatus.CANDIDATE:
             # A FAILED trial that a user has asked to run again.
-            return self._begin(last.number + 1), True
+            return self._follow(last)
         cleared = was_cleared(last.identity, self.identity)
         if is_terminal_trial_status(record.status):
             if cleared and record.status in REOPENABLE:
                 log.info("Trial %s was %s (%s); cleared, so it runs again.", record.index, record.status, record.reason)
-                return self._begin(last.number + 1, reopen=True), True
+                return self._follow(last, reopen=True)
             if self._is_promotion and record.status == TrialStatus.EARLY_STOPPED:
-                return self._begin(last.number + 1), True
+                return self._follow(last)
             log.info("Trial %s is %s already; nothing is submitted.", record.index, record.status)
             return last, False
         killed = last.cancel_reason is not None and last.cancel_reason.startswith(KILLED)
@@ -161,10 +161,17 @@ class _Submission:
             return self._begin(last.number + 1), True
         if not (cleared or killed or self._may_retry(last)):
             return self.store.pass_to_try(last, self.identity), False
+        # Reopened: the task that waits for the cancelled app may have recorded its end as the trial's meanwhile.
+        return self._follow(last, reopen=cleared)
+
+    def _follow(self, last: AttemptRecord, *, reopen: bool = False) -> tuple[AttemptRecord, bool]:
+        """Begin the attempt after the last one, as soon as the app of that is gone; one that had succeeded stays.
+
+        The trial may have ended before its app: one that is marked is ABANDONED after 2 s, and its app may need longer.
+        """
         if last.finished_at is None and self._has_succeeded(last):
             return self.store.attempt(last.experiment, last.trial_index, last.number), False
-        # Reopened: the task that waits for the cancelled app may have recorded its end as the trial's meanwhile.
-        return self._begin(last.number + 1, reopen=cleared), True
+        return self._begin(last.number + 1, reopen=reopen), True
 
     def _waits_for_another_scheduler(self, last: AttemptRecord) -> bool:
         """Return whether an attempt was recorded for another scheduler than today's, and never submitted there."""

@@ -96,6 +96,11 @@ class FakeCluster:
         with self._state() as state:
             state["unlisted"] = times
 
+    def survive_next_cancels(self, times: int) -> None:
+        """Let apps run on after the next calls of ``cancel``, as those do that need a while after TERM."""
+        with self._state() as state:
+            state["surviving"] = times
+
     def calls(self, method: str) -> int:
         """Return how often a method was called, by all processes."""
         with self._state() as state:
@@ -195,7 +200,9 @@ class FakeScheduler(Scheduler[Any]):
         with self.cluster.call("cancel") as state:
             app = state["apps"][app_id]
             app["cancels"] += 1
-            if app["state"] not in ("SUCCEEDED", "FAILED", "CANCELLED"):
+            if state.get("surviving", 0) > 0:
+                state["surviving"] -= 1
+            elif app["state"] not in ("SUCCEEDED", "FAILED", "CANCELLED"):
                 app["state"] = "CANCELLED"
 
     def log_iter(self, app_id: str, role_name: str, k: int = 0, *_: Any, **__: Any) -> Iterable[str]:
