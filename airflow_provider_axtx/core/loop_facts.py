@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_axtx.core.records import AttemptRecord, LoopRecord, TrialRecord, prices_in
+from airflow_provider_axtx.core.records import AttemptRecord, LoopRecord, TaskIdentity, TrialRecord, prices_in
 from airflow_provider_axtx.core.steering import Steering
 
 
@@ -53,6 +53,8 @@ class LoopFacts:
     :param trials: all open trials of the experiment, those with an attempt that has not ended, and those that the loop
         asked for.
     :param attempts: all attempts of these.
+    :param asked_by: who asked for those of them that have ended for the reason that the loop asked about, without any
+        attempt.
     """
 
     uid: str
@@ -66,3 +68,4 @@ class LoopFacts:
     spans: tuple[AttemptSpan, ...]
     trials: dict[int, TrialRecord]
     attempts: dict[int, list[AttemptRecord]]
+    asked_by: dict[int, TaskIdentity] = field(default_factory=dict)

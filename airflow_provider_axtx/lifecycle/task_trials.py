@@ -40,7 +40,7 @@ class TaskTrials:
     read and go through all of them at each step.
 
     :param task: the task that goes on: when a user has cleared it, trials that were ABANDONED because an earlier try of
-        it was ended run again.
+        it was ended run again. So do those that had no app yet.
     """
 
     task: TaskIdentity | None = None
@@ -51,6 +51,8 @@ class TaskTrials:
     counts: dict[str, int] = field(default_factory=dict)
     #: When the attempt that ended last has ended, and how long it took since its submission.
     last_span: tuple[float, float] | None = None
+    #: Who asked for the trials that were given up without any attempt.
+    asked_by: dict[int, TaskIdentity] = field(default_factory=dict)
     _open: dict[int, TrialRecord] = field(default_factory=dict)
     _settled: dict[int, _Settled] = field(default_factory=dict)
 
@@ -106,7 +108,7 @@ class TaskTrials:
         for trial in self.trials:
             last = self.last_attempt(trial)
             without_app = last is None or last.finished_at is not None or last.app_handle is None
-            is_wanted = not is_terminal_trial_status(trial.status) or (again and _runs_again(trial, last, self.task))
+            is_wanted = not is_terminal_trial_status(trial.status) or (again and self._runs_again(trial, last))
             if without_app and is_wanted:
                 found.append(trial)
         return found
@@ -152,6 +154,7 @@ class TaskTrials:
         for index, trial in ended.items():
             self._settle(trial, spans.get(index, ()))
         own = {*facts.granted, *self._open, *self._settled}
+        self.asked_by |= facts.asked_by
         for index, record in sorted(facts.trials.items()):
             if index in own:
                 self._take(record, facts.attempts.get(index, []))
@@ -186,13 +189,21 @@ class TaskTrials:
         for attempt in attempts:
             self._note_span(attempt)
         is_over = is_terminal_trial_status(trial.status) and all(one.finished_at is not None for one in attempts)
-        if is_over and not _runs_again(trial, attempts[-1] if attempts else None, self.task):
+        if is_over and not self._runs_again(trial, attempts[-1] if attempts else None):
             self._open.pop(trial.index, None)
             self.attempts.pop(trial.index, None)
             self._settle(EndedTrial(trial.index, trial.status, trial.reason), attempts)
         else:
             self._open[trial.index] = trial
             self.attempts[trial.index] = attempts
+
+    def _runs_again(self, trial: TrialRecord, last: AttemptRecord | None) -> bool:
+        """Return whether a trial was given up with an earlier try of the task, which a user has cleared since."""
+        was_ended = (trial.reason or "").startswith(KILLED) and trial.status == "ABANDONED"
+        # Trials that were proposed ahead have no attempt that tells which try they belonged to. They were once lost,
+        # although they count for max_trials.
+        before = self.asked_by.get(trial.index) if last is None else last.identity
+        return was_ended and before is not None and self.task is not None and was_cleared(before, self.task)
 
     def _settle(self, trial: EndedTrial, attempts: Sequence[AttemptRecord | AttemptSpan]) -> None:
         self._settled[trial.index] = _Settled(_has_failed(trial), usage_of(attempts, time.time()))
@@ -233,8 +244,3 @@ def catch_up(store: ExperimentStore, experiment: str, task_key: str, own: TaskTr
 def _has_failed(trial: TrialRecord | EndedTrial) -> bool:
     timed_out = trial.status == "ABANDONED" and (trial.reason or "").startswith(TIMEOUT)
     return trial.status == "FAILED" or timed_out
-
-
-def _runs_again(trial: TrialRecord, last: AttemptRecord | None, task: TaskIdentity | None) -> bool:
-    was_ended = (trial.reason or "").startswith(KILLED) and trial.status == "ABANDONED"
-    return was_ended and last is not None and task is not None and was_cleared(last.identity, task)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 import sqlalchemy as sa
 
 from airflow_provider_axtx.core.loop_facts import AttemptSpan, EndedTrial, LoopFacts
-from airflow_provider_axtx.core.records import AttemptRecord
+from airflow_provider_axtx.core.records import AttemptRecord, TaskIdentity
 from airflow_provider_axtx.core.status import TERMINAL_TRIAL_STATUSES
 from airflow_provider_axtx.core.steering import Steering
 from airflow_provider_axtx.store import _attempt_rows, _change_rows, _experiment_rows, _loop_rows, _trial_rows
@@ -28,6 +28,9 @@ _COUNTED = (
 _UNFINISHED = sa.select(runs.c.trial_index).where(runs.c.finished_at.is_(None), runs.c.experiment == _NAME)
 _ATTEMPTS = _attempt_rows.select(
     runs.c.experiment == _NAME, runs.c.trial_index.in_(sa.bindparam("indexes", expanding=True))
+)
+_ASKED_BY = sa.select(trials.c.trial_index, trials.c.requested_by).where(
+    trials.c.experiment == _NAME, trials.c.trial_index.in_(sa.bindparam("indexes", expanding=True))
 )
 _SPANS = sa.select(
     runs.c.trial_index,
@@ -85,6 +88,8 @@ def _read(
         for row in new
         if row.status in TERMINAL_TRIAL_STATUSES and row.trial_index not in found
     )
+    attempts = _attempts(connection, name, found)
+    given_up = {row.trial_index for row in new if row.status in TERMINAL_TRIAL_STATUSES} & found.keys()
     return LoopFacts(
         uid=experiment.uid,
         spec=experiment.spec,
@@ -96,8 +101,17 @@ def _read(
         ended=ended,
         spans=_spans(connection, name) if ended else (),
         trials=found,
-        attempts=_attempts(connection, name, found),
+        attempts=attempts,
+        asked_by=_asked_by(connection, name, given_up - attempts.keys()),
     )
+
+
+def _asked_by(connection: sa.Connection, name: str, indexes: Collection[int]) -> dict[int, TaskIdentity]:
+    found: dict[int, TaskIdentity] = {}
+    for part in _chunks(indexes):
+        rows = connection.execute(_ASKED_BY, {"name": name, "indexes": part})
+        found |= {row.trial_index: TaskIdentity.from_json(row.requested_by) for row in rows}
+    return found
 
 
 def _attempts(connection: sa.Connection, name: str, indexes: Collection[int]) -> dict[int, list[AttemptRecord]]:

@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.records import Proposal
 from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.lifecycle import loop_filling
+from airflow_provider_axtx.lifecycle.attempts import KILLED
+from airflow_provider_axtx.lifecycle.reap import end_task
 from airflow_provider_axtx.lifecycle.task_trials import TaskTrials
 from airflow_provider_axtx.optimizer import engine as optimizer
 from tests.lifecycle.rig import SPEC, Rig, indexes, settled
@@ -181,3 +183,38 @@ def test_a_trial_costs_at_most_ten_transactions(rig: Rig, parallelism: int) -> N
     sa.event.remove(rig.store._db._engine, "begin", count)
     assert set(rig.statuses().values()) == {"COMPLETED"}
     assert len(counted) / 8 <= 10
+
+
+def ended_loop(rig: Rig) -> None:
+    """Begin a loop with trials that were proposed ahead, and let a user mark its task as failed."""
+    loop = rig.loop(spec=RANDOM, propose_ahead=2, parallelism=2, max_trials=5)
+    settled(loop)
+    assert rig.statuses() == {0: "RUNNING", 1: "RUNNING", 2: "CANDIDATE", 3: "CANDIDATE"}
+    end_task(rig.store, lambda attempt: rig.launcher, loop.identity, f"{KILLED}: marked failed")
+    assert rig.statuses() == dict.fromkeys(range(4), "ABANDONED")
+
+
+def test_what_was_proposed_ahead_runs_when_the_task_was_marked_and_then_cleared(rig: Rig) -> None:
+    ended_loop(rig)
+    again = rig.loop(spec=RANDOM, propose_ahead=2, parallelism=2, max_trials=5, try_number=2, max_tries=1)
+    assert indexes(settled(again)) == [0, 1]
+    for index in (0, 1):
+        rig.end(index)
+    # Another process of the same try goes on.
+    again = rig.loop(spec=RANDOM, propose_ahead=2, parallelism=2, max_trials=5, try_number=2, max_tries=1)
+    assert indexes(settled(again)) == [2, 3]
+    for index in (2, 3):
+        rig.end(index)
+    assert indexes(settled(again)) == [4]
+    rig.end(4)
+    assert settled(again).finished == "max_trials: the experiment has 5 trials"
+    assert rig.statuses() == dict.fromkeys(range(5), "COMPLETED")
+    assert [run.number for run in rig.store.attempts("loop")] == [1, 2, 1, 2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("try_number", "max_tries"), [(1, 0), (2, 0)])
+def test_it_stays_given_up_for_a_process_of_the_ended_task(rig: Rig, try_number: int, max_tries: int) -> None:
+    ended_loop(rig)
+    step = settled(rig.loop(spec=RANDOM, parallelism=4, max_trials=5, try_number=try_number, max_tries=max_tries))
+    assert indexes(step) == [4]
+    assert [rig.statuses()[index] for index in (2, 3)] == ["ABANDONED"] * 2

@@ -117,7 +117,9 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     (begun,) = store.begin_first_attempts(name, [FirstAttempt(fresh.index, "/t")], scheduler="s", identity=IDENTITY)
     store.record_handles([(begun, "s://s/new")])
     store.finish_attempt(begun, "SUCCEEDED", "")
-    store.loop_facts(name, "dag/run/loop/-1", asked=[fresh.index], asked_reason="task killed")
+    (given_up,) = add(store, name, task="dag/run/loop/-1")
+    store.complete(name, given_up.index, status="ABANDONED", reason="task killed")
+    assert store.loop_facts(name, "dag/run/loop/-1", asked=[fresh.index], asked_reason="task killed").asked_by
     store.facts_for_proposal(name, "dag/run/loop/-1", 0)
     _steer(store, name, index)
     _remove(store, name)
