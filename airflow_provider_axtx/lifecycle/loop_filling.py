@@ -144,7 +144,7 @@ class FillingLoop(SteeredLoop):
         if (rule := promoting(self._spec)) is None:
             return False
         snapshot = self.store.snapshot(self.experiment)
-        found = [one for one in promotions(self._spec, rule, snapshot, is_last=is_last) if own.owns(one[0])][:free]
+        found = promotions(self._spec, rule, snapshot, own=own.indexes, is_last=is_last)[:free]
         for index, budget in found:
             self._changed = True
             # When it has paused again, Ax is asked with the same counts and other results.

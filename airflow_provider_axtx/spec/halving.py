@@ -66,7 +66,12 @@ def argument_types(spec: ExperimentSpec) -> dict[str, str]:
 
 
 def promotions(
-    spec: ExperimentSpec, rule: SuccessiveHalving, snapshot: ExperimentSnapshot, *, is_last: bool = False
+    spec: ExperimentSpec,
+    rule: SuccessiveHalving,
+    snapshot: ExperimentSnapshot,
+    *,
+    own: Collection[int] | None = None,
+    is_last: bool = False,
 ) -> list[tuple[int, float]]:
     """Return the paused trials that are to go on, each with its next budget, the largest budgets first.
 
@@ -75,11 +80,17 @@ def promotions(
 
     The baseline is asked for the whole budget at once. One that has paused, as earlier versions let it, goes on first.
 
+    :param own: indexes of the trials that can go on: those of one task, compared with all; None is all. A task that
+        resumed an experiment once completed nothing, since the best trial was the one of an earlier task.
     :param is_last: nothing else can be started: of the trials that have come farthest, the best one goes on.
     """
     goal = _compared(spec, rule)
     curves, budgets = _compared_curves(goal, snapshot), rule.budgets
-    stopped = [trial for trial in snapshot.trials if trial.status == TrialStatus.EARLY_STOPPED]
+    stopped = [
+        trial
+        for trial in snapshot.trials
+        if trial.status == TrialStatus.EARLY_STOPPED and (own is None or trial.index in own)
+    ]
     found = [(trial.index, budgets[-1]) for trial in stopped if trial.is_baseline]
     if found and is_last:
         return found

@@ -95,6 +95,22 @@ def test_with_too_few_trials_for_a_rung_the_best_one_goes_on_at_the_end(rig: Rig
     assert budgets(rig) == {x.index(min(x)): [1, 3, 9], x.index(max(x)): [1]}
 
 
+def test_a_task_that_resumes_an_experiment_completes_its_own_best_trial(rig: Rig) -> None:
+    def run(run_id: str, losses: dict[int, float], **limits: Any) -> str:
+        loop = rig.loop(spec=PROMOTING, component=COMPONENT, run_id=run_id, parallelism=3, **limits)
+        while (step := settled(loop)).finished is None:
+            for attempt in step.live:
+                rig.end(attempt.trial_index, loss=losses[attempt.trial_index])
+            if run_id == "earlier":
+                loop.limits = loop.limits.model_copy(update={"max_seconds": 1e-6})
+        return step.finished
+
+    assert run("earlier", {0: 0.1, 1: 0.2, 2: 0.3}, max_trials=3).startswith("max_seconds")
+    assert run("later", {3: 0.5, 4: 0.4, 5: 0.6}, max_trials=6).startswith("max_trials")
+    assert budgets(rig) == {0: [1], 1: [1], 2: [1], 3: [1], 4: [1, 3, 9], 5: [1]}
+    assert rig.statuses()[4] == "COMPLETED"
+
+
 @pytest.mark.parametrize(("observed", "parallelism"), [(None, 2), (3, 2), (3, 1)])
 def test_the_model_takes_over_although_most_trials_of_the_initialization_only_paused(
     rig: Rig, observed: int | None, parallelism: int

@@ -150,6 +150,26 @@ def test_a_baseline_that_has_paused_goes_on_first_with_the_whole_budget(is_last:
     assert promotions(spec, rule, facts, is_last=is_last) == [(0, 18)] + ([] if is_last else [(1, 6)])
 
 
+@pytest.mark.parametrize(
+    ("own", "expected", "when_last"),
+    [
+        ((2, 3, 4, 5), [(5, 6)], [(5, 6)]),
+        ((0, 1, 2), [], [(2, 6)]),
+        # One that has come farther goes on before a better one that has not.
+        ((0, 6), [], [(6, 18)]),
+        ((), [], []),
+    ],
+)
+def test_the_trials_of_one_task_are_compared_with_all_and_go_on_alone(
+    own: tuple[int, ...], expected: list[tuple[int, float]], when_last: list[tuple[int, float]]
+) -> None:
+    curves = {**{i: flat(9 - i, 2) for i in range(6)}, 6: flat(9, 2, 6), 7: flat(1, 2, 6, 18)}
+    state = {index: "COMPLETED" if index == 7 else "EARLY_STOPPED" for index in curves}
+    spec, rule, facts = recorded(curves, state, "-loss", (), PROMOTED)
+    assert promotions(spec, rule, facts, own=own) == expected
+    assert promotions(spec, rule, facts, own=own, is_last=True) == when_last
+
+
 def test_the_argument_of_the_app() -> None:
     spec, rule, _ = recorded({}, {}, "-loss", (), PROMOTED)
     assert promoting(spec) is rule
