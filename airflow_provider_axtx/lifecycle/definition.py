@@ -10,7 +10,7 @@ from airflow_provider_axtx.core.errors import ExperimentExistsError, InvalidInpu
 from airflow_provider_axtx.core.failpoints import crash_point
 from airflow_provider_axtx.core.steering import Action, Change, NewChange
 from airflow_provider_axtx.lifecycle.conflicts import retry_conflicts
-from airflow_provider_axtx.spec.changes import changed_spec, changes_between, check_change
+from airflow_provider_axtx.spec.changes import changed_spec, changes_between, check_change, taken_up
 from airflow_provider_axtx.spec.differences import differences
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 
@@ -67,7 +67,8 @@ def resume_definition(
 ) -> None:
     """Compare the definition that a DAG gives with the recorded one, and change that if the DAG asks for it.
 
-    What users have changed since stays: only what differs from the definition that a DAG gave last is a change.
+    What users have changed since stays: a change is only what differs from the definition that a DAG gave last, and is
+    not recorded already.
 
     :raises ExperimentExistsError: when it differs and ``on_change`` is ``refuse``; names what differs.
     :raises InvalidInputError: when Ax cannot change it; names the field, its value and the fix.
@@ -75,8 +76,9 @@ def resume_definition(
     stored = store.spec(spec.name)
     if not differences(stored, spec):
         return
-    given = _given_last(store, spec.name, stored)
-    found = differences(given, spec)
+    given = ExperimentSpec.from_store(_given_last(store, spec.name, stored))
+    before = taken_up(given, spec, ExperimentSpec.from_store(stored))
+    found = differences(before.to_json(), spec)
     if not found:
         log.info("Experiment %r goes on with the definition that its users have changed since.", spec.name)
         return
@@ -87,7 +89,6 @@ def resume_definition(
             "new definition.",
         )
     snapshot = store.snapshot(spec.name)
-    before = ExperimentSpec.from_store(given)
     # First: the changes that follow hold only what can be changed.
     check_change(before, spec, has_trials=True)
     changes = changes_between(before, spec)

@@ -17,6 +17,8 @@ CHANGEABLE = ("parameters", "parameter_constraints", "objective", "outcome_const
 _OF_PARAMETER = ("bounds", "step_size", "values", "backfill_value", "frozen_value")
 #: Fields with a value for each parameter. A parameter that is added has the value there that earlier trials had.
 _FOR_EACH = ("baseline", "pruning_target_parameterization")
+#: Lists of texts whose order means nothing.
+_ORDERLESS = ("parameter_constraints", "outcome_constraints", "tracking_metrics")
 _ANOTHER_NAME = "restore it, or choose another name for the new definition."
 
 
@@ -54,6 +56,37 @@ def changes_between(before: ExperimentSpec, after: ExperimentSpec) -> dict[str, 
     if changed := {name: fields for name, fields in parameters.items() if fields}:
         changes["parameters"] = changed
     return changes
+
+
+def taken_up(before: ExperimentSpec, after: ExperimentSpec, recorded: ExperimentSpec) -> ExperimentSpec:
+    """Return a definition with those fields of another one that are recorded already.
+
+    A DAG file that takes up one of several changes by users has nothing to change there: it was refused for good.
+
+    :param before: what a DAG gave last.
+    :param after: what it gives now.
+    :param recorded: with what users have changed since.
+    """
+    old, new, known = (spec.to_json() for spec in (before, after, recorded))
+    fields = _with_recorded(old, new, known)
+    given, wanted, kept = ({one["name"]: one for one in part.pop("parameters")} for part in (old, new, known))
+    # A parameter that both have added is compared with the recorded one.
+    added = {name: kept[name] for name in wanted if name in kept and name not in given}
+    parameters = {**given, **added}
+    fields["parameters"] = [
+        _with_recorded(one, wanted.get(name, one), kept.get(name, {})) for name, one in parameters.items()
+    ]
+    return ExperimentSpec.from_store(fields)
+
+
+def _with_recorded(old: Mapping[str, Any], new: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    names = dict.fromkeys((*old, *new))
+    chosen = {name: (new if _is_same(name, new.get(name), known.get(name)) else old).get(name) for name in names}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _is_same(name: str, one: Any, other: Any) -> bool:
+    return bool(one == other or (name in _ORDERLESS and _unordered(one) == _unordered(other)))
 
 
 def _fields_between(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

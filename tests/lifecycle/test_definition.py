@@ -131,3 +131,56 @@ def test_a_killed_start_changes_the_definition_once(rig: Rig, point: str) -> Non
     start("later", given(**of(bounds=[0, 3])))
     start()
     assert (bounds(rig), len(rig.store.changes("loop"))) == ([0.0, 3.0], 2)
+
+
+Y: dict[str, Any] = {"type": "range", "name": "y", "parameter_type": "float", "bounds": [0.0, 1.0]}
+ADDED: dict[str, Any] = {**Y, "name": "z", "backfill_value": 0.5}
+
+
+@pytest.mark.parametrize("on_change", ["refuse", "update"])
+@pytest.mark.parametrize(
+    ("by_users", "by_dag"),
+    [
+        ({"parameters": {"x": {"bounds": [0, 2]}, "y": {"bounds": [0, 5]}}}, of(bounds=[0, 2])),
+        (
+            {"outcome_constraints": ["a <= 1", "b <= 2"], "objective": "loss"},
+            {"outcome_constraints": ["b <= 2", "a <= 1"]},
+        ),
+        (
+            {"parameters": {"z": ADDED, "x": {"bounds": [0, 2]}}},
+            {"parameters": [SPEC["parameters"][0], Y, ADDED]},
+        ),
+    ],
+)
+def test_a_dag_that_takes_up_one_of_several_changes_goes_on(
+    rig: Rig, on_change: OnChange, by_users: dict[str, Any], by_dag: dict[str, Any]
+) -> None:
+    def spec_of(**changed: Any) -> ExperimentSpec:
+        parameters = changed.pop("parameters", SPEC["parameters"])
+        return given(**changed, parameters=parameters if Y in parameters else [*parameters, Y])
+
+    create(rig, spec_of())
+    generate_trials(rig.store, "loop", 1, task_key="task")
+    want(rig, Action.CHANGE_DEFINITION, changes=by_users)
+    generate_trials(rig.store, "loop", 1, task_key="other")
+    assert wanted(rig) == ["from trial 1 on"]
+    recorded = rig.store.spec("loop")
+    create(rig, spec_of(**by_dag), on_change)
+    assert rig.store.spec("loop") == recorded
+
+
+def test_a_dag_that_takes_up_a_change_and_makes_another_one_changes_only_that(rig: Rig) -> None:
+    create(rig, given(parameters=[SPEC["parameters"][0], Y]))
+    generate_trials(rig.store, "loop", 1, task_key="task")
+    want(rig, Action.CHANGE_DEFINITION, changes={"parameters": {"x": {"bounds": [0, 2]}, "y": {"bounds": [0, 5]}}})
+    generate_trials(rig.store, "loop", 1, task_key="other")
+    both = given(objective="loss", parameters=[of(bounds=[0, 2])["parameters"][0], Y])
+    with pytest.raises(ExperimentExistsError) as refused:
+        create(rig, both, "refuse")
+    assert "objective" in refused.value.message and "bounds" not in refused.value.message
+    create(rig, both)
+    assert rig.store.spec("loop")["objective"] == "loss"
+    assert [one["bounds"] for one in rig.store.spec("loop")["parameters"]] == [[0.0, 2.0], [0.0, 5.0]]
+    assert rig.store.changes("loop")[-1].shown_arguments["changes"] == {"objective": "loss"}
+    with pytest.raises(InvalidInputError, match="generation: cannot be changed once there are trials"):
+        create(rig, both.model_copy(update={"generation": ExperimentSpec.load({**SPEC, "generation": {}}).generation}))
