@@ -90,7 +90,7 @@ class FillingLoop(SteeredLoop):
     def _spec(self) -> ExperimentSpec:
         raise NotImplementedError
 
-    def _stop(self, reason: str) -> str:
+    def _stop(self, reason: str) -> str | None:
         raise NotImplementedError
 
     def _fill(self) -> str | None:

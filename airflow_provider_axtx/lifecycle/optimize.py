@@ -61,7 +61,7 @@ class Step:
     :param error: the first error of an attempt, or one that no further step can fix; the other attempts were dealt with
         all the same.
     :param steering_seen: position of the last change of what users want that this step has obeyed, -1 before the first.
-    :param is_filling: there is more to propose: take another step at once.
+    :param is_filling: there is more to propose, or to decide: take another step at once.
     """
 
     changed: bool
@@ -182,13 +182,15 @@ class Loop(FillingLoop):
         self._record_ends(ended or {})
         self._stop_early()
         self._stop_trials_by_hand()
-        reason = self._decide() or self._fill()
+        reason = self._decide()
+        if reason is None and not self._is_filling:
+            reason = self._fill()
         if reason is not None:
             self._wind_down(reason)
         own = self._trials_of_task()
         self._explain_if_due(is_over=reason is not None and not own.live)
-        if reason is not None and not own.live:
-            return Step(True, (), None, self.store.stop_loop(self.experiment, self.task_key, reason))
+        if reason is not None and not own.live and (why := self._recorded(reason)) is not None:
+            return Step(True, (), None, why)
         error, seen = self._ends.error, self._steering.position
         live = tuple(attempt for attempt in own.live if attempt.submission_key not in self._ends.elsewhere)
         if own.live and not live and not self._changed:
@@ -295,11 +297,23 @@ class Loop(FillingLoop):
         reason = self._limits.reached(self._trials_of_task().progress(self.started_at), time.time())
         return None if reason is None else self._stop(reason)
 
-    def _stop(self, reason: str) -> str:
+    def _stop(self, reason: str) -> str | None:
         log.info("No further trial: %s", reason)
-        reason = self.store.stop_loop(self.experiment, self.task_key, reason)
+        recorded = self._recorded(reason)
         crash_point("loop.after_decide")
-        return reason
+        return recorded
+
+    def _recorded(self, reason: str) -> str | None:
+        """Record why there is no further trial; None when the next step has to decide anew.
+
+        A step may take minutes, for example to explain the experiment. Users who raised a limit meanwhile, or let the
+        experiment go on, were once ignored: their change came before the reason that it takes back.
+        """
+        recorded = self.store.stop_loop(self.experiment, self.task_key, reason, seen=self._steering.position)
+        if recorded is None:
+            log.info("Users have asked for something since. Deciding anew.")
+            self._changed = self._is_filling = True
+        return recorded
 
     def _wind_down(self, reason: str) -> None:
         """Give up what has no app yet; cancel live apps if that was asked for."""

@@ -72,6 +72,18 @@ def last_asked(connection: sa.Connection, names: Collection[str]) -> list[Asked]
     return [Asked(*row) for row in connection.execute(query)]
 
 
+def newest_waking(connection: sa.Connection, name: str) -> int:
+    """Return the position of the last change that wakes a waiting task, -1 without one.
+
+    Users who ask for something else wait until the transaction ends.
+    """
+    connection.execute(sa.select(experiments.c.name).where(experiments.c.name == name).with_for_update())
+    c = changes.c
+    waking = (c.experiment == name, c.action.in_([str(action) for action in WAKING_ACTIONS]))
+    newest = connection.scalar(sa.select(sa.func.max(c.position)).where(*waking))
+    return -1 if newest is None else int(newest)
+
+
 def is_archived(name: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     """Return whether an experiment is archived, as an expression."""
     c = changes.c

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from airflow_provider_axtx.core.errors import StoreConflictError
 from airflow_provider_axtx.core.keys import loop_key
 from airflow_provider_axtx.core.records import LoopRecord
-from airflow_provider_axtx.store import _experiment_rows
+from airflow_provider_axtx.store import _change_rows, _experiment_rows
 from airflow_provider_axtx.store._database import Database
 from airflow_provider_axtx.store.tables import experiments, loops
 
@@ -53,13 +53,17 @@ class LoopRecords:
             # Another process of the same task inserted the row between our look and our insert; now we see it.
             return self._db.write("start_loop", work)
 
-    def stop_loop(self, name: str, task_key: str, reason: str) -> str:
+    def stop_loop(self, name: str, task_key: str, reason: str, *, seen: int | None = None) -> str | None:
         """Record why the loop, and with it the experiment, has no further trial; the first reason stays.
 
-        :return: the recorded reason.
+        :param seen: position of the last change by users on which the decision rests (``Steering.position``). A change
+            after it may contradict the reason, and could not take back what was not recorded yet. None asks for none.
+        :return: the recorded reason; None when there is such a change, and nothing was recorded.
         """
 
-        def work(connection: sa.Connection) -> str:
+        def work(connection: sa.Connection) -> str | None:
+            if seen is not None and _change_rows.newest_waking(connection, name) > seen:
+                return None
             first = (*_is(name, task_key), loops.c.stop_reason.is_(None))
             connection.execute(sa.update(loops).where(*first).values(stop_reason=reason))
             _experiment_rows.finish(connection, name, reason)

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_axtx.core.errors import ExperimentPausedError, TrialStoppedError
 from airflow_provider_axtx.core.steering import Action, NewChange
 from airflow_provider_axtx.lifecycle.generate import generate_trials
+from airflow_provider_axtx.lifecycle.optimize import Loop
 from airflow_provider_axtx.lifecycle.steering import check_may_start
 from airflow_provider_axtx.optimizer import engine as optimizer
 from tests.lifecycle.rig import Rig, indexes, settled
@@ -29,6 +30,16 @@ def want(rig: Rig, action: Action, trial: int | None = None, **given: Any) -> No
 def wanted(rig: Rig) -> list[str | None]:
     """Return what became of each change."""
     return [change.outcome for change in rig.store.changes("loop")]
+
+
+def ask_in_next_step(rig: Rig, loop: Loop, action: Action, **given: Any) -> None:
+    """Let Vera want something after the next step has read what users want, and before it decides."""
+
+    def check() -> None:
+        loop.check = lambda: None
+        want(rig, action, **given)
+
+    loop.check = check
 
 
 def test_a_paused_experiment_starts_nothing_and_lets_apps_end(rig: Rig) -> None:
@@ -69,6 +80,43 @@ def test_a_drained_experiment_ends_when_its_apps_have(rig: Rig) -> None:
     assert settled(loop).finished == "drain: asked by vera: why"
     assert rig.statuses() == {0: "COMPLETED", 1: "COMPLETED"}
     assert rig.store.summary("loop").stop_reason == "drain: asked by vera: why"
+
+
+@pytest.mark.parametrize(
+    ("limits", "before", "meanwhile", "given"),
+    [
+        ({"max_trials": 1}, None, Action.LIMITS, {"limits": {"max_trials": 5}}),
+        ({"max_seconds": 1e-6}, None, Action.LIMITS, {"limits": {"max_seconds": 3600.0}}),
+        ({}, Action.DRAIN, Action.RUN, {}),
+    ],
+)
+def test_what_lets_an_experiment_go_on_during_its_last_step_is_obeyed(
+    rig: Rig, limits: dict[str, Any], before: Action | None, meanwhile: Action, given: dict[str, Any]
+) -> None:
+    loop = rig.loop()
+    settled(loop)
+    if before is not None:
+        want(rig, before)
+    loop.limits = loop.limits.model_copy(update=limits)
+    rig.end(0)
+    ask_in_next_step(rig, loop, meanwhile, **given)
+    step = loop.step()
+    assert (step.finished, step.is_filling, step.live) == (None, True, ())
+    assert rig.store.summary("loop").stop_reason is None
+    assert indexes(settled(loop)) == [1]
+
+
+@pytest.mark.parametrize("action", [Action.NOTE, Action.QUEUE_TRIAL, Action.ANALYZE])
+def test_any_other_change_during_the_last_step_does_not_keep_an_experiment_from_ending(
+    rig: Rig, action: Action
+) -> None:
+    loop = rig.loop(max_trials=1)
+    settled(loop)
+    rig.end(0)
+    asked = {Action.NOTE: {"text": "well done"}, Action.QUEUE_TRIAL: {"parameters": {"x": 0.5}}}
+    ask_in_next_step(rig, loop, action, **asked.get(action, {}))
+    assert settled(loop).finished == "max_trials: the experiment has 1 trials"
+    assert rig.statuses() == {0: "COMPLETED"}
 
 
 def test_a_stopped_experiment_cancels_its_apps_whatever_a_limit_would_do(rig: Rig) -> None:

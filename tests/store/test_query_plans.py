@@ -111,7 +111,7 @@ def exercise(store: ExperimentStore, name: str, index: int = 0) -> None:
     store.create(name, SPEC)
     store.start_loop(name, "task", max_tries=0)
     store.start_loop(name, "task", max_tries=1)
-    store.stop_loop(name, "task", "enough")
+    store.stop_loop(name, "task", "enough", seen=-1)
     store.record_analyses(name, store.analyses(name))
     (fresh,) = add(store, name, task="dag/run/loop/-1")
     (begun,) = store.begin_first_attempts(name, [FirstAttempt(fresh.index, "/t")], scheduler="s", identity=IDENTITY)

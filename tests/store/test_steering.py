@@ -218,6 +218,21 @@ def test_what_lets_an_experiment_go_on_takes_its_end_back(store: ExperimentStore
     assert (loop.stop_reason, store.summary(name).stop_reason) == (left, left)
 
 
+def test_a_decision_on_which_users_had_no_say_yet_is_not_recorded(store: ExperimentStore) -> None:
+    name, other = experiment(store), experiment(store, name="other")
+    store.start_loop(name, TASK, max_tries=0)
+    seen = store.steering(name).position
+    store.steer(other, asked(Action.LIMITS))
+    store.steer(name, asked(Action.LIMITS))
+    store.steer(name, asked(Action.NOTE, "2", arguments={"text": "wakes nobody"}))
+    assert store.stop_loop(name, TASK, "max_trials: 3", seen=seen) is None
+    loop = store.loop(name, TASK)
+    assert (loop and loop.stop_reason, store.summary(name).stop_reason) == (None, None)
+    again = store.steering(name).position
+    assert store.stop_loop(name, TASK, "max_trials: 5", seen=again) == "max_trials: 5"
+    assert store.summary(name).stop_reason == "max_trials: 5"
+
+
 def test_what_a_waiting_task_looks_for_is_one_statement(store: ExperimentStore) -> None:
     first, second = experiment(store, 1, "first"), experiment(store, 1, "second")
     store.steer(first, asked(Action.NOTE, arguments={"text": "unread by tasks"}))
