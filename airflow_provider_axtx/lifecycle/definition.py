@@ -74,13 +74,13 @@ def resume_definition(
     :raises InvalidInputError: when Ax cannot change it; names the field, its value and the fix.
     """
     stored = store.spec(spec.name)
-    if not differences(stored, spec):
-        return
     given = ExperimentSpec.from_store(_given_last(store, spec.name, stored))
     before = taken_up(given, spec, ExperimentSpec.from_store(stored))
     found = differences(before.to_json(), spec)
     if not found:
-        log.info("Experiment %r goes on with the definition that its users have changed since.", spec.name)
+        _note_taken_up(store, given, spec, created_by)
+        if differences(stored, spec):
+            log.info("Experiment %r goes on with the definition that its users have changed since.", spec.name)
         return
     if on_change == "refuse":
         raise ExperimentExistsError(
@@ -92,25 +92,37 @@ def resume_definition(
     # First: the changes that follow hold only what can be changed.
     check_change(before, spec, has_trials=True)
     changes = changes_between(before, spec)
-    _record(store, snapshot, _of_dag(changes, spec, created_by), _checked(snapshot, changes))
+    asked = _of_dag(Action.CHANGE_DEFINITION, {"changes": changes}, spec, created_by)
+    _record(store, snapshot, asked, _checked(snapshot, changes))
 
 
 def _given_last(store: ExperimentStore, name: str, stored: dict[str, Any]) -> dict[str, Any]:
     """Return the definition that a DAG gave last; before the first change of it that is the one of the creation."""
     given, first = None, None
     for change in store.changes(name):
+        given = change.arguments.get("given", given)
         if change.changes_definition:
             first = first or change.arguments["before"]
-            given = change.arguments.get("given", given)
     return given or first or stored
 
 
-def _of_dag(changes: dict[str, Any], spec: ExperimentSpec, created_by: TaskIdentity | None) -> NewChange:
+def _note_taken_up(
+    store: ExperimentStore, before: ExperimentSpec, spec: ExperimentSpec, created_by: TaskIdentity | None
+) -> None:
+    """Record that a DAG gives what users have changed: when they change it again, the DAG has not changed anything."""
+    if found := differences(before.to_json(), spec):
+        text = f"The DAG file has taken up what users had changed: {'; '.join(found)}."
+        store.steer(spec.name, _of_dag(Action.NOTE, {"text": text}, spec, created_by))
+
+
+def _of_dag(
+    action: Action, arguments: dict[str, Any], spec: ExperimentSpec, created_by: TaskIdentity | None
+) -> NewChange:
     return NewChange(
-        Action.CHANGE_DEFINITION,
+        action,
         request_id=uuid.uuid4().hex,
         requested_by="" if created_by is None else f"DAG {created_by.dag_id}",
         via=VIA_DAG,
         reason="" if created_by is None else f"DAG run {created_by.run_id}",
-        arguments={"changes": changes, "given": spec.to_json()},
+        arguments={**arguments, "given": spec.to_json()},
     )

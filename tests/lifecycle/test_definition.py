@@ -184,3 +184,30 @@ def test_a_dag_that_takes_up_a_change_and_makes_another_one_changes_only_that(ri
     assert rig.store.changes("loop")[-1].shown_arguments["changes"] == {"objective": "loss"}
     with pytest.raises(InvalidInputError, match="generation: cannot be changed once there are trials"):
         create(rig, both.model_copy(update={"generation": ExperimentSpec.load({**SPEC, "generation": {}}).generation}))
+
+
+@pytest.mark.parametrize("on_change", ["refuse", "update"])
+@pytest.mark.parametrize("y", [[0.0, 1.0], [0.0, 5.0]])
+def test_what_users_change_again_after_the_dag_has_taken_it_up_stays(
+    rig: Rig, on_change: OnChange, y: list[float]
+) -> None:
+    def change(**bounds: list[float]) -> None:
+        fields = {name: {"bounds": one} for name, one in bounds.items()}
+        want(rig, Action.CHANGE_DEFINITION, changes={"parameters": fields})
+        generate_trials(rig.store, "loop", 1, task_key=f"of{len(rig.store.changes('loop'))}")
+
+    create(rig, given(parameters=[SPEC["parameters"][0], Y]))
+    generate_trials(rig.store, "loop", 1, task_key="task")
+    change(x=[0.0, 2.0])
+    if y != Y["bounds"]:
+        change(y=y)
+    taken_up = given(parameters=[of(bounds=[0, 2])["parameters"][0], Y])
+    for _ in range(2):
+        create(rig, taken_up, on_change)
+    assert [one.via for one in rig.store.changes("loop")].count("dag") == 1
+    change(x=[0.0, 3.0])
+    create(rig, taken_up, on_change)
+    assert [one["bounds"] for one in rig.store.spec("loop")["parameters"]] == [[0.0, 3.0], y]
+    # Going back to what it was before is a change of the DAG.
+    create(rig, given(parameters=[SPEC["parameters"][0], Y]), "update")
+    assert bounds(rig) == [0.0, 1.0]
