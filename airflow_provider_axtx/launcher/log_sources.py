@@ -127,4 +127,11 @@ class LinesLog(LogSource):
         return ((number, line) for number, line in enumerate(self._read(), start=1) if number > position)
 
     def chunks(self, most: int) -> Iterator[bytes]:
-        return (line.rstrip("\n").encode() + b"\n" for line in self._read())
+        """Yield the output as it was written: some clients keep the line breaks, and some cut them off."""
+        has_breaks = is_unfinished = False
+        for line in self._read():
+            has_breaks = has_breaks or "\n" in line
+            if is_unfinished and not has_breaks:
+                yield b"\n"
+            is_unfinished = not line.endswith("\n")
+            yield line.encode()

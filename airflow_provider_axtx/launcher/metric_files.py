@@ -30,10 +30,11 @@ class NoMetricError(Exception):
     """Why a file gives no value."""
 
 
-def read_file(source: MetricSource, tracker_base: str, path: str) -> Series:
+def read_file(source: MetricSource, tracker_base: str, path: str, *, may_be_cut: bool = False) -> Series:
     """Return the values of a metric in a file.
 
     :param path: the file, relative to the tracker base; a folder for ``tensorboard``.
+    :param may_be_cut: see ``metric_reader.read_metrics``.
     :raises NoMetricError: the file is missing, is not what it should be, or has no value.
     :raises OSError: it cannot be read just now.
     :raises InvalidInputError: see ``object_store.locate``.
@@ -45,7 +46,7 @@ def read_file(source: MetricSource, tracker_base: str, path: str) -> Series:
         _read_events(source, files, root, path, series)
     else:
         with _opened(files, root, path) as file:
-            for record in _csv_rows(file) if source.kind == "csv" else _documents(file):
+            for record in _csv_rows(file, may_be_cut) if source.kind == "csv" else _documents(file):
                 _add(source, record, series)
     if series.final() is None:
         raise NoMetricError(f"{path} {_why_empty(source, series)}")
@@ -112,10 +113,12 @@ def _parsed(line: bytes) -> Any:
         return None
 
 
-def _csv_rows(file: IO[bytes]) -> Iterator[Mapping[str, Any]]:
+def _csv_rows(file: IO[bytes], may_be_cut: bool) -> Iterator[Mapping[str, Any]]:
     lines = io.TextIOWrapper(file, "utf-8-sig", "replace", newline="")
+    # Of `2,0.93` the program may have written `2,0.` so far, which is a number, too.
+    whole = (line for line in lines if not may_be_cut or line.endswith(("\n", "\r")))
     try:
-        yield from csv.DictReader(line.replace("\0", "") for line in lines)
+        yield from csv.DictReader(line.replace("\0", "") for line in whole)
     except csv.Error as error:
         raise NoMetricError(f"it is not CSV: {error}") from error
     finally:

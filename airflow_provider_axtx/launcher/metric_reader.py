@@ -86,14 +86,16 @@ def count_steps(tracker_base: str, trial_index: int, curve_source: Mapping[str, 
             # A trigger that an earlier version has serialized does not have it, and no source that needs it.
             submission_key=curve_source.get("submission_key", ""),
         )
-        steps |= read_metrics(app, load_metrics(curve_source["metrics"])).steps.keys()
+        steps |= read_metrics(app, load_metrics(curve_source["metrics"]), may_be_cut=True).steps.keys()
     return len(steps)
 
 
-def read_metrics(app: MeasuredApp, metrics: Mapping[str, MetricSource]) -> Measured:
+def read_metrics(app: MeasuredApp, metrics: Mapping[str, MetricSource], *, may_be_cut: bool) -> Measured:
     """Read metrics of an app, while its app runs or after its end.
 
     :param metrics: a source for each metric.
+    :param may_be_cut: whether a last line without a line break may be half written and is left out: while the app runs,
+        and when it did not end by itself. A program that has succeeded may end its last line without one.
     :raises SchedulerUnavailableError: the output cannot be read just now.
     :raises AppElsewhereError: the output is on another host.
     :raises TrackerUnavailableError: the files cannot be read just now.
@@ -101,20 +103,24 @@ def read_metrics(app: MeasuredApp, metrics: Mapping[str, MetricSource]) -> Measu
     measured = Measured()
     patterns = {name: source for name, source in metrics.items() if source.kind == "regex"}
     if patterns:
-        _read_output(app, patterns, measured)
+        _read_output(app, patterns, measured, may_be_cut)
     for name, source in metrics.items():
         if source.kind == "mlflow":
             _read_mlflow(app, name, source, measured)
         elif source.kind != "regex":
-            _read_file(app, name, source, measured)
+            _read_file(app, name, source, measured, may_be_cut)
     measured.steps = dict(sorted(measured.steps.items()))
     return measured
 
 
-def _read_file(app: MeasuredApp, name: str, source: MetricSource, measured: Measured) -> None:
+def _read_file(app: MeasuredApp, name: str, source: MetricSource, measured: Measured, may_be_cut: bool) -> None:
     path = filled(source.place, {"trial_idx": str(app.trial_index), "experiment_name": app.experiment})
     what = f"{path} in the tracker base {app.tracker_base}"
-    _read_series(name, measured, lambda: read_file(source, app.tracker_base, path), what, "it and may read it")
+
+    def read() -> Series:
+        return read_file(source, app.tracker_base, path, may_be_cut=may_be_cut)
+
+    _read_series(name, measured, read, what, "it and may read it")
 
 
 def _read_mlflow(app: MeasuredApp, name: str, source: MetricSource, measured: Measured) -> None:
@@ -140,9 +146,9 @@ def _read_series(name: str, measured: Measured, read: Callable[[], Series], what
     _take(measured, name, series.final(), series.curve)
 
 
-def _read_output(app: MeasuredApp, sources: Mapping[str, MetricSource], measured: Measured) -> None:
+def _read_output(app: MeasuredApp, sources: Mapping[str, MetricSource], measured: Measured, may_be_cut: bool) -> None:
     try:
-        found, lines = in_time(lambda: _searched(app, sources), DEADLINE_SECONDS)
+        found, lines = in_time(lambda: _searched(app, sources, may_be_cut), DEADLINE_SECONDS)
     except NoMetricError as error:
         measured.missing |= dict.fromkeys(sources, str(error))
         return
@@ -166,7 +172,9 @@ def _no_match(source: MetricSource, metric: PatternMetric, lines: int) -> str:
     return f"no line of the output ({lines} lines) matches {source.place!r}"
 
 
-def _searched(app: MeasuredApp, sources: Mapping[str, MetricSource]) -> tuple[dict[str, PatternMetric], int]:
+def _searched(
+    app: MeasuredApp, sources: Mapping[str, MetricSource], may_be_cut: bool
+) -> tuple[dict[str, PatternMetric], int]:
     """Search the output replica by replica; the first one that has a value of a metric counts for it."""
     searches = {name: PatternMetric(source) for name, source in sources.items()}
     lines, problems = 0, []
@@ -175,7 +183,7 @@ def _searched(app: MeasuredApp, sources: Mapping[str, MetricSource]) -> tuple[di
         if not open_ones:
             break
         try:
-            lines += search_output(open_ones, log.chunks(MAX_LOG_BYTES))
+            lines += search_output(open_ones, log.chunks(MAX_LOG_BYTES), may_be_cut=may_be_cut)
         except FileNotFoundError as error:
             problems.append(f"{log.label}: {describe_error(error)}")
     if problems and not lines:

@@ -88,20 +88,21 @@ class PatternMetric:
         self.series.add(value, None if self._step is None else _number(found[self._step]))
 
 
-def search_output(metrics: Mapping[str, PatternMetric], chunks: Iterable[bytes]) -> int:
+def search_output(metrics: Mapping[str, PatternMetric], chunks: Iterable[bytes], *, may_be_cut: bool = False) -> int:
     """Search the output of one replica.
 
+    :param may_be_cut: see ``metric_reader.read_metrics``.
     :return: the number of lines.
     """
     lines = 0
-    for piece in _pieces(chunks):
+    for piece in _pieces(chunks, may_be_cut):
         lines += piece.is_last
         for metric in metrics.values():
             metric.search(piece)
     return lines
 
 
-def _pieces(chunks: Iterable[bytes]) -> Iterator[_Piece]:
+def _pieces(chunks: Iterable[bytes], may_be_cut: bool) -> Iterator[_Piece]:
     r"""Yield the lines of output; ``\r`` ends one too, and NUL characters (of UTF-16) are left out."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     rest, base = "", 0
@@ -117,7 +118,8 @@ def _pieces(chunks: Iterable[bytes]) -> Iterator[_Piece]:
             cut = len(rest) - OVERLAP - 1
             rest, base = rest[cut:], base + cut
     rest += decoder.decode(b"", final=True)
-    if rest:
+    # Of `loss=12.5` the program may have written `loss=1` so far, which is a number, too.
+    if rest and not may_be_cut:
         yield _Piece(rest, base, True)
 
 

@@ -119,7 +119,8 @@ def read_results(attempt: AttemptRecord, rules: ResultRules, until: float) -> Re
     if written is None and not metrics:
         return _nothing(attempt, until)
     reported = reports.names_in(written or {})
-    measured = _measure(attempt, {n: source for n, source in metrics.items() if n not in reported or source.has_steps})
+    wanted = {n: source for n, source in metrics.items() if n not in reported or source.has_steps}
+    measured = _measure(attempt, wanted, may_be_cut=False)
     values = {name: value for name, value in measured.values.items() if name not in reported}
     missing = {name: reason for name, reason in measured.missing.items() if name not in reported}
     if set(missing) & set(required) and time.time() < until:
@@ -147,7 +148,8 @@ def new_steps(
 
     Entries that are not finite numbers are left out.
 
-    :param read: what was read together with the results, so that it is not read again.
+    :param read: the results of an app that has succeeded, so that steps read together with them are not read again;
+        None while the app runs, and when it has ended otherwise.
     :raises TrackerUnavailableError: they cannot be read just now.
     :raises SchedulerUnavailableError: the output cannot be read just now.
     """
@@ -156,7 +158,8 @@ def new_steps(
     if read is not None and read.steps is not None:
         measured = read.steps
     else:
-        measured = _measure(attempt, {n: source for n, source in rules.metrics.items() if source.has_steps}).steps
+        curves = {n: source for n, source in rules.metrics.items() if source.has_steps}
+        measured = _measure(attempt, curves, may_be_cut=read is None).steps
     if not measured and not list_steps(attempt.tracker_base, attempt.trial_index):
         return []
     recorded = store.observations(attempt.experiment, attempt.trial_index)
@@ -197,10 +200,10 @@ def curve_source(attempt: AttemptRecord, metrics: Mapping[str, Any]) -> dict[str
     }
 
 
-def _measure(attempt: AttemptRecord, metrics: Mapping[str, MetricSource]) -> Measured:
+def _measure(attempt: AttemptRecord, metrics: Mapping[str, MetricSource], *, may_be_cut: bool) -> Measured:
     if not metrics:
         return Measured()
     # It imports TorchX, which a task that completes a trial otherwise does not need.
     from airflow_provider_axtx.launcher.metric_reader import MeasuredApp, read_metrics
 
-    return read_metrics(MeasuredApp.of(attempt), metrics)
+    return read_metrics(MeasuredApp.of(attempt), metrics, may_be_cut=may_be_cut)

@@ -68,6 +68,19 @@ def test_lines_of_a_client_are_given_once() -> None:
     assert follower.new_lines() == ["app/0: three"]
 
 
+@pytest.mark.parametrize(
+    ("given", "output"),
+    [
+        (["one\n", "two\n"], b"one\ntwo\n"),
+        (["one", "two", ""], b"one\ntwo\n"),  # as Ray's
+        (["one\ntw", "o\nthr"], b"one\ntwo\nthr"),  # as LSF's: pieces of a size
+        ([], b""),
+    ],
+)
+def test_the_lines_of_a_client_are_searched_as_they_were_written(given: list[str], output: bytes) -> None:
+    assert b"".join(LinesLog("app/0", lambda: given).chunks(10**6)) == output
+
+
 def test_a_flood_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MOST_LINES", 3)
     (tmp_path / "log").write_text("".join(f"{i}\n" for i in range(7)))

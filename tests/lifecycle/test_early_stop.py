@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from airflow_provider_axtx.lifecycle.attempts import cancel_attempt, poll_attemp
 from airflow_provider_axtx.lifecycle.complete import complete_trial, conclude, finalize
 from airflow_provider_axtx.lifecycle.early_stop import count_steps, stop_early
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
+from airflow_provider_axtx.lifecycle.reading import curve_source
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -37,12 +39,12 @@ SPEC: dict[str, Any] = {
 class World:
     """An experiment with live apps on a fake scheduler, whose progressive results the test writes."""
 
-    def __init__(self, root: Path, spec: dict[str, Any], trials: int) -> None:
+    def __init__(self, root: Path, spec: dict[str, Any], trials: int, metrics: Mapping[str, Any] | None = None) -> None:
         self.url, self.cluster = f"sqlite:///{root / 'store.db'}", FakeCluster(root / "cluster")
         self.store = ExperimentStore(self.url)
         self.launcher = self.new_launcher()
         create_experiment(self.store, ExperimentSpec.load(spec), if_exists="fail")
-        request = AppRequest(_component, tracker_root=str(root / "results"))
+        request = AppRequest(_component, tracker_root=str(root / "results"), metrics=metrics)
         for trial in generate_trials(self.store, "curves", trials, task_key="task").trials:
             submit_trial(self.store, self.launcher, trial, request, TaskIdentity())
 
@@ -57,6 +59,12 @@ class World:
         path = Path(self.store.attempts("curves", index)[-1].tracker_base, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values))
+
+    def write(self, place: str, text: str) -> None:
+        """Write a file of the first trial's program, or its output."""
+        base = Path(self.store.attempts("curves", 0)[-1].tracker_base)
+        base.mkdir(parents=True, exist_ok=True)
+        (self.cluster.root / "app-0.log" if place == "output" else base / place).write_text(text)
 
     def curve(self, index: int, losses: Sequence[float]) -> None:
         for step, loss in enumerate(losses, start=1):
@@ -97,8 +105,8 @@ def _component(x: float) -> Any:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Callable[..., World]:
-    def make(trials: int = 2, **changes: Any) -> World:
-        return World(tmp_path, {**SPEC, **changes}, trials)
+    def make(trials: int = 2, metrics: Mapping[str, Any] | None = None, **changes: Any) -> World:
+        return World(tmp_path, {**SPEC, **changes}, trials, metrics)
 
     return make
 
@@ -116,6 +124,46 @@ def test_a_curve_that_cannot_be_read_now_keeps_no_other_trial_running(world: Cal
     folder.unlink()
     away.rename(folder)
     assert w.stop_early() == [0]
+
+
+@pytest.fixture
+def fake_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let TorchX find the fake scheduler by its name, as the reader of an app's output asks for it."""
+    for name, value in FakeCluster(tmp_path / "cluster").environment().items():
+        monkeypatch.setenv(name, value)
+        if name == "PYTHONPATH":
+            monkeypatch.syspath_prepend(value.partition(os.pathsep)[0])
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "written", "rest"),
+    [
+        ("m.csv", {"csv": "m.csv", "step": "epoch"}, "epoch,loss\n1,0.9\n2,3", "e-2"),
+        ("output", {"regex": r"epoch (?P<step>\d+) loss=([0-9.e-]+)"}, "epoch 1 loss=0.9\nepoch 2 loss=3", "e-2"),
+    ],
+)
+@pytest.mark.usefixtures("fake_is_installed")
+def test_a_half_written_line_is_no_step(
+    world: Callable[..., World], place: str, source: dict[str, Any], written: str, rest: str
+) -> None:
+    w = world(1, metrics={"loss": source})
+    w.write(place, written)  # the program's buffer was full
+    run, recorded = w.runs()[0], {"loss": source}
+    assert (w.stop_early(), w.steps(0)) == ([], [(1.0, 0.9)])
+    assert count_steps(run, curve_source(run, recorded)) == 1
+    w.write(place, f"{written}{rest}\n3")
+    assert (w.stop_early(), w.steps(0)) == ([], [(1.0, 0.9), (2.0, 0.03)])
+    assert count_steps(run, curve_source(run, recorded)) == 2
+
+
+@pytest.mark.parametrize(("state", "steps"), [("SUCCEEDED", [0.9, 0.5, 0.5]), ("FAILED", [0.9]), ("CANCELLED", [0.9])])
+def test_the_last_line_of_a_program_that_succeeds_needs_no_line_break(
+    world: Callable[..., World], state: str, steps: list[float]
+) -> None:
+    w = world(1, metrics={"loss": {"csv": "m.csv", "step": "epoch"}})
+    w.write("m.csv", "epoch,loss\n1,0.9\n2,0.5")  # one that was killed may have written a part of the line
+    conclude(w.store, w.runs()[0], AppObservation(state))
+    assert [mean for _, mean in w.steps(0)] == steps
 
 
 def test_the_bad_one_of_two_is_stopped_and_keeps_its_data(world: Callable[..., World]) -> None:
