@@ -45,6 +45,9 @@ class Report:
     def __init__(self, base: str, trial: int) -> None:
         self._base = base.rstrip("/")
         self._trial = trial
+        # What was reported at the last step: its file is replaced by each report at this step.
+        self._step: float | None = None
+        self._at_step: dict[str, Any] = {}
         #: The last value of each metric.
         self.last: dict[str, Any] = {}
 
@@ -53,7 +56,9 @@ class Report:
         if not metrics or not math.isfinite(step):
             raise ValueError("report takes metrics and the number of a step: report(step=3, accuracy=0.9)")
         self.last.update(metrics)
-        self._write(f"{self._trial}.steps/{step!r}", metrics)
+        self._at_step = {**(self._at_step if step == self._step else {}), **metrics}
+        self._step = step
+        self._write(f"{self._trial}.steps/{step!r}", self._at_step)
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write the final results."""

@@ -67,14 +67,14 @@ class MeasuredApp:
 
 
 def count_steps(tracker_base: str, trial_index: int, curve_source: Mapping[str, Any] | None) -> int:
-    """Return for how many steps there are progressive results now.
+    """Return how many progressive results there are now: each file of the tracker, and each metric at each step.
 
     :param tracker_base: where the app reports.
     :param trial_index: the trial.
     :param curve_source: where else its steps are read (``lifecycle.reading.curve_source``); None is nowhere.
     :raises TrackerUnavailableError: or SchedulerUnavailableError, when they cannot be read just now.
     """
-    steps = list_steps(tracker_base, trial_index)
+    count = len(list_steps(tracker_base, trial_index))
     if curve_source is not None:
         place = {name: curve_source.get(name) for name in ("lookup_options", "app_handle")}
         app = MeasuredApp(
@@ -86,8 +86,10 @@ def count_steps(tracker_base: str, trial_index: int, curve_source: Mapping[str, 
             # A trigger that an earlier version has serialized does not have it, and no source that needs it.
             submission_key=curve_source.get("submission_key", ""),
         )
-        steps |= read_metrics(app, load_metrics(curve_source["metrics"]), may_be_cut=True).steps.keys()
-    return len(steps)
+        measured = read_metrics(app, load_metrics(curve_source["metrics"]), may_be_cut=True)
+        # Not only the steps: a program may write val_loss after loss, and the rule may look at val_loss.
+        count += sum(len(values) for values in measured.steps.values())
+    return count
 
 
 def read_metrics(app: MeasuredApp, metrics: Mapping[str, MetricSource], *, may_be_cut: bool) -> Measured:

@@ -231,24 +231,28 @@ def _record_last_steps(store: ExperimentStore, attempt: AttemptRecord, rules: Re
     :raises TrackerUnavailableError: when it cannot be read, and the trial was stopped early: its last step counts.
     """
     try:
-        record_progress(store, attempt, rules)
+        record_progress(store, attempt, rules, has_ended=True)
     except AxtxError as error:
         if error.retryable and _is_stopped_early(attempt):
             raise
         log.warning("The curve of trial %s is not complete: %s", attempt.trial_index, error)
 
 
-def record_progress(store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules | None = None) -> bool:
+def record_progress(
+    store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules | None = None, *, has_ended: bool = False
+) -> bool:
     """Record the progressive results that an app has written since the last call.
 
     Entries that are not finite numbers are left out.
 
     :param rules: what the experiment says of results; None reads it.
+    :param has_ended: whether the app has ended, so that this is the last call.
     :return: whether there were any.
     :raises TrackerUnavailableError: when the tracker cannot be read just now.
     :raises SchedulerUnavailableError: when the output cannot be read just now.
     """
-    new = new_steps(store, attempt, rules or ResultRules.of(store, attempt.experiment))
+    rules = rules or ResultRules.of(store, attempt.experiment)
+    new = new_steps(store, attempt, rules, has_ended=has_ended)
     if new:
         store.record_progress(attempt.experiment, attempt.trial_index, new)
     return bool(new)

@@ -78,7 +78,7 @@ def hopeless_trials(snapshot: ExperimentSnapshot) -> dict[int, str]:
 
 
 def count_steps(attempt: AttemptRecord, curve_source: Mapping[str, Any] | None = None) -> int:
-    """Return for how many steps an app has written progressive results; 0 when they cannot be listed just now.
+    """Return how many progressive results an app has written; 0 when they cannot be listed just now.
 
     :param curve_source: where they are read besides the tracker, see ``reading.curve_source``.
     """

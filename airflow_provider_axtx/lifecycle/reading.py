@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 #: Seconds after the end of an app for which its results are still waited for: NFS shows another host's file up to some
 #: seconds later, and an object store lists it later still.
 RESULT_PATIENCE_SECONDS = 15.0
+#: How many tracker files of a live app are read again of which nobody knows whether they were read: the latest ones.
+MOST_READ_AGAIN = 20
 #: Seconds for which an object store may refuse to show the results of an app before its trial is FAILED for it.
 OUTAGE_SECONDS = 600.0
 
@@ -142,14 +144,20 @@ def _nothing(attempt: AttemptRecord, until: float) -> Reading:
 
 
 def new_steps(
-    store: ExperimentStore, attempt: AttemptRecord, rules: ResultRules, read: Reading | None = None
+    store: ExperimentStore,
+    attempt: AttemptRecord,
+    rules: ResultRules,
+    read: Reading | None = None,
+    *,
+    has_ended: bool = False,
 ) -> list[Observation]:
-    """Return the progressive results of an attempt that are not recorded yet.
+    """Return the progressive results of an attempt that are not recorded yet: each metric at each step.
 
     Entries that are not finite numbers are left out.
 
     :param read: the results of an app that has succeeded, so that steps read together with them are not read again;
         None while the app runs, and when it has ended otherwise.
+    :param has_ended: whether the app has ended, so that this is the last call.
     :raises TrackerUnavailableError: they cannot be read just now.
     :raises SchedulerUnavailableError: the output cannot be read just now.
     """
@@ -162,17 +170,41 @@ def new_steps(
         measured = _measure(attempt, curves, may_be_cut=read is None).steps
     if not measured and not list_steps(attempt.tracker_base, attempt.trial_index):
         return []
-    recorded = store.observations(attempt.experiment, attempt.trial_index)
-    known = {o.step for o in recorded if o.step is not None}
+    observed = store.observations(attempt.experiment, attempt.trial_index)
+    recorded = {(one.metric, one.step) for one in observed if one.step is not None}
+    known = _tracked_steps(recorded, measured, has_ended=has_ended or read is not None)
     found: dict[float, Mapping[str, Any]] = dict(read_progress(attempt.tracker_base, attempt.trial_index, known))
     for step, values in measured.items():
-        if step not in known:
-            found[step] = {**values, **found.get(step, {})}
+        if new := {name: value for name, value in values.items() if (name, step) not in recorded}:
+            found[step] = {**new, **found.get(step, {})}
     return [
         Observation(attempt.trial_index, name, mean, sem, step)
         for step, reported in sorted(found.items())
         for name, (mean, sem) in reports.read(reported, required=()).items()
+        if (name, step) not in recorded
     ]
+
+
+def _tracked_steps(
+    recorded: Iterable[tuple[str, float]], measured: Mapping[float, Mapping[str, Any]], *, has_ended: bool
+) -> set[float]:
+    """Return the steps whose tracker files need not be read again.
+
+    :param recorded: each metric and step that is recorded.
+    :param measured: what the experiment's ``metrics`` give.
+    """
+    at_step: dict[float, set[str]] = {}
+    for metric, step in recorded:
+        at_step.setdefault(step, set()).add(metric)
+    # Another metric than those that are measured has come from the tracker.
+    tracked = {step for step, names in at_step.items() if not names <= measured.get(step, {}).keys()}
+    # Of the others, the app may have written the file after the step was recorded.
+    unsure = sorted(at_step.keys() - tracked)
+    again = set(unsure if has_ended else unsure[-MOST_READ_AGAIN:])
+    if tracked:
+        # The app may report the metrics of its latest step one after the other.
+        again.add(max(tracked))
+    return at_step.keys() - again
 
 
 def curve_metrics(store: ExperimentStore, experiment: str) -> dict[str, Any]:

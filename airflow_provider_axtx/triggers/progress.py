@@ -21,7 +21,7 @@ class Reporting(NamedTuple):
 
     :param tracker_base: folder or URL where the app reports.
     :param trial_index: index of the trial that the app runs.
-    :param steps_seen: number of steps that the waiting task had read before it deferred.
+    :param steps_seen: number of progressive results that the waiting task had read before it deferred.
     :param curve_source: where else its steps are read, see ``launcher.metric_reader.count_steps``.
     """
 

@@ -66,7 +66,7 @@ class TorchXTrialTrigger(BaseTrigger):
     :param ax_conn_id: connection of the experiment store.
     :param torchx_conn_id: connection of the scheduler.
     :param early_stopping_interval: seconds between two looks for progressive results; None looks for none.
-    :param steps_seen: how many steps the task has seen.
+    :param steps_seen: how many progressive results the task has seen.
     :param stream_logs: write the app's output to the task's log. A triggerer that is restarted begins again where the
         task began to wait.
     :param log_given: how much of the output the task's log has already, as in ``LogFollower``.

@@ -14,12 +14,13 @@ import pytest
 from airflow_provider_axtx.core.app_observation import AppObservation, LostAppPolicy
 from airflow_provider_axtx.core.keys import tracker_key, tracker_step_key
 from airflow_provider_axtx.core.records import AttemptRecord, Observation, TaskIdentity
+from airflow_provider_axtx.launcher import tracker
 from airflow_provider_axtx.launcher.torchx_launcher import TorchXLauncher
 from airflow_provider_axtx.lifecycle.attempts import cancel_attempt, poll_attempt
 from airflow_provider_axtx.lifecycle.complete import complete_trial, conclude, finalize
 from airflow_provider_axtx.lifecycle.early_stop import count_steps, stop_early
 from airflow_provider_axtx.lifecycle.generate import create_experiment, generate_trials
-from airflow_provider_axtx.lifecycle.reading import curve_source
+from airflow_provider_axtx.lifecycle.reading import MOST_READ_AGAIN, curve_source
 from airflow_provider_axtx.lifecycle.submit import AppRequest, submit_trial
 from airflow_provider_axtx.optimizer import engine as optimizer
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
@@ -65,6 +66,15 @@ class World:
         base = Path(self.store.attempts("curves", 0)[-1].tracker_base)
         base.mkdir(parents=True, exist_ok=True)
         (self.cluster.root / "app-0.log" if place == "output" else base / place).write_text(text)
+
+    def log_scalars(self, place: str, tag: str, values: Sequence[float]) -> None:
+        """Write TensorBoard's events of the first trial's program, one step after the other."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        base = self.store.attempts("curves", 0)[-1].tracker_base
+        with SummaryWriter(f"{base}/{place}") as writer:
+            for step, value in enumerate(values, start=1):
+                writer.add_scalar(tag, value, step)
 
     def curve(self, index: int, losses: Sequence[float]) -> None:
         for step, loss in enumerate(losses, start=1):
@@ -164,6 +174,112 @@ def test_the_last_line_of_a_program_that_succeeds_needs_no_line_break(
     w.write("m.csv", "epoch,loss\n1,0.9\n2,0.5")  # one that was killed may have written a part of the line
     conclude(w.store, w.runs()[0], AppObservation(state))
     assert [mean for _, mean in w.steps(0)] == steps
+
+
+OUTPUT = r"epoch (?P<step>\d+) {}=([0-9.]+)"
+#: How a program writes two metrics one after the other: where each is read, and what was written by then.
+WRITTEN: dict[str, tuple[dict[str, Any], Callable[[World, list[float], list[float]], None]]] = {
+    "csv": (
+        {n: {"csv": f"{n}.csv", "step": "epoch"} for n in ("loss", "val_loss")},
+        lambda w, losses, values: (
+            w.write("loss.csv", "epoch,loss\n" + "".join(f"{e},{v}\n" for e, v in enumerate(losses, 1))),
+            w.write("val_loss.csv", "epoch,val_loss\n" + "".join(f"{e},{v}\n" for e, v in enumerate(values, 1))),
+        ),
+    ),
+    "json": (
+        {n: {"json": "log", "key": n, "step": "epoch"} for n in ("loss", "val_loss")},
+        lambda w, losses, values: w.write(
+            "log",
+            "".join(json.dumps({"epoch": e, "loss": v}) + "\n" for e, v in enumerate(losses, 1))
+            + "".join(json.dumps({"epoch": e, "val_loss": v}) + "\n" for e, v in enumerate(values, 1)),
+        ),
+    ),
+    "regex": (
+        {n: {"regex": OUTPUT.format(n)} for n in ("loss", "val_loss")},
+        lambda w, losses, values: w.write(
+            "output",
+            "".join(f"epoch {e} loss={v}\n" for e, v in enumerate(losses, 1))
+            + "".join(f"epoch {e} val_loss={v}\n" for e, v in enumerate(values, 1)),
+        ),
+    ),
+    "tensorboard": (
+        {n: {"tensorboard": n} for n in ("loss", "val_loss")},
+        lambda w, losses, values: (
+            w.log_scalars("loss", "loss", losses),
+            w.log_scalars("val_loss", "val_loss", values),
+        ),
+    ),
+    "tracker and csv": (
+        {"loss": {"csv": "loss.csv", "step": "epoch"}},
+        lambda w, losses, values: (
+            w.write("loss.csv", "epoch,loss\n" + "".join(f"{e},{v}\n" for e, v in enumerate(losses, 1))),
+            [w.report(0, {"val_loss": v}, e) for e, v in enumerate(values, 1)],
+        ),
+    ),
+    "csv and tracker": (
+        {"val_loss": {"csv": "val_loss.csv", "step": "epoch"}},
+        lambda w, losses, values: (
+            [w.report(0, {"loss": v}, e) for e, v in enumerate(losses, 1)],
+            w.write("val_loss.csv", "epoch,val_loss\n" + "".join(f"{e},{v}\n" for e, v in enumerate(values, 1))),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+@pytest.mark.usefixtures("fake_is_installed")
+def test_the_second_metric_of_a_step_is_recorded_and_judged(world: Callable[..., World], how: str) -> None:
+    metrics, write = WRITTEN[how]
+    w = world(1, metrics=metrics, objective="-val_loss")
+    run, counts = w.runs()[0], []
+    for losses, values in (([3.0], []), ([3.0], [0.5]), ([3.0, 3.0], [0.5]), ([3.0, 3.0], [0.5, 5.0])):
+        assert w.store.trial("curves", 0).reason is None
+        write(w, losses, values)
+        counts.append(count_steps(run, curve_source(run, metrics)))
+        stopped = w.stop_early()
+    assert (stopped, counts) == ([0], [1, 2, 3, 4])
+    recorded = [(o.metric, o.step, o.mean) for o in w.store.observations("curves", 0)]
+    assert recorded == [("loss", 1, 3), ("loss", 2, 3), ("val_loss", 1, 0.5), ("val_loss", 2, 5)]
+
+
+def test_a_tracker_file_of_the_last_step_may_be_written_again(world: Callable[..., World]) -> None:
+    w = world(1, objective="-val_loss")
+    w.curve(0, [0.1, 0.1])
+    assert w.stop_early() == []
+    w.report(0, {"loss": 0.1, "val_loss": 9.0}, 2)
+    assert w.stop_early() == [0]
+
+
+def test_few_tracker_files_are_read_again_while_the_app_runs(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = world(1, metrics={"loss": {"csv": "m.csv", "step": "epoch"}})
+    w.write("m.csv", "epoch,loss\n" + "".join(f"{epoch},0.5\n" for epoch in range(1, 101)))
+    w.curve(0, [0.5] * 100)  # the same again: nobody can tell which of the two was recorded
+    assert w.stop_early() == []
+    read: list[str] = []
+    original = tracker._read
+    monkeypatch.setattr(tracker, "_read", lambda base, key: read.append(key) or original(base, key))
+    assert w.stop_early() == []
+    assert len(read) == MOST_READ_AGAIN
+    for step in range(1, 101):
+        w.report(0, {"other": 0.5}, step)
+    conclude(w.store, w.runs()[0], AppObservation("FAILED"))
+    assert sum(o.metric == "other" for o in w.store.observations("curves", 0)) == 100
+
+
+def test_tracker_files_that_were_read_are_not_read_again(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = world(1, metrics={"val_loss": {"csv": "m.csv", "step": "epoch"}})
+    w.curve(0, [0.5] * 100)
+    w.write("m.csv", "epoch,val_loss\n" + "".join(f"{epoch},0.5\n" for epoch in range(1, 101)))
+    assert w.stop_early() == []
+    read: list[str] = []
+    original = tracker._read
+    monkeypatch.setattr(tracker, "_read", lambda base, key: read.append(key) or original(base, key))
+    assert w.stop_early() == []
+    assert read == ["0.steps/100"]
 
 
 def test_the_bad_one_of_two_is_stopped_and_keeps_its_data(world: Callable[..., World]) -> None:
