@@ -198,6 +198,21 @@ def test_trials_are_listed_with_their_metrics(ax: Ax) -> None:
     assert rows[0]["usage"] == {"cpu": 0.0, "gpu": 0.0, "cost": None}
 
 
+@pytest.mark.parametrize("output", ["table", "plain", "json", "yaml"])
+@pytest.mark.parametrize("line", ["[/usr/bin/train] failed", "[error] rank [0] [b]x :bug:", r"\[red] a\ [/"])
+def test_what_an_app_has_printed_is_shown_as_it_is(
+    ax: Ax, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, line: str
+) -> None:
+    store = ExperimentStore(f"sqlite:///{tmp_path / 'odd.db'}")
+    experiment(store, 1)
+    store.complete("digits", 0, status="FAILED", reason=f"last line: {line}")
+    read(monkeypatch, tmp_path / "odd.db")
+    shown = ax("trials", "digits", "--output", output)[0]
+    whole = {"json": lambda: json.loads(shown)[0]["reason"], "yaml": lambda: yaml.safe_load(shown)[0]["reason"]}
+    text = whole[output]() if output in whole else " ".join(shown.split())
+    assert f"last line: {line}" in text
+
+
 def test_an_experiment_is_shown(ax: Ax, digits: Path) -> None:
     out, err = ax("show", "digits", "--output", "json")
     (shown,) = json.loads(out)

@@ -92,7 +92,9 @@ def show(rows: Iterable[dict[str, Any]], args: Namespace) -> None:
     """Print rows in the format of ``--output``."""
     from airflow.cli.simple_table import AirflowConsole
 
-    console = AirflowConsole()
+    # Cells hold what an app has printed last. Rich takes `[error]` there for a style, fails at `[/usr/bin/train]`, and
+    # draws `:bug:`.
+    console = AirflowConsole(markup=False, emoji=False)
     data: Any = list(rows)
     # `print_as` makes a text of each number, which a program that reads JSON would have to convert back.
     if args.output == "json":
