@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_axtx.hooks.ax import AxHook
 
-_FILE = Arg(("file",), help="The file to write; an existing one is replaced")
+_FILE = Arg(("file",), help="The file to write; an existing one is replaced, and a pipe gets the content")
 _FORMAT = Arg(
     ("--format",),
     help="ax: Ax's own JSON (default); csv and parquet: one table; json: all tables; optuna: a study in SQLite",
