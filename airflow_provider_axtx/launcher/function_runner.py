@@ -52,13 +52,20 @@ class Report:
         self.last: dict[str, Any] = {}
 
     def __call__(self, *, step: float, **metrics: Any) -> None:
-        """Report metrics at a step."""
-        if not metrics or not math.isfinite(step):
-            raise ValueError("report takes metrics and the number of a step: report(step=3, accuracy=0.9)")
+        """Report metrics at a step.
+
+        :raises ValueError: there are no metrics, or the step is not a finite number.
+        """
+        at = _number(step)
+        if not metrics or at is None:
+            raise ValueError(
+                "report takes metrics and the number of a step, such as report(step=3, accuracy=0.9), "
+                f"not step={step!r:.200} with the metrics {list(metrics)!r:.200}"
+            )
         self.last.update(metrics)
-        self._at_step = {**(self._at_step if step == self._step else {}), **metrics}
-        self._step = step
-        self._write(f"{self._trial}.steps/{step!r}", self._at_step)
+        self._at_step = {**(self._at_step if at == self._step else {}), **metrics}
+        self._step = at
+        self._write(f"{self._trial}.steps/{at!r}", self._at_step)
 
     def finish(self, metrics: dict[str, Any]) -> None:
         """Write the final results."""
@@ -79,11 +86,28 @@ class Report:
         unfinished.replace(path)
 
 
+def _number(value: Any) -> int | float | None:
+    """Return a finite number as Python's own, or None when it is not one: ``np.int64(3)`` is no name of a step."""
+    plain = _plain(value)
+    if isinstance(plain, bool) or not isinstance(plain, (int, float)):
+        return None
+    # Subclasses print otherwise, such as the float of numpy or an IntEnum.
+    number = int(plain) if isinstance(plain, int) else float(plain)
+    try:
+        return number if math.isfinite(number) else None
+    except OverflowError:  # a whole number above all floats
+        return None
+
+
 def _plain(value: Any) -> Any:
-    """Return a number of numpy or torch as Python's. Another value is returned as it is; its reader names it."""
+    """Return a number of numpy or torch as Python's, another one's text. The reader names what is not a number."""
     if isinstance(value, (bool, int, float, str)) or value is None:
         return value
-    return value.item() if hasattr(value, "item") else repr(value)
+    try:
+        found = value.item()
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # there is none, or it has several elements
+        return repr(value)
+    return found if isinstance(found, (bool, int, float, str)) else repr(value)
 
 
 def main(packed: str) -> None:
