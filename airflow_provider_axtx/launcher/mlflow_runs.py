@@ -8,7 +8,9 @@ old was left by a killed process, and is adopted.
 
 from __future__ import annotations
 
+import math
 import random
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -163,8 +165,13 @@ def read_metric(source: MetricSource, submission_key: str) -> Series:
         raise NoMetricError(f"MLflow has no run with the tag {KEY_TAG}={submission_key}: it is lost, or was deleted")
     series = Series(source.take)
     for value in runs.client.get_metric_history(run.info.run_id, source.place):
-        series.add(float(value.value), float(value.step))
+        series.add(_as_logged(float(value.value)), float(value.step))
     if series.final() is None:
         at = f" at step {source.take}" if series.count else ""
         raise NoMetricError(f"the MLflow run {run.info.run_id} has no metric {source.place!r}{at}")
     return series
+
+
+def _as_logged(value: float) -> float:
+    """Return a metric's value as the app has logged it: MLflow's SQL store keeps infinity as the largest float."""
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_axtx.core.app_observation import AppObservation
 from airflow_provider_axtx.core.records import Observation, Proposal, ProposedTrial, TrialEnd
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.store.experiments import ExperimentStore
@@ -142,6 +144,30 @@ def test_what_an_app_logs_arrives_in_its_run_and_counts(
     _delete(mlflow_uri, variables["MLFLOW_RUN_ID"])
     measured = read_metrics(MeasuredApp.of(attempt), load_metrics(metrics), may_be_cut=False)
     assert "MLflow has no run" in measured.missing["loss"]
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_not_finite_fails_its_trial_and_is_no_step(tmp_path: Path, mlflow_uri: str, value: float) -> None:
+    from mlflow import MlflowClient
+
+    from airflow_provider_axtx.lifecycle.complete import conclude
+    from airflow_provider_axtx.lifecycle.mlflow import mlflow_variables
+
+    name = f"infinite{value}"
+    store = ExperimentStore(f"sqlite:///{tmp_path}/s.db")
+    store.create(name, ExperimentSpec.load({**SPEC, "name": name}).to_json())
+    trial = ProposedTrial("0_0", {"x": 0.5}, "Sobol", {})
+    store.add_trials(name, Proposal((trial,), None), task_key="t", first_slot=0, expected_version=0)
+    metrics = {"loss": {"mlflow": "loss", "tracking_uri": mlflow_uri}}
+    store.record_app(name, {"metrics": metrics})
+    attempt = begin(store, name, 0)
+    run_id = mlflow_variables(store, attempt, metrics, None)["MLFLOW_RUN_ID"]
+    MlflowClient(mlflow_uri).log_metric(run_id, "loss", 0.5, step=1)
+    MlflowClient(mlflow_uri).log_metric(run_id, "loss", value, step=2)
+    done = conclude(store, attempt, AppObservation("SUCCEEDED"))
+    assert done["trial_status"] == "FAILED"
+    assert "is not a finite number" in done["message"]
+    assert [(one.step, one.mean) for one in store.observations(name, 0)] == [(1, 0.5)]
 
 
 def _delete(uri: str, run_id: str) -> None:
