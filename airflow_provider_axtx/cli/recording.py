@@ -93,8 +93,8 @@ def _folder(given: str | None, argument: str, option: str) -> str:
 
 
 def _record(args: Namespace, recorder: Recorder) -> None:
-    from airflow_provider_axtx.integrations.recording import record
+    from airflow_provider_axtx.integrations.recording import record_all
 
     store = hook_of(args).existing_store
     names = [args.experiment] if args.experiment else [summary.name for summary in store.summaries()]
-    show([asdict(record(store, name, recorder)) for name in names], args)
+    show([asdict(one) for one in record_all(store, names, lambda: recorder)], args)

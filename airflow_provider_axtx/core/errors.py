@@ -136,6 +136,10 @@ class AppElsewhereError(SchedulerUnavailableError):
     """
 
 
+class RecordingError(AxtxError):
+    """Some runs of an experiment could not be recorded in another tool; the others are there."""
+
+
 class ResultsPendingError(AxtxError):
     """The app has succeeded, and its results may still become visible: read them again in a moment."""
 

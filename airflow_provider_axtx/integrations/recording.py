@@ -6,11 +6,13 @@ killed at any moment is repaired by the next one, and any number of them give th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_axtx.core.completed import completed_trials
+from airflow_provider_axtx.core.errors import RecordingError
 from airflow_provider_axtx.core.output_line import without_line
 from airflow_provider_axtx.core.records import AttemptRecord, ExperimentSnapshot, Observation, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
@@ -20,6 +22,13 @@ from airflow_provider_axtx.spec.ranking import standing
 
 if TYPE_CHECKING:
     from airflow_provider_axtx.store.experiments import ExperimentStore
+
+
+#: How long runs that cannot be recorded may take together. An odd value is refused at once, by a server that is there.
+PATIENCE_SECONDS = 60.0
+_TOO_LARGE = 2.0**63
+#: Runs in the message of an error.
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -72,12 +81,14 @@ class RecordedRun:
     def points(self, metrics: frozenset[str] | None = None) -> Iterator[tuple[str, float, int]]:
         """Yield metric, value and step; the final value of a metric with a curve stands after its last step.
 
+        The tools keep steps as integers of 64 bits, and refuse larger ones, which are left out.
+
         :param metrics: only these; None is all.
         """
         last: dict[str, int] = {}
         given = [one for one in self.observations if metrics is None or one.metric in metrics]
         for one in given:
-            if one.step is not None:
+            if one.step is not None and -_TOO_LARGE <= one.step < _TOO_LARGE:
                 last[one.metric] = max(last.get(one.metric, 0), int(one.step))
                 yield one.metric, one.mean, int(one.step)
         for one in given:
@@ -130,6 +141,7 @@ def record(store: ExperimentStore, experiment: str, recorder: Recorder) -> Mirro
     """Bring a tool up to date with what the store knows of an experiment.
 
     :raises ExperimentNotFoundError: there is no such experiment.
+    :raises RecordingError: some runs could not be recorded; the others are.
     """
     snapshot, attempts = store.snapshot(experiment), store.attempts(experiment)
     if not attempts:
@@ -137,10 +149,49 @@ def record(store: ExperimentStore, experiment: str, recorder: Recorder) -> Mirro
     known_as = _recorded_experiment(store, snapshot, attempts)
     recorded = recorder.begin(known_as)
     due = [run for run in known_as.runs if recorded.get(run.attempt.submission_key) != run.state]
-    for run in due:
-        recorder.write(run)
+    problems = _write_each(recorder, due)
     recorder.finish(known_as)
+    if problems:
+        shown = "; ".join(problems[:_SHOWN])
+        raise RecordingError(
+            f"{len(problems)} of {len(due)} runs of experiment {experiment!r} were not recorded: {shown}.",
+            fix="the other runs are recorded. These are tried again with the next task of the experiment.",
+        )
     return Mirrored(experiment, known_as.ended, len(due))
+
+
+def record_all(store: ExperimentStore, experiments: Iterable[str], recorder: Callable[[], Recorder]) -> list[Mirrored]:
+    """Bring a tool up to date with several experiments.
+
+    :param recorder: gives a recorder for an experiment.
+    :raises ExperimentNotFoundError: there is no such experiment.
+    :raises RecordingError: some runs could not be recorded; those of the other experiments are.
+    """
+    done, errors = [], []
+    for experiment in experiments:
+        try:
+            done.append(record(store, experiment, recorder()))
+        except RecordingError as error:
+            errors.append(error)
+    if errors:
+        raise RecordingError(" ".join(error.message for error in errors[:_SHOWN]), fix=errors[0].fix)
+    return done
+
+
+def _write_each(recorder: Recorder, runs: list[RecordedRun]) -> list[str]:
+    """Record each run, whatever happens to the others; return why some are not recorded."""
+    problems, lost = [], 0.0
+    for run in runs:
+        began = time.monotonic()
+        try:
+            recorder.write(run)
+        except Exception as error:
+            # What a tool refuses of one run must not end the recording of its whole experiment.
+            lost += time.monotonic() - began
+            problems.append(f"{run.attempt.title}: {type(error).__name__}: {error!s:.300}")
+            if lost > PATIENCE_SECONDS:
+                raise
+    return problems
 
 
 def _recorded_experiment(

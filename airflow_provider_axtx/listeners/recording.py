@@ -68,5 +68,4 @@ def _record_all(store: Any, url: str, run: tuple[str, str, str], tool: str, plac
     from airflow_provider_axtx.integrations.recorders import RECORDERS
     from airflow_provider_axtx.store.views import ExperimentViews
 
-    for experiment in ExperimentViews(url).experiments_of(*run):
-        recording.record(store, experiment, RECORDERS[tool](place))
+    recording.record_all(store, ExperimentViews(url).experiments_of(*run), lambda: RECORDERS[tool](place))

@@ -146,6 +146,37 @@ def test_what_an_app_logs_arrives_in_its_run_and_counts(
     assert "MLflow has no run" in measured.missing["loss"]
 
 
+def test_odd_names_and_steps_are_recorded_as_mlflow_takes_them(tmp_path: Path, mlflow_uri: str) -> None:
+    from mlflow import MlflowClient
+
+    from airflow_provider_axtx.integrations.mlflow_mirror import mirror
+
+    store = ExperimentStore(f"sqlite:///{tmp_path}/s.db")
+    spec = {**SPEC, "name": "odd", "objective": "recall@10"}
+    text = {"type": "choice", "name": "größe", "parameter_type": "str", "values": ["x" * 7000, "y"]}
+    spec["parameters"] = [*SPEC["parameters"], text]
+    store.create("odd", ExperimentSpec.load(spec).to_json())
+    trials = tuple(ProposedTrial(f"{i}_0", {"x": 0.5, "größe": "x" * 7000}, "Sobol", {}) for i in range(2))
+    store.add_trials("odd", Proposal(trials, None), task_key="t", first_slot=0, expected_version=0)
+    curve = [Observation(0, "recall@10", value, step=step) for step, value in ((1.0, 0.25), (1e20, 0.5), (-1e300, 0.1))]
+    odd = ["recall|10", "a//b", "../up", "/root", ".", "%" * 250, "ü (val)", *(f"{'long' * 60}{i}" for i in range(400))]
+    finals = [Observation(0, name, float(position)) for position, name in enumerate(["recall@10", *odd])]
+    ended(store, begin(store, "odd", 0), "SUCCEEDED", TrialEnd("COMPLETED", (*curve, *finals)))
+    ended(store, begin(store, "odd", 1), "SUCCEEDED", TrialEnd("COMPLETED", (Observation(1, "recall@10", 0.75),)))
+    assert mirror(store, "odd", mlflow_uri).written == 2
+    assert mirror(store, "odd", mlflow_uri).written == 0
+    runs = {run.info.run_name: run for run in runs_of(mlflow_uri, "odd")}
+    assert runs["trial 1"].data.metrics == {"recall_10": 0.75}
+    assert runs["trial 0"].data.params == {"x": "0.5", "größe": "x" * 6000}
+    recorded = runs["trial 0"].data.metrics
+    assert sorted(recorded.values()) == [float(position) for position in range(len(finals))]
+    assert recorded["ü _val_"] == 7
+    (of_recall,) = (name for name, value in recorded.items() if value == 0)
+    assert of_recall.startswith("recall_10_")
+    history = MlflowClient(mlflow_uri).get_metric_history(runs["trial 0"].info.run_id, of_recall)
+    assert [(point.step, point.value) for point in history] == [(1, 0.25), (2, 0.0)]
+
+
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_what_is_not_finite_fails_its_trial_and_is_no_step(tmp_path: Path, mlflow_uri: str, value: float) -> None:
     from mlflow import MlflowClient

@@ -6,14 +6,18 @@ import signal
 from pathlib import Path
 
 import pytest
+from airflow.cli import cli_parser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
+from airflow_provider_axtx.core.records import Observation, Proposal, ProposedTrial, TrialEnd
 from airflow_provider_axtx.integrations.recording import Mirrored, record
 from airflow_provider_axtx.integrations.tensorboard_files import TensorBoardRecorder
 from airflow_provider_axtx.listeners import recording as listener
-from tests.integrations.material import AT_ONCE, exit_code, filled, heard, recorded, warnings_of_listener
+from tests.fakes.airflow_output import json_printed
+from tests.integrations.material import AT_ONCE, ended, exit_code, filled, heard, recorded, warnings_of_listener
+from tests.store.material import begin
 
 TOOL = "TensorBoard"
 
@@ -84,6 +88,44 @@ def test_a_file_of_another_state_is_replaced_although_a_call_was_killed(tmp_path
     assert exit_code(recorded(url, "state", TOOL, str(logs), "tensorboard.before_replace")) == -signal.SIGKILL
     assert exit_code(recorded(url, "state", TOOL, str(logs))) == 0
     assert_once(logs, "state")
+
+
+def test_a_step_that_no_event_can_hold_is_left_out(tmp_path: Path) -> None:
+    store = filled(f"sqlite:///{tmp_path}/s.db", "steps")
+    trial = ProposedTrial("2_0", {"x": 0.5}, "Sobol", {})
+    version = store.snapshot("steps").version
+    store.add_trials("steps", Proposal((trial,), None), task_key="t", first_slot=2, expected_version=version)
+    steps = [-(2.0**63), 7.0, 2.0**63, 1e300]
+    curve = [Observation(2, "loss", 0.5, step=step) for step in steps]
+    ended(store, begin(store, "steps", 2), "SUCCEEDED", TrialEnd("COMPLETED", (*curve, Observation(2, "loss", 0.25))))
+    assert record(store, "steps", TensorBoardRecorder(str(tmp_path / "logs"))).written == 4
+    values = read(tmp_path / "logs" / "airflow" / "steps" / "trial 2").Scalars("loss")
+    assert [(one.step, one.value) for one in values] == [(-(2**63), 0.5), (7, 0.5), (8, 0.25)]
+
+
+def test_a_run_that_cannot_be_recorded_keeps_no_other_one_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ti, logs = heard(tmp_path, monkeypatch, "TENSORBOARD_LOG_DIR", str(tmp_path / "logs")), tmp_path / "logs"
+    store = filled(f"sqlite:///{tmp_path}/s.db", "later")
+    (logs / "airflow" / "heard").mkdir(parents=True)
+    (logs / "airflow" / "heard" / "trial 0").touch()  # in the place of the run's folder
+    told: list[Exception] = []
+    monkeypatch.setattr(listener.log, "warning", lambda text, tool, error: told.append(error))
+    listener.on_task_instance_success(None, ti)
+    assert "1 of 3 runs of experiment 'heard' were not recorded: trial 0: FileExistsError" in str(told[0])
+    assert {path.name for path in (logs / "airflow" / "heard").glob("*")} >= {"trial 1", "trial 1, attempt 2"}
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    args = cli_parser.get_parser().parse_args(["ax", "tensorboard", "--output", "json"])
+    with pytest.raises(SystemExit, match="1 of 1 runs of experiment 'heard'"):
+        args.func(args)
+    assert len(list((logs / "airflow" / "later").rglob("*tfevents*"))) == 4
+    (logs / "airflow" / "heard" / "trial 0").unlink()
+    capsys.readouterr()
+    args.func(args)
+    written = {one["experiment"]: one["written"] for one in json_printed(capsys.readouterr().out)}
+    assert written == {"heard": 1, "later": 0}
+    assert record(store, "heard", TensorBoardRecorder(str(logs))) == Mirrored("heard", 3, 0)
 
 
 def test_processes_at_once_make_no_second_run(tmp_path: Path) -> None:
