@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,56 @@ def test_a_study_opens_in_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (done.user_attrs["half"], done.user_attrs["memory"], done.user_attrs["arm_name"]) == (2.0, 9.0, "0_0")
     assert failed.user_attrs["reason"] == "exit 1"
     assert done.duration is not None
+
+
+def study_of(store: ExperimentStore, spec: dict[str, Any], path: Path) -> optuna.Study:
+    """Return the study of an experiment whose definition is another one by now."""
+    from airflow_provider_axtx.integrations.optuna_study import write_study
+
+    changed = replace(store.snapshot("net"), spec=ExperimentSpec.load(spec).to_json())
+    write_study(changed, store.attempts("net"), path)
+    return optuna.load_study(study_name="net", storage=f"sqlite:///{path}")
+
+
+def test_a_study_holds_trials_of_before_the_definition_was_changed(net: ExperimentStore, tmp_path: Path) -> None:
+    lr, depth, kernel, half = SPEC["parameters"]
+    narrower = [
+        {**lr, "bounds": [0.5, 2.0]},
+        {**depth, "bounds": [5, 8], "step_size": 3},
+        {**kernel, "values": ["poly", "cosine"]},
+        half,
+    ]
+    study = study_of(net, {**SPEC, "parameters": narrower}, tmp_path / "narrow.optuna")
+    assert [trial.params for trial in study.trials[:2]] == [
+        {"lr": 0.01, "depth": 4, "kernel": "rbf"},
+        {"lr": 0.1, "depth": 2, "kernel": "poly"},
+    ]
+    assert study.trials[0].distributions == {
+        "lr": optuna.distributions.FloatDistribution(0.01, 2.0, log=True),
+        "depth": optuna.distributions.IntDistribution(2, 8),
+        "kernel": optuna.distributions.CategoricalDistribution(("poly", "cosine", "rbf")),
+    }
+    stepped = [{**lr, "scaling": "linear", "bounds": [0.1, 1.0], "step_size": 0.45}, depth, kernel, half]
+    study = study_of(net, {**SPEC, "parameters": stepped}, tmp_path / "stepped.optuna")
+    assert study.trials[0].distributions["lr"] == optuna.distributions.FloatDistribution(0.01, 1.0)
+    grid = [{**lr, "scaling": "linear", "bounds": [0.1, 1.0], "step_size": 0.09}, depth, kernel, half]
+    study = study_of(net, {**SPEC, "parameters": grid}, tmp_path / "grid.optuna")
+    assert study.trials[0].distributions["lr"] == optuna.distributions.FloatDistribution(0.01, 1.0, step=0.09)
+
+
+@pytest.mark.parametrize(("objective", "name"), [("-seconds", "seconds"), ("loss, -seconds", "several")])
+def test_a_trial_without_a_value_of_the_objective_of_today_has_failed(
+    net: ExperimentStore, tmp_path: Path, objective: str, name: str
+) -> None:
+    study = study_of(net, {**SPEC, "objective": objective}, tmp_path / f"{name}.optuna")
+    done = study.trials[0]
+    assert (done.state.name, done.values) == ("FAIL", None)
+    assert done.user_attrs["reason"] == f"it has no value of the objective {objective}"
+    assert {name: done.user_attrs[name] for name in ("loss", "memory", "trial_status")} == {
+        "loss": 0.25,
+        "memory": 9.0,
+        "trial_status": "COMPLETED",
+    }
 
 
 def test_several_objectives_are_several_directions(net: ExperimentStore, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from airflow_provider_axtx.core.output_line import without_line
 from airflow_provider_axtx.core.records import AttemptRecord, ExperimentSnapshot, TrialRecord, final_means
 from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.expressions import Inequality, Linear
-from airflow_provider_axtx.spec.parameters import ChoiceParameter, DerivedParameter, ParameterSpec
+from airflow_provider_axtx.spec.parameters import ChoiceParameter, DerivedParameter, RangeParameter
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -31,6 +31,9 @@ _STATES = {
 
 def write_study(snapshot: ExperimentSnapshot, attempts: Iterable[AttemptRecord], path: Path) -> None:
     """Write an experiment as a study of its name.
+
+    The definition may have changed since the first trial, and Optuna has one space for all: that of today, widened to
+    hold every trial. A trial that was completed without a metric of today's objective is a failed one there.
 
     A minimized metric has Optuna's direction ``minimize`` and its own value; any sum is maximized. Steps that are no
     whole numbers are left out, since Optuna cannot hold them. Derived parameters, other metrics, the reason and the app
@@ -55,9 +58,10 @@ def write_study(snapshot: ExperimentSnapshot, attempts: Iterable[AttemptRecord],
     )
     last = {attempt.trial_index: attempt for attempt in attempts}
     means = final_means(snapshot.observations)
+    space = _space(spec, snapshot.trials)
     for trial in snapshot.trials:
         curve = _curve(spec, snapshot, trial.index)
-        study.add_trial(_frozen(spec, trial, means.get(trial.index, {}), curve, last.get(trial.index)))
+        study.add_trial(_frozen(spec, space, trial, means.get(trial.index, {}), curve, last.get(trial.index)))
 
 
 def _is_minimized(objective: Linear) -> bool:
@@ -87,6 +91,7 @@ def _curve(spec: ExperimentSpec, snapshot: ExperimentSnapshot, index: int) -> di
 
 def _frozen(
     spec: ExperimentSpec,
+    distributions: Mapping[str, BaseDistribution],
     trial: TrialRecord,
     means: Mapping[str, float],
     curve: dict[int, float],
@@ -94,34 +99,36 @@ def _frozen(
 ) -> FrozenTrial:
     import optuna
 
-    state = optuna.trial.TrialState[_STATES.get(trial.status, "WAITING")]
+    state, reason = _STATES.get(trial.status, "WAITING"), trial.reason and without_line(trial.reason)
     values = [value for part in spec.objectives if (value := _value(part, means)) is not None]
-    space = {
-        parameter.name: _distribution(parameter)
-        for parameter in spec.parameters
-        if parameter.name in trial.parameters and not isinstance(parameter, DerivedParameter)
-    }
+    if state == "COMPLETE" and len(values) < len(spec.objectives):
+        state, reason = "FAIL", f"it has no value of the objective {spec.objective}"
+    space = {name: found for name, found in distributions.items() if name in trial.parameters}
     objective = {name for part in spec.objectives for name in part.weights}
     found: dict[str, Any] = {
         "arm_name": trial.arm_name,
         "trial_status": trial.status,
-        "reason": trial.reason and without_line(trial.reason),
+        "reason": reason,
         "app_handle": attempt and attempt.app_handle,
         **{name: value for name, value in trial.parameters.items() if name not in space},
-        **{name: mean for name, mean in means.items() if name not in objective or len(objective) > 1},
+        **{
+            name: mean
+            for name, mean in means.items()
+            if name not in objective or len(objective) > 1 or state != "COMPLETE"
+        },
     }
     frozen = optuna.trial.create_trial(
-        state=state,
-        values=values if state.name == "COMPLETE" else None,
+        state=optuna.trial.TrialState[state],
+        values=values if state == "COMPLETE" else None,
         params={name: trial.parameters[name] for name in space},
         distributions=space,
         intermediate_values=curve,
         user_attrs={name: value for name, value in found.items() if value is not None},
         constraints=_constraints(spec, means),
     )
-    if attempt is not None and state.name != "WAITING":
+    if attempt is not None and state != "WAITING":
         frozen.datetime_start = _local(attempt.started_at or attempt.requested_at)
-        if state.is_finished():
+        if frozen.state.is_finished():
             frozen.datetime_complete = _local(attempt.ended_at or attempt.finished_at or attempt.requested_at)
     return frozen
 
@@ -131,16 +138,32 @@ def _local(seconds: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(seconds)
 
 
-def _distribution(parameter: ParameterSpec) -> BaseDistribution:
+def _space(spec: ExperimentSpec, trials: Iterable[TrialRecord]) -> dict[str, BaseDistribution]:
+    """Return a distribution for each parameter that holds the values of all trials."""
+    tried: dict[str, list[Any]] = {}
+    for trial in trials:
+        for name, value in trial.parameters.items():
+            tried.setdefault(name, []).append(value)
+    return {
+        parameter.name: _distribution(parameter, tried.get(parameter.name, []))
+        for parameter in spec.parameters
+        if not isinstance(parameter, DerivedParameter)
+    }
+
+
+def _distribution(parameter: RangeParameter | ChoiceParameter, tried: list[Any]) -> BaseDistribution:
     import optuna.distributions as optuna
 
     if isinstance(parameter, ChoiceParameter):
-        return optuna.CategoricalDistribution(parameter.values)
-    assert not isinstance(parameter, DerivedParameter)
-    (low, high), log = parameter.bounds, parameter.scaling == "log"
+        return optuna.CategoricalDistribution(list(dict.fromkeys((*parameter.values, *tried))))
+    low, high = min(*parameter.bounds, *tried), max(*parameter.bounds, *tried)
+    log = parameter.scaling == "log" and low > 0
+    # The steps of today may be others than those of earlier trials.
+    step = parameter.step_size
+    is_on_grid = step is not None and all(abs((one - low) / step - round((one - low) / step)) < 1e-8 for one in tried)
     if parameter.parameter_type == "int":
-        return optuna.IntDistribution(int(low), int(high), log=log, step=int(parameter.step_size or 1))
-    return optuna.FloatDistribution(low, high, log=log, step=parameter.step_size)
+        return optuna.IntDistribution(int(low), int(high), log=log, step=int(step) if step and is_on_grid else 1)
+    return optuna.FloatDistribution(low, high, log=log, step=step if is_on_grid else None)
 
 
 def _constraints(spec: ExperimentSpec, means: Mapping[str, float]) -> dict[str, float]:
