@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -288,6 +289,19 @@ class Sampler:
 def domain(kind: str, sampler: Sampler, **attributes: Any) -> Any:
     """An object with the attributes of Ray Tune's, which has to be installed for its own."""
     return type(kind, (), {"get_sampler": lambda self: sampler, **attributes})()
+
+
+@pytest.mark.parametrize("function", ["randint", "lograndint"])
+@pytest.mark.parametrize("high", [10, 10.0, "10", np.int64(10), np.float64(10)])
+def test_the_upper_bound_that_ray_leaves_out_is_left_out(function: str, high: Any) -> None:
+    made = convert("ray", {"x": {function: [1, high]}}, name="n", objective="acc").definition["parameters"]
+    assert made[0]["bounds"] == [1, 9]
+
+
+@pytest.mark.parametrize("high", [10.5, "ten", True, None])
+def test_an_upper_bound_that_is_no_whole_number_is_refused(high: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"x\.randint.*whole numbers"):
+        convert("ray", {"x": {"randint": [0, high]}}, name="n", objective="acc")
 
 
 @pytest.mark.parametrize(

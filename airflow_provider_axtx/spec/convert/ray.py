@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_provider_axtx.core.numbers import as_whole
 from airflow_provider_axtx.spec.convert.source import NO_BOUNDS, Foreign, are_multiples
 from airflow_provider_axtx.spec.problems import closest
 
@@ -96,6 +97,7 @@ def _read_function(name: str, function: str, arguments: Any, source: Foreign) ->
     if quantum is not None and not are_multiples(quantum, low, high):
         source.refuse(path, arguments, "has bounds that are no multiples of q", "round the bounds to multiples of q.")
         return
-    if kind is int and not quantized and isinstance(high, int):
-        high -= 1  # the only functions whose upper bound is left out
+    if kind is int and not quantized and (first_left_out := as_whole(high)) is not None:
+        # The only functions whose upper bound is left out. It may be of numpy, or a text.
+        high = first_left_out - 1
     source.add_range(path, name, kind, (low, high), log=log, step=quantum)
