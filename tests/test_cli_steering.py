@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,15 @@ def test_a_command_records_and_prints_its_change(ax: Ax, store: ExperimentStore,
     assert yaml.safe_load(again) == [row]
     assert len(store.changes("digits")) == 1
     assert row["action"] in ax("changes", "digits")[0]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_user_without_a_name_is_recorded_by_the_uid(ax: Ax, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)
+    (row,) = json.loads(ax("pause", "digits", "--output", "json")[0])
+    assert row["requested_by"] == "2147483643"
 
 
 def test_one_trial_is_stopped_and_what_was_asked_for_withdrawn(ax: Ax, store: ExperimentStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import json
+import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ def _record(
     wanted = new_change(
         action,
         request_id=uuid.uuid4().hex if args.request_id is None else args.request_id,
-        requested_by=getpass.getuser(),
+        requested_by=_user(),
         via="cli",
         reason=getattr(args, "reason", ""),
         trial_index=trial_index,
@@ -103,6 +104,14 @@ def _recorded(args: Namespace, store: ExperimentStore) -> dict[str, Any] | None:
     """Return the arguments of the change that has the request id of the command already, or None."""
     known = (change.arguments for change in store.changes(args.experiment) if change.request_id == args.request_id)
     return next(known, None)
+
+
+def _user() -> str:
+    """Return the name of the user, or the uid where it has no name, as in a container that runs under any uid."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the latter from Python 3.13 on
+        return str(os.getuid())
 
 
 def _row(asked: Change) -> dict[str, Any]:
