@@ -31,13 +31,15 @@ class EndWatch:
             for app in apps:
                 if app.path in self._woken:
                     continue
+                # Opened before the look: a supervisor that ends in between wakes the waiter.
                 descriptor = self._open(app)
+                if descriptor is not None:
+                    # Noted at once, so that it is closed whatever follows.
+                    watched[descriptor] = app.path
+                    poll.register(descriptor, select.POLLIN)
                 if app.has(FINAL):
                     self._woken.add(app.path)
                     return
-                if descriptor is not None:
-                    watched[descriptor] = app.path
-                    poll.register(descriptor, select.POLLIN)
             if watched:
                 self._woken |= {watched[descriptor] for descriptor, _ in poll.poll(seconds * 1000)}
             else:

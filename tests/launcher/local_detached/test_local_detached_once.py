@@ -15,6 +15,7 @@ import pytest
 from airflow_provider_axtx.core.errors import DuplicateAppError, SchedulerUnavailableError
 from airflow_provider_axtx.core.failpoints import ARMED_VARIABLE
 from airflow_provider_axtx.launcher.local_detached import spawning
+from airflow_provider_axtx.launcher.local_detached.app_dir import AppDir, this_host
 from airflow_provider_axtx.launcher.local_detached.awaiting import EndWatch
 from tests.launcher.local_detached.harness import DEADLINE, Apps, fork, processes_with
 
@@ -242,6 +243,20 @@ def _kill_children_after_submitting(apps: Apps, name: str) -> None:
     apps.submit(name, "exec sleep 1000")
     for child in psutil.Process().children(recursive=True):
         child.kill()
+
+
+def test_a_waiter_keeps_no_descriptor_of_an_app_that_has_ended(tmp_path: Path) -> None:
+    watch, descriptors = EndWatch(), Path("/proc/self/fd")
+    before = len(list(descriptors.iterdir()))
+    for number in range(3):
+        app = AppDir(str(tmp_path), f"ended-{number}")
+        Path(app.path).mkdir()
+        app.write("request.json", {"token": "t"})
+        # The process of this id lives: its supervisor, before it ends, or another one.
+        app.write("started.json", {**this_host(), "pid": os.getpid()})
+        app.write("final.json", {"state": "SUCCEEDED"})
+        watch.wait([app], DEADLINE)
+    assert len(list(descriptors.iterdir())) == before
 
 
 def test_the_end_of_an_app_wakes_its_waiter(apps: Apps, tmp_path: Path) -> None:
