@@ -46,6 +46,7 @@ def mirror(store: ExperimentStore, experiment: str, tracking_uri: str | None) ->
     :param tracking_uri: address of the server; None means that of MLflow's own environment variable.
     :raises InvalidInputError: MLflow's client is not installed.
     :raises ExperimentNotFoundError: there is no such experiment.
+    :raises RecordingError: some runs could not be recorded; the others are.
     """
     return record(store, experiment, MlflowRecorder(tracking_uri))
 
