@@ -73,11 +73,16 @@ def _read_objective(given: object, spec: Mapping[str, Any], source: Foreign) -> 
         source.refuse(f"{path}.goal", objective["goal"], "has no counterpart", fix)
     metric = objective.get("objectiveMetricName")
     source.set_objective(metric, objective.get("type"), path)
-    others = [str(name) for name in objective.get("additionalMetricNames") or () if name != metric]
+    others = [
+        str(name)
+        for name in source.items(f"{path}.additionalMetricNames", objective.get("additionalMetricNames"))
+        if name != metric
+    ]
     if others:
         source.definition["tracking_metrics"] = others
     takes = dict.fromkeys((str(metric), *others), str(objective.get("type"))[:3])
-    for i, given_strategy in enumerate(objective.get("metricStrategies") or ()):
+    strategies = source.items(f"{path}.metricStrategies", objective.get("metricStrategies"))
+    for i, given_strategy in enumerate(strategies):
         strategy = source.fields(f"{path}.metricStrategies[{i}]", given_strategy, ("name", "value"))
         takes[str(strategy.get("name"))] = _TAKES.get(str(strategy.get("value")), "last")
     if "metricsCollectorSpec" in spec:
@@ -93,15 +98,15 @@ def _read_algorithm(given: object, source: Foreign) -> None:
     path = "spec.algorithm"
     algorithm = source.fields(path, given, ("algorithmName", "algorithmSettings"))
     name = algorithm.get("algorithmName")
-    if name not in _METHODS:
+    if not isinstance(name, str) or name not in _METHODS:
         fix = f"leave spec.algorithm out for Ax's Bayesian optimization, or write one of {', '.join(_METHODS)}."
         source.refuse(f"{path}.algorithmName", name, "is not an algorithm of Ax", fix)
         return
     generation: dict[str, Any] = {} if _METHODS[name] is None else {"method": _METHODS[name]}
-    for i, setting in enumerate(algorithm.get("algorithmSettings") or ()):
+    for i, setting in enumerate(source.items(f"{path}.algorithmSettings", algorithm.get("algorithmSettings"))):
         read = source.fields(f"{path}.algorithmSettings[{i}]", setting, ("name", "value"))
-        if read.get("name") in _SETTINGS:
-            generation[_SETTINGS[read["name"]]] = as_whole(read.get("value"))
+        if (known := str(read.get("name"))) in _SETTINGS:
+            generation[_SETTINGS[known]] = as_whole(read.get("value"))
         else:
             fix = f"leave it out; known are {', '.join(_SETTINGS)}."
             source.refuse(f"{path}.algorithmSettings[{i}]", setting, "has no counterpart", fix)

@@ -56,6 +56,13 @@ class Foreign:
                 self.refuse(_joined(path, key), given[key], "is not known", closest(key, known))
         return given
 
+    def items(self, path: str, given: object) -> Sequence[Any]:
+        """Return a list of the file; nothing is an empty one."""
+        if given is None or isinstance(given, (list, tuple)):
+            return given or ()
+        self.refuse(path, given, "must be a list", "write a list, also of one.")
+        return ()
+
     def add_range(
         self, path: str, name: str, kind: _Kind, bounds: Sequence[object], *, log: bool = False, step: object = None
     ) -> None:

@@ -36,7 +36,7 @@ def read(given: object, source: Foreign) -> None:
             fix = "leave it out: an experiment ends by its limits, such as max_trials."
             source.refuse("metric.target", metric["target"], "has no counterpart", fix)
     method = sweep.get("method")
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         source.refuse("method", method, "is not a method of Ax", "write bayes or random.")
     elif _METHODS[method] is not None:
         source.definition["generation"] = {"method": _METHODS[method]}
@@ -60,15 +60,15 @@ def _read_parameter(path: str, name: str, given: Mapping[str, Any], source: Fore
         fix = "leave it out: Ax learns from results which values are better."
         source.refuse(f"{path}.probabilities", given["probabilities"], "has no counterpart", fix)
         return
-    distribution = given.get("distribution") or _default(given)
+    distribution = str(given.get("distribution") or _default(given))
     if distribution in ("categorical", "constant"):
         key = "values" if distribution == "categorical" else "value"
         values = given.get("values") if key == "values" else [given.get("value")]
         source.add_choice(f"{path}.{key}", name, values)
     elif distribution in _RANGES:
-        _read_range(path, name, str(distribution), given, source)
+        _read_range(path, name, distribution, given, source)
     else:
-        bounded = str(distribution).startswith(("q_log_uniform", "inv_log_uniform"))
+        bounded = distribution.startswith(("q_log_uniform", "inv_log_uniform"))
         text = "has no counterpart" if bounded else "has no bounds"
         source.refuse(f"{path}.distribution", distribution, text, _INSTEAD if bounded else NO_BOUNDS)
 
