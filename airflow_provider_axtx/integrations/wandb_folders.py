@@ -61,7 +61,8 @@ class WandbRecorder:
         about = {"axtx_trial_index": attempt.trial_index, "axtx_attempt": attempt.number}
         with self._published(attempt.submission_key, attempt.requested_at, run.state) as begin:
             wandb_run = begin(attempt.title, "trial", {**config, **about})
-            for metric in {one.metric for one in run.observations}:
+            # W&B takes `*` for any text, and refuses it elsewhere than at the end. Such a metric has the axis of steps.
+            for metric in {one.metric for one in run.observations if "*" not in one.metric}:
                 wandb_run.define_metric(metric, step_metric="axtx_step")
             for step, values in _by_step(run):
                 wandb_run.log({"axtx_step": step, **values})

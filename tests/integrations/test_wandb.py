@@ -15,10 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
+from airflow_provider_axtx.core.records import Observation, Proposal, ProposedTrial, TrialEnd
 from airflow_provider_axtx.integrations.recording import Mirrored, record
 from airflow_provider_axtx.integrations.wandb_folders import WandbRecorder
 from airflow_provider_axtx.listeners import recording as listener
-from tests.integrations.material import AT_ONCE, exit_code, filled, heard, recorded, warnings_of_listener
+from tests.integrations.material import AT_ONCE, ended, exit_code, filled, heard, recorded, warnings_of_listener
+from tests.store.material import begin
 
 pytestmark = pytest.mark.integrations
 
@@ -113,6 +115,19 @@ def test_an_experiment_is_recorded_once_however_often(tmp_path: Path) -> None:
     ]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     assert "Would sync 4 run(s)" in told.stdout + told.stderr
+
+
+def test_a_metric_with_an_asterisk_is_recorded(tmp_path: Path) -> None:
+    store = filled(f"sqlite:///{tmp_path}/s.db", "odd")
+    trial = ProposedTrial("2_0", {"x": 0.5}, "Sobol", {})
+    version = store.snapshot("odd").version
+    store.add_trials("odd", Proposal((trial,), None), task_key="t", first_slot=2, expected_version=version)
+    curve = [Observation(2, name, 0.5, step=1e20) for name in ("loss", "a*b")]
+    finals = [Observation(2, "loss", 0.25), Observation(2, "a*b", 0.125)]
+    ended(store, begin(store, "odd", 2), "SUCCEEDED", TrialEnd("COMPLETED", (*curve, *finals)))
+    assert record(store, "odd", WandbRecorder(str(tmp_path / "runs"))) == Mirrored("odd", 4, 4)
+    found = {run["name"]: run for run in map(read, (tmp_path / "runs" / "wandb").iterdir())}
+    assert (found["trial 2"]["summary"]["a*b"], found["trial 2"]["history"]) == (0.125, [(1e20, 0.5)])
 
 
 @pytest.mark.parametrize(
