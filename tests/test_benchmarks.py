@@ -46,7 +46,7 @@ def test_the_page_keeps_the_results_of_benchmarks_that_were_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "performance.md"
-    page.write_text("Before\n\n<!-- results -->\n\n### parse, 5 s\n\nold\n\n<!-- end of results -->\n\nAfter\n")
+    page.write_text("Before\n\n<!-- results -->\n\n### parse (quick), 5 s\n\nold\n\n<!-- end of results -->\n\nAfter\n")
     monkeypatch.setattr(runner, "DOCS", page)
     monkeypatch.setattr(runner, "RESULTS", tmp_path)
     for times in (1, 2):
@@ -55,7 +55,7 @@ def test_the_page_keeps_the_results_of_benchmarks_that_were_not_run_again(
     before, store_section, parse_section = re.split(r"^### ", page.read_text(), flags=re.MULTILINE)
     assert before == "Before\n\n<!-- results -->\n\n"
     assert re.match(r"store, 7 s\n\nMeasured on \d{4}-\d\d-\d\d: .*\n\n\*\*t\*\*\n\n(.*\n)*\| 2 \|\n\n$", store_section)
-    assert parse_section == "parse, 5 s\n\nold\n\n<!-- end of results -->\n\nAfter\n"
+    assert parse_section == "parse (quick), 5 s\n\nold\n\n<!-- end of results -->\n\nAfter\n"
 
 
 BASELINE = {"counts": {"queries of facts": 4, "modules loaded by wait": 100}, "ratios": {"store": 3.0}}
