@@ -217,7 +217,7 @@ def client(snapshot: ExperimentSnapshot) -> Client:
 
     :raises InvalidInputError: when the snapshot is not usable.
     """
-    return rebuild(snapshot).client
+    return rebuild(snapshot, as_observed=True).client
 
 
 def validate(spec: ExperimentSpec) -> None:
@@ -286,7 +286,7 @@ def export_json(snapshot: ExperimentSnapshot, path: str | os.PathLike[str]) -> N
     :param path: file to create or replace; it is always complete.
     :raises OSError: when it cannot be written.
     """
-    live = rebuild(snapshot).client
+    live = rebuild(snapshot, as_observed=True).client
     # Ax truncates the file before it encodes the experiment.
     with replaced_file(path) as temporary:
         live.save_to_json_file(str(temporary))

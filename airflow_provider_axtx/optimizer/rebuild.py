@@ -65,7 +65,9 @@ class Rebuilt(RebuiltFacts):
     strategy: GenerationStrategy
 
 
-def rebuild(snapshot: ExperimentSnapshot, *, allowed_factories: Sequence[str] | None = None) -> Rebuilt:
+def rebuild(
+    snapshot: ExperimentSnapshot, *, allowed_factories: Sequence[str] | None = None, as_observed: bool = False
+) -> Rebuilt:
     """Return a client that holds everything in the snapshot, as if the client had made the experiment itself.
 
     Trials that have not ended are RUNNING in it, also those that the store calls CANDIDATE or STAGED: Ax's client marks
@@ -73,9 +75,12 @@ def rebuild(snapshot: ExperimentSnapshot, *, allowed_factories: Sequence[str] | 
 
     :param allowed_factories: patterns of what a stored ``generation.factory`` may name, which is imported; None allows
         all, for users who have opened the store themselves.
+    :param as_observed: keep each standard error, although Ax can fit no model to a metric with some of them only.
     :raises InvalidInputError: when the snapshot is not usable, or its factory is not allowed.
     """
     spec = ExperimentSpec.from_store(snapshot.spec)
+    if not as_observed:
+        snapshot = replace(snapshot, observations=tuple(with_uniform_errors(snapshot.observations)))
     rebuilt = rebuild_without_strategy(snapshot, spec)
     check_factory(spec.generation.factory, allowed_factories)
     strategy = _strategy(spec, rebuilt.experiment, snapshot.generator_state)
@@ -92,7 +97,7 @@ def rebuild_without_strategy(snapshot: ExperimentSnapshot, spec: ExperimentSpec 
     spec = spec or ExperimentSpec.from_store(snapshot.spec)
     experiment = _with_all_trials(snapshot, spec)
     rebuilt = RebuiltFacts(spec, _client(spec, experiment), experiment)
-    _observe(rebuilt, with_uniform_errors(snapshot.observations))
+    _observe(rebuilt, snapshot.observations)
     for record in snapshot.trials:
         experiment.trials[record.index].mark_running(no_runner_required=True)
         _end(experiment.trials[record.index], record)

@@ -61,3 +61,9 @@ def test_a_kept_client_proposes_what_a_rebuilt_one_does_when_an_unknown_error_co
 
 def test_known_errors_of_all_are_used() -> None:
     assert parameters(played([0.9, 0.9, 0.9, 0.9])) != parameters(played([None] * 4))
+
+
+def test_a_client_for_users_holds_each_error_as_it_was_observed() -> None:
+    facts = played([0.1, None, 0.2])
+    data = engine.client(facts)._experiment.lookup_data().df
+    assert list(data.sort_values("trial_index")["sem"]) == pytest.approx([0.1, math.nan, 0.2], nan_ok=True)

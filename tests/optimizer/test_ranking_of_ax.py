@@ -147,7 +147,7 @@ def test_the_best_trial_is_that_of_ax(block: int) -> None:
     for seed in range(100 * block, 100 * (block + 1)):
         rng = random.Random(seed)
         problem = problem_of(random_spec(rng, ONE), rng, sem=True, repeats=True)
-        rebuilt, ranked = rebuild(problem.snapshot), problem.ranked
+        rebuilt, ranked = rebuild(problem.snapshot, as_observed=True), problem.ranked
         assert set(ranked.infeasible) == infeasible_of_ax(rebuilt), problem
         assert value_of(problem, ranked.best) == pytest.approx(value_of(problem, best_of_ax(rebuilt))), problem
 
@@ -158,7 +158,7 @@ def test_the_infeasible_trials_with_several_objectives_are_those_of_ax(block: in
     for seed in range(100 * block, 100 * (block + 1)):
         rng = random.Random(10_000 + seed)
         problem = problem_of(random_spec(rng, SEVERAL, "none", "some", "all"), rng, sem=True, repeats=True)
-        assert set(problem.ranked.infeasible) == infeasible_of_ax(rebuild(problem.snapshot)), problem
+        assert set(problem.ranked.infeasible) == infeasible_of_ax(rebuild(problem.snapshot, as_observed=True)), problem
         seen += len(problem.ranked.infeasible)
     assert seen > 100
 
@@ -171,7 +171,7 @@ def test_the_frontier_is_that_of_ax(block: int) -> None:
         bounded = ("none", "all") if seed % 2 else ("none",)
         objectives = UNWEIGHTED if seed % 2 else SEVERAL
         problem = problem_of(random_spec(rng, objectives, *bounded), rng, sem=False, repeats=False)
-        assert problem.ranked.frontier == frontier_of_ax(rebuild(problem.snapshot)), problem
+        assert problem.ranked.frontier == frontier_of_ax(rebuild(problem.snapshot, as_observed=True)), problem
         seen += len(problem.ranked.frontier)
     assert seen > 100
 
@@ -193,7 +193,7 @@ def fixed(
 
 def as_ax_alone(problem: Problem) -> Rebuilt:
     """Return the experiment with Ax's own reading of objective and constraints, without combined metrics."""
-    rebuilt = rebuild(problem.snapshot)
+    rebuilt = rebuild(problem.snapshot, as_observed=True)
     rebuilt.client.configure_optimization(problem.spec.objective, list(problem.spec.outcome_constraints) or None)
     return rebuilt
 
@@ -203,37 +203,37 @@ def test_ax_judges_a_constraint_on_several_metrics_by_the_first() -> None:
     problem = fixed("a", "cpu + gpu <= 100", rows=rows)
     assert (problem.ranked.best, best_of_ax(as_ax_alone(problem))) == (1, 0)
     # With the sum as a metric of its own (``optimizer.combined``) Ax judges right.
-    assert best_of_ax(rebuild(problem.snapshot)) == 1
+    assert best_of_ax(rebuild(problem.snapshot, as_observed=True)) == 1
 
 
 def test_ax_takes_a_sum_among_several_objectives_apart() -> None:
     rows = [{"a": 1.0, "b": 1.0, "c": 0.0}, {"a": 5.0, "b": 0.0, "c": 0.0}]
     problem = fixed("a + b, c", rows=rows)
     assert (problem.ranked.frontier, frontier_of_ax(as_ax_alone(problem))) == ((1,), (0, 1))
-    assert frontier_of_ax(rebuild(problem.snapshot)) == (1,)
+    assert frontier_of_ax(rebuild(problem.snapshot, as_observed=True)) == (1,)
 
 
 def test_ax_finds_no_frontier_when_one_of_two_objectives_has_a_bound() -> None:
     problem = fixed("a, b", "a >= 0", rows=[{"a": 1.0, "b": 1.0}, {"a": -1.0, "b": 5.0}])
-    assert (problem.ranked.frontier, frontier_of_ax(rebuild(problem.snapshot))) == ((0,), ())
+    assert (problem.ranked.frontier, frontier_of_ax(rebuild(problem.snapshot, as_observed=True))) == ((0,), ())
 
 
 def test_the_frontier_of_ax_ignores_standard_errors() -> None:
     problem = fixed("a, b", "c <= 0", rows=[{"a": 1.0, "b": 1.0, "c": (0.1, 1.0)}])
-    assert (problem.ranked.frontier, frontier_of_ax(rebuild(problem.snapshot))) == ((0,), ())
-    assert infeasible_of_ax(rebuild(problem.snapshot)) == set()
+    assert (problem.ranked.frontier, frontier_of_ax(rebuild(problem.snapshot, as_observed=True))) == ((0,), ())
+    assert infeasible_of_ax(rebuild(problem.snapshot, as_observed=True)) == set()
 
 
 def test_the_frontier_of_ax_judges_repeated_trials_one_by_one() -> None:
     rows = [{"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 1.0, "b": 1.0, "c": -1.0}]
     problem = fixed("a, b", "c <= 0", rows=rows, arms=("1_0", "1_0"))
-    assert (problem.ranked.frontier, frontier_of_ax(rebuild(problem.snapshot))) == ((), (1,))
-    assert infeasible_of_ax(rebuild(problem.snapshot)) == {0, 1}
+    assert (problem.ranked.frontier, frontier_of_ax(rebuild(problem.snapshot, as_observed=True))) == ((), (1,))
+    assert infeasible_of_ax(rebuild(problem.snapshot, as_observed=True)) == {0, 1}
 
 
 def test_the_frontier_of_ax_compares_a_bound_with_the_weighted_value() -> None:
     problem = fixed("2*a, -0.5*b", "a >= 1", "b <= 2", rows=[{"a": 0.6, "b": 1.0}, {"a": 3.0, "b": 1.5}])
     assert problem.ranked.frontier == (1,)
-    assert (problem.ranked.infeasible, infeasible_of_ax(rebuild(problem.snapshot))) == ((0,), {0})
+    assert (problem.ranked.infeasible, infeasible_of_ax(rebuild(problem.snapshot, as_observed=True))) == ((0,), {0})
     weighted = fixed("2*a, -0.5*b", "a >= -1", "b <= -1", rows=[{"a": -0.9, "b": -1.1}, {"a": -3.0, "b": 5.0}])
-    assert (weighted.ranked.frontier, frontier_of_ax(rebuild(weighted.snapshot))) == ((0,), ())
+    assert (weighted.ranked.frontier, frontier_of_ax(rebuild(weighted.snapshot, as_observed=True))) == ((0,), ())

@@ -62,9 +62,15 @@ def test_rounding_breaks_no_constraint() -> None:
         spec.read_parameters({"x": 0.2, "y": 0.2})
 
 
+#: Ax's models cannot take all whole numbers up to 2**53, nor a derived half.
+RANDOM = {"method": "random_search"}
+
+
 def space(**parameter: Any) -> ExperimentSpec:
     whole = {"type": "range", "name": "other", "bounds": [0, 9], "parameter_type": "int"}
-    return ExperimentSpec(name="s", objective="score", parameters=[{"name": "p", **parameter}, whole])
+    return ExperimentSpec(
+        name="s", objective="score", parameters=[{"name": "p", **parameter}, whole], generation=RANDOM
+    )
 
 
 FLOAT = {"type": "range", "bounds": [1.0, 1.3], "parameter_type": "float"}
@@ -108,7 +114,7 @@ def derived(expression: str, parameter_type: str, **more: Any) -> ExperimentSpec
     """A space with the whole numbers ``a`` and ``b`` and the parameter ``d``, which follows from them."""
     whole = [{"type": "range", "name": name, "bounds": [0, 9], "parameter_type": "int"} for name in "ab"]
     of = {"type": "derived", "name": "d", "expression_str": expression, "parameter_type": parameter_type}
-    return ExperimentSpec(name="d", objective="score", parameters=[*whole, of], **more)
+    return ExperimentSpec(name="d", objective="score", parameters=[*whole, of], generation=RANDOM, **more)
 
 
 @pytest.mark.parametrize(
