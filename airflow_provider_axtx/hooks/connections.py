@@ -57,10 +57,14 @@ def _check_undefined(conn_id: str) -> None:
     for backend in others:
         try:
             found = backend.get_connection(conn_id) is not None
+        except AirflowNotFoundException:
+            continue
         except Exception as error:
             # As a vault that does not answer, which Airflow notes only in its debug log.
             reason = f"{type(backend).__name__}: {str(error).partition(chr(10))[0]}"
-            raise _unknown(conn_id, reason, "look at what the secrets backend says, and retry.") from error
+            variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+            fix = f"look at what the secrets backend says, and retry; or define the connection, such as in {variable}."
+            raise _unknown(conn_id, reason, fix) from error
         if found:
             raise _unknown(conn_id, f"an earlier request to {type(backend).__name__} failed", "retry.")
     try:

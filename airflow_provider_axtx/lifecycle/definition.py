@@ -74,7 +74,7 @@ def resume_definition(
     :raises InvalidInputError: when Ax cannot change it; names the field, its value and the fix.
     """
     stored = store.spec(spec.name)
-    given = ExperimentSpec.from_store(_given_last(store, spec.name, stored))
+    given = ExperimentSpec.from_store(_given_last(store, spec.name, stored, created_by))
     before = taken_up(given, spec, ExperimentSpec.from_store(stored))
     found = differences(before.to_json(), spec)
     if not found:
@@ -96,14 +96,24 @@ def resume_definition(
     _record(store, snapshot, asked, _checked(snapshot, changes))
 
 
-def _given_last(store: ExperimentStore, name: str, stored: dict[str, Any]) -> dict[str, Any]:
-    """Return the definition that a DAG gave last; before the first change of it that is the one of the creation."""
+def _given_last(
+    store: ExperimentStore, name: str, stored: dict[str, Any], created_by: TaskIdentity | None
+) -> dict[str, Any]:
+    """Return the definition that a DAG gave last; before the first change of it that is the one of the creation.
+
+    What one DAG has taken up counts for that DAG: another one that shares the experiment has not changed anything.
+    """
     given, first = None, None
     for change in store.changes(name):
-        given = change.arguments.get("given", given)
+        if change.changes_definition or change.requested_by == _asker(created_by):
+            given = change.arguments.get("given", given)
         if change.changes_definition:
             first = first or change.arguments["before"]
     return given or first or stored
+
+
+def _asker(created_by: TaskIdentity | None) -> str:
+    return "" if created_by is None else f"DAG {created_by.dag_id}"
 
 
 def _note_taken_up(
@@ -121,7 +131,7 @@ def _of_dag(
     return NewChange(
         action,
         request_id=uuid.uuid4().hex,
-        requested_by="" if created_by is None else f"DAG {created_by.dag_id}",
+        requested_by=_asker(created_by),
         via=VIA_DAG,
         reason="" if created_by is None else f"DAG run {created_by.run_id}",
         arguments={**arguments, "given": spec.to_json()},

@@ -44,6 +44,17 @@ _FAIL_SECONDS = 30.0
 _NO_RETRY = (AirflowFailException, AirflowSensorTimeout, AirflowSkipException)
 
 
+class _Decided:
+    """A retry policy that was asked."""
+
+    def __init__(self, decision: Any) -> None:
+        self._decision = decision
+
+    def evaluate(self, **_: Any) -> Any:
+        """Return the decision."""
+        return self._decision
+
+
 class CancelOnKillMixin(LineageMixin):
     """Base of the tasks behind an app: a task that is over for good ends its app, any other leaves it to its next try.
 
@@ -136,9 +147,10 @@ class CancelOnKillMixin(LineageMixin):
         except Exception as error:
             # It passes here for each list and object that holds the text. A user may render the task as well, with
             # `airflow tasks render`, to whom no app may be lost.
-            if error is not self._rendering_error and "ti" in context and is_running(context["ti"]):
+            if error is not self._rendering_error and "ti" in context:
                 self._rendering_error = error
-                self._end_apps_after(error, context)
+                if is_running(context["ti"]):
+                    self._end_apps_after(error, context)
             raise
 
     def _identify(self, context: Context) -> TaskIdentity:
@@ -175,11 +187,20 @@ class CancelOnKillMixin(LineageMixin):
         if policy is None:
             return False
         try:
-            decision = policy.evaluate(error, identity.try_number, identity.max_tries, self._context)
+            decision = policy.evaluate(
+                exception=error,
+                try_number=identity.try_number,
+                max_tries=identity.max_tries,
+                context=self._context,
+            )
         except Exception:
             # Airflow's own evaluation fails likewise, and it goes by the number of tries.
             self.log.warning("The retry_policy of this task could not be evaluated.", exc_info=True)
             return False
+        # Airflow asks about the same error next. Another answer, as of one that asks a language model, would end the
+        # task whose app goes on, or begin another try without it.
+        decided: Any = _Decided(decision)
+        self.retry_policy = decided
         return bool(decision.action.value == "fail")
 
     def track_attempt(self, attempt: AttemptRecord) -> None:

@@ -13,10 +13,11 @@ from airflow_provider_axtx.operators.body import instances_of
 
 
 def skip_with_experiment(task: BaseOperator, context: Context, experiment: object) -> None:
-    """Skip a task when the tasks before it that create an experiment were skipped.
+    """Skip a task when the tasks before it that create an experiment were skipped, and it follows no other work.
 
     No trigger rule tells this from a loop whose last round was skipped since Ax had finished: the task follows that
-    round, which is skipped both times. The tasks that create an experiment are never skipped for a reason of their own.
+    round, which is skipped both times. A task that directly follows one that has succeeded, such as a join after a
+    branch, is not skipped.
 
     :param experiment: the name that the task was given. If one of them has run with this experiment, the others do not
         matter.
@@ -26,18 +27,23 @@ def skip_with_experiment(task: BaseOperator, context: Context, experiment: objec
     creating = _creating(task)
     if not creating:
         return
-    states = ti.get_task_states(
-        dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=sorted(one.task_id for one in creating), map_index=None
-    ).get(ti.run_id, {})
+    asked = sorted({one.task_id for one in creating} | task.upstream_task_ids)
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=asked, map_index=None).get(
+        ti.run_id, {}
+    )
+
+    def names_of(one: Any) -> list[str]:
+        return [f"{one.task_id}_{ti.map_index}"] if _is_beside(one, task) else instances_of(one.task_id, states)
+
+    if any(states.get(name) == "success" for one in task.upstream_list for name in names_of(one)):
+        return
     skipped, ran = [], []
     for one in creating:
-        beside = _is_beside(one, task)
-        names = [f"{one.task_id}_{ti.map_index}"] if beside else instances_of(one.task_id, states)
-        found = {states.get(name) for name in names}
+        found = {states.get(name) for name in names_of(one)}
         if found == {"skipped"}:
             skipped.append(one.task_id)
         elif "success" in found:
-            ran.append({"task_ids": one.task_id, **({"map_indexes": ti.map_index} if beside else {})})
+            ran.append({"task_ids": one.task_id, **({"map_indexes": ti.map_index} if _is_beside(one, task) else {})})
     if skipped and not any(_is_of(ti.xcom_pull(**where), experiment) for where in ran):
         raise AirflowSkipException(f"What creates the experiment was skipped: {', '.join(sorted(skipped))}.")
 

@@ -299,9 +299,9 @@ def _require_baseline(rebuilt: Rebuilt) -> None:
     status_quo = rebuilt.experiment.status_quo
     own = [t for t in rebuilt.experiment.trials.values() if status_quo is not None and t.arm.name == status_quo.name]
     # A baseline that has paused goes on with the whole budget. One that was stopped early, as by earlier versions,
-    # never has a value: all trials were run, and none was ever the best.
-    is_paused = promoting(rebuilt.spec) is not None
-    ended = (t.status.is_failed or t.status.is_abandoned or (t.status.is_early_stopped and not is_paused) for t in own)
+    # never has a value: a model proposes nothing without it.
+    is_lost = promoting(rebuilt.spec) is None and rebuilt.spec.generation.method != "random_search"
+    ended = (t.status.is_failed or t.status.is_abandoned or (t.status.is_early_stopped and is_lost) for t in own)
     if own and not all(ended):
         return
     constraints = f"outcome_constraints {list(rebuilt.spec.outcome_constraints)!r} refer to the baseline"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from airflow_provider_axtx.core.records import ExperimentSnapshot, Observation, TrialRecord
 from airflow_provider_axtx.core.status import is_terminal_trial_status
 from airflow_provider_axtx.optimizer.ax_logging import quiet_import
+from airflow_provider_axtx.spec.experiment import ExperimentSpec
 from airflow_provider_axtx.spec.generation import check_factory
 
 with quiet_import():
@@ -45,7 +46,7 @@ def client_for(snapshot: ExperimentSnapshot, allowed_factories: Sequence[str] | 
         kept, held = _kept.pop()
     except IndexError:
         return rebuild(snapshot, allowed_factories=allowed_factories)
-    since = _since(held, snapshot)
+    since = _since(kept.spec, held, snapshot)
     if since is None:
         return rebuild(snapshot, allowed_factories=allowed_factories)
     check_factory(kept.spec.generation.factory, allowed_factories)
@@ -61,7 +62,7 @@ def keep(rebuilt: Rebuilt, snapshot: ExperimentSnapshot) -> None:
     _kept[:] = [(rebuilt, snapshot)]
 
 
-def _since(held: ExperimentSnapshot, now: ExperimentSnapshot) -> _Since | None:
+def _since(spec: ExperimentSpec, held: ExperimentSnapshot, now: ExperimentSnapshot) -> _Since | None:
     """Return what has happened between two snapshots, or None when a kept client cannot catch up with it."""
     if _definition(held) != _definition(now) or len(held.trials) != len(now.trials):
         return None
@@ -77,8 +78,8 @@ def _since(held: ExperimentSnapshot, now: ExperimentSnapshot) -> _Since | None:
         elif is_terminal_trial_status(new.status):
             ended.append(new)
     # A metric of which some observations have no standard error has none: the client holds another one then.
-    seen = with_uniform_errors(now.observations)
-    known, present = set(with_uniform_errors(held.observations)), set(seen)
+    seen = with_uniform_errors(spec, now.observations)
+    known, present = set(with_uniform_errors(spec, held.observations)), set(seen)
     touched = {one.trial_index for one in present - known}
     if known - present or any(is_terminal_trial_status(held.trials[index].status) for index in touched):
         return None

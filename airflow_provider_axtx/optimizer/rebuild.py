@@ -80,7 +80,7 @@ def rebuild(
     """
     spec = ExperimentSpec.from_store(snapshot.spec)
     if not as_observed:
-        snapshot = replace(snapshot, observations=tuple(with_uniform_errors(snapshot.observations)))
+        snapshot = replace(snapshot, observations=tuple(with_uniform_errors(spec, snapshot.observations)))
     rebuilt = rebuild_without_strategy(snapshot, spec)
     check_factory(spec.generation.factory, allowed_factories)
     strategy = _strategy(spec, rebuilt.experiment, snapshot.generator_state)
@@ -115,9 +115,13 @@ def catch_up(rebuilt: RebuiltFacts, trials: Iterable[TrialRecord], observations:
 
 
 def _observe(rebuilt: RebuiltFacts, observations: Iterable[Observation]) -> None:
-    # Curves of an experiment that stops nothing early are for people; the model sees what it would see without them.
-    seen = [o for o in observations if o.step is None or rebuilt.spec.early_stopping is not None]
+    seen = _seen(rebuilt.spec, observations)
     _add_observations(rebuilt.client, rebuilt.experiment, _with_combined(rebuilt.spec, seen))
+
+
+def _seen(spec: ExperimentSpec, observations: Iterable[Observation]) -> list[Observation]:
+    # Curves of an experiment that stops nothing early are for people; the model sees what it would see without them.
+    return [one for one in observations if one.step is None or spec.early_stopping is not None]
 
 
 def configured_client(spec: ExperimentSpec, name: str) -> tuple[Client, Experiment]:
@@ -380,13 +384,13 @@ def _add_observations(client: Client, experiment: Experiment, observations: Iter
     experiment.attach_data(Data(data_rows=rows))
 
 
-def with_uniform_errors(observations: Sequence[Observation]) -> list[Observation]:
+def with_uniform_errors(spec: ExperimentSpec, observations: Sequence[Observation]) -> list[Observation]:
     """Return observations as Ax's models can take them: with a standard error for each one of a metric, or for none.
 
     A model infers the noise of a metric without standard errors. A metric with some made the first proposal of the
     model fail, for example when trials of a table had none and those of the app had one.
     """
-    unknown = {one.metric for one in observations if one.sem is None}
+    unknown = {one.metric for one in _seen(spec, observations) if one.sem is None}
     return [replace(one, sem=None) if one.sem is not None and one.metric in unknown else one for one in observations]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Connection
-from airflow.sdk.exceptions import ErrorType
+from airflow.sdk.exceptions import AirflowNotFoundException, ErrorType
 from airflow.sdk.execution_time import supervisor, task_runner
 from airflow.sdk.execution_time.comms import ConnectionResult, GetConnection
 from airflow.sdk.execution_time.secrets.execution_api import ExecutionAPISecretsBackend
@@ -107,6 +107,17 @@ def test_a_secrets_backend_that_fails_does_not_choose_another_store_or_scheduler
             find()
     vault.failures = 0
     assert AxHook().get_url() == "sqlite:////data/vault.db"
+
+
+def test_a_secrets_backend_that_raises_not_found_does_not_have_the_connection(
+    channel: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Strict(BaseSecretsBackend):
+        def get_connection(self, conn_id: str, team_name: str | None = None) -> Any:
+            raise AirflowNotFoundException(conn_id)
+
+    monkeypatch.setattr(supervisor, "ensure_secrets_backend_loaded", lambda: [Strict(), ExecutionAPISecretsBackend()])
+    assert find_connection("ax_default") is None
 
 
 def test_the_channel_of_a_task_has_the_name_that_is_used() -> None:

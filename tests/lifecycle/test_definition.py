@@ -211,3 +211,19 @@ def test_what_users_change_again_after_the_dag_has_taken_it_up_stays(
     # Going back to what it was before is a change of the DAG.
     create(rig, given(parameters=[SPEC["parameters"][0], Y]), "update")
     assert bounds(rig) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("on_change", ["refuse", "update"])
+def test_what_one_dag_has_taken_up_is_no_change_of_another(rig: Rig, on_change: OnChange) -> None:
+    one, other = (TaskIdentity(name, "run", "create") for name in ("one", "other"))
+    store, before, after = rig.store, given(), given(parameters=of(bounds=[0, 2])["parameters"])
+    shared_with = ("one", "other")
+    create_experiment(store, before, if_exists="resume", created_by=one, shared_with=shared_with)
+    generate_trials(store, "loop", 1, task_key="task")
+    want(rig, Action.CHANGE_DEFINITION, changes={"parameters": {"x": {"bounds": [0.0, 2.0]}}})
+    generate_trials(store, "loop", 1, task_key="another")
+    for spec, identity in ((after, one), (before, other), (after, one)):
+        create_experiment(
+            store, spec, if_exists="resume", on_change=on_change, created_by=identity, shared_with=shared_with
+        )
+    assert bounds(rig) == [0.0, 2.0]

@@ -89,6 +89,17 @@ def test_it_is_skipped_before_it_reads_the_name_that_a_skipped_task_did_not_retu
     assert not is_run(best, {"tune.create": "skipped"})
 
 
+@pytest.mark.parametrize(("joined", "runs"), [("success", True), ("skipped", False)])
+def test_a_task_that_follows_other_work_runs_although_an_experiment_was_not_created(joined: str, runs: bool) -> None:
+    """Such as a join behind a branch, or a loop of single tasks whose experiment exists already."""
+    with DAG("dag", schedule=None):
+        create = AxCreateExperimentOperator(task_id="create", experiment=BOOTH)
+        join = EmptyOperator(task_id="join", trigger_rule="none_failed")
+        best = AxBestTrialOperator(task_id="best", experiment_name="booth")
+        create >> join >> best
+    assert is_run(best, {"create": "skipped", "join": joined}) == runs
+
+
 def test_another_trigger_rule_decides_alone() -> None:
     assert is_run(behind_loop(trigger_rule="all_done"), {"tune.create": "skipped"})
 

@@ -102,6 +102,24 @@ def test_the_retry_policy_is_asked_about_the_error_that_airflow_sees(
 
 
 @needs_policy
+def test_a_retry_policy_that_changes_its_mind_is_asked_once(run: dict[str, Any], store: ExperimentStore) -> None:
+    from airflow.sdk import RetryDecision, RetryPolicy
+
+    class Fickle(RetryPolicy):
+        answers = [RetryDecision.retry(), RetryDecision.fail()]
+
+        def evaluate(self, *, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> Any:
+            return self.answers.pop()
+
+    operator = waiting(run, retries=2, retry_policy=Fickle())
+    with pytest.raises(AirflowException, match="no event that can be used"):
+        resumed(operator, "execute_complete", NO_EVENT, max_tries=2)
+    assert has_ended(store, run)
+    asked_by_airflow = {"exception": AirflowException(), "try_number": 1, "max_tries": 2, "context": None}
+    assert operator.retry_policy.evaluate(**asked_by_airflow) == RetryDecision.fail()
+
+
+@needs_policy
 def test_a_retry_policy_that_fails_itself_changes_nothing(run: dict[str, Any], store: ExperimentStore) -> None:
     class Broken(type(failing_for(OSError))):  # type: ignore[misc]
         def evaluate(self, *_: Any, **__: Any) -> Any:

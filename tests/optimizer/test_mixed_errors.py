@@ -63,6 +63,14 @@ def test_known_errors_of_all_are_used() -> None:
     assert parameters(played([0.9, 0.9, 0.9, 0.9])) != parameters(played([None] * 4))
 
 
+def test_a_curve_that_no_model_sees_takes_no_errors_away() -> None:
+    facts = played([0.9, 0.9, 0.9])
+    curve = tuple(Observation(index, "loss", 1.0, None, step=1.0) for index in range(3))
+    with_curve = replace(facts, observations=(*facts.observations, *curve))
+    [one], [other] = (engine.propose(given, 1).trials for given in (facts, with_curve))
+    assert dict(one.parameters) == dict(other.parameters)
+
+
 def test_a_client_for_users_holds_each_error_as_it_was_observed() -> None:
     facts = played([0.1, None, 0.2])
     data = engine.client(facts)._experiment.lookup_data().df
