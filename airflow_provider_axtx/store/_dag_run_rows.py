@@ -25,7 +25,7 @@ class DagRunRecords:
         """Return how often a DAG run of this id was deleted and created again before this one.
 
         Airflow keeps the start of a DAG run, unless a user clears a run that had ended; then it counts a Clear more.
-        A run that started at another time although it was not cleared since is another run.
+        A run that started later although it was not cleared since is another run.
 
         :param started_at: when the DAG run started, in seconds since the epoch.
         :param clear_number: how often users have cleared tasks of it.
@@ -64,6 +64,10 @@ def _note(connection: sa.Connection, key: str, started_at: float, clear_number: 
     if row is None:
         connection.execute(sa.insert(dag_runs).values(dag_run=key, generation=0, **seen))
         return 0
+    if started_at < row.started_at:
+        # A process that began before the DAG run was deleted and created again, or before a Clear. If it were noted,
+        # the next task of the DAG run that runs now would count once more, and end its own apps as a deleted one's.
+        return int(row.generation) if clear_number < row.clear_number else max(int(row.generation) - 1, 0)
     is_another_run = row.started_at != started_at and clear_number <= row.clear_number
     generation = int(row.generation) + int(is_another_run)
     connection.execute(sa.update(dag_runs).where(dag_runs.c.dag_run == key).values(generation=generation, **seen))

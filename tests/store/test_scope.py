@@ -330,6 +330,15 @@ def test_a_trial_reads_the_same_without_the_others(store: ExperimentStore, conte
     assert with_others["observations"] and with_others["attempts"]
 
 
+def test_a_process_of_an_earlier_dag_run_of_the_id_counts_nothing(store: ExperimentStore) -> None:
+    def generation(started_at: float, clear_number: int = 0) -> int:
+        return store.dag_run_generation("site", "dag", "run", started_at=started_at, clear_number=clear_number)
+
+    assert [generation(10.0), generation(20.0)] == [0, 1]
+    assert [generation(10.0), generation(20.0)] == [0, 1]  # the first is of a run that was deleted meanwhile
+    assert [generation(30.0, 1), generation(20.0, 0), generation(30.0, 1)] == [1, 1, 1]  # before and after a Clear
+
+
 def test_a_dag_run_is_the_next_of_its_id_each_time_it_is_made_again(store: ExperimentStore, content: Content) -> None:
     def generation(run_id: str, started_at: float, clear_number: int = 0) -> int:
         return store.dag_run_generation("site", "dag", run_id, started_at=started_at, clear_number=clear_number)
