@@ -99,11 +99,15 @@ def known_kube_context(name: object) -> str | None:
     """
     from kubernetes import config
 
+    if not isinstance(name, str):
+        return None
     try:
         names = {context["name"] for context in config.list_kube_config_contexts()[0]}
     except config.ConfigException:
-        return None
-    return name if isinstance(name, str) and name in names else None
+        # `kubectl config use-context` empties the file before it writes it. An app was once looked for in the cluster
+        # that such a command had just chosen. With a name, the client that follows finds its context or fails.
+        return name
+    return name if name in names else None
 
 
 def _local_place(scheduler: Scheduler) -> dict[str, Any]:

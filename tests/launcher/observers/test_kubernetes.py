@@ -62,6 +62,31 @@ def test_submitted_job_is_found_in_the_namespace_of_the_options(
     assert [namespace for namespace, _ in server.jobs] == [NAMESPACE] * 2
 
 
+def test_a_kubeconfig_that_is_being_written_leads_to_no_other_cluster(
+    server: FakeKubernetes, launcher: TorchXLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``kubectl config use-context`` does between the two looks of a client at the file."""
+    from kubernetes import config
+
+    handle = submit(launcher)
+    content = json.loads((tmp_path / "kubeconfig").read_text())
+    content["clusters"].append({"name": "other", "cluster": {"server": "http://127.0.0.1:9"}})
+    content["contexts"].append({"name": "other", "context": {"cluster": "other", "user": "u"}})
+    read = config.list_kube_config_contexts
+
+    def read_too_early() -> Any:
+        (tmp_path / "kubeconfig").write_text("")
+        try:
+            return read()
+        finally:
+            (tmp_path / "kubeconfig").write_text(json.dumps({**content, "current-context": "other"}))
+
+    monkeypatch.setattr(config, "list_kube_config_contexts", read_too_early)
+    recorded = {"namespace": NAMESPACE, "context": "x"}
+    again = TorchXLauncher.for_attempt("kubernetes", recorded, session=f"again{server._server.server_port}")
+    assert again.observe([handle])[handle].app_state == "PENDING"
+
+
 @pytest.mark.parametrize(
     ("phase", "app_state"),
     [
