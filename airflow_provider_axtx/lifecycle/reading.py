@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 #: Seconds after the end of an app for which its results are still waited for: NFS shows another host's file up to some
 #: seconds later, and an object store lists it later still.
 RESULT_PATIENCE_SECONDS = 15.0
-#: How many tracker files of a live app are read again of which nobody knows whether they were read: the latest ones.
+#: How many of the latest tracker files of a live app are read again when the records do not tell whether they were.
 MOST_READ_AGAIN = 20
 #: Seconds for which an object store may refuse to show the results of an app before its trial is FAILED for it.
 OUTAGE_SECONDS = 600.0

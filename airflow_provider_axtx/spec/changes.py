@@ -64,7 +64,7 @@ def taken_up(before: ExperimentSpec, after: ExperimentSpec, recorded: Experiment
     A DAG file that takes up one of several changes by users has nothing to change there: it was refused for good.
 
     :param before: what a DAG gave last.
-    :param after: what it gives now.
+    :param after: what the DAG gives now.
     :param recorded: with what users have changed since.
     """
     old, new, known = (spec.to_json() for spec in (before, after, recorded))

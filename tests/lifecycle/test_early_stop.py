@@ -255,7 +255,7 @@ def test_few_tracker_files_are_read_again_while_the_app_runs(
 ) -> None:
     w = world(1, metrics={"loss": {"csv": "m.csv", "step": "epoch"}})
     w.write("m.csv", "epoch,loss\n" + "".join(f"{epoch},0.5\n" for epoch in range(1, 101)))
-    w.curve(0, [0.5] * 100)  # the same again: nobody can tell which of the two was recorded
+    w.curve(0, [0.5] * 100)  # the same values again: the records do not tell which of the two was read
     assert w.stop_early() == []
     read: list[str] = []
     original = tracker._read

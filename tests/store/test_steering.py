@@ -224,7 +224,7 @@ def test_a_decision_on_which_users_had_no_say_yet_is_not_recorded(store: Experim
     seen = store.steering(name).position
     store.steer(other, asked(Action.LIMITS))
     store.steer(name, asked(Action.LIMITS))
-    store.steer(name, asked(Action.NOTE, "2", arguments={"text": "wakes nobody"}))
+    store.steer(name, asked(Action.NOTE, "2", arguments={"text": "wakes no task"}))
     assert store.stop_loop(name, TASK, "max_trials: 3", seen=seen) is None
     loop = store.loop(name, TASK)
     assert (loop and loop.stop_reason, store.summary(name).stop_reason) == (None, None)

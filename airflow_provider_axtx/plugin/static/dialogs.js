@@ -40,7 +40,7 @@ export function ask({ title, text, confirm, fields: shown, submit, applies = () 
     const showFields = () => {
       const values = valuesOf();
       for (const one of named()) {
-        // A required field that nobody sees would keep the form from being sent, unless it is disabled.
+        // The browser does not send a form with a hidden field that is required and empty, unless the field is disabled.
         one.disabled = !applies(one.name, values);
         one.parentElement.hidden = one.disabled;
       }
